@@ -1,0 +1,91 @@
+"""Reading a JSON body: parse, then depth and surrogate checks, before any model sees it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import ValidationError
+
+from hamlet.core import ChatParams
+from hamlet.core.errors import BadRequest
+
+T = TypeVar("T")
+Fields = dict[str, msgspec.Raw]
+
+MAX_DEPTH = 100
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_OPENING = b"[{"
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_fields(body: bytes) -> Fields:
+    """The top-level values of a JSON object, undecoded but known to be decodable.
+
+    Raises BadRequest for anything else: invalid UTF-8, NaN, lone surrogates, nesting over
+    MAX_DEPTH levels.
+    """
+    if not body:
+        raise BadRequest("the body is empty; a JSON object is needed")
+    try:
+        body.decode()
+        _check_depth(body)
+        fields = _object.decode(body)
+        if _SURROGATE.search(body):
+            # A whole decode fails on a lone surrogate; Raw values are not looked into.
+            msgspec.json.decode(body)
+    except UnicodeDecodeError:
+        raise BadRequest("the body is not UTF-8") from None
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise BadRequest(f"the body is not a valid JSON object: {_reason(error)}") from None
+    return fields
+
+
+def decode(raw: Any, kind: type[T] | Any, param: str) -> T:
+    """Decode one value as `kind`. Raises BadRequest naming `param` and what is wrong in it."""
+    try:
+        value: T = msgspec.json.decode(raw, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        reason = _reason(error)
+        where = re.search(r"`\$(.+?)`$", reason)
+        path = param + (where.group(1) if where else "")
+        raise BadRequest(
+            f"{path}: {re.sub(r' - at `.*`$', '', reason)}", param=path
+        ) from None
+    return value
+
+
+def needed(fields: Fields, name: str) -> msgspec.Raw:
+    """The field `name`. Raises BadRequest if the caller left it out."""
+    if name not in fields:
+        raise BadRequest(f"{name}: this field is needed", param=name)
+    return fields[name]
+
+
+def validated(portable: Mapping[str, Any]) -> ChatParams:
+    """Portable parameters from decoded values. Raises BadRequest naming the first wrong one."""
+    try:
+        return ChatParams.model_validate(portable)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadRequest(f"{where}: {first['msg']}", param=where) from None
+
+
+def _check_depth(body: bytes) -> None:
+    # Most bodies do not even have that many brackets; only the odd one is walked.
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
+        depth += 1 if bracket in _OPENING else -1
+        if depth > MAX_DEPTH:
+            raise BadRequest(f"the body is nested over {MAX_DEPTH} levels deep")
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)

@@ -1,0 +1,120 @@
+"""The chat endpoint, whatever the dialect: authenticate, parse, call, answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+from hamlet.api.auth import Keyring
+from hamlet.api.errors import error_headers, warning_headers
+from hamlet.api.http import EventStream, Opening, Reply, Request, Response
+from hamlet.core import ChatEvent, ChatResponse, NativeChunk, collect
+from hamlet.core.errors import HamletError
+from hamlet.gateway import AnyStream, Call, Caller, Gateway
+
+
+class Encoder(Protocol):
+    """Turns the events of one answer into frames."""
+
+    def frames(self, event: ChatEvent) -> bytes:
+        """The frames this event makes, perhaps none."""
+        ...
+
+
+class Dialect(Protocol):
+    """One wire language, as spoken to callers."""
+
+    name: str
+    keepalive: bytes
+
+    def parse(self, request: Request) -> Call:
+        """Read a request. Raises BadRequest."""
+        ...
+
+    def whole(self, answer: ChatResponse) -> bytes:
+        """The JSON body of a whole answer."""
+        ...
+
+    def encoder(self, call: Call) -> Encoder:
+        """An encoder for one stream."""
+        ...
+
+    def error_body(self, error: HamletError, request_id: str) -> bytes:
+        """The JSON body of an error."""
+        ...
+
+    def error_frame(self, body: bytes) -> bytes:
+        """The in-band frame that tells an error after the status has gone out."""
+        ...
+
+    def id_headers(self, request_id: str) -> dict[str, str]:
+        """The headers that carry the request id."""
+        ...
+
+
+class ChatEndpoint:
+    """Serves one dialect."""
+
+    def __init__(
+        self, dialect: Dialect, gateway: Gateway, keyring: Callable[[], Keyring]
+    ) -> None:
+        self._dialect = dialect
+        self._gateway = gateway
+        self._keyring = keyring
+
+    async def __call__(self, request: Request) -> Reply:
+        dialect = self._dialect
+        try:
+            caller = self._keyring().caller(request.headers)
+            call = dialect.parse(request)
+        except HamletError as error:
+            return self.refuse(error, request.id)
+        if not call.stream:
+            return await self._whole(call, caller)
+        return Opening(
+            ready=self._open(call, caller),
+            keepalive=dialect.keepalive,
+            in_band=lambda response: dialect.error_frame(response.body),
+            headers=dialect.id_headers(request.id),
+        )
+
+    def refuse(self, error: HamletError, request_id: str) -> Response:
+        """The response that tells an error."""
+        headers = error_headers(error) | self._dialect.id_headers(request_id)
+        return Response(error.status, self._dialect.error_body(error, request_id), headers)
+
+    async def _whole(self, call: Call, caller: Caller) -> Response:
+        try:
+            stream = await self._gateway.chat(call, caller)
+            try:
+                body = await self._body(stream)
+            finally:
+                await stream.aclose()
+        except HamletError as error:
+            return self.refuse(error, call.request_id)
+        return Response(200, body, self._headers(call, stream))
+
+    async def _body(self, stream: AnyStream) -> bytes:
+        if stream.native:
+            return b"".join([chunk.data async for chunk in stream])
+        return self._dialect.whole(await collect(stream))
+
+    async def _open(self, call: Call, caller: Caller) -> Response | EventStream:
+        try:
+            stream = await self._gateway.chat(call, caller)
+        except HamletError as error:
+            return self.refuse(error, call.request_id)
+        return EventStream(self._frames(call, stream), stream.aclose, self._headers(call, stream))
+
+    async def _frames(self, call: Call, stream: AnyStream) -> AsyncGenerator[bytes, None]:
+        encoder = self._dialect.encoder(call)
+        try:
+            async for item in stream:
+                frames = item.data if isinstance(item, NativeChunk) else encoder.frames(item)
+                if frames:
+                    yield frames
+        except HamletError as error:
+            yield self._dialect.error_frame(self._dialect.error_body(error, call.request_id))
+
+    def _headers(self, call: Call, stream: AnyStream) -> dict[str, str]:
+        return self._dialect.id_headers(call.request_id) | warning_headers(stream.warnings)

@@ -1,0 +1,35 @@
+"""What every dialect says of an error besides its body: status and headers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+from hamlet.core.errors import HamletError, ProviderError, RequestError
+
+_SAFE_NAME = re.compile(r"[^\w.-]")
+_MOST_NAMES = 20
+
+
+def error_headers(error: HamletError) -> dict[str, str]:
+    """`retry-after`, `retry-after-ms` and `x-should-retry`, as the official SDKs read them.
+
+    When hamlet has used up its own attempts the client must not multiply them; what was shed
+    before any attempt is worth another try.
+    """
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
+    if isinstance(error, ProviderError):
+        headers["x-should-retry"] = "false"
+    elif isinstance(error, RequestError) and error.retry_after is not None:
+        headers["x-should-retry"] = "true"
+    return headers
+
+
+def warning_headers(names: Iterable[str]) -> dict[str, str]:
+    """The `x-hamlet-warnings` header: parameters that were left out. Names come from clients."""
+    tidy = [_SAFE_NAME.sub("_", name)[:64] for name in names][:_MOST_NAMES]
+    return {"x-hamlet-warnings": ", ".join(f"unsupported:{n}" for n in tidy)} if tidy else {}

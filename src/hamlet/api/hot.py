@@ -1,0 +1,155 @@
+"""The hot routes: plain ASGI in front of FastAPI, one dictionary look-up away."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from hamlet.api.http import Handler, Opening, Request, Response
+from hamlet.api.streaming import Pacing, send_opening, send_response
+from hamlet.core.errors import BadRequest, HamletError, TooLarge
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class HotRoute:
+    """One hot endpoint. A path may have one `{name}`; `refuse` shapes errors of the protocol."""
+
+    method: str
+    path: str
+    handler: Handler
+    refuse: Callable[[HamletError, str], Response]
+
+
+class HotRoutes:
+    """Dispatches hot routes and passes everything else on to `app`."""
+
+    def __init__(
+        self, app: ASGI, routes: Sequence[HotRoute], *, max_body_bytes: int, pacing: Pacing
+    ) -> None:
+        self._app = app
+        self._plain = {(r.method, r.path): r for r in routes if "{" not in r.path}
+        self._templated = [(r, _pattern(r.path)) for r in routes if "{" in r.path]
+        self._max_body_bytes = max_body_bytes
+        self._pacing = pacing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self._find(scope) if scope["type"] == "http" else None
+        if found is None:
+            return await self._app(scope, receive, send)
+        route, args = found
+        headers = _headers(scope)
+        request_id = request_id_of(headers)
+        try:
+            body = await _read(receive, headers, self._max_body_bytes)
+        except ConnectionResetError:
+            return None
+        except HamletError as error:
+            response = route.refuse(error, request_id)
+            # The rest of the body is still on its way: this connection cannot be used again.
+            response.headers["connection"] = "close"
+            return await send_response(send, response)
+        request = Request(
+            route.method, scope["path"], _query(scope), headers, body, request_id, _peer(scope), args
+        )
+        await self._serve(route.handler, request, receive, send)
+
+    def _find(self, scope: Scope) -> tuple[HotRoute, Mapping[str, str]] | None:
+        method, path = scope["method"], scope["path"]
+        if route := self._plain.get((method, path)):
+            return route, {}
+        for route, pattern in self._templated:
+            if route.method == method and (match := pattern.fullmatch(path)):
+                return route, match.groupdict()
+        return None
+
+    async def _serve(
+        self, handler: Handler, request: Request, receive: Receive, send: Send
+    ) -> None:
+        """Race the handler and its answer against the client going away."""
+        work = asyncio.current_task()
+        assert work is not None
+        gone, done = False, False
+
+        async def watch() -> None:
+            nonlocal gone
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            if not done:
+                gone = True
+                work.cancel()
+
+        def finishing() -> None:
+            nonlocal done
+            done = True
+
+        watcher = asyncio.create_task(watch())
+        try:
+            reply = await handler(request)
+            if isinstance(reply, Opening):
+                await send_opening(send, reply, self._pacing, finishing)
+            else:
+                finishing()
+                await send_response(send, reply)
+        except asyncio.CancelledError:
+            if not gone or work.uncancel() > 0:
+                raise
+        finally:
+            done = True
+            watcher.cancel()
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The caller's own request id if it is a tidy one, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.match(given) else f"req_{secrets.token_hex(12)}"
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    raw = scope["query_string"]
+    return dict(parse_qsl(raw.decode("latin-1"))) if raw else {}
+
+
+def _peer(scope: Scope) -> str | None:
+    return scope["client"][0] if scope.get("client") else None
+
+
+async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge(f"the body is over {limit} bytes")
+    if headers.get("content-encoding", "identity") != "identity":
+        raise BadRequest("a compressed body is not taken")
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the body is over {limit} bytes")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)

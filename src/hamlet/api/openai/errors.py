@@ -1,0 +1,32 @@
+"""Errors in OpenAI's shape: https://platform.openai.com/docs/guides/error-codes"""
+
+from __future__ import annotations
+
+import orjson
+
+from hamlet.core.errors import HamletError, RequestError
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+def error_body(error: HamletError, request_id: str) -> bytes:
+    """The `error` object, with the request id."""
+    return orjson.dumps(
+        {
+            "error": {
+                "message": error.message,
+                "type": _TYPES.get(error.status, "upstream_error"),
+                "param": error.param if isinstance(error, RequestError) else None,
+                "code": error.code,
+                "request_id": request_id,
+            }
+        }
+    )

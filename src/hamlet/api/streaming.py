@@ -1,0 +1,145 @@
+"""Sending answers over ASGI: whole, or as server-sent events with a heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from hamlet.api.http import EventStream, Opening, Response
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_SSE_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """When to speak although there is nothing to say. Seconds."""
+
+    header_wait_s: float = 8.0
+    keepalive_s: float = 10.0
+
+
+async def send_response(send: Send, response: Response) -> None:
+    """Send a whole answer."""
+    headers = {
+        "content-type": response.media_type,
+        "content-length": str(len(response.body)),
+        **response.headers,
+    }
+    await _start(send, response.status, headers)
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def send_opening(
+    send: Send, opening: Opening, pacing: Pacing, finishing: Callable[[], None]
+) -> None:
+    """Send an event stream as soon as it is ready, or its error with a real status.
+
+    `finishing` is called before the last message, after which the server reports a disconnect.
+    """
+    ready = asyncio.ensure_future(opening.ready)
+    started = False
+    try:
+        while not (await asyncio.wait({ready}, timeout=_patience(pacing, started)))[0]:
+            if not started:
+                await _start(send, 200, _SSE_HEADERS | opening.headers)
+                started = True
+            await _send_frames(send, opening.keepalive)
+        answer = await ready
+    except BaseException:
+        await _abandon(ready)
+        raise
+    if isinstance(answer, EventStream):
+        await _send_stream(send, answer, opening, pacing, started)
+    elif started:
+        await _send_frames(send, opening.in_band(answer))
+    else:
+        finishing()
+        return await send_response(send, answer)
+    finishing()
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_stream(
+    send: Send, stream: EventStream, opening: Opening, pacing: Pacing, started: bool
+) -> None:
+    try:
+        if not started:
+            await _start(send, 200, _SSE_HEADERS | opening.headers | stream.headers)
+        heart = _Heartbeat(send, opening.keepalive, pacing.keepalive_s)
+        try:
+            async for frames in stream.frames:
+                heart.beat()
+                await _send_frames(send, frames)
+        finally:
+            await heart.stop()
+    finally:
+        await close(stream)
+
+
+async def close(stream: EventStream) -> None:
+    """Close the frames, then what they come from: a generator never begun runs no finally."""
+    try:
+        await stream.frames.aclose()
+    finally:
+        await stream.close()
+
+
+class _Heartbeat:
+    """Sends the keepalive frame when nothing else was sent for a while."""
+
+    def __init__(self, send: Send, frame: bytes, every_s: float) -> None:
+        self._send, self._frame, self._every_s = send, frame, every_s
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer = self._loop.call_later(every_s, self._look)
+        self._sending: asyncio.Task[None] | None = None
+
+    def beat(self) -> None:
+        self._last = self._loop.time()
+
+    async def stop(self) -> None:
+        self._timer.cancel()
+        if self._sending is not None and not self._sending.done():
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
+
+    def _look(self) -> None:
+        due = self._last + self._every_s
+        if self._loop.time() >= due:
+            self._last = self._loop.time()
+            due = self._last + self._every_s
+            # A client that does not read must not pile up heartbeats.
+            if self._sending is None or self._sending.done():
+                self._sending = self._loop.create_task(_send_frames(self._send, self._frame))
+        self._timer = self._loop.call_at(due, self._look)
+
+
+async def _abandon(ready: asyncio.Future[Response | EventStream]) -> None:
+    ready.cancel()
+    await asyncio.wait({ready})
+    # It may have become ready in the same moment: then its upstream call is ours to close.
+    if not ready.cancelled() and ready.exception() is None:
+        answer = ready.result()
+        if isinstance(answer, EventStream):
+            await close(answer)
+
+
+def _patience(pacing: Pacing, started: bool) -> float:
+    return pacing.keepalive_s if started else pacing.header_wait_s
+
+
+async def _start(send: Send, status: int, headers: dict[str, str]) -> None:
+    raw = [(k.encode("latin-1"), v.encode("latin-1", "replace")) for k, v in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def _send_frames(send: Send, frames: bytes) -> None:
+    await send({"type": "http.response.body", "body": frames, "more_body": True})

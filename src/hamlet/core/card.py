@@ -1,0 +1,48 @@
+"""What a model can do, as data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Feature(StrEnum):
+    """Something a request may need and a deployment may lack."""
+
+    TOOLS = "tools"
+    JSON = "json"
+    JSON_SCHEMA = "json_schema"
+    IMAGES = "images"
+    AUDIO = "audio"
+    DOCUMENTS = "documents"
+    REASONING = "reasoning"
+    CHOICES = "choices"
+
+
+ALL_FEATURES = frozenset(Feature)
+
+
+class Price(BaseModel):
+    """US dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+
+
+class ModelCard(BaseModel):
+    """Facts about one upstream model. A null limit is unknown; null `params` accepts any."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["chat", "embeddings"] = "chat"
+    context_window: int | None = Field(default=None, ge=1)
+    max_output: int | None = Field(default=None, ge=1)
+    dimensions: int | None = Field(default=None, ge=1)
+    features: frozenset[Feature] = ALL_FEATURES
+    params: frozenset[str] | None = None
+    price: Price | None = None

@@ -1,0 +1,213 @@
+"""A chat call: what is asked, the events of the answer, and their fold."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from hamlet.core.card import Feature
+from hamlet.core.messages import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    Meta,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from hamlet.core.params import ChatParams
+from hamlet.core.usage import FinishReason, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call; `parameters` is a JSON Schema object."""
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """A tool choice that forces one tool."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The form of the answer: free text, any JSON object, or JSON that meets `schema`."""
+
+    kind: Literal["text", "json", "schema"] = "text"
+    name: str = "answer"
+    schema: Mapping[str, Any] | None = None
+    strict: bool | None = None
+
+
+TEXT_OUTPUT = Output()
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """What is asked. Inside an adapter `model` is the upstream id and `params` are final.
+
+    `provider_options[kind]` reaches only adapters of that kind; `tags` never leave hamlet.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    output: Output = TEXT_OUTPUT
+    params: ChatParams = field(default_factory=ChatParams)
+    stream: bool = False
+    provider_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def features(self) -> frozenset[Feature]:
+        """What a deployment must be able to do to take this request."""
+        needed = {_PART_FEATURES[type(p)] for p in self._parts() if type(p) in _PART_FEATURES}
+        if self.tools:
+            needed.add(Feature.TOOLS)
+        if self.output.kind != "text":
+            needed.add(Feature.JSON if self.output.kind == "json" else Feature.JSON_SCHEMA)
+        if (self.params.n or 1) > 1:
+            needed.add(Feature.CHOICES)
+        return frozenset(needed)
+
+    def _parts(self) -> list[Part]:
+        top = [part for message in self.messages for part in message.parts]
+        nested = [p for part in top if isinstance(part, ToolResult) for p in part.parts]
+        return top + nested
+
+
+_PART_FEATURES: dict[type, Feature] = {
+    Image: Feature.IMAGES,
+    Audio: Feature.AUDIO,
+    Document: Feature.DOCUMENTS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The vendor accepted the call. First event, once."""
+
+    response_id: str
+    model: str
+    meta: Meta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of part `index`."""
+
+    index: int
+    text: str
+    meta: Meta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More reasoning of part `index`; an opaque signature may come in `meta` with empty text."""
+
+    index: int
+    text: str
+    meta: Meta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of tool call `index`: the first has `id` and `name`, later ones argument text."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    meta: Meta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer is whole. Last event, once."""
+
+    reason: FinishReason
+    usage: Usage
+    raw_reason: str | None = None
+    meta: Meta | None = None
+
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta
+ChatEvent = Started | Delta | Finished
+
+
+def is_content(event: ChatEvent) -> bool:
+    """Whether the event carries something the caller would see, i.e. commits the answer."""
+    match event:
+        case TextDelta() | ReasoningDelta():
+            return bool(event.text)
+        case ToolCallDelta() | Finished():
+            return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResponse:
+    """A whole answer: the fold of its events."""
+
+    id: str
+    model: str
+    parts: tuple[Text | Reasoning | ToolCall, ...]
+    reason: FinishReason
+    usage: Usage
+    raw_reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All text parts joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+async def collect(events: AsyncIterable[ChatEvent]) -> ChatResponse:
+    """Fold a stream into the answer it spells. Raises ValueError if it has no start or no end."""
+    started: Started | None = None
+    finished: Finished | None = None
+    deltas: dict[int, list[Delta]] = {}
+    async for event in events:
+        match event:
+            case Started():
+                started = event
+            case Finished():
+                finished = event
+            case _:
+                deltas.setdefault(event.index, []).append(event)
+    if started is None or finished is None:
+        raise ValueError("the stream has no start or no end")
+    return ChatResponse(
+        id=started.response_id,
+        model=started.model,
+        parts=tuple(_fold(run) for run in deltas.values()),
+        reason=finished.reason,
+        usage=finished.usage,
+        raw_reason=finished.raw_reason,
+    )
+
+
+def _fold(run: list[Delta]) -> Text | Reasoning | ToolCall:
+    meta = {key: value for delta in run for key, value in (delta.meta or {}).items()} or None
+    first = run[0]
+    if isinstance(first, ToolCallDelta):
+        arguments = "".join(d.arguments for d in run if isinstance(d, ToolCallDelta))
+        return ToolCall(first.id or "", first.name or "", arguments, meta)
+    text = "".join(d.text for d in run if not isinstance(d, ToolCallDelta))
+    return Text(text, meta) if isinstance(first, TextDelta) else Reasoning(text, meta)

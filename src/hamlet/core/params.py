@@ -1,0 +1,82 @@
+"""Tuning knobs that every vendor understands under one name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Fraction = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ChatParams(BaseModel):
+    """Optional, portable parameters of a chat call.
+
+    What counts is whether a field was *set*, never whether it is null: an explicit null means
+    "send nothing", an empty tuple is a value. `extra` holds vendor fields passed on verbatim.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: Fraction | None = None
+    top_p: Fraction | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+    presence_penalty: Fraction | None = None
+    frequency_penalty: Fraction | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    n: int | None = Field(default=None, ge=1)
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
+    reasoning_tokens: int | None = Field(default=None, ge=0)
+    user: str | None = None
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    def over(self, base: ChatParams) -> ChatParams:
+        """These parameters laid over `base`: later wins per field that was set."""
+        if not base.model_fields_set:
+            return self
+        if not self.model_fields_set:
+            return base
+        fields = _set_fields(base) | _set_fields(self)
+        if base.extra and self.extra:
+            fields["extra"] = base.extra | self.extra
+        return ChatParams.model_construct(_fields_set=set(fields), **fields)
+
+    def capped(self, caps: ChatParams) -> ChatParams:
+        """These parameters with every numeric field held at or below the one set in `caps`."""
+        lowered = {
+            name: cap
+            for name, cap in _set_fields(caps).items()
+            if isinstance(cap, (int, float)) and _above(name, getattr(self, name), cap)
+        }
+        if not lowered:
+            return self
+        fields = _set_fields(self) | lowered
+        return ChatParams.model_construct(_fields_set=set(fields), **fields)
+
+    def without(self, names: frozenset[str]) -> ChatParams:
+        """These parameters less the named fields."""
+        fields = {name: value for name, value in _set_fields(self).items() if name not in names}
+        return ChatParams.model_construct(_fields_set=set(fields), **fields)
+
+    def sent(self) -> dict[str, Any]:
+        """The portable fields to put on the wire: set and not null, `extra` left out."""
+        return {
+            name: value
+            for name, value in _set_fields(self).items()
+            if name != "extra" and value is not None
+        }
+
+
+def _set_fields(params: ChatParams) -> dict[str, Any]:
+    return {name: getattr(params, name) for name in params.model_fields_set}
+
+
+def _above(name: str, value: float | None, cap: float) -> bool:
+    # An unset max_tokens lets the model write without bound, so there the cap becomes the value.
+    return name == "max_tokens" if value is None else value > cap

@@ -1,0 +1,35 @@
+"""What a call consumed, and why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts. Sub-counts lie inside the totals; unknown is None, never 0.
+
+    `input_tokens` includes `cache_read_tokens` and `cache_write_tokens`; `output_tokens` includes
+    `reasoning_tokens`. `estimated` marks counts made by hamlet; `raw` is the vendor's own object.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    estimated: bool = False
+    raw: Mapping[str, Any] | None = None
+
+
+class FinishReason(StrEnum):
+    """Why the model stopped, over all vendors."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+    OTHER = "other"

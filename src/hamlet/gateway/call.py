@@ -1,0 +1,62 @@
+"""What an ingress hands to the gateway: who calls, and what for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hamlet.core import ChatParams, ChatRequest, Feature
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever holds a key. `routes` None allows all; `rate` is (calls, seconds)."""
+
+    name: str = "anonymous"
+    routes: frozenset[str] | None = None
+    rate: tuple[int, float] | None = None
+    admin: bool = False
+
+    def may_use(self, route: str) -> bool:
+        """Whether the caller may name this route."""
+        return self.routes is None or route in self.routes
+
+
+@dataclass(slots=True)
+class Call:
+    """A chat call, decoded only as far as routing needs.
+
+    `build` makes the full portable request; it runs only if a deployment of another dialect is
+    asked, at most once. `fields` are the caller's own top-level JSON values, undecoded.
+    """
+
+    model: str
+    stream: bool
+    params: ChatParams
+    features: frozenset[Feature]
+    build: Callable[[], ChatRequest]
+    dialect: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str = ""
+    total_s: float | None = None
+    _request: ChatRequest | None = None
+
+    @classmethod
+    def of(cls, request: ChatRequest, request_id: str = "") -> Call:
+        """A call from inside hamlet, already portable."""
+        return cls(
+            model=request.model,
+            stream=request.stream,
+            params=request.params,
+            features=request.features,
+            build=lambda: request,
+            request_id=request_id,
+        )
+
+    @property
+    def request(self) -> ChatRequest:
+        """The portable request."""
+        if self._request is None:
+            self._request = self.build()
+        return self._request

@@ -1,0 +1,60 @@
+"""A timer over many short waits, for the price of one."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from hamlet.core.errors import UpstreamTimeout
+
+
+class Watchdog:
+    """Bounds each wait by `idle_s` and all together by `total_s` seconds.
+
+    Use as `async with watchdog:` around each wait. asyncio.timeout would arm and disarm a timer
+    for every event of a stream; this one re-arms only when it goes off.
+    """
+
+    def __init__(self, idle_s: float, total_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._idle_s = idle_s
+        self._end = self._loop.time() + total_s
+        self._due = 0.0
+        self._waiter: asyncio.Task[object] | None = None
+        self._barked = False
+        self._timer = self._loop.call_later(min(idle_s, total_s), self._look)
+
+    async def __aenter__(self) -> None:
+        now = self._loop.time()
+        if now >= self._end:
+            raise UpstreamTimeout("the answer took too long", phase="stream")
+        self._due = min(now + self._idle_s, self._end)
+        self._waiter = asyncio.current_task()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        waiter, self._waiter = self._waiter, None
+        if not self._barked or waiter is None:
+            return
+        self._barked = False
+        # Someone else's cancellation counts for more than ours.
+        if waiter.uncancel() <= 0 and kind is asyncio.CancelledError:
+            raise UpstreamTimeout("the upstream fell silent", phase="stream") from None
+
+    def stop(self) -> None:
+        """Disarm for good."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if self._waiter is None:
+            self._timer = self._loop.call_at(now + self._idle_s, self._look)
+        elif now >= self._due:
+            self._barked = True
+            self._waiter.cancel()
+        else:
+            self._timer = self._loop.call_at(self._due, self._look)

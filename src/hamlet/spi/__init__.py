@@ -1,0 +1,43 @@
+"""The contract between hamlet and a provider plugin."""
+
+from hamlet.spi.cards import cards_from
+from hamlet.spi.contract import (
+    API_VERSION,
+    Provider,
+    SupportsChat,
+    SupportsClose,
+    SupportsEmbeddings,
+    SupportsListing,
+    SupportsNative,
+    SupportsProbe,
+    operations,
+)
+from hamlet.spi.http import Reply, Transport, raise_for_upstream, retry_after, upstream_error
+from hamlet.spi.runtime import Log, Runtime
+from hamlet.spi.settings import ProviderSettings
+from hamlet.spi.sse import Frame, FrameReader, parse_block, sse
+
+__all__ = [
+    "API_VERSION",
+    "Frame",
+    "FrameReader",
+    "Log",
+    "Provider",
+    "ProviderSettings",
+    "Reply",
+    "Runtime",
+    "SupportsChat",
+    "SupportsClose",
+    "SupportsEmbeddings",
+    "SupportsListing",
+    "SupportsNative",
+    "SupportsProbe",
+    "Transport",
+    "cards_from",
+    "operations",
+    "parse_block",
+    "raise_for_upstream",
+    "retry_after",
+    "sse",
+    "upstream_error",
+]

@@ -1,0 +1,27 @@
+"""Settings common to all providers; a plugin derives its own."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class ProviderSettings(BaseModel):
+    """Where an upstream is and how to reach it. Times are seconds.
+
+    A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
+    resolves it. Keep secrets in such fields only: they are the ones that reprs and logs hide.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    base_url: str = ""
+    api_key: SecretStr | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    connect_timeout_s: float = Field(default=2.0, gt=0)
+    idle_timeout_s: float = Field(default=60.0, gt=0)
+    keepalive_s: float = Field(default=55.0, gt=0)
+    max_connections: int = Field(default=2000, ge=1)
+
+    def secret(self) -> str:
+        """The key in clear, or "" if none is set."""
+        return self.api_key.get_secret_value() if self.api_key else ""

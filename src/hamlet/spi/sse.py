@@ -1,0 +1,87 @@
+"""Server-sent events, read from bytes (WHATWG HTML, section 9.2.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from hamlet.core import errors
+from hamlet.spi.http import Reply
+
+MAX_EVENT_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event: its name ("" if none was given) and its data lines joined by newlines."""
+
+    event: str
+    data: bytes
+
+    @property
+    def json(self) -> Any:
+        """The data as JSON. Raises UpstreamProtocol if it is not."""
+        try:
+            return orjson.loads(self.data)
+        except orjson.JSONDecodeError:
+            raise errors.UpstreamProtocol("an SSE event is not JSON", phase="stream") from None
+
+
+async def sse(reply: Reply) -> AsyncIterator[Frame]:
+    """The events of a reply. Comments and empty events are skipped; LF, CRLF and CR end lines.
+
+    Raises UpstreamProtocol if one event is over MAX_EVENT_BYTES. An unterminated last event is
+    dropped, as the standard says.
+    """
+    reader = FrameReader()
+    async for chunk in reply.chunks():
+        for block in reader.feed(chunk):
+            if frame := parse_block(block):
+                yield frame
+
+
+class FrameReader:
+    """Cuts a byte stream into event blocks, each with its closing blank line."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._first = True
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The blocks that `chunk` completes, exactly as they came (a leading BOM is dropped)."""
+        buffer = self._buffer
+        buffer += chunk
+        if self._first and len(buffer) >= len(_BOM):
+            self._first = False
+            if buffer.startswith(_BOM):
+                del buffer[: len(_BOM)]
+        blocks, start = [], 0
+        # A boundary may have begun in the last bytes of the chunk before.
+        for match in _BLANK_LINE.finditer(buffer, max(0, self._scanned - 3)):
+            blocks.append(bytes(buffer[start : match.end()]))
+            start = match.end()
+        del buffer[:start]
+        self._scanned = len(buffer)
+        if max(map(len, blocks), default=0) > MAX_EVENT_BYTES or len(buffer) > MAX_EVENT_BYTES:
+            raise errors.UpstreamProtocol("an SSE event is over 1 MB", phase="stream")
+        return blocks
+
+
+def parse_block(block: bytes) -> Frame | None:
+    """The event a block spells; None for comments only."""
+    event, data = "", []
+    for line in block.splitlines():
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            data.append(value)
+        elif name == b"event":
+            event = value.decode("utf-8", "replace")
+    return Frame(event, b"\n".join(data)) if data else None
