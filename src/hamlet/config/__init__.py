@@ -1,0 +1,39 @@
+"""YAML into a GatewayConfig; every error at once, with its path and line."""
+
+from hamlet.config.load import Loaded, draft, load, loads, suggestion, validate
+from hamlet.config.model import (
+    DeploymentConfig,
+    GatewayConfig,
+    KeyConfig,
+    Policy,
+    ProviderConfig,
+    RouteConfig,
+    ServerConfig,
+    SuggestConfig,
+    TelemetryConfig,
+)
+from hamlet.config.secrets import resolve, secret_fields
+from hamlet.config.source import ConfigError, Problem, Source
+
+__all__ = [
+    "ConfigError",
+    "DeploymentConfig",
+    "GatewayConfig",
+    "KeyConfig",
+    "Loaded",
+    "Policy",
+    "Problem",
+    "ProviderConfig",
+    "RouteConfig",
+    "ServerConfig",
+    "Source",
+    "SuggestConfig",
+    "TelemetryConfig",
+    "draft",
+    "load",
+    "loads",
+    "resolve",
+    "secret_fields",
+    "suggestion",
+    "validate",
+]

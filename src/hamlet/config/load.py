@@ -1,0 +1,148 @@
+"""From a file to a GatewayConfig, reporting everything wrong at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from hamlet.config.model import GatewayConfig, KeyConfig
+from hamlet.config.secrets import resolve
+from hamlet.config.source import ConfigError, Problem, Source, parse
+from hamlet.config.source import Path as ConfigPath
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where it came from. `source.problems` may hold more than one trouble."""
+
+    config: GatewayConfig
+    source: Source
+
+
+def load(path: Path | None = None) -> Loaded:
+    """Read and check a file; None gives the built-in default. Raises ConfigError."""
+    if path is None:
+        text = resources.files("hamlet.config").joinpath("default.yaml").read_text("utf-8")
+        return loads(text, "default.yaml")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = Problem("", None, f"cannot be read: {type(error).__name__}")
+        raise ConfigError(str(path), [problem]) from None
+    return loads(text, str(path))
+
+
+def loads(text: str, name: str = "config.yaml") -> Loaded:
+    """Check a text, all that can be said without plugins. Raises ConfigError."""
+    loaded = draft(text, name)
+    loaded.source.check()
+    return loaded
+
+
+def draft(text: str, name: str) -> Loaded:
+    """As `loads`, but leaves problems in the source, so that the registry can add its own.
+
+    Rows that do not validate are left out. Raises ConfigError only if nothing is left to check.
+    """
+    source = parse(text, name)
+    data = dict(source.data)
+    if isinstance(data.get("keys"), list):
+        data["keys"] = [
+            resolve(KeyConfig, key, source, ("keys", i)) if isinstance(key, dict) else key
+            for i, key in enumerate(data["keys"])
+        ]
+    config = validate(GatewayConfig, data, source, ())
+    if config is None:
+        config = validate(GatewayConfig, _without_faults(data, source), Source(name, {}), ())
+    if config is None:
+        raise ConfigError(name, source.problems)
+    return Loaded(config, source)
+
+
+def validate(
+    model: type[M], data: Mapping[str, Any], source: Source, path: ConfigPath
+) -> M | None:
+    """An instance of `model`, or None with every fault reported under `path`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        for fault in error.errors(include_input=False, include_url=False):
+            where = (*path, *_real(fault["loc"], data))
+            source.report(where, _message(model, fault["type"], fault["msg"], fault["loc"]))
+        return None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)`, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _message(model: type[BaseModel], kind: str, text: str, loc: tuple[str | int, ...]) -> str:
+    if kind == "extra_forbidden":
+        return "unknown key" + suggestion(str(loc[-1]), _fields_at(model, loc[:-1]))
+    if kind == "missing":
+        return "this key is needed"
+    return text.removeprefix("Value error, ")
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Iterable[str]:
+    """The keys known where `loc` points: pydantic says only that one was not."""
+    if not loc:
+        return model.model_fields
+    schema = model.model_json_schema()
+    here: Any = schema
+    for step in loc:
+        here = _follow(_deref(here, schema), step)
+    properties: Iterable[str] = _deref(here, schema).get("properties", {})
+    return properties
+
+
+def _follow(node: Any, step: str | int) -> Any:
+    if isinstance(step, int):
+        return node.get("items", {})
+    return node.get("properties", {}).get(step) or node.get("additionalProperties") or {}
+
+
+def _deref(node: Any, schema: Any) -> Any:
+    if isinstance(node, dict) and "$ref" in node:
+        return schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node if isinstance(node, dict) else {}
+
+
+def _real(loc: tuple[str | int, ...], data: Any) -> ConfigPath:
+    """The part of pydantic's location that is in the file: it also names union members."""
+    path: list[str | int] = []
+    for i, step in enumerate(loc):
+        if isinstance(data, Mapping) and step in data:
+            data = data[step]
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+            data = data[step]
+        elif i == len(loc) - 1 and isinstance(data, Mapping):
+            data = None
+        else:
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _without_faults(data: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """The rows that have no problem, for the checks that come after."""
+    bad = {problem.path for problem in source.problems}
+    kept: dict[str, Any] = {}
+    for section in ("providers", "routes"):
+        rows = data.get(section)
+        kept[section] = {
+            name: row
+            for name, row in (rows.items() if isinstance(rows, dict) else ())
+            if not any(path.startswith(f"{section}.{name}") for path in bad)
+        }
+    return kept
