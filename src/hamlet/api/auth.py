@@ -19,12 +19,17 @@ class Keyring:
     def __init__(self, keys: tuple[KeyConfig, ...]) -> None:
         self._by_digest = {_digest_of(key): (key, _caller(key)) for key in keys}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no keys are configured."""
+        return not self._by_digest
+
     def caller(self, headers: Mapping[str, str]) -> Caller:
         """The caller that the headers prove. Raises Unauthenticated or Forbidden.
 
         With no keys configured everybody is anonymous and may use every route.
         """
-        if not self._by_digest:
+        if self.is_empty:
             return ANONYMOUS
         given = presented_key(headers)
         if not given:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from hamlet.core import ChatParams
 from hamlet.core.errors import BadRequest
 
-T = TypeVar("T")
 Fields = dict[str, msgspec.Raw]
 
 MAX_DEPTH = 100
@@ -45,18 +44,15 @@ def read_fields(body: bytes) -> Fields:
     return fields
 
 
-def decode(raw: Any, kind: type[T] | Any, param: str) -> T:
+def decode(raw: Any, kind: Any, param: str) -> Any:
     """Decode one value as `kind`. Raises BadRequest naming `param` and what is wrong in it."""
     try:
-        value: T = msgspec.json.decode(raw, type=kind)
+        return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         reason = _reason(error)
         where = re.search(r"`\$(.+?)`$", reason)
         path = param + (where.group(1) if where else "")
-        raise BadRequest(
-            f"{path}: {re.sub(r' - at `.*`$', '', reason)}", param=path
-        ) from None
-    return value
+        raise BadRequest(f"{path}: {re.sub(r' - at `.*`$', '', reason)}", param=path) from None
 
 
 def needed(fields: Fields, name: str) -> msgspec.Raw:

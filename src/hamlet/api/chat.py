@@ -10,7 +10,7 @@ from hamlet.api.errors import error_headers, warning_headers
 from hamlet.api.http import EventStream, Opening, Reply, Request, Response
 from hamlet.core import ChatEvent, ChatResponse, NativeChunk, collect
 from hamlet.core.errors import HamletError
-from hamlet.gateway import AnyStream, Call, Caller, Gateway
+from hamlet.gateway import Call, Caller, ChatStream, Gateway
 
 
 class Encoder(Protocol):
@@ -55,9 +55,7 @@ class Dialect(Protocol):
 class ChatEndpoint:
     """Serves one dialect."""
 
-    def __init__(
-        self, dialect: Dialect, gateway: Gateway, keyring: Callable[[], Keyring]
-    ) -> None:
+    def __init__(self, dialect: Dialect, gateway: Gateway, keyring: Callable[[], Keyring]) -> None:
         self._dialect = dialect
         self._gateway = gateway
         self._keyring = keyring
@@ -94,10 +92,10 @@ class ChatEndpoint:
             return self.refuse(error, call.request_id)
         return Response(200, body, self._headers(call, stream))
 
-    async def _body(self, stream: AnyStream) -> bytes:
+    async def _body(self, stream: ChatStream) -> bytes:
         if stream.native:
-            return b"".join([chunk.data async for chunk in stream])
-        return self._dialect.whole(await collect(stream))
+            return b"".join([chunk.data async for chunk in stream.chunks()])
+        return self._dialect.whole(await collect(stream.events()))
 
     async def _open(self, call: Call, caller: Caller) -> Response | EventStream:
         try:
@@ -106,7 +104,7 @@ class ChatEndpoint:
             return self.refuse(error, call.request_id)
         return EventStream(self._frames(call, stream), stream.aclose, self._headers(call, stream))
 
-    async def _frames(self, call: Call, stream: AnyStream) -> AsyncGenerator[bytes, None]:
+    async def _frames(self, call: Call, stream: ChatStream) -> AsyncGenerator[bytes, None]:
         encoder = self._dialect.encoder(call)
         try:
             async for item in stream:
@@ -116,5 +114,5 @@ class ChatEndpoint:
         except HamletError as error:
             yield self._dialect.error_frame(self._dialect.error_body(error, call.request_id))
 
-    def _headers(self, call: Call, stream: AnyStream) -> dict[str, str]:
+    def _headers(self, call: Call, stream: ChatStream) -> dict[str, str]:
         return self._dialect.id_headers(call.request_id) | warning_headers(stream.warnings)

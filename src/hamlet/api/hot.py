@@ -6,13 +6,14 @@ import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
 from hamlet.api.http import Handler, Opening, Request, Response
 from hamlet.api.streaming import Pacing, send_opening, send_response
 from hamlet.core.errors import BadRequest, HamletError, TooLarge
+from hamlet.spi import Log
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -20,30 +21,43 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_DISCARD_BYTES, _DISCARD_S = 256 << 20, 10.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class HotRoute:
-    """One hot endpoint. A path may have one `{name}`; `refuse` shapes errors of the protocol."""
+    """One hot endpoint.
+
+    A path may have one `{name}`; `refuse` shapes errors of the protocol; `operation` is what
+    OpenAPI says of it.
+    """
 
     method: str
     path: str
     handler: Handler
     refuse: Callable[[HamletError, str], Response]
+    operation: Mapping[str, Any] = field(default_factory=dict)
 
 
 class HotRoutes:
     """Dispatches hot routes and passes everything else on to `app`."""
 
     def __init__(
-        self, app: ASGI, routes: Sequence[HotRoute], *, max_body_bytes: int, pacing: Pacing
+        self,
+        app: ASGI,
+        routes: Sequence[HotRoute],
+        *,
+        max_body_bytes: int,
+        pacing: Pacing,
+        log: Log,
     ) -> None:
         self._app = app
         self._plain = {(r.method, r.path): r for r in routes if "{" not in r.path}
         self._templated = [(r, _pattern(r.path)) for r in routes if "{" in r.path]
         self._max_body_bytes = max_body_bytes
         self._pacing = pacing
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._find(scope) if scope["type"] == "http" else None
@@ -62,9 +76,22 @@ class HotRoutes:
             response.headers["connection"] = "close"
             return await send_response(send, response)
         request = Request(
-            route.method, scope["path"], _query(scope), headers, body, request_id, _peer(scope), args
+            route.method,
+            scope["path"],
+            _query(scope),
+            headers,
+            body,
+            request_id,
+            _peer(scope),
+            args,
         )
-        await self._serve(route.handler, request, receive, send)
+        sent = _Sent(send)
+        try:
+            await self._serve(route.handler, request, receive, sent)
+        except Exception as error:
+            self._log.error("request.failed", request_id=request_id, exc_info=error)
+            if not sent.started:
+                await send_response(send, route.refuse(HamletError("internal error"), request_id))
 
     def _find(self, scope: Scope) -> tuple[HotRoute, Mapping[str, str]] | None:
         method, path = scope["method"], scope["path"]
@@ -111,6 +138,18 @@ class HotRoutes:
             watcher.cancel()
 
 
+class _Sent:
+    """Remembers whether an answer has begun: then no other can be sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        self.started = True
+        await self._send(message)
+
+
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The caller's own request id if it is a tidy one, else a new one."""
     given = headers.get("x-request-id", "")
@@ -135,10 +174,13 @@ def _peer(scope: Scope) -> str | None:
 
 
 async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    too_large = TooLarge(f"the body is over {limit} bytes")
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise TooLarge(f"the body is over {limit} bytes")
+        await _discard(receive, headers)
+        raise too_large
     if headers.get("content-encoding", "identity") != "identity":
+        await _discard(receive, headers)
         raise BadRequest("a compressed body is not taken")
     parts: list[bytes] = []
     size = 0
@@ -149,7 +191,27 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> byt
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise TooLarge(f"the body is over {limit} bytes")
+            await _discard(receive, headers)
+            raise too_large
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _discard(receive: Receive, headers: Mapping[str, str]) -> None:
+    """Let the client finish what it sends, within reason.
+
+    Closing on a client that still writes resets the connection, and the answer is lost with it.
+    """
+    if headers.get("expect", "").lower() == "100-continue":
+        return
+    size = 0
+    try:
+        async with asyncio.timeout(_DISCARD_S):
+            while size < _DISCARD_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

@@ -1,6 +1,6 @@
 """YAML into a GatewayConfig; every error at once, with its path and line."""
 
-from hamlet.config.load import Loaded, draft, load, loads, suggestion, validate
+from hamlet.config.load import Loaded, load, loads, suggestion, validate
 from hamlet.config.model import (
     DeploymentConfig,
     GatewayConfig,
@@ -29,7 +29,6 @@ __all__ = [
     "Source",
     "SuggestConfig",
     "TelemetryConfig",
-    "draft",
     "load",
     "loads",
     "resolve",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,37 +21,31 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration and where it came from. `source.problems` may hold more than one trouble."""
+    """A configuration and where it came from.
+
+    `source` may hold problems: who completes the checks calls `source.check()`. Rows that do not
+    validate are left out of `config`, so that later checks can add theirs.
+    """
 
     config: GatewayConfig
     source: Source
+    path: Path | None = None
 
 
 def load(path: Path | None = None) -> Loaded:
-    """Read and check a file; None gives the built-in default. Raises ConfigError."""
+    """Read a file; None gives the built-in default. Raises ConfigError if nothing is left."""
     if path is None:
-        text = resources.files("hamlet.config").joinpath("default.yaml").read_text("utf-8")
-        return loads(text, "default.yaml")
+        return loads(resources.files("hamlet.config").joinpath("default.yaml").read_text("utf-8"))
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         problem = Problem("", None, f"cannot be read: {type(error).__name__}")
         raise ConfigError(str(path), [problem]) from None
-    return loads(text, str(path))
+    return replace(loads(text, str(path)), path=path)
 
 
-def loads(text: str, name: str = "config.yaml") -> Loaded:
-    """Check a text, all that can be said without plugins. Raises ConfigError."""
-    loaded = draft(text, name)
-    loaded.source.check()
-    return loaded
-
-
-def draft(text: str, name: str) -> Loaded:
-    """As `loads`, but leaves problems in the source, so that the registry can add its own.
-
-    Rows that do not validate are left out. Raises ConfigError only if nothing is left to check.
-    """
+def loads(text: str, name: str = "default.yaml") -> Loaded:
+    """Read a text; see Loaded for what is checked."""
     source = parse(text, name)
     data = dict(source.data)
     if isinstance(data.get("keys"), list):
@@ -67,9 +61,7 @@ def draft(text: str, name: str) -> Loaded:
     return Loaded(config, source)
 
 
-def validate(
-    model: type[M], data: Mapping[str, Any], source: Source, path: ConfigPath
-) -> M | None:
+def validate(model: type[M], data: Mapping[str, Any], source: Source, path: ConfigPath) -> M | None:
     """An instance of `model`, or None with every fault reported under `path`."""
     try:
         return model.model_validate(data)
@@ -122,9 +114,7 @@ def _real(loc: tuple[str | int, ...], data: Any) -> ConfigPath:
     """The part of pydantic's location that is in the file: it also names union members."""
     path: list[str | int] = []
     for i, step in enumerate(loc):
-        if isinstance(data, Mapping) and step in data:
-            data = data[step]
-        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+        if _holds(data, step):
             data = data[step]
         elif i == len(loc) - 1 and isinstance(data, Mapping):
             data = None
@@ -132,6 +122,12 @@ def _real(loc: tuple[str | int, ...], data: Any) -> ConfigPath:
             continue
         path.append(step)
     return tuple(path)
+
+
+def _holds(data: Any, step: str | int) -> bool:
+    if isinstance(data, list):
+        return isinstance(step, int) and step < len(data)
+    return isinstance(data, Mapping) and step in data
 
 
 def _without_faults(data: Mapping[str, Any], source: Source) -> dict[str, Any]:

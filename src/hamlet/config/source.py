@@ -33,8 +33,10 @@ class ConfigError(Exception):
 
     def _line(self, problem: Problem) -> str:
         where = f"{self.name}:{problem.line}" if problem.line else self.name
-        return f"{where}: {problem.path}: {problem.message}" if problem.path else (
-            f"{where}: {problem.message}"
+        return (
+            f"{where}: {problem.path}: {problem.message}"
+            if problem.path
+            else (f"{where}: {problem.message}")
         )
 
 

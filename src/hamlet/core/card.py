@@ -35,11 +35,11 @@ class Price(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """Facts about one upstream model. A null limit is unknown; null `params` accepts any."""
+    """Facts about one upstream model. Null means unknown; null `params` accepts any."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["chat", "embeddings"] = "chat"
+    kind: Literal["chat", "embeddings"] | None = None
     context_window: int | None = Field(default=None, ge=1)
     max_output: int | None = Field(default=None, ge=1)
     dimensions: int | None = Field(default=None, ge=1)

@@ -2,13 +2,12 @@
 
 from hamlet.gateway.admission import Admission
 from hamlet.gateway.call import Call, Caller
-from hamlet.gateway.gateway import AnyStream, Gateway
+from hamlet.gateway.gateway import Gateway
 from hamlet.gateway.observer import Attempt, Observer, Observers, Record
 from hamlet.gateway.stream import ChatStream
 
 __all__ = [
     "Admission",
-    "AnyStream",
     "Attempt",
     "Call",
     "Caller",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from hamlet.core import ChatEvent, EmbeddingRequest, EmbeddingResponse, NativeChunk
+from hamlet.core import EmbeddingRequest, EmbeddingResponse
 from hamlet.core.errors import (
     HamletError,
     NoDeployment,
@@ -31,7 +31,6 @@ from hamlet.registry import Registry, RegistryHolder
 from hamlet.registry.model import Deployment, Route
 
 T = TypeVar("T")
-AnyStream = ChatStream[ChatEvent] | ChatStream[NativeChunk]
 
 
 class Gateway:
@@ -49,7 +48,7 @@ class Gateway:
         self._observers = observers
         self._health = health or Health()
 
-    async def chat(self, call: Call, caller: Caller) -> AnyStream:
+    async def chat(self, call: Call, caller: Caller) -> ChatStream:
         """Answer a chat call with a committed stream, which the caller must `aclose()`.
 
         Raises RequestError before any upstream is asked, else the last ProviderError.
@@ -65,7 +64,7 @@ class Gateway:
                 total_s = min(policy.total_s, call.total_s or policy.total_s)
                 remaining = _countdown(total_s)
 
-                async def once(deployment: Deployment) -> AnyStream:
+                async def once(deployment: Deployment) -> ChatStream:
                     return await self._open(call, deployment, route, record, stack, remaining)
 
                 return await pursue(plan, once, policy, remaining)
@@ -84,12 +83,9 @@ class Gateway:
 
             async def once(deployment: Deployment) -> EmbeddingResponse:
                 with self._attempting(record, deployment):
-                    return await _within(
-                        deployment.provider.instance.embed(
-                            replace(request, model=deployment.model)
-                        ),
-                        remaining(),
-                    )
+                    sent = replace(request, model=deployment.model)
+                    answer: Awaitable[EmbeddingResponse] = deployment.provider.instance.embed(sent)
+                    return await _within(answer, remaining())
 
             response = await pursue(self._usable(route), once, route.policy, remaining)
             record.usage = response.usage
@@ -112,13 +108,12 @@ class Gateway:
         check_route(caller, route_name)
         record.route = route_name
         stack.enter_context(self.admission.inside(caller))
+        record.admitted = True
         self._observers.on_start(record)
         return route
 
     def _plan(self, route: Route, call: Call) -> list[Deployment]:
-        able = [
-            tuple(d for d in tier if call.features <= d.card.features) for tier in route.tiers
-        ]
+        able = [tuple(d for d in tier if call.features <= d.card.features) for tier in route.tiers]
         if not any(able):
             missing = _missing(route, call)
             raise Unsupported(f"the model {route.name!r} does not support: {missing}")
@@ -143,7 +138,7 @@ class Gateway:
         record: Record,
         stack: ExitStack,
         remaining: Callable[[], float],
-    ) -> AnyStream:
+    ) -> ChatStream:
         policy = route.policy
         native = speaks(deployment, call)
         prepare = prepare_native if native else prepare_chat
@@ -255,7 +250,7 @@ def _countdown(total_s: float) -> Callable[[], float]:
     return lambda: max(0.0, end - time.monotonic())
 
 
-async def _within(awaitable: Any, timeout_s: float) -> Any:
+async def _within(awaitable: Awaitable[T], timeout_s: float) -> T:
     try:
         async with asyncio.timeout(timeout_s) as limit:
             return await awaitable

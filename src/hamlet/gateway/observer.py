@@ -37,6 +37,7 @@ class Record:
     stream: bool
     started: float
     dialect: str | None = None
+    admitted: bool = False
     attempts: int = 0
     deployment: Deployment | None = None
     native: bool = False

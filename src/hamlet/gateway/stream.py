@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Generic, TypeVar
+from typing import Any, TypeVar, cast
 
 from hamlet.core import (
     ChatEvent,
@@ -20,17 +20,16 @@ from hamlet.core.errors import HamletError, ProviderError, UpstreamProtocol, Ups
 from hamlet.gateway.watchdog import Watchdog
 
 E = TypeVar("E", ChatEvent, NativeChunk)
+Item = ChatEvent | NativeChunk
 Settle = Callable[["Meter"], None]
 
 
-def commits(item: ChatEvent | NativeChunk) -> bool:
+def commits(item: Item) -> bool:
     """Whether the item is the first that a caller would see."""
     return item.content or item.end if isinstance(item, NativeChunk) else is_content(item)
 
 
-async def open_stream(
-    source: AsyncGenerator[E, None], *, whole: bool, timeout_s: float
-) -> list[E]:
+async def open_stream(source: AsyncGenerator[E, None], *, whole: bool, timeout_s: float) -> list[E]:
     """Pull from `source` up to the commit point: the first content, or the end if `whole`.
 
     Everything that fails here is safe to try elsewhere. The source is closed on failure.
@@ -68,7 +67,7 @@ class Meter:
         self.whole = False
         self.error: HamletError | None = None
 
-    def note(self, item: ChatEvent | NativeChunk) -> None:
+    def note(self, item: Item) -> None:
         """Look at one item on its way to the caller."""
         self.events += 1
         if self.first_token_at is None and commits(item):
@@ -81,7 +80,7 @@ class Meter:
             self.usage, self.finish, self.whole = item.usage, item.reason, True
 
 
-class ChatStream(Generic[E]):
+class ChatStream:
     """A committed answer: iterate it, and always `aclose()` it.
 
     Yields ChatEvents, or NativeChunks if `native`. A failure is raised as a ProviderError; nothing
@@ -90,8 +89,8 @@ class ChatStream(Generic[E]):
 
     def __init__(
         self,
-        head: list[E],
-        source: AsyncGenerator[E, None],
+        head: list[Any],
+        source: AsyncGenerator[Any, None],
         *,
         native: bool,
         warnings: tuple[str, ...],
@@ -102,8 +101,8 @@ class ChatStream(Generic[E]):
         self.native = native
         self.warnings = warnings
         self.meter = Meter()
-        self._head = head
-        self._source = source
+        self._head: list[Item] = head
+        self._source: AsyncGenerator[Item, None] = source
         self._settle = settle
         self._closed = False
         self._watchdog = Watchdog(idle_s, total_s)
@@ -118,10 +117,18 @@ class ChatStream(Generic[E]):
                 return item.model
         return None
 
-    def __aiter__(self) -> AsyncIterator[E]:
+    def __aiter__(self) -> AsyncIterator[Item]:
         return self._items()
 
-    async def _items(self) -> AsyncIterator[E]:
+    def events(self) -> AsyncIterator[ChatEvent]:
+        """The items of a stream that is not native."""
+        return cast(AsyncIterator[ChatEvent], self._items())
+
+    def chunks(self) -> AsyncIterator[NativeChunk]:
+        """The items of a native stream."""
+        return cast(AsyncIterator[NativeChunk], self._items())
+
+    async def _items(self) -> AsyncIterator[Item]:
         try:
             for item in self._head:
                 yield item
@@ -133,7 +140,7 @@ class ChatStream(Generic[E]):
             self.meter.error = error
             raise
 
-    async def _next(self) -> E | None:
+    async def _next(self) -> Item | None:
         try:
             async with self._watchdog:
                 return await anext(self._source)

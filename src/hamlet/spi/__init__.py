@@ -12,13 +12,15 @@ from hamlet.spi.contract import (
     SupportsProbe,
     operations,
 )
+from hamlet.spi.forward import Forwarder, forward
 from hamlet.spi.http import Reply, Transport, raise_for_upstream, retry_after, upstream_error
 from hamlet.spi.runtime import Log, Runtime
 from hamlet.spi.settings import ProviderSettings
-from hamlet.spi.sse import Frame, FrameReader, parse_block, sse
+from hamlet.spi.sse import Frame, FrameReader, need_events, parse_block, sse
 
 __all__ = [
     "API_VERSION",
+    "Forwarder",
     "Frame",
     "FrameReader",
     "Log",
@@ -34,6 +36,8 @@ __all__ = [
     "SupportsProbe",
     "Transport",
     "cards_from",
+    "forward",
+    "need_events",
     "operations",
     "parse_block",
     "raise_for_upstream",

@@ -4,7 +4,8 @@ A provider class, found through the entry-point group `hamlet.providers`, has
 
     api_version: int                      equal to API_VERSION
     Settings: type[ProviderSettings]      its own settings, validated by the host
-    cards: Mapping[str, ModelCard]        facts per upstream model; may be empty
+    cards: Mapping[str, ModelCard]        facts per upstream model; may be empty. The longest name
+                                          that the model's begins with counts, so "" is a default
     __init__(settings, runtime)           no I/O
 
 and one or more of the protocols below. Adapters raise only `ProviderError`s; anything else is

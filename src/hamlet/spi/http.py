@@ -160,9 +160,7 @@ def _by_status(status: int, wait: float | None) -> type[errors.ProviderError]:
     return errors.UpstreamUnavailable if status >= 500 else errors.UpstreamProtocol
 
 
-def _message(
-    kind: type[errors.ProviderError], status: int, body: Mapping[str, Any]
-) -> str:
+def _message(kind: type[errors.ProviderError], status: int, body: Mapping[str, Any]) -> str:
     # Only a fault of the caller's own request is told in the vendor's words.
     if not issubclass(kind, errors.InvalidRequest):
         return f"the upstream answered {status} ({kind.code})"

@@ -46,6 +46,12 @@ async def sse(reply: Reply) -> AsyncIterator[Frame]:
                 yield frame
 
 
+def need_events(reply: Reply) -> None:
+    """Raise UpstreamProtocol for an answer that is no event stream, say a proxy's login page."""
+    if not reply.headers.get("content-type", "").startswith("text/event-stream"):
+        raise errors.UpstreamProtocol("the upstream's answer is not an event stream")
+
+
 class FrameReader:
     """Cuts a byte stream into event blocks, each with its closing blank line."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from hamlet.api.anthropic.encode import EventEncoder, frame, message
 from hamlet.api.anthropic.errors import error_body
 from hamlet.api.anthropic.parse import parse
@@ -17,8 +15,8 @@ from hamlet.gateway import Call
 class AnthropicDialect:
     """Messages, plain and streamed."""
 
-    name: ClassVar[str] = "anthropic"
-    keepalive: ClassVar[bytes] = frame("ping", {})
+    name = "anthropic"
+    keepalive = frame("ping", {})
 
     def parse(self, request: Request) -> Call:
         return parse(read_fields(request.body), request.id)

@@ -115,9 +115,9 @@ def _params(fields: Fields) -> ChatParams:
     }
     if metadata := _read(fields, "metadata", _Metadata | None):
         portable["user"] = metadata.user_id
-    if choice := _read(fields, "tool_choice", _Choice | None):
-        if choice.disable_parallel_tool_use is not None:
-            portable["parallel_tool_calls"] = not choice.disable_parallel_tool_use
+    choice = _read(fields, "tool_choice", _Choice | None)
+    if choice and choice.disable_parallel_tool_use is not None:
+        portable["parallel_tool_calls"] = not choice.disable_parallel_tool_use
     thinking = _read(fields, "thinking", _Thinking | None)
     if thinking and thinking.type == "enabled":
         portable["reasoning_tokens"] = thinking.budget_tokens

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from hamlet.api.body import read_fields
 from hamlet.api.http import Request
 from hamlet.api.openai.encode import KEEPALIVE, ChunkEncoder, completion
@@ -17,8 +15,8 @@ from hamlet.gateway import Call
 class OpenAIDialect:
     """Chat Completions, plain and streamed; also in Azure's path form."""
 
-    name: ClassVar[str] = "openai"
-    keepalive: ClassVar[bytes] = KEEPALIVE
+    name = "openai"
+    keepalive = KEEPALIVE
 
     def parse(self, request: Request) -> Call:
         return parse(read_fields(request.body), request.id, request.args.get("deployment"))

@@ -7,8 +7,18 @@ from collections.abc import Iterable
 
 import msgspec
 
-from hamlet.core import Audio, Document, Image, Message, Part, Reasoning, Role, Text, ToolCall
-from hamlet.core import ToolResult
+from hamlet.core import (
+    Audio,
+    Document,
+    Image,
+    Message,
+    Part,
+    Reasoning,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from hamlet.core.errors import BadRequest
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,(.*)", re.DOTALL)

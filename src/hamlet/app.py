@@ -1,0 +1,145 @@
+"""The composition root: the only place that sees everything."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from hamlet.api import shell
+from hamlet.api.auth import Keyring
+from hamlet.api.hot import ASGI, HotRoute, HotRoutes, Receive, Scope, Send
+from hamlet.api.openapi import document
+from hamlet.api.routes import model_routes
+from hamlet.api.streaming import Pacing
+from hamlet.config import Loaded, ServerConfig, load
+from hamlet.gateway import Admission, Gateway, Observers
+from hamlet.registry import Plugins, RegistryHolder, build
+from hamlet.spi import Log
+from hamlet.telemetry import AccessLog, Metrics, make_log
+
+
+class Hamlet:
+    """The assembled application; an ASGI callable."""
+
+    def __init__(
+        self, loaded: Loaded, *, log: Log | None = None, plugins: Plugins | None = None
+    ) -> None:
+        """Build everything. Raises ConfigError; opens no connection."""
+        config = loaded.config
+        self.log = log or make_log(config.telemetry.log_level, config.telemetry.log_format)
+        self._loaded = loaded
+        self._plugins = plugins or Plugins()
+        self._reloading = asyncio.Lock()
+        self.metrics = Metrics()
+        self.registries = RegistryHolder(build(loaded, self.log, self._plugins))
+        self.keyring = Keyring(config.keys)
+        self.gateway = Gateway(
+            self.registries,
+            Admission(config.server.max_in_flight),
+            Observers([self.metrics, AccessLog(self.log)], self.log),
+        )
+        routes = self._hot_routes()
+        self.shell = self._shell(routes)
+        self._asgi = self._in_front(self.shell, routes, config.server)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._asgi(scope, receive, send)
+
+    async def reload(self) -> None:
+        """Read the file again and switch over. Raises ConfigError, and then nothing changes.
+
+        The listening address and server limits stay as they were at start.
+        """
+        async with self._reloading:
+            try:
+                loaded = await asyncio.to_thread(load, self._loaded.path)
+                registry = build(loaded, self.log, self._plugins)
+            except Exception as error:
+                self.metrics.reloaded("refused")
+                self.log.error("config.refused", problems=str(error))
+                raise
+            drain_s = loaded.config.server.drain_s
+            self._loaded, self.keyring = loaded, Keyring(loaded.config.keys)
+            self.registries.swap(registry, drain_s)
+            self.metrics.reloaded("ok")
+            self.log.info("config.reloaded", source=loaded.source.name)
+
+    def _hot_routes(self) -> list[HotRoute]:
+        def names() -> list[str]:
+            return list(self.registries.current.routes)
+
+        return model_routes(self.gateway, lambda: self.keyring, names)
+
+    def _shell(self, routes: list[HotRoute]) -> FastAPI:
+        app = FastAPI(title="hamlet", version=version("hamlet"), lifespan=self._lifespan)
+        admission = self.gateway.admission
+        app.include_router(shell.health(lambda: not admission.draining, self.metrics.render))
+        app.include_router(shell.admin(lambda: self.keyring, self.reload))
+        shell.page(app)
+        shell.dialect_errors(app)
+        document(app, routes)
+        return app
+
+    def _in_front(self, app: ASGI, routes: list[HotRoute], server: ServerConfig) -> ASGI:
+        pacing = Pacing(server.header_wait_s, server.keepalive_s)
+        front = HotRoutes(
+            app, routes, max_body_bytes=server.max_body_bytes, pacing=pacing, log=self.log
+        )
+        if not server.cors_origins:
+            return front
+        return CORSMiddleware(
+            front,
+            allow_origins=server.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("authorization", "content-type", "x-api-key", "x-request-budget-ms"),
+            expose_headers=("x-request-id", "retry-after", "server-timing", "etag"),
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        with _on_hangup(loop, self._reload_soon):
+            # What is here now stays: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            try:
+                yield
+            finally:
+                await self.registries.aclose()
+
+    def _reload_soon(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._reload_quietly())
+
+    async def _reload_quietly(self) -> None:
+        try:
+            await self.reload()
+        except Exception as error:
+            # reload() has logged it; serving goes on with the old configuration.
+            self.log.debug("config.kept", error=type(error).__name__)
+
+
+def create_app(path: Path | None = None) -> Hamlet:
+    """The application for a config file; the built-in default if there is none."""
+    return Hamlet(load(path))
+
+
+@contextmanager
+def _on_hangup(loop: asyncio.AbstractEventLoop, react: Callable[[], None]) -> Iterator[None]:
+    """React to SIGHUP, where there is such a signal and this thread may have it."""
+    try:
+        loop.add_signal_handler(signal.SIGHUP, react)
+    except (NotImplementedError, RuntimeError, ValueError, AttributeError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)

@@ -1,0 +1,24 @@
+"""The command line: thin, over what is below."""
+
+from __future__ import annotations
+
+import typer
+
+from hamlet.cli.config import config
+from hamlet.cli.plugins import plugins
+from hamlet.cli.serve import serve
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(serve)
+app.command()(plugins)
+app.add_typer(config, name="config")
+
+
+@app.callback()
+def _hamlet() -> None:
+    """hamlet, an async LLM serving gateway."""
+
+
+def main() -> None:
+    """The entry point of the `hamlet` command."""
+    app()

@@ -1,0 +1,87 @@
+"""The adapter: chat, the fast lane, listing, probe."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import orjson
+from pydantic import Field
+
+from hamlet.core import ChatEvent, ChatRequest, ModelCard, NativeChunk, NativeRequest, errors
+from hamlet.providers.anthropic import decode, encode, wire
+from hamlet.providers.anthropic.errors import classify
+from hamlet.spi import (
+    API_VERSION,
+    ProviderSettings,
+    Reply,
+    Runtime,
+    cards_from,
+    need_events,
+    raise_for_upstream,
+    sse,
+)
+
+
+class AnthropicSettings(ProviderSettings):
+    """`max_tokens` is sent when nobody asked for a limit: this API demands one."""
+
+    base_url: str = "https://api.anthropic.com"
+    version: str = "2023-06-01"
+    max_tokens: int = Field(default=4096, ge=1)
+
+
+class Anthropic:
+    """Anthropic's Messages API."""
+
+    api_version: ClassVar[int] = API_VERSION
+    Settings: ClassVar[type[ProviderSettings]] = AnthropicSettings
+    cards: Mapping[str, ModelCard] = cards_from("hamlet.providers.anthropic")
+    dialect: ClassVar[str] = "anthropic"
+
+    def __init__(self, settings: AnthropicSettings, runtime: Runtime) -> None:
+        headers = {"anthropic-version": settings.version}
+        if settings.api_key:
+            headers["x-api-key"] = settings.secret()
+        self._http = runtime.http(settings, headers)
+        self._max_tokens = settings.max_tokens
+
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        sent = orjson.dumps(encode.body(request, self._max_tokens))
+        async with self._send("POST", "/v1/messages", sent) as reply:
+            if not request.stream:
+                for event in decode.whole(await reply.aread(), request.model):
+                    yield event
+                return
+            need_events(reply)
+            async for event in decode.stream(sse(reply), request.model):
+                yield event
+
+    async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
+        async with self._send("POST", "/v1/messages", wire.body(request)) as reply:
+            if not request.stream:
+                yield wire.whole(await reply.aread())
+                return
+            need_events(reply)
+            async for chunk in wire.stream(reply):
+                yield chunk
+
+    async def models(self) -> Sequence[str]:
+        async with self._send("GET", "/v1/models?limit=1000") as reply:
+            try:
+                return [row["id"] for row in orjson.loads(await reply.aread())["data"]]
+            except (ValueError, KeyError, TypeError):
+                raise errors.UpstreamProtocol("the upstream's list of models is odd") from None
+
+    async def probe(self) -> None:
+        async with self._send("GET", "/v1/models?limit=1"):
+            return
+
+    @asynccontextmanager
+    async def _send(
+        self, method: str, path: str, content: bytes | None = None
+    ) -> AsyncIterator[Reply]:
+        async with self._http.stream(method, path, content=content) as reply:
+            await raise_for_upstream(reply, classify)
+            yield reply

@@ -1,0 +1,153 @@
+"""The adapter: no transport, everything is computed here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import orjson
+from pydantic import Field
+
+from hamlet.core import (
+    ChatEvent,
+    ChatRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    Feature,
+    Finished,
+    FinishReason,
+    ModelCard,
+    NamedTool,
+    Started,
+    TextDelta,
+    Tool,
+    ToolCallDelta,
+    Usage,
+    pack,
+)
+from hamlet.core.errors import ModelMissing, Unsupported
+from hamlet.providers.embedded.answer import all_text, answer
+from hamlet.providers.embedded.structured import Filler
+from hamlet.providers.embedded.vectors import DIMENSIONS, embed
+from hamlet.spi import API_VERSION, ProviderSettings, Runtime
+
+CHAT, EMBED = "embedded-chat", "embedded-embed"
+# A word with the blanks before it, or a pair of characters of a script without blanks.
+_TOKEN = re.compile(r"\s*[!-~]+|\s*[^\s!-~]{1,2}|\s+")
+
+
+class EmbeddedSettings(ProviderSettings):
+    """`tokens_per_s` is the pace of streams; 0 is as fast as possible."""
+
+    tokens_per_s: float = Field(default=120.0, ge=0)
+
+
+class Embedded:
+    """hamlet's own extractive model, and its hashed embeddings."""
+
+    api_version: ClassVar[int] = API_VERSION
+    Settings: ClassVar[type[ProviderSettings]] = EmbeddedSettings
+    cards: ClassVar[Mapping[str, ModelCard]] = {
+        CHAT: ModelCard(
+            kind="chat",
+            features=frozenset({Feature.TOOLS, Feature.JSON, Feature.JSON_SCHEMA}),
+            params=frozenset({"max_tokens", "stop"}),
+        ),
+        EMBED: ModelCard(kind="embeddings", dimensions=DIMENSIONS),
+    }
+
+    def __init__(self, settings: EmbeddedSettings, runtime: Runtime) -> None:
+        self._pause_s = 1 / settings.tokens_per_s if settings.tokens_per_s else 0.0
+
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        _need(request.model, CHAT)
+        read = _count(all_text(request.messages))
+        yield Started(_id(request), CHAT)
+        if tool := _forced_tool(request):
+            arguments = _json(request, tool.parameters)
+            yield ToolCallDelta(0, f"call_{_digest(request)}", tool.name)
+            yield ToolCallDelta(0, arguments=arguments)
+            yield Finished(FinishReason.TOOL_CALLS, _usage(read, _count(arguments)), "tool_calls")
+            return
+        said, reason = _limited(_text(request), request)
+        for token in said:
+            if request.stream and self._pause_s:
+                await asyncio.sleep(self._pause_s)
+            yield TextDelta(0, token)
+        yield Finished(reason, _usage(read, len(said)), reason.value)
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        _need(request.model, EMBED)
+        dimensions = request.dimensions or DIMENSIONS
+        if not 1 <= dimensions <= 4096:
+            raise Unsupported("dimensions: from 1 to 4096")
+        vectors = tuple(pack(embed(text, dimensions)) for text in request.inputs)
+        read = sum(_count(text) for text in request.inputs)
+        return EmbeddingResponse(EMBED, vectors, Usage(input_tokens=read, estimated=True))
+
+    async def models(self) -> Sequence[str]:
+        return list(self.cards)
+
+    async def probe(self) -> None:
+        return
+
+
+def _need(given: str, wanted: str) -> None:
+    if given != wanted:
+        raise ModelMissing(f"the embedded provider has no model {given!r} for this")
+
+
+def _forced_tool(request: ChatRequest) -> Tool | None:
+    """The tool that the caller demands; of its own accord this model calls none."""
+    if request.messages and request.messages[-1].role == "tool":
+        return None
+    match request.tool_choice:
+        case NamedTool(name):
+            return next((tool for tool in request.tools if tool.name == name), None)
+        case "required":
+            return request.tools[0] if request.tools else None
+    return None
+
+
+def _text(request: ChatRequest) -> str:
+    match request.output.kind:
+        case "schema":
+            return _json(request, request.output.schema or {})
+        case "json":
+            return _json(request, {"properties": {"answer": {"type": "string"}}})
+    return answer(request)
+
+
+def _json(request: ChatRequest, schema: Mapping[str, Any]) -> str:
+    filled = Filler(all_text(request.messages), {"type": "object", **schema}).fill()
+    return orjson.dumps(filled).decode()
+
+
+def _limited(text: str, request: ChatRequest) -> tuple[list[str], FinishReason]:
+    """The tokens up to a stop sequence or the limit."""
+    ends = [text.find(stop) for stop in request.params.stop or () if stop]
+    found = [end for end in ends if end >= 0]
+    tokens = _TOKEN.findall(text[: min(found)] if found else text)
+    limit = request.params.max_tokens
+    if limit is not None and len(tokens) > limit:
+        return tokens[:limit], FinishReason.LENGTH
+    return tokens, FinishReason.STOP
+
+
+def _count(text: str) -> int:
+    return len(_TOKEN.findall(text))
+
+
+def _usage(read: int, written: int) -> Usage:
+    return Usage(input_tokens=read, output_tokens=written, estimated=True)
+
+
+def _id(request: ChatRequest) -> str:
+    return f"embedded-{_digest(request)}"
+
+
+def _digest(request: ChatRequest) -> str:
+    return f"{zlib.crc32(all_text(request.messages).encode()):08x}"

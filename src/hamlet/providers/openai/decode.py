@@ -1,0 +1,149 @@
+"""Chat Completions answers, whole and in chunks, as hamlet's events."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from hamlet.core import (
+    ChatEvent,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
+from hamlet.core.errors import UpstreamProtocol
+from hamlet.providers.openai.errors import in_band
+from hamlet.spi import Frame
+
+REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+DONE = b"[DONE]"
+
+
+def reason(raw: str | None) -> FinishReason:
+    """The finish reason, over all vendors."""
+    return REASONS.get(raw or "", FinishReason.OTHER)
+
+
+def usage(raw: Mapping[str, Any] | None) -> Usage:
+    """Token counts: this API's totals include cached and reasoning tokens, as ours do."""
+    if not raw:
+        return Usage()
+    prompt = raw.get("prompt_tokens_details") or {}
+    completion = raw.get("completion_tokens_details") or {}
+    return Usage(
+        input_tokens=raw.get("prompt_tokens"),
+        output_tokens=raw.get("completion_tokens"),
+        cache_read_tokens=prompt.get("cached_tokens"),
+        reasoning_tokens=completion.get("reasoning_tokens"),
+        raw=raw,
+    )
+
+
+def whole(raw: bytes, model: str) -> Iterator[ChatEvent]:
+    """The events of a whole answer. Raises ProviderError."""
+    try:
+        body = orjson.loads(raw)
+        if "error" in body and "choices" not in body:
+            raise in_band(body)
+        choice = body["choices"][0]
+        message = choice["message"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise UpstreamProtocol("the upstream's answer is not a chat completion") from None
+    decoder = ChunkDecoder(model)
+    calls = [{"index": i, **call} for i, call in enumerate(message.get("tool_calls") or [])]
+    delta = {**message, "tool_calls": calls}
+    finish = choice.get("finish_reason") or "stop"
+    chunk = {**body, "choices": [{"delta": delta, "finish_reason": finish}]}
+    yield from decoder.chunk(chunk)
+    yield decoder.finished()
+
+
+async def stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[ChatEvent]:
+    """The events of a streamed answer. Raises ProviderError; a missing end is left to the host."""
+    decoder = ChunkDecoder(model)
+    async for frame in frames:
+        if frame.data == DONE:
+            break
+        for event in decoder.chunk(frame.json):
+            yield event
+    if decoder.is_whole:
+        yield decoder.finished()
+
+
+class ChunkDecoder:
+    """Turns chunks into events; parts get indexes in the order in which they begin."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._started = False
+        self._index = -1
+        self._open: object = None
+        self._call_id = ""
+        self._reason: str | None = None
+        self._usage: Mapping[str, Any] | None = None
+
+    def chunk(self, body: Any) -> Iterator[ChatEvent]:
+        """The events of one chunk."""
+        if not isinstance(body, dict):
+            raise UpstreamProtocol("a chunk is not an object", phase="stream")
+        if body.get("error"):
+            raise in_band(body)
+        if not self._started:
+            self._started = True
+            id_ = body.get("id") or f"chatcmpl-{uuid.uuid4().hex}"
+            yield Started(id_, body.get("model") or self._model)
+        self._usage = body.get("usage") or self._usage
+        for choice in body.get("choices") or ():
+            yield from self._delta(choice.get("delta") or {})
+            self._reason = choice.get("finish_reason") or self._reason
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the vendor said why it stopped."""
+        return self._reason is not None
+
+    def finished(self) -> Finished:
+        """The last event."""
+        return Finished(reason(self._reason), usage(self._usage), self._reason)
+
+    def _delta(self, delta: Mapping[str, Any]) -> Iterator[ChatEvent]:
+        # "reasoning_content" and "reasoning" are what vLLM, DeepSeek and OpenRouter call it.
+        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
+            yield ReasoningDelta(self._part("reasoning"), thought)
+        if text := delta.get("content") or delta.get("refusal"):
+            yield TextDelta(self._part("text"), text)
+        for call in delta.get("tool_calls") or ():
+            yield self._tool_call(call)
+
+    def _tool_call(self, call: Mapping[str, Any]) -> ToolCallDelta:
+        function = call.get("function") or {}
+        position = ("call", call.get("index", 0))
+        arguments = function.get("arguments") or ""
+        id_ = call.get("id") or ""
+        # Some vendors give every call index 0: there a new id tells a new call.
+        if self._open == position and id_ in ("", self._call_id):
+            return ToolCallDelta(self._index, arguments=arguments)
+        if not function.get("name"):
+            raise UpstreamProtocol("a tool call has no name", phase="stream")
+        self._open = None
+        self._call_id = id_ or f"call_{uuid.uuid4().hex[:24]}"
+        return ToolCallDelta(self._part(position), self._call_id, function["name"], arguments)
+
+    def _part(self, kind: object) -> int:
+        if self._open != kind:
+            self._open = kind
+            self._index += 1
+        return self._index

@@ -1,0 +1,49 @@
+"""Embeddings requests and answers: https://platform.openai.com/docs/api-reference/embeddings"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import orjson
+
+from hamlet.core import EmbeddingRequest, EmbeddingResponse, Usage, pack
+from hamlet.core.errors import UpstreamProtocol
+from hamlet.providers.openai.errors import in_band
+
+
+def body(request: EmbeddingRequest) -> dict[str, Any]:
+    """The JSON object to send. Vectors are asked for as base64: a third of the bytes."""
+    sent: dict[str, Any] = {
+        "model": request.model,
+        "input": list(request.inputs),
+        "encoding_format": "base64",
+    }
+    if request.dimensions is not None:
+        sent["dimensions"] = request.dimensions
+    if request.user is not None:
+        sent["user"] = request.user
+    return sent | dict(request.extra)
+
+
+def response(raw: bytes, request: EmbeddingRequest) -> EmbeddingResponse:
+    """The vectors in input order. Raises ProviderError."""
+    try:
+        answer = orjson.loads(raw)
+        if "error" in answer and "data" not in answer:
+            raise in_band(answer)
+        rows = sorted(answer["data"], key=lambda row: row["index"])
+        vectors = tuple(_vector(row["embedding"]) for row in rows)
+        usage = answer.get("usage") or {}
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        raise UpstreamProtocol("the upstream's answer is not a list of embeddings") from None
+    if len(vectors) != len(request.inputs):
+        raise UpstreamProtocol("the upstream gave another number of vectors than inputs")
+    counts = Usage(input_tokens=usage.get("prompt_tokens"), raw=usage)
+    return EmbeddingResponse(answer.get("model") or request.model, vectors, counts)
+
+
+def _vector(value: str | list[float]) -> bytes:
+    # Not every compatible server knows base64.
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else pack(value)

@@ -1,0 +1,76 @@
+"""What OpenAI's and Azure's error codes mean, beyond the status.
+
+https://platform.openai.com/docs/guides/error-codes, and the fleet design, section 1.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hamlet.core import errors
+from hamlet.core.errors import ProviderError
+from hamlet.spi import upstream_error
+
+_BY_CODE: dict[str, type[ProviderError]] = {
+    "insufficient_quota": errors.QuotaExhausted,
+    "credit_balance_exhausted": errors.QuotaExhausted,
+    "billing_hard_limit_reached": errors.QuotaExhausted,
+    "organization_spend_limit_exceeded": errors.QuotaExhausted,
+    "project_spend_limit_exceeded": errors.QuotaExhausted,
+    "organization_usage_limit_exceeded": errors.QuotaExhausted,
+    "context_length_exceeded": errors.ContextTooLong,
+    "string_above_max_length": errors.ContextTooLong,
+    "content_filter": errors.ContentBlocked,
+    "content_policy_violation": errors.ContentBlocked,
+    "ResponsibleAIPolicyViolation": errors.ContentBlocked,
+    "unsupported_parameter": errors.Unsupported,
+    "unsupported_value": errors.Unsupported,
+    "model_not_found": errors.ModelMissing,
+    "DeploymentNotFound": errors.ModelMissing,
+    "server_is_overloaded": errors.Overloaded,
+    "slow_down": errors.RateLimited,
+    "NoCapacity": errors.Overloaded,
+}
+# In-stream errors have no status; their type or code stands in for one.
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "requests": 429,
+    "tokens": 429,
+    "server_is_overloaded": 503,
+    "overloaded_error": 503,
+}
+
+
+def classify(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None:
+    """A more precise class than the status alone gives."""
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return None
+    inner = error.get("innererror")
+    codes = [error.get("code"), error.get("type")]
+    if isinstance(inner, dict):
+        codes.append(inner.get("code"))
+    for code in codes:
+        if isinstance(code, str) and code in _BY_CODE:
+            return _BY_CODE[code]
+    if status == 429 and "high demand" in str(error.get("message")):
+        return errors.Overloaded
+    return None
+
+
+def in_band(body: Mapping[str, Any]) -> ProviderError:
+    """The error that an `error` object under status 200 means."""
+    error = body.get("error")
+    status = 500
+    if isinstance(error, dict):
+        code = error.get("code")
+        if isinstance(code, int) and 400 <= code < 600:
+            status = code
+        else:
+            status = _STATUS.get(str(code)) or _STATUS.get(str(error.get("type"))) or 500
+    return upstream_error(status, body, classify=classify)

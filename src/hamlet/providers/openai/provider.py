@@ -1,0 +1,111 @@
+"""The adapter: chat, the fast lane, embeddings, listing, probe."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import orjson
+
+from hamlet.core import (
+    ChatEvent,
+    ChatRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    ModelCard,
+    NativeChunk,
+    NativeRequest,
+    errors,
+)
+from hamlet.providers.openai import decode, embeddings, encode, wire
+from hamlet.providers.openai.auth import EntraToken
+from hamlet.providers.openai.errors import classify
+from hamlet.providers.openai.settings import Settings as OpenAISettings
+from hamlet.spi import (
+    API_VERSION,
+    ProviderSettings,
+    Reply,
+    Runtime,
+    cards_from,
+    need_events,
+    raise_for_upstream,
+    sse,
+)
+
+
+class OpenAI:
+    """OpenAI, or Azure OpenAI in both URL forms."""
+
+    api_version: ClassVar[int] = API_VERSION
+    Settings: ClassVar[type[ProviderSettings]] = OpenAISettings
+    cards: Mapping[str, ModelCard] = cards_from("hamlet.providers.openai")
+    dialect: ClassVar[str] = "openai"
+    kind: ClassVar[str] = "openai"
+    max_tokens_field: str = "max_completion_tokens"
+
+    def __init__(self, settings: OpenAISettings, runtime: Runtime) -> None:
+        headers = settings.key_header | settings.account_headers
+        self._http = runtime.http(settings, headers)
+        self._entra = EntraToken(settings, runtime) if settings.auth == "entra" else None
+        self._version = settings.api_version
+
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        sent = orjson.dumps(encode.body(request, self.max_tokens_field, self.kind))
+        async with self._post("chat/completions", request.model, sent) as reply:
+            if not request.stream:
+                for event in decode.whole(await reply.aread(), request.model):
+                    yield event
+                return
+            need_events(reply)
+            async for event in decode.stream(sse(reply), request.model):
+                yield event
+
+    async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
+        sent = wire.body(request, self.max_tokens_field)
+        async with self._post("chat/completions", request.model, sent) as reply:
+            if not request.stream:
+                yield wire.whole(await reply.aread())
+                return
+            need_events(reply)
+            async for chunk in wire.stream(reply, wire.wants_usage(request)):
+                yield chunk
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        sent = orjson.dumps(embeddings.body(request))
+        async with self._post("embeddings", request.model, sent) as reply:
+            return embeddings.response(await reply.aread(), request)
+
+    async def models(self) -> Sequence[str]:
+        async with self._send("GET", self._url("models")) as reply:
+            try:
+                rows = orjson.loads(await reply.aread())["data"]
+                return [row["id"] for row in rows]
+            except (ValueError, KeyError, TypeError):
+                raise errors.UpstreamProtocol("the upstream's list of models is odd") from None
+
+    async def probe(self) -> None:
+        async with self._send("GET", self._url("models")):
+            return
+
+    def _post(self, path: str, model: str, content: bytes) -> Any:
+        return self._send("POST", self._url(path, model), content)
+
+    @asynccontextmanager
+    async def _send(
+        self, method: str, url: str, content: bytes | None = None
+    ) -> AsyncIterator[Reply]:
+        headers = await self._entra.header() if self._entra else {}
+        async with self._http.stream(method, url, content=content, headers=headers) as reply:
+            if reply.status == 401 and self._entra:
+                self._entra.forget()
+            await raise_for_upstream(reply, classify)
+            yield reply
+
+    def _url(self, path: str, model: str = "") -> str:
+        if self._version is None:
+            return f"/{path}"
+        version = quote(self._version, safe="")
+        deployment = f"/deployments/{quote(model, safe='')}" if model else ""
+        return f"/openai{deployment}/{path}?api-version={version}"

@@ -1,0 +1,139 @@
+"""Builds a registry from a configuration, or reports everything wrong with it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hamlet.config import DeploymentConfig, Loaded, RouteConfig, resolve, suggestion, validate
+from hamlet.core import ModelCard, redact
+from hamlet.registry.model import Deployment, ProviderHandle, Route
+from hamlet.registry.plugins import PluginError, Plugins
+from hamlet.registry.registry import Registry
+from hamlet.spi import Log, Provider, operations
+from hamlet.spi.host import HostRuntime
+
+_Path = tuple[str | int, ...]
+
+
+def build(loaded: Loaded, log: Log, plugins: Plugins | None = None) -> Registry:
+    """A live registry. Opens no connection. Raises ConfigError with every problem there is."""
+    builder = _Builder(loaded, log, plugins or Plugins())
+    builder.build_providers()
+    builder.build_routes()
+    builder.check_keys()
+    loaded.source.check()
+    return Registry(loaded.config, builder.handles, builder.routes, builder.runtimes)
+
+
+class _Builder:
+    def __init__(self, loaded: Loaded, log: Log, plugins: Plugins) -> None:
+        self._config = loaded.config
+        self._source = loaded.source
+        self._log = log
+        self._plugins = plugins
+        self.handles: dict[str, ProviderHandle] = {}
+        self.routes: dict[str, Route] = {}
+        self.runtimes: list[HostRuntime] = []
+
+    def build_providers(self) -> None:
+        for name, row in self._config.providers.items():
+            path = ("providers", name)
+            try:
+                plugin = self._plugins.load(row.kind)
+            except PluginError as error:
+                self._source.report((*path, "kind"), str(error))
+                continue
+            instance = self._instance(plugin, row.settings, path)
+            if instance is not None:
+                dialect = getattr(instance, "dialect", None)
+                can = operations(instance)
+                self.handles[name] = ProviderHandle(name, row.kind, instance, can, dialect)
+
+    def _instance(self, plugin: type[Provider], raw: Mapping[str, Any], path: _Path) -> Any:
+        values = resolve(plugin.Settings, raw, self._source, path)
+        settings = validate(plugin.Settings, values, self._source, path)
+        if settings is None:
+            return None
+        runtime = HostRuntime(self._log)
+        try:
+            instance = plugin(settings, runtime)
+        except Exception as error:
+            text = redact(str(error))
+            self._source.report(path, f"the plugin refuses: {type(error).__name__}: {text}")
+            return None
+        self.runtimes.append(runtime)
+        return instance
+
+    def build_routes(self) -> None:
+        for name, route in self._config.routes.items():
+            tiers = tuple(
+                tuple(
+                    deployment
+                    for j, row in enumerate(tier)
+                    if (deployment := self._deployment(row, route, self._at(name, route, i, j)))
+                )
+                for i, tier in enumerate(route.all_tiers)
+            )
+            self._refuse_twins(name, tiers)
+            self.routes[name] = Route(name, route.operation, tiers, route.policy)
+
+    def _at(self, name: str, route: RouteConfig, tier: int, row: int) -> _Path:
+        where = ("tiers", tier, row) if route.tiers else ("deployments", row)
+        return ("routes", name, *where)
+
+    def _deployment(
+        self, row: DeploymentConfig, route: RouteConfig, path: _Path
+    ) -> Deployment | None:
+        handle = self.handles.get(row.provider)
+        if handle is None:
+            # A provider that is there but wrong has been reported already.
+            if row.provider not in self._source.data.get("providers", {}):
+                near = suggestion(row.provider, self._config.providers)
+                self._source.report((*path, "provider"), f"no such provider{near}")
+            return None
+        if route.operation not in handle.operations:
+            message = f"providers of kind {handle.kind} do not support {route.operation}"
+            self._source.report((*path, "provider"), message)
+            return None
+        card = self._card(handle, row, path)
+        if card is None:
+            return None
+        if card.kind not in (None, route.operation):
+            self._source.report((*path, "model"), f"this model does not do {route.operation}")
+        return Deployment(
+            id=f"{row.provider}/{row.model}",
+            provider=handle,
+            model=row.model,
+            card=card,
+            defaults=route.defaults.over(row.defaults),
+            caps=row.caps,
+            weight=row.weight,
+            region=row.region,
+            ptu=row.ptu,
+            max_in_flight=row.max_in_flight,
+        )
+
+    def _card(self, handle: ProviderHandle, row: DeploymentConfig, path: _Path) -> ModelCard | None:
+        known = find_card(handle.instance.cards, row.model) or ModelCard()
+        if not row.card:
+            return known
+        facts = {**known.model_dump(exclude_unset=True), **row.card}
+        return validate(ModelCard, facts, self._source, (*path, "card"))
+
+    def _refuse_twins(self, name: str, tiers: tuple[tuple[Deployment, ...], ...]) -> None:
+        ids = [deployment.id for tier in tiers for deployment in tier]
+        for twin in sorted({i for i in ids if ids.count(i) > 1}):
+            self._source.report(("routes", name), f"duplicate deployment: {twin}")
+
+    def check_keys(self) -> None:
+        for i, key in enumerate(self._config.keys):
+            for j, route in enumerate(key.routes or ()):
+                if route not in self._source.data.get("routes", {}):
+                    near = suggestion(route, self._config.routes)
+                    self._source.report(("keys", i, "routes", j), f"no such route{near}")
+
+
+def find_card(cards: Mapping[str, ModelCard], model: str) -> ModelCard | None:
+    """The card of the longest name that `model` begins with, so that dated versions are found."""
+    return cards.get(max((n for n in cards if model.startswith(n)), key=len, default=model))

@@ -1,0 +1,42 @@
+"""An immutable snapshot of everything a call can be routed to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hamlet.config import GatewayConfig
+from hamlet.core.errors import RouteNotFound
+from hamlet.registry.model import ProviderHandle, Route
+from hamlet.spi import SupportsClose
+from hamlet.spi.host import HostRuntime
+
+
+class Registry:
+    """Providers and routes of one configuration."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        providers: Mapping[str, ProviderHandle],
+        routes: Mapping[str, Route],
+        runtimes: Sequence[HostRuntime] = (),
+    ) -> None:
+        self.config = config
+        self.providers = providers
+        self.routes = routes
+        self._runtimes = runtimes
+
+    def route(self, name: str) -> Route:
+        """The route a caller named. Raises RouteNotFound."""
+        try:
+            return self.routes[name]
+        except KeyError:
+            raise RouteNotFound(f"the model {name!r} does not exist", param="model") from None
+
+    async def aclose(self) -> None:
+        """Close every provider and its transports."""
+        for handle in self.providers.values():
+            if isinstance(handle.instance, SupportsClose):
+                await handle.instance.aclose()
+        for runtime in self._runtimes:
+            await runtime.aclose()

@@ -1,0 +1,54 @@
+"""The fast lane's common half: gather the frames of each network read, and pass them on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from hamlet.core import NativeChunk
+from hamlet.spi.http import Reply
+from hamlet.spi.sse import FrameReader
+
+
+class Forwarder:
+    """Looks at each frame of a native stream. An adapter derives its own `look`.
+
+    `look` calls `keep` for every frame to forward, sets what it learned in `seen` (fields of
+    NativeChunk), and `ended` once the vendor said that the stream is whole.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Any] = {}
+        self.ended = False
+        self._frames: list[bytes] = []
+
+    def look(self, block: bytes) -> None:
+        """Look at one event block. Raises ProviderError for an error inside the stream."""
+        self.keep(block)
+
+    def keep(self, block: bytes) -> None:
+        """Forward a block."""
+        self._frames.append(block)
+
+    def take(self) -> NativeChunk | None:
+        """What was kept and seen since the last time, if anything."""
+        if not self._frames and not self.seen:
+            return None
+        chunk = NativeChunk(b"".join(self._frames), **self.seen)
+        self._frames, self.seen = [], {}
+        return chunk
+
+
+async def forward(reply: Reply, forwarder: Forwarder) -> AsyncGenerator[NativeChunk, None]:
+    """One chunk per network read, until the vendor's end or the connection's."""
+    reader = FrameReader()
+    async for data in reply.chunks():
+        try:
+            for block in reader.feed(data):
+                forwarder.look(block)
+        finally:
+            # What came before a fault in the same read is still the caller's.
+            if chunk := forwarder.take():
+                yield chunk
+        if forwarder.ended:
+            return
