@@ -1,0 +1,254 @@
+"""An HTTP/1.1 server on loopback that plays scripts, for any HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+End = Literal["whole", "truncate", "reset", "hang"]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it came. Header names are lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Canned:
+    """A reply: status, headers, and a body in pieces, each flushed on its own.
+
+    `before` is what happens instead of an answer, `pause_s` the wait before each piece but the
+    first, `gate` an event to wait for before each piece but the first, `end` how the body ends:
+    "whole", cut off in mid-body ("truncate"), by a reset, or never ("hang").
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pieces: Sequence[bytes] = ()
+    before: Literal["answer", "reset", "hang"] = "answer"
+    pause_s: float = 0.0
+    gate: asyncio.Event | None = None
+    end: End = "whole"
+
+
+def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] = {}) -> Canned:
+    """A JSON answer. Bytes are sent as they are."""
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Canned(status, {"content-type": "application/json", **headers}, [body])
+
+
+def sse_reply(
+    frames: Sequence[bytes],
+    *,
+    split: int | None = None,
+    pause_s: float = 0.0,
+    gate: asyncio.Event | None = None,
+    end: End = "whole",
+    headers: Mapping[str, str] = {},
+) -> Canned:
+    """An event stream, one piece a frame, or pieces of `split` bytes."""
+    pieces = list(frames)
+    if split:
+        joined = b"".join(frames)
+        pieces = [joined[i : i + split] for i in range(0, len(joined), split)]
+    events = {"content-type": "text/event-stream", **headers}
+    return Canned(200, events, pieces, pause_s=pause_s, gate=gate, end=end)
+
+
+class LoopbackUpstream:
+    """`async with LoopbackUpstream() as upstream:` serves on `upstream.url`.
+
+    Replies are played in order and the last one repeats; `respond` may compute them instead.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+        self.accepted = 0
+        self.hangups = 0
+        self._replies: list[Canned] = []
+        self._respond: Callable[[Received], Canned] | None = None
+        self._changed = asyncio.Condition()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> LoopbackUpstream:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a trailing slash."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def reply(self, *replies: Canned) -> None:
+        """Play these from now on."""
+        self._replies, self._respond = list(replies), None
+
+    def respond(self, function: Callable[[Received], Canned]) -> None:
+        """Compute each reply from its request."""
+        self._respond = function
+
+    async def received(self, count: int = 1, within_s: float = 5.0) -> None:
+        """Wait until `count` requests have come."""
+        await self._until(lambda: len(self.requests) >= count, within_s)
+
+    async def hung_up(self, count: int = 1, within_s: float = 0.2) -> None:
+        """Wait until clients have broken off `count` replies. Raises TimeoutError."""
+        await self._until(lambda: self.hangups >= count, within_s)
+
+    async def _until(self, holds: Callable[[], bool], within_s: float) -> None:
+        async with asyncio.timeout(within_s), self._changed:
+            await self._changed.wait_for(holds)
+
+    async def _note(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._converse(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        except asyncio.CancelledError:
+            # The server's end; nobody waits for this task.
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(1)
+        while first:
+            request = await _read_request(first, reader)
+            self.requests.append(request)
+            await self._note()
+            canned = self._next(request)
+            # A client that waits for an answer sends nothing: whatever can be read is its leaving.
+            leaving = asyncio.ensure_future(reader.read(1))
+            try:
+                if not await self._play(canned, writer, leaving):
+                    return
+                first = await leaving
+            finally:
+                leaving.cancel()
+
+    def _next(self, request: Received) -> Canned:
+        if self._respond is not None:
+            return self._respond(request)
+        return self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+
+    async def _play(
+        self, canned: Canned, writer: asyncio.StreamWriter, leaving: asyncio.Future[bytes]
+    ) -> bool:
+        """Send a reply; False if the connection is finished."""
+        if canned.before == "reset":
+            writer.transport.abort()
+            return False
+        if canned.before == "hang":
+            return await self._left(leaving)
+        writer.write(_head(canned))
+        for i, piece in enumerate(canned.pieces):
+            if i and canned.gate and await self._gone(leaving, canned.gate.wait()):
+                return False
+            if i and canned.pause_s and await self._gone(leaving, asyncio.sleep(canned.pause_s)):
+                return False
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await writer.drain()
+        return await self._finish(canned.end, writer, leaving)
+
+    async def _finish(
+        self, end: End, writer: asyncio.StreamWriter, leaving: asyncio.Future[bytes]
+    ) -> bool:
+        if end == "hang":
+            return await self._left(leaving)
+        if end == "reset":
+            writer.transport.abort()
+            return False
+        if end == "whole":
+            writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return end == "whole"
+
+    async def _gone(self, leaving: asyncio.Future[bytes], wait: Any) -> bool:
+        """Wait, unless the client leaves first."""
+        waiting = asyncio.ensure_future(wait)
+        try:
+            await asyncio.wait({leaving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if leaving.done():
+            await self._left(leaving)
+        return leaving.done()
+
+    async def _left(self, leaving: asyncio.Future[bytes]) -> bool:
+        """Wait for the client to leave, and count it."""
+        with suppress(ConnectionError):
+            await leaving
+        self.hangups += 1
+        await self._note()
+        return False
+
+
+def _head(canned: Canned) -> bytes:
+    headers = {"transfer-encoding": "chunked", **canned.headers}
+    lines = [f"HTTP/1.1 {canned.status} X", *(f"{k}: {v}" for k, v in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+async def _read_request(first: bytes, reader: asyncio.StreamReader) -> Received:
+    head = first + await reader.readuntil(b"\r\n\r\n")
+    start, *lines = head.decode("latin-1").split("\r\n")
+    method, target, _ = start.split(" ", 2)
+    headers = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in lines if line)
+    }
+    body = await _read_body(headers, reader)
+    url = urlsplit(target)
+    return Received(method, url.path, dict(parse_qsl(url.query)), headers, body)
+
+
+async def _read_body(headers: Mapping[str, str], reader: asyncio.StreamReader) -> bytes:
+    if headers.get("transfer-encoding") == "chunked":
+        parts: list[bytes] = []
+        while size := int(await reader.readline(), 16):
+            parts.append(await reader.readexactly(size))
+            await reader.readexactly(2)
+        await reader.readexactly(2)
+        return b"".join(parts)
+    return await reader.readexactly(int(headers.get("content-length", 0)))

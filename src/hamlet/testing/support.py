@@ -1,0 +1,70 @@
+"""What the conformance classes share: running a provider, and comparing answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hamlet.core import ChatEvent, ChatRequest, ChatResponse, collect
+from hamlet.spi.host import HostRuntime
+from hamlet.testing.grammar import assert_valid_stream
+
+
+class SilentLog:
+    """A Log that keeps nothing."""
+
+    def debug(self, event: str, **fields: Any) -> None:
+        return
+
+    info = warning = error = debug
+
+
+def runtime() -> HostRuntime:
+    """A host to construct providers with; the test closes it."""
+    return HostRuntime(SilentLog())
+
+
+async def events_of(provider: Any, request: ChatRequest) -> list[ChatEvent]:
+    """All events of a call, checked against the grammar."""
+    events = [event async for event in provider.chat(request)]
+    assert_valid_stream(events)
+    return events
+
+
+async def fold(events: list[ChatEvent]) -> ChatResponse:
+    """Collect a list of events."""
+
+    async def replay() -> Any:
+        for event in events:
+            yield event
+
+    return await collect(replay())
+
+
+async def answered(provider: Any, request: ChatRequest) -> ChatResponse:
+    """The answer to a call."""
+    return await fold(await events_of(provider, request))
+
+
+def comparable(response: ChatResponse) -> ChatResponse:
+    """Without what the vendor may word in its own way."""
+    return replace(response, raw_reason=None, usage=replace(response.usage, raw=None))
+
+
+class Guarded:
+    """Refuses subclasses that override a test silently: mark it `xfail(reason=...)` instead."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = {
+            name for base in cls.__mro__[1:] for name in vars(base) if name.startswith("test_")
+        }
+        for name in inherited & vars(cls).keys():
+            if not _has_reason(vars(cls)[name]):
+                raise TypeError(f"{cls.__name__}.{name} overrides a conformance test unexplained")
+
+
+def _has_reason(test: Callable[..., Any]) -> bool:
+    marks = getattr(test, "pytestmark", [])
+    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)

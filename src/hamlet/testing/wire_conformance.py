@@ -1,0 +1,289 @@
+"""What a provider owes that calls a vendor over HTTP, played by a loopback upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from hamlet.core import ChatRequest, ChatResponse, NativeRequest, Text, errors
+from hamlet.spi import Runtime
+from hamlet.testing.cases import ANSWERS, CASES, answer, ask
+from hamlet.testing.conformance import ChatConformance
+from hamlet.testing.loopback import Canned, LoopbackUpstream, Received, json_reply, sse_reply
+from hamlet.testing.support import answered, comparable, events_of, fold
+from hamlet.testing.wire import Wire
+
+_STATUSES = {
+    400: errors.InvalidRequest,
+    401: errors.UpstreamAuth,
+    403: errors.UpstreamAuth,
+    404: errors.ModelMissing,
+    408: errors.UpstreamTimeout,
+    429: errors.RateLimited,
+    500: errors.UpstreamUnavailable,
+    502: errors.UpstreamUnavailable,
+    503: errors.Overloaded,
+    504: errors.UpstreamTimeout,
+    529: errors.Overloaded,
+}
+
+
+class WireConformance(ChatConformance):
+    """Chat over HTTP. Give `wire`, `features` and `make`."""
+
+    wire: Wire
+
+    @pytest_asyncio.fixture
+    async def upstream(self) -> AsyncIterator[LoopbackUpstream]:
+        """The vendor, echoing what the user said unless told otherwise."""
+        async with LoopbackUpstream() as upstream:
+            upstream.respond(self._echo)
+            yield upstream
+
+    @pytest.fixture
+    def provider(self, host: Runtime, upstream: LoopbackUpstream) -> Any:
+        """The provider under test, pointed at the loopback upstream."""
+        return self.make(upstream.url, host)
+
+    def _echo(self, request: Received) -> Canned:
+        """An answer that holds the whole question, which no other call shares."""
+        said = answer(Text(json.dumps(request.json["messages"], ensure_ascii=False)))
+        return self._as_reply(said, stream=bool(request.json.get("stream")))
+
+    def _as_reply(self, said: ChatResponse, *, stream: bool) -> Canned:
+        return sse_reply(self.wire.frames(said)) if stream else json_reply(self.wire.whole(said))
+
+    def _answers(self) -> dict[str, ChatResponse]:
+        return {
+            name: said
+            for name, (said, feature) in ANSWERS.items()
+            if feature is None or feature in self.features
+        }
+
+    # -- the request
+
+    async def test_construction_does_no_io(self, provider: Any, upstream: LoopbackUpstream) -> None:
+        await asyncio.sleep(0)
+        assert upstream.accepted == 0
+
+    async def test_sends_the_documented_bodies(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        for name, expected in self.wire.golden().items():
+            await answered(provider, replace(CASES[name], model=self.wire.model))
+            assert upstream.requests[-1].json == expected, name
+
+    async def test_provider_options_reach_the_body(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        options = {self.wire.kind: {"kit_option": 7}, "somebody-else": {"other": 1}}
+        await answered(provider, replace(ask(), provider_options=options))
+        assert upstream.requests[-1].json["kit_option"] == 7
+        assert "other" not in upstream.requests[-1].json
+
+    # -- the answer
+
+    async def test_decodes_whole_answers(self, provider: Any, upstream: LoopbackUpstream) -> None:
+        for name, said in self._answers().items():
+            upstream.reply(self._as_reply(said, stream=False))
+            assert comparable(await answered(provider, ask())) == said, name
+
+    async def test_decodes_streams(self, provider: Any, upstream: LoopbackUpstream) -> None:
+        for name, said in self._answers().items():
+            for pieces in (1, 2, 7):
+                upstream.reply(sse_reply(self.wire.frames(said, pieces)))
+                got = await answered(provider, ask(stream=True))
+                assert comparable(got) == said, f"{name} in {pieces} pieces"
+
+    async def test_survives_a_split_at_every_byte(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        for name, said in self._answers().items():
+            upstream.reply(sse_reply(self.wire.frames(said), split=1))
+            assert comparable(await answered(provider, ask(stream=True))) == said, name
+
+    async def test_takes_an_answer_of_a_megabyte(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        said = answer(Text("안녕 " * 200_000))
+        for stream in (False, True):
+            frames = self.wire.frames(said, pieces=400)
+            upstream.reply(sse_reply(frames) if stream else json_reply(self.wire.whole(said)))
+            assert (await answered(provider, ask(stream=stream))).text == said.text
+
+    async def test_keepalives_say_nothing(self, provider: Any, upstream: LoopbackUpstream) -> None:
+        said = answer(Text("Hello, world."))
+        frames = [f for frame in self.wire.frames(said) for f in (self.wire.keepalive(), frame)]
+        upstream.reply(sse_reply(frames))
+        assert comparable(await answered(provider, ask(stream=True))) == said
+
+    async def test_knows_every_finish_reason(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        for raw, reason in self.wire.reasons().items():
+            said = replace(answer(Text("Hi.")), reason=reason, raw_reason=raw)
+            for stream in (False, True):
+                upstream.reply(self._as_reply(said, stream=stream))
+                got = await answered(provider, ask(stream=stream))
+                assert (got.reason, got.raw_reason) == (reason, raw)
+
+    # -- errors
+
+    @pytest.mark.parametrize("status", _STATUSES)
+    async def test_maps_a_status_to_its_class(
+        self, provider: Any, upstream: LoopbackUpstream, status: int
+    ) -> None:
+        upstream.reply(json_reply(self.wire.error(status), status))
+        with pytest.raises(_STATUSES[status]) as caught:
+            await events_of(provider, ask())
+        assert caught.value.upstream_status == status
+        assert len(upstream.requests) == 1, "one attempt is one request"
+
+    @pytest.mark.parametrize(
+        ("headers", "seconds"),
+        [
+            ({"retry-after-ms": "1500"}, 1.5),
+            ({"retry-after": "3"}, 3.0),
+            (
+                {
+                    "date": "Tue, 24 Nov 2026 12:00:00 GMT",
+                    "retry-after": "Tue, 24 Nov 2026 12:00:07 GMT",
+                },
+                7.0,
+            ),
+            ({"retry-after": "soon"}, None),
+            ({}, None),
+        ],
+    )
+    async def test_reads_the_wait_of_a_429(
+        self,
+        provider: Any,
+        upstream: LoopbackUpstream,
+        headers: dict[str, str],
+        seconds: float | None,
+    ) -> None:
+        upstream.reply(json_reply(self.wire.error(429), 429, headers))
+        with pytest.raises(errors.RateLimited) as caught:
+            await events_of(provider, ask())
+        assert caught.value.retry_after == seconds
+
+    async def test_a_refused_connection_has_sent_nothing(self, host: Runtime) -> None:
+        async with LoopbackUpstream() as upstream:
+            provider = self.make(upstream.url, host)
+        with pytest.raises(errors.UpstreamUnavailable) as caught:
+            await events_of(provider, ask())
+        assert caught.value.phase == "connect"
+
+    async def test_a_reset_before_the_headers(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        upstream.reply(Canned(before="reset"))
+        with pytest.raises(errors.UpstreamUnavailable):
+            await events_of(provider, ask())
+
+    @pytest.mark.parametrize("body", [b"<html>oops</html>", b"[]", b"{}", b"null", b'{"a":'])
+    async def test_an_answer_that_is_none(
+        self, provider: Any, upstream: LoopbackUpstream, body: bytes
+    ) -> None:
+        for stream in (False, True):
+            upstream.reply(json_reply(body))
+            with pytest.raises(errors.UpstreamProtocol):
+                await events_of(provider, ask(stream=stream))
+
+    @pytest.mark.parametrize("end", ["truncate", "reset"])
+    async def test_a_broken_stream_is_not_an_answer(
+        self, provider: Any, upstream: LoopbackUpstream, end: Any
+    ) -> None:
+        frames = self.wire.frames(answer(Text("Hello, world.")))
+        for cut in range(1, len(frames) - 2):
+            upstream.reply(sse_reply(frames[:cut], end=end))
+            with pytest.raises((errors.UpstreamUnavailable, errors.UpstreamProtocol)) as caught:
+                await answered(provider, ask(stream=True))
+            assert caught.value.phase in ("open", "stream")
+
+    async def test_a_stream_that_only_stops_has_no_end(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        frames = self.wire.frames(answer(Text("Hello, world.")), pieces=3)
+        upstream.reply(sse_reply(frames[:3]))
+        events = [event async for event in provider.chat(ask(stream=True))]
+        with pytest.raises(ValueError, match="no end"):
+            await fold(events)
+
+    async def test_an_error_inside_a_stream(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        frames = self.wire.frames(answer(Text("Hello")))
+        for before in (0, 2):
+            upstream.reply(sse_reply([*frames[:before], self.wire.stream_error()]))
+            with pytest.raises(errors.Overloaded):
+                await events_of(provider, ask(stream=True))
+
+    # -- discipline
+
+    async def test_an_early_close_closes_the_upstream_call(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        frames = self.wire.frames(answer(Text("Hello, world.")))
+        upstream.reply(sse_reply(frames[:2], end="hang"))
+        source = provider.chat(ask(stream=True))
+        await anext(source)
+        await source.aclose()
+        await upstream.hung_up(within_s=0.2)
+
+    async def test_a_cancelled_call_closes_the_upstream_call(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        upstream.reply(Canned(before="hang"))
+        call = asyncio.ensure_future(events_of(provider, ask()))
+        await upstream.received()
+        call.cancel()
+        await upstream.hung_up(within_s=0.2)
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    # -- the fast lane
+
+    async def _forwarded(self, provider: Any, request: ChatRequest) -> list[Any]:
+        body = self.wire.native(request)
+        if body is None:
+            pytest.skip("the adapter has no fast lane, which is its right")
+        fields = {key: msgspec.Raw(json.dumps(value).encode()) for key, value in body.items()}
+        native = NativeRequest(self.wire.model, fields, request.stream)
+        return [chunk async for chunk in provider.native(native)]
+
+    async def test_the_fast_lane_forwards_the_same_answer(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        for name, said in self._answers().items():
+            for stream in (False, True):
+                upstream.reply(self._as_reply(said, stream=stream))
+                chunks = await self._forwarded(provider, ask(stream=stream))
+                assert chunks[-1].end
+                assert [c.finish for c in chunks if c.finish] == [said.reason]
+                usage = next(c.usage for c in reversed(chunks) if c.usage)
+                assert replace(usage, raw=None) == said.usage
+                passed = b"".join(chunk.data for chunk in chunks)
+                upstream.reply(sse_reply([passed]) if stream else json_reply(passed))
+                got = await answered(provider, ask(stream=stream))
+                assert (got.parts, got.reason) == (said.parts, said.reason), name
+
+    async def test_the_fast_lane_raises_the_same_errors(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        upstream.reply(json_reply(self.wire.error(429), 429, {"retry-after": "2"}))
+        with pytest.raises(errors.RateLimited):
+            await self._forwarded(provider, ask(stream=True))
+        upstream.reply(sse_reply([self.wire.stream_error()]))
+        with pytest.raises(errors.Overloaded):
+            await self._forwarded(provider, ask(stream=True))
+        upstream.reply(json_reply(b"<html>"))
+        with pytest.raises(errors.UpstreamProtocol):
+            await self._forwarded(provider, ask(stream=True))

@@ -1,0 +1,1 @@
+"""Helpers of hamlet's own tests."""
