@@ -16,13 +16,16 @@ from starlette.middleware.cors import CORSMiddleware
 from hamlet.api import shell
 from hamlet.api.auth import Keyring
 from hamlet.api.hot import ASGI, HotRoute, HotRoutes, Receive, Scope, Send
+from hamlet.api.main_screen import main_screen_routes
 from hamlet.api.openapi import document
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
 from hamlet.config import Loaded, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observers
 from hamlet.registry import Plugins, RegistryHolder, build
+from hamlet.registry.sources import load_source
 from hamlet.spi import Log
+from hamlet.suggest import SuggestService
 from hamlet.telemetry import AccessLog, Metrics, make_log
 
 
@@ -76,7 +79,10 @@ class Hamlet:
         def names() -> list[str]:
             return list(self.registries.current.routes)
 
-        return model_routes(self.gateway, lambda: self.keyring, names)
+        models = model_routes(self.gateway, lambda: self.keyring, names)
+        service = SuggestService(load_source("catalogue"))
+        admission = self.gateway.admission
+        return models + main_screen_routes(service, admission, lambda: self.keyring)
 
     def _shell(self, routes: list[HotRoute]) -> FastAPI:
         app = FastAPI(title="hamlet", version=version("hamlet"), lifespan=self._lifespan)

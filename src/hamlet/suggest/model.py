@@ -1,0 +1,148 @@
+"""What is asked of the main screen, and what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hamlet.core.text import Language
+
+Surface = Literal["home", "search", "chat", "page"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the chat on screen."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A context to suggest for. Texts are untrusted; `page_text` most of all."""
+
+    language: Language
+    surface: Surface = "home"
+    query: str = ""
+    draft: str = ""
+    messages: tuple[Message, ...] = ()
+    page_title: str = ""
+    page_text: str = ""
+    exclude: frozenset[str] = frozenset()
+    want_links: bool = True
+    want_chips: bool = True
+    link_limit: int = 6
+    max_per_host: int = 2
+    chip_limit: int = 4
+    chip_chars: int = 24
+    chip_kinds: frozenset[str] = frozenset()
+    action: Literal["fill", "submit"] = "fill"
+    hour: int = 12
+    budget_ms: int = 800
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What the user wrote already; a chip must not repeat it."""
+        own = (m.content for m in self.messages if m.role == "user")
+        return tuple(text for text in (self.query, self.draft, *own) if text)
+
+    @property
+    def topic(self) -> str:
+        """The text to find suggestions for, the latest and most telling first."""
+        turns = " ".join(m.content[:400] for m in self.messages[-4:])
+        page = f"{self.page_title} {self.page_text[:1000]}"
+        return " ".join(f"{self.query} {self.draft} {turns} {page}".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a link leads."""
+
+    name: str
+    host: str
+    icon: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a link is here, as a code and the terms that matched."""
+
+    code: Literal["matched_terms", "editorial", "safety"]
+    terms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A related link; `id` is a hash of the canonical URL."""
+
+    id: str
+    title: str
+    url: str
+    display_url: str
+    snippet: str
+    source: Site
+    lang: str
+    kind: str
+    score: float
+    position: int
+    why: Why
+    published_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A tappable suggestion: a short label and the prompt it stands for."""
+
+    id: str
+    text: str
+    prompt: str
+    action: Literal["fill", "submit"]
+    kind: str
+    icon: str
+    lang: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The links half."""
+
+    status: Literal["ok", "partial", "empty"]
+    tier: Literal["embedded", "starter"]
+    items: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chips:
+    """The chips half."""
+
+    status: Literal["ok", "partial", "empty"]
+    tier: Literal["embedded", "starter"]
+    items: tuple[Chip, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds."""
+
+    budget_ms: int
+    total_ms: float
+    links_ms: float = 0.0
+    chips_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """An answer of the main screen."""
+
+    id: str
+    created: str
+    lang: Language
+    surface: Surface
+    links: Links | None
+    chips: Chips | None
+    timing: Timing
+    degraded: bool = False
+    degradations: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default_factory=tuple)

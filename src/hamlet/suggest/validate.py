@@ -1,0 +1,101 @@
+"""Which chips may be shown. A pure function that every tier must pass.
+
+The order of the checks is the main-screen design's (B9); each returns a reason or None.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+
+from hamlet.core.text import Language, normal
+
+_PLACEHOLDER = re.compile(
+    r"(?i)^(?:question|chip|suggestion|option|질문|質問|候補)\s*\d+\W*$|^\W*$|lorem ipsum"
+)
+_SLOT = re.compile(r"\{[^}]*\}|\[\w+\]|<\w+>|\$\{")
+_HIDDEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]")
+_MARKDOWN = re.compile(r"\*\*|__|`|^#+\s|\]\(|^\s*(?:[-*•]|\d+[.)])\s")
+_QUOTED = re.compile(r"^[\"'“‘「『].*[\"'”’」』]$")
+_ADDRESS = re.compile(r"(?i)https?:|www\.|\b[\w-]+\.(?:com|net|org|io|kr|jp|co|dev|example|ai)\b")
+_MARKUP = re.compile(r"</?\w+[^>]*>|&\w+;")
+_PII = re.compile(
+    r"[\w.+-]+@[\w-]+\.[\w.]+|\d{2,4}[- ]\d{3,4}[- ]\d{4}|\d{6}-?[1-4]\d{6}|\b(?:\d[ -]?){13,16}\b"
+)
+_INJECTION = re.compile(
+    r"(?i)(?:ignore|disregard|forget)\b.{0,30}\b(?:instruction|prompt|rule|above|previous)"
+    r"|system prompt|jailbreak|(?:이전|위의?|앞의?)\s*(?:지시|명령|규칙|프롬프트)"
+    r"|시스템 프롬프트|(?:以前|前|上記)の(?:指示|命令)|指示を無視|システムプロンプト"
+)
+_ASSISTANT = re.compile(
+    r"(?i)^(?:would you like|do you want|shall i|can i help|let me know|i can|i could|as an ai)"
+    r"|(?:드릴까요|도와드|원하시나요|궁금하신가요|알려드릴)|(?:しましょうか|お手伝い|いかがですか)"
+)
+_HANGUL = re.compile(r"[\uac00-\ud7a3]")
+_KANA = re.compile(r"[\u3040-\u30ff]")
+_LATIN = re.compile(r"[A-Za-z]")
+_NEAR = 0.6
+
+
+def refusal(text: str, language: Language, max_chars: int) -> str | None:
+    """Why a label must not be shown, or None."""
+    text = unicodedata.normalize("NFC", text).strip()
+    for name, holds in _CHECKS:
+        if holds(text):
+            return name
+    if len(text) > max_chars:
+        return "too-long"
+    for name, holds in _LATER:
+        if holds(text):
+            return name
+    return None if _in_script(text, language) else "wrong-language"
+
+
+def echoes(text: str, said: Iterable[str]) -> bool:
+    """Whether a label only repeats what the user said."""
+    return any(similar(text, given) for given in said)
+
+
+def similar(one: str, other: str) -> bool:
+    """Near duplicates by the Jaccard index of their character bigrams."""
+    a, b = _bigrams(one), _bigrams(other)
+    return bool(a and b) and len(a & b) / len(a | b) >= _NEAR
+
+
+def _bigrams(text: str) -> set[str]:
+    compact = re.sub(r"\W+", "", normal(text))
+    return {compact[i : i + 2] for i in range(len(compact) - 1)} or {compact}
+
+
+def _in_script(text: str, language: Language) -> bool:
+    letters = [c for c in text if c.isalpha()]
+    if language == "ja":
+        return bool(_KANA.search(text)) and not _HANGUL.search(text)
+    if language == "en":
+        latin = len(_LATIN.findall(text))
+        return bool(letters) and latin / len(letters) >= 0.8
+    # Latin words in a Korean label are names of products; the rest must be Hangul.
+    rest = [c for c in letters if not _LATIN.match(c)]
+    hangul = len(_HANGUL.findall(text))
+    return bool(hangul) and hangul / len(rest) >= 0.5
+
+
+_Check = tuple[str, Callable[[str], object]]
+_CHECKS: tuple[_Check, ...] = (
+    ("empty", lambda text: not text),
+    ("newline", lambda text: "\n" in text or "\r" in text),
+    ("hidden", _HIDDEN.search),
+    ("control", lambda text: any(unicodedata.category(c) == "Cc" for c in text)),
+    ("placeholder", _PLACEHOLDER.search),
+    ("html", _MARKUP.search),
+    ("unfilled-slot", _SLOT.search),
+    ("markdown", _MARKDOWN.search),
+    ("quoted", _QUOTED.search),
+)
+_LATER: tuple[_Check, ...] = (
+    ("pii", _PII.search),
+    ("url", _ADDRESS.search),
+    ("injection", _INJECTION.search),
+    ("assistant-voice", _ASSISTANT.search),
+)
