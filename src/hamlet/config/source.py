@@ -10,6 +10,7 @@ import yaml
 
 MAX_BYTES = 1 << 20
 _MAX_NODES = 100_000
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 Path = tuple[str | int, ...]
 
@@ -111,6 +112,9 @@ class _Reader:
             return dict(self._pairs(node, path))
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        if node.tag == _TIMESTAMP:
+            # No setting is a date, but an Azure api_version looks like one.
+            return node.value
         try:
             return self._scalars.construct_object(node)
         except yaml.YAMLError:

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
-import orjson
 
 from hamlet.core import ChatParams, NativeChunk, NativeRequest
 from hamlet.core.errors import UpstreamProtocol
@@ -84,7 +83,7 @@ def _nest(sent: dict[str, Any], overrides: ChatParams, dropped: frozenset[str]) 
 
 
 def _with(raw: Any, key: str, value: Any) -> dict[str, Any]:
-    given = orjson.loads(raw) if raw else None
+    given = msgspec.json.decode(raw) if raw else None
     fields = {k: v for k, v in (given or {}).items() if k != key}
     return fields if value is None else {**fields, key: value}
 

@@ -73,7 +73,7 @@ def body(request: NativeRequest, max_tokens_field: str) -> bytes:
 def wants_usage(request: NativeRequest) -> bool:
     """Whether the caller asked for the usage frame; hamlet itself always does."""
     options = request.fields.get("stream_options")
-    wanted = orjson.loads(options) if options else None
+    wanted = msgspec.json.decode(options) if options else None
     return bool(isinstance(wanted, dict) and wanted.get("include_usage"))
 
 
