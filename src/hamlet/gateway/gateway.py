@@ -155,7 +155,7 @@ class Gateway:
         stack.push(slot)
 
         def settle(meter: Meter) -> None:
-            self._settle(record, meter, stack)
+            self._settle(record, meter, deployment, stack)
 
         return ChatStream(
             head,
@@ -167,17 +167,17 @@ class Gateway:
             settle=settle,
         )
 
-    def _settle(self, record: Record, meter: Meter, stack: ExitStack) -> None:
+    def _settle(
+        self, record: Record, meter: Meter, deployment: Deployment, stack: ExitStack
+    ) -> None:
         stack.close()
         record.usage = meter.usage or record.usage
         record.finish = meter.finish
         record.error = meter.error
-        if meter.first_token_at is not None:
-            record.first_token_s = meter.first_token_at - record.started
+        record.first_token_s = meter.first_token_at - record.started
         if meter.error is not None:
             record.outcome = "error"
-            if record.deployment and isinstance(meter.error, ProviderError):
-                self._health.failed(record.deployment, meter.error)
+            self._health.failed(deployment, meter.error)
         elif not meter.whole:
             record.outcome = "cancelled"
         self._end(record)

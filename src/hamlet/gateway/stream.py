@@ -16,7 +16,7 @@ from hamlet.core import (
     Usage,
     is_content,
 )
-from hamlet.core.errors import HamletError, ProviderError, UpstreamProtocol, UpstreamTimeout
+from hamlet.core.errors import ProviderError, UpstreamProtocol, UpstreamTimeout
 from hamlet.gateway.watchdog import Watchdog
 
 E = TypeVar("E", ChatEvent, NativeChunk)
@@ -62,15 +62,15 @@ class Meter:
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.finish: FinishReason | None = None
-        self.first_token_at: float | None = None
+        self.first_token_at = 0.0
         self.events = 0
         self.whole = False
-        self.error: HamletError | None = None
+        self.error: ProviderError | None = None
 
     def note(self, item: Item) -> None:
-        """Look at one item on its way to the caller."""
+        """Look at one item on its way to the caller. A committed answer has a first token."""
         self.events += 1
-        if self.first_token_at is None and commits(item):
+        if not self.first_token_at and commits(item):
             self.first_token_at = time.monotonic()
         if isinstance(item, NativeChunk):
             self.usage = item.usage or self.usage

@@ -1,0 +1,50 @@
+"""One timer over many waits."""
+
+import asyncio
+
+import pytest
+
+from hamlet.core.errors import UpstreamTimeout
+from hamlet.gateway.watchdog import Watchdog
+
+
+async def test_a_wait_that_begins_after_the_end_is_refused() -> None:
+    watchdog = Watchdog(1.0, 0.0)
+    with pytest.raises(UpstreamTimeout, match="too long"):
+        async with watchdog:
+            pass
+    watchdog.stop()
+
+
+async def test_it_sleeps_while_nobody_waits_and_wakes_again() -> None:
+    watchdog = Watchdog(0.02, 10.0)
+    await asyncio.sleep(0.06)
+    with pytest.raises(UpstreamTimeout, match="silent"):
+        async with watchdog:
+            await asyncio.sleep(1.0)
+    watchdog.stop()
+
+
+async def test_a_long_chain_of_short_waits_is_fine() -> None:
+    watchdog = Watchdog(0.05, 10.0)
+    for _ in range(6):
+        async with watchdog:
+            await asyncio.sleep(0.02)
+    watchdog.stop()
+
+
+async def test_somebody_elses_cancellation_counts_for_more() -> None:
+    async def wait() -> None:
+        watchdog = Watchdog(0.02, 10.0)
+        try:
+            async with watchdog:
+                try:
+                    await asyncio.sleep(1.0)
+                except asyncio.CancelledError:
+                    asyncio.current_task().cancel()
+                    raise
+        finally:
+            watchdog.stop()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.ensure_future(wait())

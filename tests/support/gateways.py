@@ -1,0 +1,91 @@
+"""A gateway over scripted providers, with everything it tells written down."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hamlet.config import Policy, loads
+from hamlet.core import ChatRequest, ModelCard
+from hamlet.fleet import Health
+from hamlet.gateway import Admission, Attempt, Call, Caller, ChatStream, Gateway, Observers, Record
+from hamlet.registry import Deployment, ProviderHandle, Registry, RegistryHolder, Route
+from hamlet.spi import operations
+from hamlet.testing.cases import ask
+from hamlet.testing.support import SilentLog
+
+CONFIG = loads("providers: {p: {kind: k}}\nroutes: {r: {deployments: [{provider: p, model: m}]}}")
+
+
+class Notes:
+    """An observer that keeps what it saw."""
+
+    def __init__(self) -> None:
+        self.started: list[Record] = []
+        self.attempts: list[Attempt] = []
+        self.ended: list[Record] = []
+
+    def on_start(self, record: Record) -> None:
+        self.started.append(record)
+
+    def on_attempt(self, record: Record, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+
+    def on_end(self, record: Record) -> None:
+        self.ended.append(record)
+
+
+class Log(SilentLog):
+    """Keeps the names of events."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def error(self, event: str, **fields: Any) -> None:  # type: ignore[override]
+        self.events.append((event, fields))
+
+
+def deployment(provider: Any, name: str = "a", **more: Any) -> Deployment:
+    dialect = getattr(provider, "dialect", None)
+    handle = ProviderHandle(name, "scripted", provider, operations(provider), dialect)
+    return Deployment(f"{name}/m", handle, "m", more.pop("card", ModelCard()), **more)
+
+
+class Bench:
+    """A gateway with one route, `r`, and one for embeddings, `e`, over the same tiers."""
+
+    def __init__(
+        self,
+        *tiers: Sequence[Deployment],
+        policy: Policy | None = None,
+        max_in_flight: int = 10,
+        observers: Sequence[Any] = (),
+    ) -> None:
+        levels = tuple(tuple(tier) for tier in tiers)
+        routes = {
+            "r": Route("r", "chat", levels, policy or Policy()),
+            "e": Route("e", "embeddings", levels, policy or Policy()),
+        }
+        self.notes, self.log, self.health = Notes(), Log(), Health()
+        self.admission = Admission(max_in_flight)
+        watchers = Observers([*observers, self.notes], self.log)
+        holder = RegistryHolder(Registry(CONFIG.config, {}, routes))
+        self.gateway = Gateway(holder, self.admission, watchers, self.health)
+
+    async def open(
+        self, request: ChatRequest | None = None, caller: Caller | None = None, **call: Any
+    ) -> ChatStream:
+        made = Call.of(request or ask("hi", "r", stream=True), "req_1")
+        for name, value in call.items():
+            setattr(made, name, value)
+        return await self.gateway.chat(made, caller or Caller())
+
+    async def text(self, request: ChatRequest | None = None, **call: Any) -> str:
+        stream = await self.open(request, **call)
+        try:
+            return "".join([getattr(event, "text", "") async for event in stream])
+        finally:
+            await stream.aclose()
+
+
+def quick(**more: Any) -> Policy:
+    """A policy whose waits a test can afford."""
+    return Policy(**{"backoff_base_s": 0.001, "first_token_s": 0.2, "idle_s": 0.2, **more})
