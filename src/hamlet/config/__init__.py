@@ -2,6 +2,7 @@
 
 from hamlet.config.load import Loaded, load, loads, suggestion, validate
 from hamlet.config.model import (
+    MAIN_SCREEN,
     DeploymentConfig,
     GatewayConfig,
     KeyConfig,
@@ -16,6 +17,7 @@ from hamlet.config.secrets import resolve, secret_fields
 from hamlet.config.source import ConfigError, Problem, Source
 
 __all__ = [
+    "MAIN_SCREEN",
     "ConfigError",
     "DeploymentConfig",
     "GatewayConfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hamlet.config.model import GatewayConfig, KeyConfig
+from hamlet.config.model import GatewayConfig, KeyConfig, ProviderConfig, RouteConfig
 from hamlet.config.secrets import resolve
 from hamlet.config.source import ConfigError, Problem, Source, parse
 from hamlet.config.source import Path as ConfigPath
@@ -33,7 +34,7 @@ class Loaded:
 
 
 def load(path: Path | None = None) -> Loaded:
-    """Read a file; None gives the built-in default. Raises ConfigError if nothing is left."""
+    """Read a file; None gives the built-in default. Raises ConfigError if it is no YAML mapping."""
     if path is None:
         return loads(resources.files("hamlet.config").joinpath("default.yaml").read_text("utf-8"))
     try:
@@ -53,11 +54,7 @@ def loads(text: str, name: str = "default.yaml") -> Loaded:
             resolve(KeyConfig, key, source, ("keys", i)) if isinstance(key, dict) else key
             for i, key in enumerate(data["keys"])
         ]
-    config = validate(GatewayConfig, data, source, ())
-    if config is None:
-        config = validate(GatewayConfig, _without_faults(data, source), Source(name, {}), ())
-    if config is None:
-        raise ConfigError(name, source.problems)
+    config = validate(GatewayConfig, data, source, ()) or _sound_part(data)
     return Loaded(config, source)
 
 
@@ -130,15 +127,17 @@ def _holds(data: Any, step: str | int) -> bool:
     return isinstance(data, Mapping) and step in data
 
 
-def _without_faults(data: Mapping[str, Any], source: Source) -> dict[str, Any]:
-    """The rows that have no problem, for the checks that come after."""
-    bad = {problem.path for problem in source.problems}
-    kept: dict[str, Any] = {}
-    for section in ("providers", "routes"):
-        rows = data.get(section)
-        kept[section] = {
-            name: row
-            for name, row in (rows.items() if isinstance(rows, dict) else ())
-            if not any(path.startswith(f"{section}.{name}") for path in bad)
-        }
-    return kept
+def _sound_part(data: Mapping[str, Any]) -> GatewayConfig:
+    """The providers and routes that are valid by themselves, for the checks that come after."""
+    return GatewayConfig.model_construct(
+        providers=_sound_rows(ProviderConfig, data.get("providers")),
+        routes=_sound_rows(RouteConfig, data.get("routes")),
+    )
+
+
+def _sound_rows(model: type[M], rows: Any) -> dict[str, M]:
+    sound: dict[str, M] = {}
+    for name, row in rows.items() if isinstance(rows, dict) else ():
+        with suppress(ValidationError):
+            sound[name] = model.model_validate(row)
+    return sound

@@ -17,6 +17,8 @@ from pydantic import (
 
 from hamlet.core import ChatParams
 
+# What a key's `routes` names to allow the main screen.
+MAIN_SCREEN = "suggest"
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hamlet.config import DeploymentConfig, Loaded, RouteConfig, resolve, suggestion, validate
+from hamlet.config import (
+    MAIN_SCREEN,
+    DeploymentConfig,
+    Loaded,
+    RouteConfig,
+    resolve,
+    suggestion,
+    validate,
+)
 from hamlet.core import ModelCard, redact
 from hamlet.registry.model import Deployment, ProviderHandle, Route
 from hamlet.registry.plugins import PluginError, Plugins
@@ -129,7 +137,7 @@ class _Builder:
     def check_keys(self) -> None:
         for i, key in enumerate(self._config.keys):
             for j, route in enumerate(key.routes or ()):
-                if route not in self._source.data.get("routes", {}):
+                if route != MAIN_SCREEN and route not in self._source.data.get("routes", {}):
                     near = suggestion(route, self._config.routes)
                     self._source.report(("keys", i, "routes", j), f"no such route{near}")
 

@@ -60,6 +60,12 @@ class _Tool(msgspec.Struct):
     type: str | None = None
 
 
+class _AnyTool(msgspec.Struct):
+    """Vendors' own tools have neither a name of ours nor a schema."""
+
+    name: str | None = None
+
+
 class _Choice(msgspec.Struct):
     type: str
     name: str | None = None
@@ -132,7 +138,7 @@ def _params(fields: Fields) -> ChatParams:
 def _features(fields: Fields) -> frozenset[Feature]:
     raw = memoryview(fields["messages"])
     found = {feature for mark, feature in _PART_FEATURES.items() if re.search(mark, raw)}
-    if "tools" in fields and bytes(memoryview(fields["tools"])) not in (b"null", b"[]"):
+    if _read(fields, "tools", list[_AnyTool] | None):
         found.add(Feature.TOOLS)
     if _output(fields).kind == "schema":
         found.add(Feature.JSON_SCHEMA)

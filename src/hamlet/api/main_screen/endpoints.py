@@ -15,13 +15,12 @@ from hamlet.api.http import Request, Response
 from hamlet.api.main_screen.problem import invalid, problem
 from hamlet.api.main_screen.request import SuggestRequest
 from hamlet.api.openapi import operation
+from hamlet.config import MAIN_SCREEN
 from hamlet.core.errors import BadRequest, HamletError
 from hamlet.gateway import Admission
 from hamlet.gateway.admission import check_route
 from hamlet.suggest import Suggestions, SuggestService
 
-# What a key's `routes` must name to allow the main screen.
-ROUTE = "suggest"
 _PRIVATE = "private, no-store"
 _PUBLIC = "public, max-age=30, stale-while-revalidate=300, stale-if-error=86400"
 
@@ -63,7 +62,7 @@ class MainScreen:
     ) -> Response:
         try:
             caller = self._keyring().caller(request.headers)
-            check_route(caller, ROUTE)
+            check_route(caller, MAIN_SCREEN)
             with self._admission.inside(caller):
                 return await answer()
         except HamletError as error:

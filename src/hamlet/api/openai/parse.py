@@ -134,7 +134,7 @@ def _params(fields: Fields) -> ChatParams:
 def _features(fields: Fields, params: ChatParams) -> frozenset[Feature]:
     raw = memoryview(fields["messages"])
     needed = {feature for mark, feature in _PART_FEATURES.items() if re.search(mark, raw)}
-    if "tools" in fields and bytes(memoryview(fields["tools"])) not in (b"null", b"[]"):
+    if "tools" in fields and decode(fields["tools"], list[_Tool] | None, "tools"):
         needed.add(Feature.TOOLS)
     if (params.n or 1) > 1:
         needed.add(Feature.CHOICES)

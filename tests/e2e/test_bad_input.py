@@ -1,0 +1,179 @@
+"""Bad input is a clear 4xx in the caller's dialect, never a 5xx, and nothing is asked upstream."""
+
+import json
+
+import httpx2
+import pytest
+
+from support.server import Running
+
+OPENAI, ANTHROPIC, EMBED, SUGGEST = (
+    "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/embeddings",
+    "/v1/suggest",
+)
+HELLO = [{"role": "user", "content": "hi"}]
+
+
+def body(**fields: object) -> bytes:
+    return json.dumps({"model": "openai", "max_tokens": 9, "messages": HELLO, **fields}).encode()
+
+
+def raw(fields: bytes) -> bytes:
+    return (
+        b'{"model":"openai","max_tokens":9,"messages":[{"role":"user","content":"hi"}],'
+        + fields
+        + b"}"
+    )
+
+
+ANY = {
+    "empty": b"",
+    "blank": b"   ",
+    "not json": b"hello",
+    "half an object": b'{"model":',
+    "a list": b"[]",
+    "null": b"null",
+    "a number": b"3",
+    "invalid utf-8": b'{"model":"\xff\xfe"}',
+    "a lone surrogate": b'{"model":"\\ud800"}',
+    "10k deep": b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    "10k deep, never closed": b'{"a":' + b"[" * 10_000,
+    "NaN": b'{"model":NaN}',
+    "trailing bytes": b"{} {}",
+    "BOM": b"\xef\xbb\xbf{}",
+}
+CHAT = {
+    "no model": b'{"messages":[{"role":"user","content":"hi"}],"max_tokens":1}',
+    "model of a wrong type": body(model=3),
+    "no messages": b'{"model":"openai","max_tokens":1}',
+    "messages of a wrong type": body(messages="hi"),
+    "empty messages": body(messages=[]),
+    "a message that is none": body(messages=[3]),
+    "a deep message": raw(b'"metadata":{"a":' + b"[" * 200 + b"]" * 200 + b"}"),
+    "stream of a wrong type": body(stream="yes"),
+    "infinite temperature": raw(b'"temperature":1e999'),
+    "temperature of a wrong type": body(temperature="hot"),
+    "negative max_tokens": body(max_tokens=-1),
+    "tools of a wrong type": body(tools="hammer"),
+    "a lone surrogate in text": raw(b'"metadata":{"user_id":"\\udc00"}'),
+    "NaN within": raw(b'"metadata":{"x":NaN}'),
+}
+EMBEDDINGS = {
+    "no input": b'{"model":"embed"}',
+    "input of a wrong type": b'{"model":"embed","input":3}',
+    "no inputs": b'{"model":"embed","input":[]}',
+    "tokens": b'{"model":"embed","input":[1,2]}',
+    "an odd format": b'{"model":"embed","input":"a","encoding_format":"hex"}',
+}
+SCREEN = {
+    "an unknown field": b'{"contxt":{}}',
+    "a long query": json.dumps({"context": {"query": "x" * 513}}).encode(),
+    "a wrong language": b'{"locale":{"lang":"xx"}}',
+    "a wrong budget": b'{"budget_ms":1}',
+    "too many chips": b'{"chips":{"limit":9}}',
+    "NaN for a number": b'{"budget_ms":NaN}',
+    "too much talk": json.dumps(
+        {"context": {"messages": [{"role": "user", "content": "x" * 4000}] * 5}}
+    ).encode(),
+}
+CASES = [
+    *(
+        (path, name, sent)
+        for path in (OPENAI, ANTHROPIC, EMBED, SUGGEST)
+        for name, sent in ANY.items()
+    ),
+    *((path, name, sent) for path in (OPENAI, ANTHROPIC) for name, sent in CHAT.items()),
+    *((EMBED, name, sent) for name, sent in EMBEDDINGS.items()),
+    *((SUGGEST, name, sent) for name, sent in SCREEN.items()),
+]
+
+
+def assert_in_shape(path: str, response: httpx2.Response) -> None:
+    told = response.json()
+    if path == SUGGEST:
+        assert response.headers["content-type"] == "application/problem+json"
+        assert told["status"] == response.status_code
+        assert told["type"].startswith("/problems/")
+    elif path == ANTHROPIC:
+        assert told["type"] == "error"
+        assert told["error"]["type"].endswith(("_error", "_too_large"))
+        assert told["error"]["message"]
+    else:
+        assert told["error"]["message"]
+        assert told["error"]["type"]
+    assert response.headers["x-request-id"]
+
+
+@pytest.fixture
+async def http(running: Running):
+    async with httpx2.AsyncClient(base_url=running.url) as http:
+        yield http
+
+
+async def test_every_bad_body_is_refused_in_shape(http, vendor) -> None:
+    for path, name, sent in CASES:
+        response = await http.post(path, content=sent)
+        if path == SUGGEST and name in ("no model",):
+            continue
+        assert 400 <= response.status_code < 500, f"{path}: {name}: {response.status_code}"
+        assert_in_shape(path, response)
+    assert vendor.requests == []
+
+
+@pytest.mark.parametrize("path", [OPENAI, ANTHROPIC, EMBED, SUGGEST])
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_of_50_megabytes_is_too_large(http, path: str, declared: bool) -> None:
+    megabyte = b" " * (1 << 20)
+
+    async def chunks():
+        for _ in range(50):
+            yield megabyte
+
+    content = megabyte * 50 if declared else chunks()
+    response = await http.post(path, content=content)
+    assert response.status_code == 413
+    assert_in_shape(path, response)
+
+
+async def test_a_compressed_body_is_refused(http) -> None:
+    response = await http.post(OPENAI, content=b"x", headers={"content-encoding": "gzip"})
+    assert response.status_code == 400
+
+
+async def test_unknown_paths_and_methods_answer_in_openais_shape(http) -> None:
+    for response in (
+        await http.get("/v2/nothing"),
+        await http.get(OPENAI),
+        await http.put("/livez"),
+    ):
+        assert response.status_code in (404, 405)
+        assert response.json()["error"]["message"]
+
+
+async def test_odd_header_values_do_no_harm(http) -> None:
+    odd = {"x-request-id": "a b\tc", "accept-language": ";;q=,,,zz", "authorization": "Bearer"}
+    response = await http.post(SUGGEST, content=b"{}", headers=odd)
+    assert response.status_code == 200
+    assert response.headers["x-request-id"].startswith("req_")
+
+
+async def test_a_parameter_left_out_is_named_in_a_header(http) -> None:
+    response = await http.post(OPENAI, content=body(model="embedded", seed=3, **{"odd\nname": 1}))
+    assert response.status_code == 200
+    named = response.headers["x-hamlet-warnings"]
+    assert "unsupported:seed" in named
+
+
+async def test_prompts_and_keys_stay_out_of_logs_and_metrics(http, running, vendor) -> None:
+    said = "my secret diary"
+    for model in ("openai", "anthropic", "embedded", "nobody"):
+        turns = [{"role": "user", "content": said}]
+        await http.post(OPENAI, content=body(model=model, messages=turns))
+    await http.post(SUGGEST, content=json.dumps({"context": {"query": said}}).encode())
+    written = running.log.getvalue() + (await http.get("/metrics")).text
+    assert '"event":"call"' in written
+    assert "diary" not in written
+    assert "sk-vendor" not in written
+    assert "nobody" not in (await http.get("/metrics")).text

@@ -1,0 +1,130 @@
+"""Suggestions over HTTP, in three languages."""
+
+import httpx2
+import pytest
+
+from hamlet.sources.catalogue import shipped as links
+from hamlet.suggest.chips import shipped as intents
+from hamlet.suggest.validate import refusal
+from support.server import serving
+
+QUERIES = {"ko": "서울 지하철 막차 시간", "en": "how do vaccines work", "ja": "確定申告のやり方"}
+
+
+@pytest.fixture
+async def http():
+    async with serving() as running, httpx2.AsyncClient(base_url=running.url) as http:
+        yield http
+
+
+async def suggest(http, **body):
+    response = await http.post("/v1/suggest", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize("lang", QUERIES)
+async def test_suggests_in_the_users_language(http, lang: str) -> None:
+    shown = await suggest(http, context={"query": QUERIES[lang]})
+    assert (shown["lang"], shown["surface"]) == (lang, "search")
+    assert shown["chips"]["tier"] == "embedded"
+    assert len(shown["chips"]["items"]) == 4
+    assert shown["links"]["items"]
+    for chip in shown["chips"]["items"]:
+        assert refusal(chip["text"], lang, 40) is None
+    positions = [chip["position"] for chip in shown["chips"]["items"]]
+    assert positions == [1, 2, 3, 4]
+
+
+async def test_shows_only_urls_of_the_catalogue_and_each_once(http) -> None:
+    known = {entry.url for entry in links()}
+    for query in (*QUERIES.values(), "", "zzzz", "날씨 여행 주식 영화"):
+        urls = [i["url"] for i in (await suggest(http, context={"query": query}))["links"]["items"]]
+        assert set(urls) <= known
+        assert len(set(urls)) == len(urls) > 0
+
+
+async def test_never_repeats_what_the_user_said(http) -> None:
+    said = "막차 시간 확인하기"
+    turns = [{"role": "user", "content": said}, {"role": "assistant", "content": "노선은요?"}]
+    shown = await suggest(http, context={"messages": turns})
+    assert shown["surface"] == "chat"
+    assert said not in [chip["text"] for chip in shown["chips"]["items"]]
+
+
+async def test_leaves_out_what_was_shown(http) -> None:
+    first = await suggest(http, context={"query": QUERIES["ko"]})
+    ids = [item["id"] for part in ("links", "chips") for item in first[part]["items"]]
+    again = await suggest(http, context={"query": QUERIES["ko"], "exclude": ids})
+    assert not set(ids) & {i["id"] for p in ("links", "chips") for i in again[p]["items"]}
+
+
+async def test_someone_in_danger_sees_help_and_nothing_else(http) -> None:
+    for query in ("죽고 싶어", "I want to kill myself", "死にたい"):
+        shown = await suggest(http, context={"query": query})
+        assert {link["why"]["code"] for link in shown["links"]["items"]} == {"safety"}
+        assert {chip["icon"] for chip in shown["chips"]["items"]} <= {"phone", "heart", "chat"}
+        assert len(shown["chips"]["items"]) == 3
+
+
+async def test_one_half_may_be_asked_for(http) -> None:
+    assert (await suggest(http, include=["chips"]))["links"] is None
+    assert (await suggest(http, include=["links"]))["chips"] is None
+
+
+async def test_limits_kinds_and_actions_are_kept(http) -> None:
+    wish = {"limit": 2, "kinds": ["compare"], "action": "submit", "max_chars": 12}
+    shown = await suggest(
+        http, chips=wish, links={"limit": 1}, context={"query": "적금 금리 비교 노트북"}
+    )
+    chips = shown["chips"]["items"]
+    assert len(shown["links"]["items"]) == 1
+    assert {(chip["kind"], chip["action"]) for chip in chips} == {("compare", "submit")}
+    assert all(len(chip["text"]) <= 12 for chip in chips)
+
+
+@pytest.mark.parametrize(
+    ("header", "lang"), [("ja;q=0.8, en", "ja"), ("fr", "en"), ("ko-KR", "ko")]
+)
+async def test_first_paint_follows_the_browser_and_may_be_cached(http, header, lang) -> None:
+    response = await http.get("/v1/main-screen", headers={"accept-language": header})
+    assert response.json()["lang"] == lang
+    assert response.headers["cache-control"].startswith("public, max-age=30")
+    assert response.headers["content-language"] == lang
+
+
+async def test_first_paint_takes_only_what_it_knows(http) -> None:
+    shown = await http.get("/v1/main-screen?lang=ko&surface=home&tz=Asia/Seoul")
+    assert shown.json()["links"]["tier"] == "starter"
+    assert (await http.get("/v1/main-screen?lang=xx")).status_code == 422
+    assert (await http.get("/v1/main-screen?q=x")).status_code == 400
+    assert (await http.get("/v1/main-screen?tz=Nowhere/At_All")).status_code == 200
+
+
+async def test_openapi_describes_the_hot_routes_too(http) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    assert {"/v1/suggest", "/v1/chat/completions", "/v1/messages", "/livez"} <= paths.keys()
+    body = paths["/v1/suggest"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "budget_ms" in body["properties"]
+
+
+def test_every_shipped_link_is_whole() -> None:
+    rows = links()
+    assert len(rows) >= 60
+    assert len({row.id for row in rows}) == len({row.url for row in rows}) == len(rows)
+    for row in rows:
+        assert row.url.startswith("https://"), row.id
+        for texts in (row.title, row.text, row.tags):
+            assert texts.keys() == {"ko", "en", "ja"}
+            assert all(texts.values()), row.id
+        assert max(map(len, row.title.values())) <= 120
+
+
+def test_every_shipped_chip_passes_the_validator() -> None:
+    rows = intents()
+    assert len(rows) >= 60
+    assert len({row.id for row in rows}) == len(rows)
+    for row in rows:
+        for lang, most in (("ko", 24), ("en", 40), ("ja", 24)):
+            assert refusal(row.text[lang], lang, most) is None, (row.id, lang)
+            assert 0 < len(row.prompt[lang]) <= 300
