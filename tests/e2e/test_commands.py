@@ -1,0 +1,102 @@
+"""The command line, as a person uses it."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import httpx2
+
+from support.server import FAST, ROUTES
+
+HAMLET = (sys.executable, "-m", "hamlet")
+
+
+async def run(*args: str, **environment: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *HAMLET,
+        *args,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_serves_says_where_and_reloads_on_sighup(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(FAST + ROUTES)
+    process = await asyncio.create_subprocess_exec(
+        *HAMLET,
+        "serve",
+        "--port",
+        "0",
+        "--config",
+        str(file),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stderr
+    try:
+        greeting = (await process.stdout.readline()).decode()
+        url = re.search(r"http://127\.0\.0\.1:\d+", greeting)[0]
+        while b"startup complete" not in await process.stderr.readline():
+            pass
+        async with httpx2.AsyncClient(base_url=url) as http:
+            assert (await http.get("/readyz")).status_code == 200
+            file.write_text(FAST + ROUTES.replace("  hamlet:", "  renamed:"))
+            process.send_signal(signal.SIGHUP)
+            line = b""
+            while b"config.reloaded" not in line:
+                line = await process.stderr.readline()
+            names = [row["id"] for row in (await http.get("/v1/models")).json()["data"]]
+            assert names == ["renamed", "hamlet-embed"]
+            file.write_text("nonsense: 1\n")
+            process.send_signal(signal.SIGHUP)
+            while b"config.refused" not in line:
+                line = await process.stderr.readline()
+            assert (await http.get("/v1/models")).json()["data"][0]["id"] == "renamed"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert process.returncode in (0, -signal.SIGTERM), "uvicorn ends by the signal it was sent"
+
+
+async def test_does_not_open_a_public_door_without_keys() -> None:
+    code, _, err = await run("serve", "--host", "0.0.0.0", "--port", "0")
+    assert code == 2
+    assert "no keys are configured" in err
+
+
+async def test_refuses_a_bad_config_with_all_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("providers: {e: {kind: embeded}}\nroutes: {}\nkey: 1\n")
+    for command in (("config", "check", str(file)), ("serve", "--config", str(file))):
+        code, _, err = await run(*command)
+        assert code == 2
+        assert f"{file}:1: providers.e.kind" in err
+        assert f"{file}:3: key: unknown key (did you mean keys?)" in err
+        assert "3 problems" in err
+
+
+async def test_explains_a_route_and_prints_the_schema() -> None:
+    code, out, _ = await run("config", "explain", "hamlet")
+    assert (code, "embedded/embedded-chat" in out, "attempts=3" in out) == (0, True, True)
+    code, _, err = await run("config", "explain", "hamlt")
+    assert (code, "did you mean hamlet?" in err) == (2, True)
+    _, out, _ = await run("config", "schema")
+    assert json.loads(out)["additionalProperties"] is False
+
+
+async def test_starting_imports_no_vendor_sdk() -> None:
+    code = "import sys, hamlet.app; from hamlet.config import load; hamlet.app.Hamlet(load()); print([m for m in ('openai','anthropic','httpx2','providers') if m in sys.modules])"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert out.decode().strip() == "[]"

@@ -1,0 +1,96 @@
+"""What holds for the whole tree: sizes, names, and what must not stand in it."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import hamlet.core
+import hamlet.spi
+import hamlet.testing
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src/hamlet"
+FILES = sorted(SRC.rglob("*.py"))
+VENDORS = re.compile(r"\b(openai|azure|anthropic|gemini|mistral|cohere)\b", re.IGNORECASE)
+HOSTS = re.compile(
+    "|".join(map(re.escape, ("pypi.org", "pythonhosted.org", "npmjs.org", "npmjs.com")))
+)
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def test_files_and_functions_stay_small() -> None:
+    sizes = {file: len(file.read_text().splitlines()) for file in FILES}
+    assert max(sizes.values()) <= 400
+    assert sorted(sizes.values())[len(sizes) // 2] <= 120
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno
+                assert length <= 50, f"{file.name}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("room", ["core", "registry", "fleet", "gateway", "suggest"])
+def test_the_inside_names_no_vendor(room: str) -> None:
+    for file in (SRC / room).rglob("*.py"):
+        code = re.sub(r'""".*?"""|#.*', "", file.read_text(), flags=re.DOTALL)
+        assert not VENDORS.search(code), file
+
+
+def test_no_file_names_a_package_index() -> None:
+    for file in tracked():
+        try:
+            text = file.read_text()
+        except UnicodeDecodeError:
+            continue
+        assert not HOSTS.search(text), file
+
+
+@pytest.mark.parametrize("package", [hamlet.core, hamlet.spi, hamlet.testing])
+def test_public_names_are_declared_sorted_and_documented(package) -> None:
+    names = package.__all__
+    assert names == sorted(names, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+    for name in names:
+        value = getattr(package, name)
+        if isinstance(value, type):
+            assert value.__doc__, name
+
+
+def test_every_setting_stands_in_the_configuration_guide() -> None:
+    guide = (ROOT / "docs/configuration.md").read_text()
+    from hamlet.config import model
+
+    for section in (
+        model.ServerConfig,
+        model.KeyConfig,
+        model.Policy,
+        model.DeploymentConfig,
+        model.RouteConfig,
+        model.TelemetryConfig,
+    ):
+        for name in section.model_fields:
+            assert f"`{name}`" in guide, f"{section.__name__}.{name} is not documented"
+
+
+def test_examples_in_the_docs_are_sound_configurations(monkeypatch) -> None:
+    from hamlet.config import loads
+    from hamlet.registry import build
+    from hamlet.testing.support import SilentLog
+
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HAMLET_KEY", "AZURE_KEY"):
+        monkeypatch.setenv(name, "sk-example-0123456789")
+    texts = [(ROOT / "deploy/examples/two-providers.yaml").read_text()]
+    for page in ("README.md", "docs/configuration.md"):
+        texts += re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    whole = [text for text in texts if "providers:" in text and "routes:" in text]
+    assert len(whole) >= 2
+    for text in whole:
+        assert build(loads(text), SilentLog()).routes
