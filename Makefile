@@ -20,6 +20,7 @@ serve: $(VENV)/.serve ## Set up and serve on HOST:PORT (CONFIG=file.yaml)
 
 test: $(VENV)/.dev ## Set up, check and test everything
 	@deploy/test-servers.sh
+	@deploy/node-client.sh
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -n auto --cov --cov-report= tests
 	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*'

@@ -17,9 +17,11 @@ def tokens(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    if not word.isascii() or len(word) < 5:
-        return word[:-1] if word.isascii() and len(word) == 4 and word.endswith("s") else word
+    if not word.isascii() or len(word) < 4:
+        return word
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)] + ("y" if ending == "ies" else "")
-    return word
+            word = word[: -len(ending)] + ("y" if ending == "ies" else "")
+            break
+    # "vaccine" and "vaccin(es)" are one word.
+    return word.removesuffix("e") if len(word) > 4 else word
