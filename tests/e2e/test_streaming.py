@@ -1,0 +1,123 @@
+"""What a streaming client sees on the wire: keepalives, in-band errors, labels of metrics."""
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from hamlet.core import Text
+from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
+from hamlet.testing.cases import answer
+from support.server import Running, serving
+from support.vendor import wire_of
+
+CONFIG = """
+server: {{header_wait_s: 0.05, keepalive_s: 0.05}}
+providers:
+  openai: {{kind: openai, base_url: "{url}/v1"}}
+  anthropic: {{kind: anthropic, base_url: "{url}"}}
+routes:
+  openai: {{deployments: [{{provider: openai, model: gpt-4o}}], policy: {{attempts: 1}}}}
+  anthropic: {{deployments: [{{provider: anthropic, model: claude-sonnet-4-5}}], policy: {{attempts: 1}}}}
+  strict: {{deployments: [{{provider: openai, model: gpt-5}}], policy: {{unsupported: reject}}}}
+"""
+PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+KEEPALIVE = {"openai": ": keepalive", "anthropic": 'event: ping\ndata: {"type":"ping"}'}
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[LoopbackUpstream]:
+    async with LoopbackUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def running(vendor: LoopbackUpstream) -> AsyncIterator[Running]:
+    async with serving(CONFIG.format(url=vendor.url)) as running:
+        yield running
+
+
+def body(model: str, stream: bool = True, **more: object) -> dict:
+    turns = [{"role": "user", "content": "hi"}]
+    return {"model": model, "max_tokens": 9, "stream": stream, "messages": turns, **more}
+
+
+async def frames(running: Running, dialect: str, model: str) -> list[str]:
+    async with httpx2.AsyncClient(base_url=running.url) as http:
+        response = await http.post(PATHS[dialect], json=body(model))
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["x-accel-buffering"] == "no"
+    return [frame for frame in response.text.split("\n\n") if frame]
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("model", ["openai", "anthropic"])
+async def test_keepalives_fill_the_silence_before_and_within_an_answer(
+    running: Running, vendor: LoopbackUpstream, dialect: str, model: str
+) -> None:
+    def slow(request: Received) -> Canned:
+        sent = wire_of(request).frames(answer(Text("Hello")), pieces=1)
+        return sse_reply([b": wait\n\n", *sent], pause_s=0.12)
+
+    vendor.respond(slow)
+    seen = await frames(running, dialect, model)
+    alive = KEEPALIVE[dialect]
+    assert seen[0] == alive, "the status went out before there was content"
+    content = next(i for i, frame in enumerate(seen) if "Hello" in frame)
+    assert alive in seen[content:]
+    data = [json.loads(f.split("data: ")[1]) for f in seen if f != alive and "[DONE]" not in f]
+    if dialect == "openai":
+        assert all("choices" in chunk or "error" in chunk for chunk in data)
+        assert seen[-1] == "data: [DONE]"
+    else:
+        assert data[-1] == {"type": "message_stop"}
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_an_error_after_the_status_is_told_in_band_and_nothing_follows(
+    running: Running, vendor: LoopbackUpstream, dialect: str
+) -> None:
+    gate = asyncio.Event()
+    vendor.reply(Canned(503, {"content-type": "application/json"}, [b"{", b"}"], gate=gate))
+    asyncio.get_running_loop().call_later(0.15, gate.set)
+    seen = await frames(running, dialect, "openai")
+    assert seen[0] == KEEPALIVE[dialect]
+    told = json.loads(seen[-1].split("data: ")[1])
+    assert told["error"]["code"] == "overloaded"
+    assert "[DONE]" not in "".join(seen)
+
+
+async def test_strict_mode_refuses_what_a_model_cannot_take(
+    running: Running, vendor: LoopbackUpstream
+) -> None:
+    async with httpx2.AsyncClient(base_url=running.url) as http:
+        response = await http.post(PATHS["openai"], json=body("strict", False, temperature=0.5))
+    assert response.status_code == 400
+    assert "temperature" in response.json()["error"]["message"]
+    assert vendor.requests == []
+
+
+async def test_metrics_carry_only_labels_from_the_closed_set(
+    running: Running, vendor: LoopbackUpstream
+) -> None:
+    vendor.respond(
+        lambda request: json_reply(wire_of(request).error(random.choice([400, 429])), 429)
+    )
+    rng = random.Random(7)
+    async with httpx2.AsyncClient(base_url=running.url) as http:
+        for _ in range(30):
+            name = rng.choice(["openai", "anthropic", "strict", f"odd-{rng.random()}"])
+            path = rng.choice(list(PATHS.values()))
+            await http.post(path, json=body(name, rng.random() < 0.5, **{f"x{rng.random()}": 1}))
+        text = (await http.get("/metrics")).text
+    labels = set(re.findall(r'(\w+)="', text)) - {"le"}
+    from hamlet.telemetry import labels as closed
+
+    assert labels <= {value for name, value in vars(closed).items() if name.isupper()}
+    assert "odd-" not in text
+    assert 'route="unknown"' in text

@@ -1,0 +1,372 @@
+"""What vendors do that their references do not promise, and sign-ins."""
+
+import json
+
+import msgspec
+import pytest
+
+from hamlet.core import (
+    Audio,
+    ChatParams,
+    ChatRequest,
+    Document,
+    Image,
+    Message,
+    NativeRequest,
+    Output,
+    Reasoning,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    errors,
+)
+from hamlet.providers.anthropic import Anthropic, AnthropicSettings
+from hamlet.providers.anthropic import encode as anthropic_encode
+from hamlet.providers.anthropic import wire as anthropic_wire
+from hamlet.providers.anthropic.errors import classify as anthropic_classify
+from hamlet.providers.embedded.structured import Filler
+from hamlet.providers.openai import OpenAI, Settings
+from hamlet.providers.openai import encode as openai_encode
+from hamlet.providers.openai import wire as openai_wire
+from hamlet.providers.openai.errors import classify as openai_classify
+from hamlet.providers.openai.errors import in_band
+from hamlet.testing import LoopbackUpstream, Received, json_reply, sse_reply
+from hamlet.testing.cases import WEATHER, answer, ask
+from hamlet.testing.support import answered, runtime
+from support.wires import OpenAIWire
+
+WIRE = OpenAIWire("openai", "max_completion_tokens")
+
+
+@pytest.fixture
+async def upstream():
+    async with LoopbackUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def host():
+    host = runtime()
+    yield host
+    await host.aclose()
+
+
+def chunk(delta: dict, finish: str | None = None, **more: object) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice], **more}).encode() + b"\n\n"
+
+
+async def test_ids_may_be_missing_and_done_may_never_come(upstream, host) -> None:
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    upstream.reply(sse_reply([chunk({"content": "Hi"}), chunk({}, "stop")]))
+    got = await answered(provider, ask(stream=True))
+    assert (got.text, got.model) == ("Hi", "model-1")
+    assert got.id
+
+
+async def test_every_call_may_have_index_0_and_a_new_id_tells_them_apart(upstream, host) -> None:
+    def call(id_: str, city: str) -> dict:
+        function = {"name": "weather", "arguments": json.dumps({"city": city})}
+        return {"tool_calls": [{"index": 0, "id": id_, "function": function}]}
+
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    upstream.reply(
+        sse_reply([chunk(call("a", "Seoul")), chunk(call("b", "Tokyo")), chunk({}, "tool_calls")])
+    )
+    got = await answered(provider, ask(stream=True))
+    assert [part.id for part in got.parts] == ["a", "b"]
+
+
+async def test_an_error_object_under_200_is_an_error(upstream, host) -> None:
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    upstream.reply(json_reply({"error": {"code": 429, "message": "slow down"}}))
+    with pytest.raises(errors.RateLimited):
+        await answered(provider, ask())
+
+
+async def test_a_role_that_clients_choke_on_is_taken_out_of_the_fast_lane(upstream, host) -> None:
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    upstream.reply(
+        sse_reply([chunk({"role": "", "content": "Hi"}), b'data: {"odd":1}\n\n', chunk({}, "stop")])
+    )
+    request = NativeRequest("m", {"messages": msgspec.Raw(b"[]")}, stream=True)
+    data = b"".join([c.data async for c in provider.native(request)])
+    assert b'"role"' not in data
+    assert b"odd" not in data
+    assert data.endswith(b"data: [DONE]\n\n")
+
+
+def test_the_fast_lane_rewrites_only_what_it_must() -> None:
+    fields = {
+        "model": msgspec.Raw(b'"route"'),
+        "max_tokens": msgspec.Raw(b"99"),
+        "odd": msgspec.Raw(b'{"kept" : [1e5]}'),
+        "top_k": msgspec.Raw(b"3"),
+    }
+    request = NativeRequest("m", fields, False, ChatParams(max_tokens=5), frozenset({"top_k"}))
+    sent = openai_wire.body(request, "max_completion_tokens")
+    assert json.loads(sent) == {"model": "m", "odd": {"kept": [1e5]}, "max_completion_tokens": 5}
+    assert b'{"kept" : [1e5]}' in sent
+
+
+def test_anthropics_fast_lane_reaches_knobs_inside_objects() -> None:
+    fields = {
+        "tools": msgspec.Raw(b"[]"),
+        "tool_choice": msgspec.Raw(b'{"type":"any"}'),
+        "output_config": msgspec.Raw(b'{"effort":"max","format":null}'),
+    }
+    over = ChatParams(parallel_tool_calls=False, reasoning_effort="minimal")
+    sent = json.loads(anthropic_wire.body(NativeRequest("m", fields, False, over)))
+    assert sent["tool_choice"] == {"type": "any", "disable_parallel_tool_use": True}
+    assert sent["output_config"] == {"effort": "low", "format": None}
+    dropped = frozenset({"parallel_tool_calls", "reasoning_effort"})
+    sent = json.loads(anthropic_wire.body(NativeRequest("m", fields, False, dropped=dropped)))
+    assert sent["tool_choice"] == {"type": "any"}
+    assert sent["output_config"] == {"format": None}
+
+
+def test_openai_carries_every_part_it_can() -> None:
+    parts = (Text("a"), Audio("d", "wav"), Document("d", "application/pdf", name="f"))
+    shown = Message("tool", (ToolResult("c", (Text("t"), Image(url="https://x"))),))
+    request = ChatRequest(
+        "m",
+        (Message("user", parts, name="kim"), shown),
+        tools=(Tool("f", strict=True),),
+        output=Output("json"),
+    )
+    sent = openai_encode.body(request, "max_tokens", "openai")
+    assert [part["type"] for part in sent["messages"][0]["content"]] == [
+        "text",
+        "input_audio",
+        "file",
+    ]
+    assert sent["messages"][0]["name"] == "kim"
+    assert [m["role"] for m in sent["messages"][1:]] == ["tool", "user"]
+    assert sent["response_format"] == {"type": "json_object"}
+    assert sent["tools"][0]["function"]["strict"] is True
+
+
+def test_anthropic_merges_turns_and_keeps_what_it_signed() -> None:
+    signed = Reasoning("hm", {"anthropic": {"signature": "s"}})
+    hidden = Reasoning("", {"anthropic": {"redacted": "r"}})
+    request = ChatRequest(
+        "m",
+        (
+            Message("system", (Text("one"),)),
+            Message("system", (Text("two"),)),
+            Message("assistant", (signed, hidden, Reasoning("unsigned"), Text(""))),
+            Message("tool", (ToolResult("a", (), is_error=True),)),
+            Message("tool", (ToolResult("b", (Image(url="https://x"),)),)),
+            Message("user", (Document("d", "application/pdf", name="f"),)),
+        ),
+        tools=(WEATHER,),
+        params=ChatParams(
+            parallel_tool_calls=False, reasoning_tokens=2000, user="u", reasoning_effort="high"
+        ),
+    )
+    sent = anthropic_encode.body(request, 10)
+    assert [block["text"] for block in sent["system"]] == ["one", "two"]
+    assert [turn["role"] for turn in sent["messages"]] == ["assistant", "user"]
+    assert [b["type"] for b in sent["messages"][0]["content"]] == ["thinking", "redacted_thinking"]
+    kinds = [b["type"] for b in sent["messages"][1]["content"]]
+    assert kinds == ["tool_result", "tool_result", "document"]
+    assert sent["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
+    assert sent["thinking"] == {"type": "enabled", "budget_tokens": 2000}
+    assert sent["metadata"] == {"user_id": "u"}
+    assert sent["output_config"] == {"effort": "high"}
+
+
+@pytest.mark.parametrize(
+    "part", [Audio("d", "wav"), ToolCall("c", "f", "not json"), ToolCall("c", "f", "[1]")]
+)
+def test_anthropic_refuses_what_it_cannot_say(part) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        anthropic_encode.body(ChatRequest("m", (Message("user", (part,)),)), 10)
+
+
+@pytest.mark.parametrize(
+    ("classify", "status", "error", "kind"),
+    [
+        (openai_classify, 429, {"code": "insufficient_quota"}, errors.QuotaExhausted),
+        (openai_classify, 400, {"code": "context_length_exceeded"}, errors.ContextTooLong),
+        (
+            openai_classify,
+            400,
+            {"innererror": {"code": "ResponsibleAIPolicyViolation"}},
+            errors.ContentBlocked,
+        ),
+        (openai_classify, 429, {"message": "experiencing high demand"}, errors.Overloaded),
+        (openai_classify, 400, {"code": "other"}, None),
+        (
+            anthropic_classify,
+            429,
+            {"details": {"error_code": "enforced_spend_limit_reached"}},
+            errors.QuotaExhausted,
+        ),
+        (
+            anthropic_classify,
+            400,
+            {"message": "Your credit balance is too low"},
+            errors.QuotaExhausted,
+        ),
+        (
+            anthropic_classify,
+            400,
+            {"message": "prompt is too long: 9 tokens"},
+            errors.ContextTooLong,
+        ),
+        (anthropic_classify, 500, {"type": "overloaded_error"}, errors.Overloaded),
+    ],
+)
+def test_codes_say_more_than_the_status(classify, status, error, kind) -> None:
+    assert classify(status, {"error": error}) is kind
+    assert classify(status, {"error": "flat"}) is None
+
+
+def test_an_error_inside_a_stream_counts_by_its_own_words() -> None:
+    assert type(in_band({"error": "flat"})) is errors.UpstreamUnavailable
+    assert type(in_band({"error": {"type": "authentication_error"}})) is errors.UpstreamAuth
+
+
+class Entra:
+    """Plays the sign-in and the resource behind it."""
+
+    def __init__(self) -> None:
+        self.issued = 0
+        self.refuse = False
+
+    def __call__(self, request: Received):
+        if request.path.endswith("/token"):
+            self.issued += 1
+            return json_reply({"access_token": f"token-{self.issued}", "expires_in": 3600})
+        if self.refuse:
+            return json_reply({"error": {"message": "no"}}, 401)
+        return json_reply(WIRE.whole(answer(Text("Hi."))))
+
+
+@pytest.mark.parametrize("proof", ["secret", "file"])
+async def test_entra_signs_in_once_and_anew_when_refused(upstream, host, tmp_path, proof) -> None:
+    (tmp_path / "token").write_text("workload-jwt\n")
+    proofs = {
+        "secret": {"client_secret": "cs-0123456789"},
+        "file": {"federated_token_file": str(tmp_path / "token")},
+    }
+    entra = Entra()
+    upstream.respond(entra)
+    settings = {
+        "base_url": upstream.url,
+        "authority": upstream.url,
+        "auth": "entra",
+        "tenant_id": "t",
+        "client_id": "c",
+        **proofs[proof],
+    }
+    provider = OpenAI(Settings.model_validate(settings), host)
+    for _ in range(2):
+        await answered(provider, ask())
+    assert entra.issued == 1
+    assert upstream.requests[-1].headers["authorization"] == "Bearer token-1"
+    form = upstream.requests[0].body.decode()
+    assert ("client_secret=cs-0123456789" in form) == (proof == "secret")
+    assert ("client_assertion=workload-jwt" in form) == (proof == "file")
+    entra.refuse = True
+    with pytest.raises(errors.UpstreamAuth):
+        await answered(provider, ask())
+    entra.refuse = False
+    await answered(provider, ask())
+    assert entra.issued == 2
+
+
+async def test_a_refused_sign_in_is_an_auth_error(upstream, host, tmp_path) -> None:
+    settings = {"base_url": upstream.url, "authority": upstream.url, "auth": "entra"}
+    settings |= {"tenant_id": "t", "client_id": "c"}
+    provider = OpenAI(Settings.model_validate(settings | {"client_secret": "s"}), host)
+    for reply in (json_reply({}, 400), json_reply({}), json_reply(b"<html>")):
+        upstream.reply(reply)
+        with pytest.raises(errors.UpstreamAuth):
+            await answered(provider, ask())
+    missing = settings | {"federated_token_file": str(tmp_path / "none")}
+    provider = OpenAI(Settings.model_validate(missing), host)
+    with pytest.raises(errors.UpstreamAuth, match="FileNotFoundError"):
+        await answered(provider, ask())
+    for wrong in (
+        {"auth": "entra"},
+        settings,
+        settings | {"client_secret": "s", "federated_token_file": "f"},
+    ):
+        with pytest.raises(ValueError, match="entra needs"):
+            Settings.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "header"),
+    [
+        ({"base_url": "https://r.openai.azure.com/openai/v1"}, "api-key"),
+        ({"api_version": "v"}, "api-key"),
+        ({"api_version": "v", "auth": "bearer"}, "authorization"),
+        ({}, "authorization"),
+    ],
+)
+def test_the_key_goes_into_the_header_that_the_host_reads(settings, header) -> None:
+    assert list(Settings.model_validate({**settings, "api_key": "k"}).key_header) == [header]
+    assert Settings(organization="o", project="p").account_headers == {
+        "openai-organization": "o",
+        "openai-project": "p",
+    }
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda u, h: OpenAI(Settings(base_url=u), h),
+        lambda u, h: Anthropic(AnthropicSettings(base_url=u), h),
+    ],
+)
+async def test_lists_models_and_probes(upstream, host, make) -> None:
+    provider = make(upstream.url, host)
+    upstream.reply(json_reply({"data": [{"id": "m-1"}]}))
+    assert await provider.models() == ["m-1"]
+    await provider.probe()
+    upstream.reply(json_reply([]))
+    with pytest.raises(errors.UpstreamProtocol):
+        await provider.models()
+    upstream.reply(json_reply({}, 503))
+    with pytest.raises(errors.Overloaded):
+        await provider.probe()
+
+
+def test_the_embedded_model_fills_schemas_from_the_text() -> None:
+    schema = {
+        "properties": {
+            "size": {"enum": ["small", "large"]},
+            "count": {"type": "integer", "minimum": 3},
+            "ratio": {"type": ["null", "number"], "maximum": 1},
+            "note": {"type": "string", "maxLength": 10},
+            "tags": {"type": "array", "items": {"const": "x"}, "minItems": 2},
+            "nested": {"$ref": "#/$defs/n"},
+            "either": {"anyOf": [{"type": "null"}, {"type": "boolean"}]},
+            "nothing": {"type": "null"},
+        },
+        "$defs": {
+            "n": {"type": "object", "properties": {"low": {"type": "number", "minimum": 50}}}
+        },
+    }
+    filled = Filler("Send a large box. There are 12 of them, 0.5 each.", schema).fill()
+    assert filled == {
+        "size": "large",
+        "count": 12,
+        "ratio": 0.5,
+        "note": filled["note"],
+        "tags": ["x", "x"],
+        "nested": {"low": 50.0},
+        "either": False,
+        "nothing": None,
+    }
+    assert 0 < len(filled["note"]) <= 10
+    assert Filler("", {"$ref": "#"}).fill() == ""
+
+
+def test_a_schema_that_never_ends_is_cut() -> None:
+    endless = {"type": "object", "properties": {"again": {"$ref": "#"}}}
+    assert json.dumps(Filler("x", endless).fill()).count("again") < 50
