@@ -26,14 +26,17 @@ test: $(VENV)/.dev ## Set up, check and test everything
 	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*'
 
 lint: $(VENV)/.dev ## Style, types, and the way imports flow
-	$(BIN)/ruff format --check src tests examples
-	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples loadtest
+	$(BIN)/ruff check src tests examples loadtest
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## Put the code in the house style
-	$(BIN)/ruff format src tests examples
-	$(BIN)/ruff check --fix src tests examples
+	$(BIN)/ruff format src tests examples loadtest
+	$(BIN)/ruff check --fix src tests examples loadtest
+
+bench: $(VENV)/.dev ## Measure start-up and what hamlet adds to a call
+	$(BIN)/python loadtest/overhead.py
 
 lock: ## Pin all dependencies anew, with hashes (needs uv)
 	$(COMPILE) requirements/build.in -o requirements/build.txt

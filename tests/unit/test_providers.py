@@ -31,25 +31,12 @@ from hamlet.providers.openai import encode as openai_encode
 from hamlet.providers.openai import wire as openai_wire
 from hamlet.providers.openai.errors import classify as openai_classify
 from hamlet.providers.openai.errors import in_band
-from hamlet.testing import LoopbackUpstream, Received, json_reply, sse_reply
+from hamlet.testing import Received, json_reply, sse_reply
 from hamlet.testing.cases import WEATHER, answer, ask
-from hamlet.testing.support import answered, runtime
+from hamlet.testing.support import answered
 from support.wires import OpenAIWire
 
 WIRE = OpenAIWire("openai", "max_completion_tokens")
-
-
-@pytest.fixture
-async def upstream():
-    async with LoopbackUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-async def host():
-    host = runtime()
-    yield host
-    await host.aclose()
 
 
 def chunk(delta: dict, finish: str | None = None, **more: object) -> bytes:

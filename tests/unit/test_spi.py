@@ -17,21 +17,7 @@ from hamlet.spi import (
     upstream_error,
 )
 from hamlet.spi.sse import MAX_EVENT_BYTES
-from hamlet.testing import Canned, LoopbackUpstream, json_reply, sse_reply
-from hamlet.testing.support import runtime
-
-
-@pytest.fixture
-async def upstream():
-    async with LoopbackUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-async def host():
-    host = runtime()
-    yield host
-    await host.aclose()
+from hamlet.testing import Canned, json_reply, sse_reply
 
 
 def reader_of(data: bytes, size: int) -> list[bytes]:

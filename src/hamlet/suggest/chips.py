@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ import msgspec
 
 from hamlet.core.text import Language
 from hamlet.retrieval import Index
+from hamlet.suggest.ids import chip_id
 from hamlet.suggest.model import Ask, Chip
 from hamlet.suggest.validate import echoes, refusal, similar
 
@@ -85,7 +85,7 @@ def _candidates(intents: Iterable[Intent], ask: Ask) -> Iterator[Chip]:
         if ask.chip_kinds and intent.kind not in ask.chip_kinds:
             continue
         text, prompt = intent.text[ask.language], intent.prompt[ask.language]
-        id_ = f"ch_{_digest(ask.language + prompt)}"
+        id_ = chip_id(ask.language, prompt)
         unwanted = id_ in ask.exclude or text in ask.exclude or echoes(text, ask.said)
         if unwanted or refusal(text, ask.language, ask.chip_chars):
             continue
@@ -108,7 +108,3 @@ def _fields(intent: Intent) -> list[tuple[str, int]]:
             (intent.prompt[language], 1),
         )
     ]
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()

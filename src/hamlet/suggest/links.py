@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from hamlet.core.text import words
 from hamlet.spi.sources import FoundLink
+from hamlet.suggest.ids import link_id
 from hamlet.suggest.model import Ask, Link, Site, Why
 
 _TRACKING = ("utm_", "gclid", "fbclid", "msclkid", "igshid", "napm", "ref")
@@ -22,7 +22,7 @@ def show(found: Iterable[FoundLink], ask: Ask, why: str) -> tuple[Link, ...]:
     for candidate in found:
         key = canonical(candidate.url)
         host = key.partition("/")[0]
-        id_ = f"ln_{_digest(key)}"
+        id_ = link_id(key)
         unwanted = id_ in ask.exclude or not candidate.url.startswith("https://")
         if unwanted or key in seen or hosts[host] >= ask.max_per_host:
             continue
@@ -68,7 +68,3 @@ def _why(code: str, found: FoundLink, ask: Ask) -> Why:
         return Why("editorial")
     shown = set(words(f"{found.title} {found.snippet}"))
     return Why("matched_terms", tuple(sorted(shown & set(words(ask.topic)))[:5]))
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()

@@ -1,0 +1,19 @@
+"""A loopback upstream and a host for the adapters that call it."""
+
+import pytest
+
+from hamlet.testing import LoopbackUpstream
+from hamlet.testing.support import runtime
+
+
+@pytest.fixture
+async def upstream():
+    async with LoopbackUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def host():
+    host = runtime()
+    yield host
+    await host.aclose()
