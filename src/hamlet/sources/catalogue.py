@@ -15,6 +15,7 @@ from hamlet.spi.sources import FoundLink, LinkQuery
 
 # Below this share of a perfect match a link is noise: see docs/adr/0006.
 _GATE = 0.2
+_TAIL, _FOREIGN = 0.4, 0.7
 _LANGUAGES: tuple[Language, ...] = ("ko", "en", "ja")
 
 
@@ -45,10 +46,16 @@ class Catalogue:
         if not query.text:
             return self._choice(query)
         hits = self._index.search(query.text, query.limit * 3, _GATE)
-        best = hits[0].share if hits else 0.0
+        weighed = sorted((self._weighed(hit, query.language) for hit in hits), key=_by_share)
+        best = weighed[0].share if weighed else 0.0
         # A weak tail beside a strong head is noise too.
-        kept = [hit for hit in hits if hit.share >= best / 3]
+        kept = [hit for hit in weighed if hit.share >= best * _TAIL]
         return [self._found(hit, query.language) for hit in kept[: query.limit]]
+
+    def _weighed(self, hit: Hit, language: Language) -> Hit:
+        """A site that the reader cannot read is worth less."""
+        own = self._entries[hit.position].site_lang == language
+        return hit if own else Hit(hit.position, hit.share * _FOREIGN)
 
     def _choice(self, query: LinkQuery) -> list[FoundLink]:
         """One link a topic, in the reader's language, in the catalogue's order."""
@@ -74,6 +81,10 @@ class Catalogue:
             icon=entry.icon,
             topics=tuple(entry.topics),
         )
+
+
+def _by_share(hit: Hit) -> tuple[float, int]:
+    return -hit.share, hit.position
 
 
 def shipped() -> list[Entry]:
