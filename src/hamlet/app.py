@@ -25,7 +25,7 @@ from hamlet.gateway import Admission, Gateway, Observers
 from hamlet.registry import Plugins, RegistryHolder, build
 from hamlet.registry.sources import load_source
 from hamlet.spi import Log
-from hamlet.suggest import SuggestService
+from hamlet.suggest import ChipWriter, Draft, Pool, SuggestService
 from hamlet.telemetry import AccessLog, Metrics, make_log
 
 
@@ -80,7 +80,10 @@ class Hamlet:
             return list(self.registries.current.routes)
 
         models = model_routes(self.gateway, lambda: self.keyring, names)
-        service = SuggestService(load_source("catalogue"))
+        config = self._loaded.config.suggest
+        writer = ChipWriter(self.gateway, config.chip_route) if config.chip_route else None
+        pool: Pool[Draft] = Pool(fresh_s=config.chips_fresh_s, stale_s=config.chips_stale_s)
+        self.suggestions = service = SuggestService(load_source("catalogue"), None, writer, pool)
         admission = self.gateway.admission
         return models + main_screen_routes(service, admission, lambda: self.keyring)
 
@@ -119,6 +122,7 @@ class Hamlet:
             try:
                 yield
             finally:
+                await self.suggestions.aclose()
                 await self.registries.aclose()
 
     def _reload_soon(self) -> None:

@@ -143,9 +143,11 @@ class RouteConfig(_Strict):
 
 
 class SuggestConfig(_Strict):
-    """The main screen."""
+    """The main screen. Without a `chip_route` no model is asked for chips."""
 
-    budget_ms: int = Field(default=800, ge=20, le=10_000)
+    chip_route: str | None = None
+    chips_fresh_s: float = Field(default=900.0, gt=0)
+    chips_stale_s: float = Field(default=86_400.0, gt=0)
 
 
 class TelemetryConfig(_Strict):

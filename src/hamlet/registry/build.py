@@ -30,6 +30,7 @@ def build(loaded: Loaded, log: Log, plugins: Plugins | None = None) -> Registry:
     builder.build_providers()
     builder.build_routes()
     builder.check_keys()
+    builder.check_suggest()
     loaded.source.check()
     return Registry(loaded.config, builder.handles, builder.routes, builder.runtimes)
 
@@ -140,6 +141,13 @@ class _Builder:
                 if route != MAIN_SCREEN and route not in self._source.data.get("routes", {}):
                     near = suggestion(route, self._config.routes)
                     self._source.report(("keys", i, "routes", j), f"no such route{near}")
+
+    def check_suggest(self) -> None:
+        name = self._config.suggest.chip_route
+        route = self._config.routes.get(name) if name else None
+        if name and (route is None or route.operation != "chat"):
+            near = suggestion(name, self._config.routes)
+            self._source.report(("suggest", "chip_route"), f"no such chat route{near}")
 
 
 def find_card(cards: Mapping[str, ModelCard], model: str) -> ModelCard | None:

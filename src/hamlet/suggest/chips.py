@@ -12,12 +12,13 @@ import msgspec
 from hamlet.core.text import Language
 from hamlet.retrieval import Index
 from hamlet.suggest.ids import chip_id
-from hamlet.suggest.model import Ask, Chip
-from hamlet.suggest.validate import echoes, refusal, similar
+from hamlet.suggest.model import Ask, Chip, Draft
+from hamlet.suggest.validate import echoes, refusal, similar, unsafe
 
 # Below this share of a perfect match an intent is noise: see docs/adr/0006.
 _GATE = 0.18
 _MOST_OF_A_KIND = 2
+CRISIS = "crisis"
 _LANGUAGES: tuple[Language, ...] = ("ko", "en", "ja")
 
 
@@ -34,6 +35,10 @@ class Intent(msgspec.Struct, frozen=True):
     tags: dict[str, str]
     hours: tuple[int, int] | None = None
 
+    def draft(self, language: Language) -> Draft:
+        """The intent in one language."""
+        return Draft(self.text[language], self.prompt[language], self.kind, self.icon)
+
     def fits(self, hour: int) -> bool:
         """Whether it suits this hour of the day; a span may pass midnight."""
         if self.hours is None:
@@ -49,27 +54,32 @@ class ChipBank:
         self._intents = list(intents) if intents is not None else shipped()
         self._index = Index(_fields(intent) for intent in self._intents)
 
-    def related(self, text: str) -> list[Intent]:
+    def related(self, text: str, language: Language) -> list[Draft]:
         """Intents about `text`, best first. Crisis intents are never found by words."""
         hits = self._index.search(text, 30, _GATE)
         found = [self._intents[hit.position] for hit in hits]
-        return [intent for intent in found if "crisis" not in intent.topics]
+        return [i.draft(language) for i in found if CRISIS not in i.topics]
 
-    def about(self, topic: str) -> list[Intent]:
-        """All intents of a topic."""
-        return [intent for intent in self._intents if topic in intent.topics]
+    def help(self, language: Language) -> list[Draft]:
+        """The intents approved for someone in danger."""
+        return [i.draft(language) for i in self._intents if CRISIS in i.topics]
 
-    def starters(self, surface: str, hour: int) -> list[Intent]:
+    def starters(self, surface: str, hour: int, language: Language) -> list[Draft]:
         """Intents that need no context, those for this hour first."""
-        fitting = [i for i in self._intents if surface in i.surfaces and i.fits(hour)]
-        return sorted(fitting, key=lambda i: (i.hours is None, i.kind != "starter"))
+        fitting = [
+            i
+            for i in self._intents
+            if surface in i.surfaces and i.fits(hour) and CRISIS not in i.topics
+        ]
+        fitting.sort(key=lambda i: (i.hours is None, i.kind != "starter"))
+        return [intent.draft(language) for intent in fitting]
 
 
-def show(intents: Iterable[Intent], ask: Ask, taken: Sequence[Chip] = ()) -> list[Chip]:
+def show(drafts: Iterable[Draft], ask: Ask, taken: Sequence[Chip] = ()) -> list[Chip]:
     """Add chips to `taken` until there are enough: valid, no echoes, no twins, mixed kinds."""
     chips = list(taken)
     kinds = Counter(chip.kind for chip in chips)
-    for chip in _candidates(intents, ask):
+    for chip in _candidates(drafts, ask):
         if len(chips) == ask.chip_limit:
             break
         crowded = kinds[chip.kind] >= _MOST_OF_A_KIND and not ask.chip_kinds
@@ -80,16 +90,16 @@ def show(intents: Iterable[Intent], ask: Ask, taken: Sequence[Chip] = ()) -> lis
     return chips
 
 
-def _candidates(intents: Iterable[Intent], ask: Ask) -> Iterator[Chip]:
-    for intent in intents:
-        if ask.chip_kinds and intent.kind not in ask.chip_kinds:
+def _candidates(drafts: Iterable[Draft], ask: Ask) -> Iterator[Chip]:
+    for draft in drafts:
+        if ask.chip_kinds and draft.kind not in ask.chip_kinds:
             continue
-        text, prompt = intent.text[ask.language], intent.prompt[ask.language]
+        text, prompt = draft.text, draft.prompt
         id_ = chip_id(ask.language, prompt)
         unwanted = id_ in ask.exclude or text in ask.exclude or echoes(text, ask.said)
-        if unwanted or refusal(text, ask.language, ask.chip_chars):
+        if unwanted or refusal(text, ask.language, ask.chip_chars) or unsafe(prompt):
             continue
-        yield Chip(id_, text, prompt, ask.action, intent.kind, intent.icon, ask.language, 0)
+        yield Chip(id_, text, prompt, ask.action, draft.kind, draft.icon, ask.language, 0)
 
 
 def shipped() -> list[Intent]:

@@ -8,6 +8,9 @@ from typing import Literal
 from hamlet.core.text import Language
 
 Surface = Literal["home", "search", "chat", "page"]
+Status = Literal["ok", "partial", "empty"]
+LinkTier = Literal["embedded", "starter"]
+ChipTier = Literal["llm", "cache", "stale", "embedded", "starter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,16 @@ class Ask:
         turns = " ".join(m.content[:400] for m in self.messages[-4:])
         page = f"{self.page_title} {self.page_text[:1000]}"
         return " ".join(f"{self.query} {self.draft} {turns} {page}".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A chip before it has passed the validator."""
+
+    text: str
+    prompt: str
+    kind: str
+    icon: str = "spark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +121,8 @@ class Chip:
 class Links:
     """The links half."""
 
-    status: Literal["ok", "partial", "empty"]
-    tier: Literal["embedded", "starter"]
+    status: Status
+    tier: LinkTier
     items: tuple[Link, ...] = ()
 
 
@@ -117,9 +130,19 @@ class Links:
 class Chips:
     """The chips half."""
 
-    status: Literal["ok", "partial", "empty"]
-    tier: Literal["embedded", "starter"]
+    status: Status
+    tier: ChipTier
     items: tuple[Chip, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """A part that had to come from a lower tier, and why."""
+
+    part: Literal["links", "chips"]
+    origin: str
+    to: str
+    reason: Literal["deadline", "failed", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,5 +167,5 @@ class Suggestions:
     chips: Chips | None
     timing: Timing
     degraded: bool = False
-    degradations: tuple[str, ...] = ()
+    degradations: tuple[Degradation, ...] = ()
     warnings: tuple[str, ...] = field(default_factory=tuple)

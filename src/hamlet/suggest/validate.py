@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 from hamlet.core.text import Language, normal
+from hamlet.retrieval import tokens
 
 _PLACEHOLDER = re.compile(
     r"(?i)^(?:question|chip|suggestion|option|질문|質問|候補)\s*\d+\W*$|^\W*$|lorem ipsum"
@@ -52,6 +53,24 @@ def refusal(text: str, language: Language, max_chars: int) -> str | None:
     return None if _in_script(text, language) else "wrong-language"
 
 
+def unsafe(prompt: str) -> str | None:
+    """Why a prompt must not be sent on a user's behalf, or None."""
+    for name, holds in (*_UNSAFE, *_LATER[:-1]):
+        if holds(prompt):
+            return name
+    return None
+
+
+def has_pii(text: str) -> bool:
+    """Whether a text holds an address, a phone, identity or card number."""
+    return bool(_PII.search(text))
+
+
+def grounded(draft: str, context: str) -> bool:
+    """Whether a suggestion shares a word, or a pair of characters, with its context."""
+    return not set(tokens(draft)).isdisjoint(tokens(context))
+
+
 def echoes(text: str, said: Iterable[str]) -> bool:
     """Whether a label only repeats what the user said."""
     return any(similar(text, given) for given in said)
@@ -92,6 +111,11 @@ _CHECKS: tuple[_Check, ...] = (
     ("unfilled-slot", _SLOT.search),
     ("markdown", _MARKDOWN.search),
     ("quoted", _QUOTED.search),
+)
+_UNSAFE: tuple[_Check, ...] = (
+    ("hidden", _HIDDEN.search),
+    ("html", _MARKUP.search),
+    ("unfilled-slot", _SLOT.search),
 )
 _LATER: tuple[_Check, ...] = (
     ("pii", _PII.search),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hamlet.core.errors import BadRequest
 from hamlet.core.text import Language, language
 from hamlet.suggest import Ask, Message
 from hamlet.suggest.model import Surface
@@ -113,7 +114,7 @@ class SuggestRequest(_Part):
             chip_kinds=frozenset(self.chips.kinds),
             action=self.chips.action,
             hour=hour_in(self.locale.tz, tongue),
-            budget_ms=self.budget_ms,
+            budget_ms=min(self.budget_ms, _header_budget(headers)),
         )
 
     def _language(self, accepted: str) -> Language:
@@ -131,6 +132,34 @@ class SuggestRequest(_Part):
         if self.context.query or self.context.draft:
             return "search"
         return "page" if self.context.page else "home"
+
+
+def from_query(query: Mapping[str, str], *, with_text: bool) -> SuggestRequest:
+    """The GET form. Raises BadRequest for a parameter that is not known, ValidationError else."""
+    known = _PARAMETERS | (_TEXT_PARAMETERS if with_text else {})
+    if strangers := sorted(query.keys() - known.keys()):
+        raise BadRequest(f"unknown parameter: {strangers[0][:64]}")
+    fields: dict[str, dict[str, Any]] = {}
+    for name, value in query.items():
+        for section, field in known[name]:
+            fields.setdefault(section, {})[field] = value
+    return SuggestRequest.model_validate(fields)
+
+
+_PARAMETERS = {
+    "lang": (("locale", "lang"),),
+    "tz": (("locale", "tz"),),
+    "surface": (("context", "surface"),),
+}
+_TEXT_PARAMETERS = {
+    "q": (("context", "query"),),
+    "limit": (("links", "limit"), ("chips", "limit")),
+}
+
+
+def _header_budget(headers: Mapping[str, str]) -> int:
+    given = headers.get("x-request-budget-ms", "")
+    return max(20, int(given)) if given.isascii() and given.isdigit() else 10_000
 
 
 def preferred(accepted: str) -> Language:

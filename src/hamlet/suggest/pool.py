@@ -1,0 +1,113 @@
+"""Candidates kept between requests: fresh, stale, or on their way, each asked for once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+_FAILED_S = 20.0
+
+
+@dataclass(slots=True)
+class Batch(Generic[T]):
+    """What was gathered for one key. Seconds of a monotonic clock; `items` may still grow."""
+
+    items: list[T] = field(default_factory=list)
+    fresh_until: float = 0.0
+    stale_until: float = 0.0
+    task: asyncio.Task[None] | None = None
+    failed: bool = False
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it has never been whole."""
+        return self.stale_until == 0
+
+    @property
+    def running(self) -> bool:
+        """Whether more may come."""
+        return self.task is not None and not self.task.done()
+
+
+class Pool(Generic[T]):
+    """An LRU of batches with one gathering per key at a time (singleflight).
+
+    What is gathered belongs to nobody in particular: callers choose from it for themselves. A
+    caller that gives up waiting does not stop the gathering; it fills the pool for the next.
+    """
+
+    def __init__(
+        self,
+        *,
+        fresh_s: float,
+        stale_s: float,
+        most: int = 20_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fresh_s, self._stale_s, self._most, self._clock = fresh_s, stale_s, most, clock
+        self._batches: OrderedDict[str, Batch[T]] = OrderedDict()
+
+    def get(self, key: str) -> Batch[T] | None:
+        """The batch of a key, if it may still be used."""
+        batch = self._batches.get(key)
+        if batch is None or (batch.stale_until <= self._clock() and not batch.running):
+            return None
+        self._batches.move_to_end(key)
+        return batch
+
+    def is_fresh(self, batch: Batch[T]) -> bool:
+        """Whether there is no need to gather again."""
+        return batch.fresh_until > self._clock()
+
+    def gather(self, key: str, fill: Callable[[list[T]], Awaitable[None]]) -> Batch[T]:
+        """Begin to gather, or join those who wait already. `fill` appends to the list it gets."""
+        old = self._batches.get(key)
+        if old is not None and old.running:
+            return old
+        batch: Batch[T] = Batch()
+        batch.task = asyncio.get_running_loop().create_task(self._fill(key, batch, old, fill))
+        if old is None:
+            self._keep(key, batch)
+        else:
+            # The stale one stays on offer until the new one is whole.
+            old.task = batch.task
+        return batch
+
+    async def _fill(
+        self,
+        key: str,
+        batch: Batch[T],
+        old: Batch[T] | None,
+        fill: Callable[[list[T]], Awaitable[None]],
+    ) -> None:
+        try:
+            await fill(batch.items)
+        except Exception:
+            batch.failed = True
+        now = self._clock()
+        if batch.failed and old is not None and old.items:
+            old.fresh_until = now + _FAILED_S
+            return
+        good_s = self._fresh_s * random.uniform(0.9, 1.1) if batch.items else _FAILED_S
+        batch.fresh_until = now + good_s
+        batch.stale_until = now + max(good_s, self._stale_s if batch.items else 0)
+        self._keep(key, batch)
+
+    def _keep(self, key: str, batch: Batch[T]) -> None:
+        self._batches[key] = batch
+        self._batches.move_to_end(key)
+        while len(self._batches) > self._most:
+            self._batches.popitem(last=False)
+
+    async def aclose(self) -> None:
+        """Stop all gathering."""
+        tasks = [b.task for b in self._batches.values() if b.task and not b.task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
