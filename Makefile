@@ -4,6 +4,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8080
 CONFIG ?=
+QUALITY ?= ../shared/quality
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
@@ -37,6 +38,9 @@ format: $(VENV)/.dev ## Put the code in the house style
 
 bench: $(VENV)/.dev ## Measure start-up and what hamlet adds to a call
 	$(BIN)/python loadtest/overhead.py
+
+quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
+	$(BIN)/python loadtest/quality.py $(QUALITY)
 
 lock: ## Pin all dependencies anew, with hashes (needs uv)
 	$(COMPILE) requirements/build.in -o requirements/build.txt

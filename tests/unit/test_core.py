@@ -134,5 +134,5 @@ def test_script_tells_the_language(text: str, expected: str | None) -> None:
 
 
 def test_words_of_alphabets_and_pairs_of_the_rest() -> None:
-    assert grams("ＡＢＣ 지하철 水") == ["abc", "지하", "하철", "水"]
+    assert grams("ＡＢＣ 지하철 水 Gdańsk が") == ["abc", "지하", "하철", "水", "gdansk", "が"]
     assert sentences("One. 둘! 三。\n") == ["One.", "둘!", "三。"]

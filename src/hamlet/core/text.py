@@ -13,6 +13,9 @@ _KANA = re.compile(r"[\u3040-\u30ff]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z]")
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
+# Combining marks but those of kana, which make another letter.
+_ACCENT = re.compile(r"[\u0300-\u036f]")
+_UNSPACED = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7a3]")
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
 
 
@@ -27,8 +30,11 @@ def language(text: str) -> Language | None:
 
 
 def normal(text: str) -> str:
-    """Compatibility-normalised and case-folded, so that full-width and capitals match."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    """Case-folded, full-width made half, accents of alphabets off: what people type alike."""
+    if text.isascii():
+        return text.lower()
+    apart = unicodedata.normalize("NFKD", text)
+    return unicodedata.normalize("NFC", _ACCENT.sub("", apart)).casefold()
 
 
 def words(text: str) -> list[str]:
@@ -43,7 +49,7 @@ def grams(text: str) -> list[str]:
     """
     found: list[str] = []
     for word in words(text):
-        if word.isascii() or len(word) == 1:
+        if len(word) == 1 or not _UNSPACED.search(word):
             found.append(word)
         else:
             found.extend(word[i : i + 2] for i in range(len(word) - 1))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import Stemmer
+
 from hamlet.core.text import grams
 
 _STOP = frozenset(
     """a an and are as at be by do does for from how i in is it me my of on or that the this to
     was what when where which who why with you your can could should would will""".split()  # noqa: SIM905
 )
-_ENDINGS = ("ingly", "edly", "ings", "ing", "ies", "ed", "es", "s", "ly")
+# One stemmer is not safe for several threads; the index is used from the event loop alone.
+_ENGLISH = Stemmer.Stemmer("english")
 
 
 def tokens(text: str) -> list[str]:
@@ -16,12 +21,10 @@ def tokens(text: str) -> list[str]:
     return [_stem(gram) for gram in grams(text) if gram not in _STOP]
 
 
+@lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
-    if not word.isascii() or len(word) < 4:
+    """The stem of a Latin word, by Porter's second algorithm (snowball "english")."""
+    if not word.isascii():
         return word
-    for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)] + ("y" if ending == "ies" else "")
-            break
-    # "vaccine" and "vaccin(es)" are one word.
-    return word.removesuffix("e") if len(word) > 4 else word
+    stem: str = _ENGLISH.stemWord(word)
+    return stem

@@ -1,0 +1,136 @@
+"""Retrieval quality on public sets: nDCG@5 and recall@10 of the embedded tier's own index.
+
+    python loadtest/quality.py [FOLDER]      the folder of ko_links, en_wiki_vital, ... (BEIR layout)
+
+Fails below the floors. Nothing is tuned to these sets: the index is the one the catalogue uses.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hamlet.retrieval import Index
+
+_GATE = 0.3
+
+
+@dataclass(frozen=True)
+class Task:
+    """A corpus, its queries and judgements, and the least that is acceptable."""
+
+    name: str
+    corpus: str
+    queries: str
+    qrels: str
+    ndcg5: float
+    recall10: float
+    gate: float = 0.0
+
+
+TASKS = [
+    Task(
+        "ko_links item-to-item",
+        "ko_links/corpus.jsonl.gz",
+        "ko_links/queries.item2item.jsonl",
+        "ko_links/qrels.item2item.tsv",
+        0.39,
+        0.32,
+        0.65,
+    ),
+    Task(
+        "ko_links en2ko",
+        "ko_links/corpus.jsonl.gz",
+        "ko_links/queries.en2ko.jsonl",
+        "ko_links/qrels.en2ko.tsv",
+        0.30,
+        0.30,
+    ),
+    Task(
+        "en_wiki_vital",
+        "en_wiki_vital/corpus.jsonl.gz",
+        "en_wiki_vital/queries.jsonl",
+        "en_wiki_vital/qrels.tsv",
+        0.72,
+        0.86,
+    ),
+]
+
+
+def rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file, packed or not."""
+    opened = gzip.open(file, "rt") if file.suffix == ".gz" else file.open()  # noqa: SIM115
+    with opened as lines:
+        yield from map(json.loads, lines)
+
+
+def judgements(file: Path) -> dict[str, set[str]]:
+    """Relevant documents per query."""
+    relevant: dict[str, set[str]] = {}
+    for line in file.read_text().splitlines()[1:]:
+        query, document, score = line.split("\t")
+        if float(score) > 0:
+            relevant.setdefault(query, set()).add(document)
+    return relevant
+
+
+def ndcg(found: list[str], relevant: set[str], depth: int) -> float:
+    """Normalised discounted cumulative gain with binary relevance."""
+    gain = sum(1 / math.log2(i + 2) for i, id_ in enumerate(found[:depth]) if id_ in relevant)
+    best = sum(1 / math.log2(i + 2) for i in range(min(depth, len(relevant))))
+    return gain / best if best else 0.0
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean, 0 of nothing."""
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else 0.0
+
+
+def measure(task: Task, folder: Path) -> bool:
+    """Print one row of the table; whether it is above the floor."""
+    corpus = list(rows(folder / task.corpus))
+    index = Index([(row["title"], 2), (row.get("text") or "", 1)] for row in corpus)
+    relevant = judgements(folder / task.qrels)
+    ndcgs, recalls, gated, times = [], [], [], []
+    for query in rows(folder / task.queries):
+        start = time.perf_counter()
+        hits = index.search(query["text"], 12)
+        times.append(time.perf_counter() - start)
+        right = relevant.get(query["_id"], set())
+        kept = [h for h in hits if corpus[h.position]["_id"] != query.get("exclude")]
+        found = [corpus[hit.position]["_id"] for hit in kept]
+        ndcgs.append(ndcg(found, right, 5))
+        recalls.append(len(right & set(found[:10])) / min(10, len(right)) if right else 0.0)
+        gated += [corpus[h.position]["_id"] in right for h in kept[:3] if h.share >= _GATE]
+    got, recall = mean(ndcgs), mean(recalls)
+    precision = mean(gated)
+    good = got >= task.ndcg5 and recall >= task.recall10 and precision >= task.gate
+    print(
+        f"{task.name:24} nDCG@5 {got:.3f} (>= {task.ndcg5:.2f})  "
+        f"R@10 {recall:.3f} (>= {task.recall10:.2f})  precision@<=3 at {_GATE}: "
+        f"{precision:.3f} (>= {task.gate:.2f}) of {len(gated) / len(times):.1f}  "
+        f"{mean(times) * 1000:.2f} ms  {'ok' if good else 'BELOW'}"
+    )
+    return good
+
+
+def main() -> None:
+    """Measure every task whose files are there."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/quality")
+    there = [task for task in TASKS if (folder / task.corpus).exists()]
+    if not there:
+        sys.exit(f"no quality sets in {folder}")
+    results = [measure(task, folder) for task in there]
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    main()
