@@ -23,7 +23,7 @@ from hamlet.api.streaming import Pacing
 from hamlet.config import Loaded, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observers
 from hamlet.registry import Plugins, RegistryHolder, build
-from hamlet.registry.sources import load_source
+from hamlet.registry.sources import build_sources, catalogue
 from hamlet.spi import Log
 from hamlet.suggest import ChipWriter, Draft, Pool, SuggestService
 from hamlet.telemetry import AccessLog, Metrics, make_log
@@ -83,7 +83,13 @@ class Hamlet:
         config = self._loaded.config.suggest
         writer = ChipWriter(self.gateway, config.chip_route) if config.chip_route else None
         pool: Pool[Draft] = Pool(fresh_s=config.chips_fresh_s, stale_s=config.chips_stale_s)
-        self.suggestions = service = SuggestService(load_source("catalogue"), None, writer, pool)
+        self.suggestions = service = SuggestService(
+            catalogue(),
+            writer=writer,
+            pool=pool,
+            web=build_sources(self._loaded),
+            found=Pool(fresh_s=config.links_fresh_s, stale_s=config.links_stale_s),
+        )
         admission = self.gateway.admission
         return models + main_screen_routes(service, admission, lambda: self.keyring)
 

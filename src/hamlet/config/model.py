@@ -143,8 +143,14 @@ class RouteConfig(_Strict):
 
 
 class SuggestConfig(_Strict):
-    """The main screen. Without a `chip_route` no model is asked for chips."""
+    """The main screen. Seconds.
 
+    Without a `chip_route` no model writes chips; without `sources` the web is not searched.
+    """
+
+    sources: dict[str, ProviderConfig] = Field(default_factory=dict)
+    links_fresh_s: float = Field(default=300.0, gt=0)
+    links_stale_s: float = Field(default=86_400.0, gt=0)
     chip_route: str | None = None
     chips_fresh_s: float = Field(default=900.0, gt=0)
     chips_stale_s: float = Field(default=86_400.0, gt=0)

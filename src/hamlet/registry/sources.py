@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import Any
 
+from hamlet.config import Loaded, resolve, suggestion, validate
 from hamlet.registry.plugins import PluginError
 from hamlet.spi import API_VERSION
-from hamlet.spi.sources import SupportsSearch
+from hamlet.spi.sources import SourceSettings, SupportsSearch
 
 GROUP = "hamlet.sources"
 
 
-def load_source(kind: str) -> SupportsSearch:
-    """A source of this kind, with its defaults. Raises PluginError."""
+def build_sources(loaded: Loaded) -> list[SupportsSearch]:
+    """The web sources of a configuration. Raises ConfigError with all that is wrong."""
+    built: list[SupportsSearch] = []
+    for name, row in loaded.config.suggest.sources.items():
+        path = ("suggest", "sources", name)
+        try:
+            plugin = _plugin(row.kind)
+        except PluginError as error:
+            loaded.source.report((*path, "kind"), str(error))
+            continue
+        values = resolve(plugin.Settings, row.settings, loaded.source, path)
+        settings = validate(plugin.Settings, values, loaded.source, path)
+        if settings is not None:
+            built.append(plugin(settings))
+    loaded.source.check()
+    return built
+
+
+def catalogue() -> SupportsSearch:
+    """The source that comes with hamlet and needs no network."""
+    plugin = _plugin("catalogue")
+    source: SupportsSearch = plugin(SourceSettings())
+    return source
+
+
+def _plugin(kind: str) -> Any:
     found = entry_points(group=GROUP, name=kind)
-    if len(found) != 1:
-        raise PluginError(f"there are {len(found)} link sources of kind {kind!r}, not one")
+    if not found:
+        near = suggestion(kind, entry_points(group=GROUP).names)
+        raise PluginError(f"no link source of kind {kind!r} is installed{near}")
+    if len(found) > 1:
+        raise PluginError(f"{len(found)} link sources are of kind {kind!r}; uninstall all but one")
     plugin = next(iter(found)).load()
     if getattr(plugin, "api_version", None) != API_VERSION:
         raise PluginError(f"the link source {kind!r} is written for another plugin API")
-    source = plugin()
-    if not isinstance(source, SupportsSearch):
-        raise PluginError(f"the link source {kind!r} cannot search")
-    return source
+    if not callable(getattr(plugin, "search", None)) or not hasattr(plugin, "Settings"):
+        raise PluginError(f"the link source {kind!r} breaks the contract")
+    return plugin

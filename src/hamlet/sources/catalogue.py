@@ -11,7 +11,7 @@ import msgspec
 from hamlet.core.text import Language
 from hamlet.retrieval import Hit, Index
 from hamlet.spi import API_VERSION
-from hamlet.spi.sources import FoundLink, LinkQuery
+from hamlet.spi.sources import FoundLink, LinkQuery, SourceSettings
 
 # Below this share of a perfect match a link is noise: see docs/adr/0006.
 _GATE = 0.2
@@ -37,8 +37,11 @@ class Catalogue:
     """The links that come with hamlet."""
 
     api_version: ClassVar[int] = API_VERSION
+    Settings: ClassVar[type[SourceSettings]] = SourceSettings
 
-    def __init__(self, entries: Sequence[Entry] | None = None) -> None:
+    def __init__(
+        self, settings: SourceSettings | None = None, entries: Sequence[Entry] | None = None
+    ) -> None:
         self._entries = list(entries) if entries is not None else shipped()
         self._index = Index(_fields(entry) for entry in self._entries)
 

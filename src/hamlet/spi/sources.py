@@ -1,10 +1,16 @@
-"""The contract for link sources, found through the entry-point group `hamlet.sources`."""
+"""The contract for link sources, found through the entry-point group `hamlet.sources`.
+
+A source is a class with `api_version`, `Settings` (a SourceSettings subclass), `__init__(settings)`
+without I/O, `search`, and `aclose` if it holds anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from hamlet.core.text import Language
 
@@ -41,3 +47,22 @@ class SupportsSearch(Protocol):
     async def search(self, query: LinkQuery) -> Sequence[FoundLink]:
         """The best links, best first; perhaps none."""
         ...
+
+
+class SourceError(Exception):
+    """A source cannot answer. The message is fit for a log: no key, no query."""
+
+
+class SourceSettings(BaseModel):
+    """Where a source is; a source derives its own. `daily_quota` bounds the calls of a day."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    base_url: str = ""
+    api_key: SecretStr | None = None
+    timeout_s: float = Field(default=5.0, gt=0)
+    daily_quota: int | None = Field(default=None, ge=1)
+
+    def secret(self) -> str:
+        """The key in clear, or "" if none is set."""
+        return self.api_key.get_secret_value() if self.api_key else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from hamlet.core.text import words
@@ -11,7 +13,8 @@ from hamlet.spi.sources import FoundLink
 from hamlet.suggest.ids import link_id
 from hamlet.suggest.model import Ask, Link, Site, Why
 
-_TRACKING = ("utm_", "gclid", "fbclid", "msclkid", "igshid", "napm", "ref")
+_PREFIX = re.compile(r"^(?:www|m|mobile)\.")
+_TRACKING = ("utm_", "gclid", "fbclid", "msclkid", "igshid", "napm", "ref_src")
 
 
 def show(found: Iterable[FoundLink], ask: Ask, why: str) -> tuple[Link, ...]:
@@ -20,7 +23,9 @@ def show(found: Iterable[FoundLink], ask: Ask, why: str) -> tuple[Link, ...]:
     seen: set[str] = set()
     hosts: Counter[str] = Counter()
     for candidate in found:
-        key = canonical(candidate.url)
+        key = _key(candidate.url)
+        if key is None:
+            continue
         host = key.partition("/")[0]
         id_ = link_id(key)
         unwanted = id_ in ask.exclude or not candidate.url.startswith("https://")
@@ -34,13 +39,44 @@ def show(found: Iterable[FoundLink], ask: Ask, why: str) -> tuple[Link, ...]:
     return tuple(links)
 
 
+def _key(url: str) -> str | None:
+    try:
+        return canonical(url)
+    except ValueError:
+        return None
+
+
+def fill(first: Sequence[Link], more: Sequence[Link], ask: Ask) -> tuple[Link, ...]:
+    """`first`, then what of `more` is new and fits, numbered anew."""
+    known = {link.id for link in first}
+    hosts = Counter(link.source.host for link in first)
+    chosen = list(first)
+    for link in more:
+        if link.id not in known and hosts[link.source.host] < ask.max_per_host:
+            hosts[link.source.host] += 1
+            chosen.append(link)
+    return tuple(replace(link, position=i) for i, link in enumerate(chosen[: ask.link_limit], 1))
+
+
 def canonical(url: str) -> str:
-    """A key under which the same page has one name: no scheme, tracking, www or trailing slash."""
+    """A key under which the same page has one name, whatever it was reached by.
+
+    No scheme, default port, tracking, fragment, `www.`, `m.`, `/amp`, double or trailing slashes.
+    """
     parts = urlsplit(url)
-    host = (parts.hostname or "").encode("idna").decode().removeprefix("www.")
+    host = _PREFIX.sub("", (parts.hostname or "").encode("idna").decode())
+    port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
     kept = sorted((k, v) for k, v in parse_qsl(parts.query) if not k.lower().startswith(_TRACKING))
-    path = parts.path.replace("//", "/").rstrip("/")
-    return host + path + (f"?{urlencode(kept)}" if kept else "")
+    path = re.sub(r"/+", "/", parts.path).rstrip("/").removesuffix("/amp")
+    return host + port + path + (f"?{urlencode(kept)}" if kept else "")
+
+
+def shown_url(url: str) -> str:
+    """The URL as its source gave it, less what tracks."""
+    parts = urlsplit(url)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(k, v) for k, v in pairs if not k.lower().startswith(_TRACKING)]
+    return url if len(kept) == len(pairs) else parts._replace(query=urlencode(kept)).geturl()
 
 
 def _link(found: FoundLink, id_: str, host: str, position: int, why: Why) -> Link:
@@ -48,7 +84,7 @@ def _link(found: FoundLink, id_: str, host: str, position: int, why: Why) -> Lin
     return Link(
         id=id_,
         title=found.title[:120],
-        url=found.url,
+        url=shown_url(found.url),
         display_url=(f"{host} › {path}" if path else host)[:80],
         snippet=found.snippet[:200],
         source=Site(found.title, host, found.icon),

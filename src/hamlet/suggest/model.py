@@ -9,7 +9,7 @@ from hamlet.core.text import Language
 
 Surface = Literal["home", "search", "chat", "page"]
 Status = Literal["ok", "partial", "empty"]
-LinkTier = Literal["embedded", "starter"]
+LinkTier = Literal["web", "cache", "stale", "embedded", "starter"]
 ChipTier = Literal["llm", "cache", "stale", "embedded", "starter"]
 
 
@@ -49,6 +49,13 @@ class Ask:
         """What the user wrote already; a chip must not repeat it."""
         own = (m.content for m in self.messages if m.role == "user")
         return tuple(text for text in (self.query, self.draft, *own) if text)
+
+    @property
+    def headline(self) -> str:
+        """The few words to search the web for."""
+        own = [m.content for m in self.messages if m.role == "user"]
+        text = self.query or self.draft or (own[-1] if own else "") or self.page_title
+        return " ".join(text.split())[:200]
 
     @property
     def topic(self) -> str:

@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from hamlet.core.text import Language, normal
-from hamlet.spi.sources import FoundLink, LinkQuery, SupportsSearch
+from hamlet.spi import SupportsClose
+from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SupportsSearch
 from hamlet.suggest import chips as chips_
 from hamlet.suggest import links as links_
 from hamlet.suggest.chips import CRISIS, ChipBank
@@ -29,13 +29,15 @@ from hamlet.suggest.model import (
     Suggestions,
     Timing,
 )
-from hamlet.suggest.pool import Batch, Pool
+from hamlet.suggest.pool import Pool
 from hamlet.suggest.safety import in_crisis
 from hamlet.suggest.validate import grounded, has_pii
+from hamlet.suggest.work import Work
 from hamlet.suggest.writer import ChipWriter
 
 # Kept back from the budget for choosing, encoding and sending.
 _RESERVE_S, _RESERVE_SHARE = 0.015, 0.03
+_WEB_LINKS = 20
 _HELP: dict[Language, str] = {
     "ko": "위기 상담 자살예방 도움 전화",
     "en": "crisis helpline suicide prevention support",
@@ -44,10 +46,18 @@ _HELP: dict[Language, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _Links:
+    """The links half, and what went less well than it could have."""
+
+    half: Links | None
+    degradations: tuple[Degradation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chips:
     """The chips half, and what went less well than it could have."""
 
-    chips: Chips | None
+    half: Chips | None
     degradations: tuple[Degradation, ...] = ()
 
 
@@ -60,8 +70,12 @@ class SuggestService:
         bank: ChipBank | None = None,
         writer: ChipWriter | None = None,
         pool: Pool[Draft] | None = None,
+        web: Sequence[SupportsSearch] = (),
+        found: Pool[FoundLink] | None = None,
     ) -> None:
         self._source = source
+        self._web = tuple(web)
+        self._found: Pool[FoundLink] = found or Pool(fresh_s=300, stale_s=86_400)
         self._bank = bank or ChipBank()
         self._writer = writer
         self._pool: Pool[Draft] = pool or Pool(fresh_s=900, stale_s=86_400)
@@ -78,31 +92,34 @@ class SuggestService:
         start = time.perf_counter()
         id_ = f"sg_{secrets.token_hex(10)}"
         crisis = in_crisis(" ".join(ask.said))
-        links = await self._links(ask, crisis) if ask.want_links else None
+        own = await self._links(ask, crisis) if ask.want_links else None
         links_ms = _ms(time.perf_counter() - start)
 
-        def shown(made: _Made) -> Suggestions:
+        def shown(links: _Links, chips: _Chips) -> Suggestions:
             total = _ms(time.perf_counter() - start)
             timing = Timing(ask.budget_ms, total, links_ms, round(total - links_ms, 2))
-            return _suggestions(id_, ask, links, made, timing)
+            return _suggestions(id_, ask, links, chips, timing)
 
-        key = self._key(ask) if self._may_write(ask, crisis) else None
-        if key is None:
-            yield shown(_Made(self._embedded(ask, crisis) if ask.want_chips else None))
-            return
-        batch = self._gathered(key, ask)
-        if not batch.running:
-            yield shown(self._chips(ask, batch, waited=False))
-            return
-        yield shown(_Made(self._embedded(ask, crisis)))
-        left = _for_waiting(ask.budget_ms / 1000) - (time.perf_counter() - start)
-        if batch.task is not None and left > 0:
-            await asyncio.wait({batch.task}, timeout=left)
-        yield shown(self._chips(ask, self._pool.get(key) or batch, waited=True))
+        writing = self._written(ask) if self._may_write(ask, crisis) else None
+        searching = self._searched(ask) if self._may_search(ask, crisis) else None
+        tasks = {work.batch.task for work in (writing, searching) if work and work.batch.running}
+        in_hand = self._embedded(ask, crisis) if ask.want_chips else None
+        if tasks:
+            yield shown(_Links(own), _Chips(in_hand))
+            left = _for_waiting(ask.budget_ms / 1000) - (time.perf_counter() - start)
+            if left > 0:
+                await asyncio.wait({task for task in tasks if task}, timeout=left)
+        links = self._better_links(ask, own, searching) if own and searching else _Links(own)
+        chips = self._better_chips(ask, writing) if writing else _Chips(in_hand)
+        yield shown(links, chips)
 
     async def aclose(self) -> None:
-        """Stop what is still being written."""
+        """Stop what is still under way, and close the web sources."""
         await self._pool.aclose()
+        await self._found.aclose()
+        for source in self._web:
+            if isinstance(source, SupportsClose):
+                await source.aclose()
 
     # -- links
 
@@ -123,6 +140,38 @@ class SuggestService:
         wanted = limit or ask.link_limit * 3
         return await self._source.search(LinkQuery(text, ask.language, wanted))
 
+    def _may_search(self, ask: Ask, crisis: bool) -> bool:
+        """Whether the web may be asked: there is one, and nothing here must stay with us."""
+        wanted = bool(self._web) and ask.want_links and not crisis
+        return wanted and bool(ask.headline) and not has_pii(ask.headline)
+
+    def _searched(self, ask: Ask) -> Work[FoundLink]:
+        """What the web has for this context: had, on its way, or begun now."""
+        query = LinkQuery(ask.headline, ask.language, _WEB_LINKS)
+        key = self._digest(ask.language, query.text)
+        return Work.of(self._found, key, lambda found: self._search_web(query, found))
+
+    async def _search_web(self, query: LinkQuery, found: list[FoundLink]) -> None:
+        """Ask the sources in turn until one answers. Raises the last one's SourceError."""
+        for i, source in enumerate(self._web):
+            try:
+                found.extend(await source.search(query))
+                return
+            except SourceError:
+                if i == len(self._web) - 1:
+                    raise
+
+    def _better_links(self, ask: Ask, own: Links, work: Work[FoundLink]) -> _Links:
+        """The web's links, filled up from the catalogue; or the catalogue's, and why."""
+        batch = work.now()
+        web = links_.show(batch.items, ask, "matched_terms")
+        if not web:
+            reason = work.why_not()
+            return _Links(own, (Degradation("links", "web", own.tier, reason),))
+        related = own.items if own.tier == "embedded" else ()
+        items = links_.fill(web, related, ask)
+        return _Links(Links(_status(len(items), ask.link_limit), work.tier("web"), items))
+
     # -- chips
 
     def _may_write(self, ask: Ask, crisis: bool) -> bool:
@@ -130,40 +179,32 @@ class SuggestService:
         wanted = self._writer is not None and ask.want_chips and not crisis
         return wanted and _substantive(ask) and not has_pii(ask.topic)
 
-    def _gathered(self, key: str, ask: Ask) -> Batch[Draft]:
+    def _written(self, ask: Ask) -> Work[Draft]:
         """The model's drafts for this context: had, on their way, or begun now."""
-        kept = self._pool.get(key)
-        if kept is not None and self._pool.is_fresh(kept):
-            return kept
         writer = self._writer
         assert writer is not None, "asked only if there is one"
-        begun = self._pool.gather(key, lambda drafts: writer.write(ask, drafts))
-        return kept if kept is not None and kept.items else begun
+        return Work.of(self._pool, self._key(ask), lambda drafts: writer.write(ask, drafts))
 
     def _key(self, ask: Ask) -> str:
         own = [m.content for m in ask.messages if m.role == "user"][-1:]
         answers = [m.content[:200] for m in ask.messages if m.role == "assistant"][-1:]
-        parts = (ask.language, ask.surface, ask.query, ask.draft, *own, *answers)
-        text = "\x1f".join(normal(part).strip(" .?!。？！") for part in parts)
-        page = f"\x1f{ask.page_title}\x1f{ask.page_text}"
-        return hashlib.blake2b((text + page).encode(), key=self._salt, digest_size=16).hexdigest()
+        page = (ask.page_title, ask.page_text)
+        return self._digest(ask.language, ask.surface, ask.query, ask.draft, *own, *answers, *page)
 
-    def _chips(self, ask: Ask, batch: Batch[Draft], *, waited: bool) -> _Made:
+    def _digest(self, *parts: str) -> str:
+        text = "\x1f".join(normal(part).strip(" .?!。？！") for part in parts)
+        return hashlib.blake2b(text.encode(), key=self._salt, digest_size=16).hexdigest()
+
+    def _better_chips(self, ask: Ask, work: Work[Draft]) -> _Chips:
         """The model's chips, filled up from below; or those below, and why."""
-        written = [d for d in batch.items if grounded(f"{d.text} {d.prompt}", ask.topic)]
+        drafts = work.now().items
+        written = [d for d in drafts if grounded(f"{d.text} {d.prompt}", ask.topic)]
         if own := chips_.show(written, ask):
             items = chips_.show(self._related(ask) + self._starters(ask), ask, own)
-            tier = self._tier(batch, waited=waited)
-            return _Made(Chips(_status(len(items), ask.chip_limit), tier, tuple(items)))
+            status = _status(len(items), ask.chip_limit)
+            return _Chips(Chips(status, work.tier("llm"), tuple(items)))
         below = self._embedded(ask, crisis=False)
-        reason: Literal["failed", "deadline", "rejected"]
-        reason = "failed" if batch.failed else "deadline" if batch.running else "rejected"
-        return _Made(below, (Degradation("chips", "llm", below.tier, reason),))
-
-    def _tier(self, batch: Batch[Draft], *, waited: bool) -> ChipTier:
-        if batch.is_partial or (waited and self._pool.is_fresh(batch)):
-            return "llm"
-        return "cache" if self._pool.is_fresh(batch) else "stale"
+        return _Chips(below, (Degradation("chips", "llm", below.tier, work.why_not()),))
 
     def _embedded(self, ask: Ask, crisis: bool) -> Chips:
         if crisis:
@@ -198,20 +239,19 @@ def _for_waiting(budget_s: float) -> float:
     return budget_s - max(_RESERVE_S, budget_s * _RESERVE_SHARE)
 
 
-def _suggestions(
-    id_: str, ask: Ask, links: Links | None, made: _Made, timing: Timing
-) -> Suggestions:
+def _suggestions(id_: str, ask: Ask, links: _Links, chips: _Chips, timing: Timing) -> Suggestions:
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    degradations = links.degradations + chips.degradations
     return Suggestions(
         id=id_,
         created=now,
         lang=ask.language,
         surface=ask.surface,
-        links=links,
-        chips=made.chips,
+        links=links.half,
+        chips=chips.half,
         timing=timing,
-        degraded=bool(made.degradations),
-        degradations=made.degradations,
+        degraded=bool(degradations),
+        degradations=degradations,
     )
 
 

@@ -1,0 +1,40 @@
+"""Exa: https://docs.exa.ai/reference/search"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import httpx2
+
+from hamlet.sources.web import WebSource
+from hamlet.spi.sources import LinkQuery, SourceSettings
+
+
+class ExaSettings(SourceSettings):
+    """The key is `api_key`."""
+
+    base_url: str = "https://api.exa.ai"
+
+
+class Exa(WebSource):
+    """Exa's search."""
+
+    Settings: ClassVar[type[SourceSettings]] = ExaSettings
+    name: ClassVar[str] = "exa"
+
+    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+        body = {
+            "query": query.text[:400],
+            "numResults": min(query.limit, 25),
+            "type": "auto",
+            "contents": {"text": {"maxCharacters": 200}},
+        }
+        return await http.post("/search", json=body, headers={"x-api-key": self.settings.secret()})
+
+    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+        return [
+            {**row, "snippet": row.get("text"), "published_at": row.get("publishedDate")}
+            for row in body["results"]
+            if row.get("title")
+        ]

@@ -1,0 +1,41 @@
+"""SearXNG, self-hosted, its JSON format enabled: https://docs.searxng.org/dev/search_api.html"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import httpx2
+from pydantic import Field
+
+from hamlet.sources.web import WebSource
+from hamlet.spi.sources import LinkQuery, SourceSettings
+
+
+class SearXNGSettings(SourceSettings):
+    """`base_url` is your instance."""
+
+    base_url: str = Field(min_length=1)
+
+
+class SearXNG(WebSource):
+    """The web without a key."""
+
+    Settings: ClassVar[type[SourceSettings]] = SearXNGSettings
+    name: ClassVar[str] = "searxng"
+
+    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+        params = {"q": query.text[:400], "format": "json", "language": query.language}
+        return await http.get("/search", params=params)
+
+    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+        # Its scores are sums over engines and mean nothing from 0 to 1: its order does.
+        return [
+            {
+                "title": row["title"],
+                "url": row["url"],
+                "snippet": row.get("content"),
+                "published_at": row.get("publishedDate"),
+            }
+            for row in body["results"]
+        ]

@@ -1,0 +1,35 @@
+"""Tavily: https://docs.tavily.com/documentation/api-reference/endpoint/search"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import httpx2
+
+from hamlet.sources.web import WebSource
+from hamlet.spi.sources import LinkQuery, SourceSettings
+
+
+class TavilySettings(SourceSettings):
+    """The key is `api_key`."""
+
+    base_url: str = "https://api.tavily.com"
+
+
+class Tavily(WebSource):
+    """Tavily's search."""
+
+    Settings: ClassVar[type[SourceSettings]] = TavilySettings
+    name: ClassVar[str] = "tavily"
+
+    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+        body = {"query": query.text[:400], "max_results": min(query.limit, 20)}
+        headers = {"authorization": f"Bearer {self.settings.secret()}"}
+        return await http.post("/search", json=body, headers=headers)
+
+    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+        return [
+            {**row, "snippet": row.get("content"), "published_at": row.get("published_date")}
+            for row in body["results"]
+        ]

@@ -1,0 +1,108 @@
+"""The web tier of links: raced against the budget, kept, and never trusted."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from hamlet.testing import Canned, LoopbackUpstream, json_reply
+from support.server import FAST, ROUTES, serving
+
+CONFIG = (
+    FAST
+    + ROUTES
+    + "suggest: {sources: {first: {kind: searxng, base_url: '%s/one'}, second: {kind: searxng, base_url: '%s/two'}}}\n"
+)
+QUERY = {"context": {"query": "서울 지하철 막차"}, "budget_ms": 2000, "links": {"limit": 4}}
+
+
+def results(*urls: str) -> Canned:
+    rows = [{"title": f"지하철 {i}", "url": url, "content": "막차"} for i, url in enumerate(urls)]
+    return json_reply({"results": rows})
+
+
+FOUND = results(
+    "https://one.example/a?utm_source=x",
+    "https://www.one.example/a/",
+    "https://one.example/b",
+    "https://one.example/c",
+    "http://plain.example/",
+    "javascript:alert(1)",
+    "https://[bad",
+)
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[LoopbackUpstream]:
+    async with LoopbackUpstream() as upstream:
+        upstream.reply(FOUND)
+        yield upstream
+
+
+@pytest.fixture
+async def http(web: LoopbackUpstream):
+    async with serving(CONFIG % (web.url, web.url)) as running:
+        async with httpx2.AsyncClient(base_url=running.url) as http:
+            yield http
+
+
+async def links(http, **body) -> dict:
+    response = await http.post("/v1/links/related", json=QUERY | body)
+    assert response.status_code == 200, response.text
+    return response.json()["links"]
+
+
+async def test_the_webs_links_come_first_clean_and_are_kept(http, web) -> None:
+    first = await links(http)
+    urls = [item["url"] for item in first["items"]]
+    assert first["tier"] == "web"
+    assert urls == [
+        "https://one.example/a",
+        "https://one.example/b",
+        "https://www.seoulmetro.co.kr/",
+    ]
+    assert [item["position"] for item in first["items"]] == [1, 2, 3]
+    again = await links(http)
+    assert (again["tier"], again["items"]) == ("cache", first["items"])
+    assert len(web.requests) == 1
+
+
+async def test_a_slow_web_leaves_the_catalogue(http, web) -> None:
+    gate = asyncio.Event()
+    web.reply(
+        Canned(200, {"content-type": "application/json"}, [b"{", b'"results": []}'], gate=gate)
+    )
+    response = (await http.post("/v1/suggest", json=QUERY | {"budget_ms": 100})).json()
+    assert response["links"]["tier"] == "embedded"
+    assert response["degradations"][0] == {
+        "part": "links",
+        "origin": "web",
+        "to": "embedded",
+        "reason": "deadline",
+    }
+    assert response["timing"]["total_ms"] <= 120
+    gate.set()
+
+
+@pytest.mark.parametrize(
+    "trouble", [json_reply({}, 429), json_reply(b"<html>"), Canned(before="reset")]
+)
+async def test_the_second_source_is_asked_when_the_first_fails(http, web, trouble: Canned) -> None:
+    web.respond(lambda request: trouble if request.path.startswith("/one") else FOUND)
+    assert (await links(http))["tier"] == "web"
+
+
+async def test_the_web_down_leaves_the_catalogue_and_is_not_asked_again_at_once(http, web) -> None:
+    web.reply(json_reply({}, 500))
+    for _ in range(3):
+        shown = await links(http)
+        assert shown["tier"] == "embedded"
+        assert shown["items"]
+    assert len(web.requests) == 2, "one try of each source"
+
+
+@pytest.mark.parametrize("query", ["죽고 싶어", "010-1234-5678 누구 번호", ""])
+async def test_some_texts_never_leave_the_house(http, web, query: str) -> None:
+    assert (await links(http, context={"query": query}))["items"]
+    assert web.requests == []
