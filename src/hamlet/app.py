@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,16 +17,16 @@ from starlette.middleware.cors import CORSMiddleware
 from hamlet.api import shell
 from hamlet.api.auth import Keyring
 from hamlet.api.hot import ASGI, HotRoute, HotRoutes, Receive, Scope, Send
-from hamlet.api.main_screen import main_screen_routes
+from hamlet.api.main_screen import EventsEndpoint, events_route, main_screen_routes
 from hamlet.api.openapi import document
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
-from hamlet.config import Loaded, ServerConfig, load
+from hamlet.config import Loaded, ServerConfig, SuggestConfig, load
 from hamlet.gateway import Admission, Gateway, Observers
 from hamlet.registry import Plugins, RegistryHolder, build
 from hamlet.registry.sources import build_sources, catalogue
 from hamlet.spi import Log
-from hamlet.suggest import ChipWriter, Draft, Pool, SuggestService
+from hamlet.suggest import ChipWriter, Draft, EventStore, Pool, Signer, SuggestService
 from hamlet.telemetry import AccessLog, Metrics, make_log
 
 
@@ -82,6 +83,8 @@ class Hamlet:
         models = model_routes(self.gateway, lambda: self.keyring, names)
         config = self._loaded.config.suggest
         writer = ChipWriter(self.gateway, config.chip_route) if config.chip_route else None
+        signer = Signer(_secret(config))
+        self.events = EventStore(config.events_db)
         pool: Pool[Draft] = Pool(fresh_s=config.chips_fresh_s, stale_s=config.chips_stale_s)
         self.suggestions = service = SuggestService(
             catalogue(),
@@ -89,15 +92,25 @@ class Hamlet:
             pool=pool,
             web=build_sources(self._loaded),
             found=Pool(fresh_s=config.links_fresh_s, stale_s=config.links_stale_s),
+            signer=signer,
         )
         admission = self.gateway.admission
-        return models + main_screen_routes(service, admission, lambda: self.keyring)
+        events = EventsEndpoint(self.events, signer, admission, lambda: self.keyring)
+        screen = main_screen_routes(service, admission, lambda: self.keyring)
+        return [*models, *screen, events_route(events)]
 
     def _shell(self, routes: list[HotRoute]) -> FastAPI:
-        app = FastAPI(title="hamlet", version=version("hamlet"), lifespan=self._lifespan)
+        # FastAPI's own pages load their scripts from a CDN: the document alone is served.
+        app = FastAPI(
+            title="hamlet",
+            version=version("hamlet"),
+            lifespan=self._lifespan,
+            docs_url=None,
+            redoc_url=None,
+        )
         admission = self.gateway.admission
         app.include_router(shell.health(lambda: not admission.draining, self.metrics.render))
-        app.include_router(shell.admin(lambda: self.keyring, self.reload))
+        app.include_router(shell.admin(lambda: self.keyring, self.reload, self.events.rates))
         shell.page(app)
         shell.dialect_errors(app)
         document(app, routes)
@@ -129,6 +142,7 @@ class Hamlet:
                 yield
             finally:
                 await self.suggestions.aclose()
+                await self.events.aclose()
                 await self.registries.aclose()
 
     def _reload_soon(self) -> None:
@@ -145,6 +159,12 @@ class Hamlet:
 def create_app(path: Path | None = None) -> Hamlet:
     """The application for a config file; the built-in default if there is none."""
     return Hamlet(load(path))
+
+
+def _secret(config: SuggestConfig) -> bytes:
+    """What signs item tokens; one of its own for this process if none is configured."""
+    given = config.token_secret
+    return given.get_secret_value().encode() if given else secrets.token_bytes(32)
 
 
 @contextmanager

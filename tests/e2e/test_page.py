@@ -69,6 +69,22 @@ async def test_asking_streams_an_answer(page: Page) -> None:
     await expect(page.locator("#answer")).to_contain_text("내장된 모델")
 
 
+async def test_what_was_seen_and_tapped_is_reported_once(page: Page, running: Running) -> None:
+    await page.locator(".chip").nth(1).click()
+
+    async def rates() -> dict[tuple[str, int], tuple[int, int]]:
+        return {
+            (rate.part, rate.position): (rate.impressions, rate.clicks)
+            for rate in await running.hamlet.events.rates()
+        }
+
+    while len(await rates()) < 10:
+        await page.wait_for_timeout(50)
+    seen = await rates()
+    assert seen["chips", 2] == (1, 1)
+    assert seen["chips", 1] == seen["links", 6] == (1, 0)
+
+
 async def test_every_language_is_whole(page: Page) -> None:
     for lang, label in LABELS.items():
         await page.locator(f"[data-lang={lang}]").click()

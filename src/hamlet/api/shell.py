@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hamlet.api.hot import request_id_of
 from hamlet.api.openai.errors import error_body
 from hamlet.config import ConfigError
 from hamlet.core.errors import Forbidden, HamletError, RouteNotFound
+from hamlet.suggest.events import Rate
 
 _LOOPBACK = ("127.0.0.1", "::1")
 _CSP = (
@@ -53,7 +55,11 @@ def health(ready: Callable[[], bool], metrics: Callable[[], Awaitable[bytes]]) -
     return router
 
 
-def admin(keyring: Callable[[], Keyring], reload: Callable[[], Awaitable[None]]) -> APIRouter:
+def admin(
+    keyring: Callable[[], Keyring],
+    reload: Callable[[], Awaitable[None]],
+    rates: Callable[[], Awaitable[list[Rate]]],
+) -> APIRouter:
     """What operators may do at run time. Needs an admin key, or loopback if there are no keys."""
     router = APIRouter(tags=["administration"], prefix="/v1/admin")
 
@@ -68,6 +74,11 @@ def admin(keyring: Callable[[], Keyring], reload: Callable[[], Awaitable[None]])
             ]
             return JSONResponse({"status": "refused", "problems": problems}, 422)
         return JSONResponse({"status": "ok"})
+
+    @router.get("/suggestions/ctr", summary="Click-through by part, tier and position")
+    async def click_through(request: Request) -> JSONResponse:
+        _need_admin(keyring(), request)
+        return JSONResponse([{**asdict(rate), "ctr": rate.ctr} for rate in await rates()])
 
     return router
 

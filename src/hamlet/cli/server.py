@@ -36,7 +36,7 @@ def _greeting(host: str, sock: socket.socket) -> str:
     return (
         f"hamlet serves on {url}\n"
         f"  the page        {url}/\n"
-        f"  API reference   {url}/docs\n"
+        f"  OpenAPI         {url}/openapi.json\n"
         f"  OpenAI clients  base_url={url}/v1\n"
         f"  Anthropic       base_url={url}"
     )

@@ -151,6 +151,8 @@ class SuggestConfig(_Strict):
     sources: dict[str, ProviderConfig] = Field(default_factory=dict)
     links_fresh_s: float = Field(default=300.0, gt=0)
     links_stale_s: float = Field(default=86_400.0, gt=0)
+    token_secret: SecretStr | None = None
+    events_db: str = ":memory:"
     chip_route: str | None = None
     chips_fresh_s: float = Field(default=900.0, gt=0)
     chips_stale_s: float = Field(default=86_400.0, gt=0)

@@ -108,6 +108,7 @@ class Link:
     position: int
     why: Why
     published_at: str | None = None
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Chip:
     icon: str
     lang: str
     position: int
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from hamlet.suggest.model import (
 )
 from hamlet.suggest.pool import Pool
 from hamlet.suggest.safety import in_crisis
+from hamlet.suggest.tokens import Signer, signed
 from hamlet.suggest.validate import grounded, has_pii
 from hamlet.suggest.work import Work
 from hamlet.suggest.writer import ChipWriter
@@ -72,6 +73,7 @@ class SuggestService:
         pool: Pool[Draft] | None = None,
         web: Sequence[SupportsSearch] = (),
         found: Pool[FoundLink] | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._source = source
         self._web = tuple(web)
@@ -81,6 +83,7 @@ class SuggestService:
         self._pool: Pool[Draft] = pool or Pool(fresh_s=900, stale_s=86_400)
         # Keys are hashes with a salt of this process: no text can be read off them.
         self._salt = secrets.token_bytes(16)
+        self._signer = signer or Signer(secrets.token_bytes(32))
 
     async def suggest(self, ask: Ask) -> Suggestions:
         """The best there is when the budget ends, or sooner if no better can come."""
@@ -98,7 +101,7 @@ class SuggestService:
         def shown(links: _Links, chips: _Chips) -> Suggestions:
             total = _ms(time.perf_counter() - start)
             timing = Timing(ask.budget_ms, total, links_ms, round(total - links_ms, 2))
-            return _suggestions(id_, ask, links, chips, timing)
+            return signed(_suggestions(id_, ask, links, chips, timing), self._signer)
 
         writing = self._written(ask) if self._may_write(ask, crisis) else None
         searching = self._searched(ask) if self._may_search(ask, crisis) else None

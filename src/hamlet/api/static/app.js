@@ -10,6 +10,7 @@ const TEXTS = {
         answer: "回答", tier: { embedded: "内蔵検索", starter: "はじめのおすすめ" }, failed: "今は読み込めません" },
 };
 const DEBOUNCE_MS = 250;
+const SEEN_MS = 1000;
 const $ = (id) => document.getElementById(id);
 const query = $("query");
 let lang = ["ko", "ja"].find((l) => navigator.language.startsWith(l)) ?? "en";
@@ -49,12 +50,35 @@ function show({ links, chips, timing }) {
   $("status").textContent = `${tiers[chips.tier]} · ${tiers[links.tier]} · ${timing.total_ms} ms`;
 }
 
+// What is half visible for a second was seen; a click or a tap is told at once.
+const seen = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    clearTimeout(target.seenTimer);
+    if (isIntersecting) target.seenTimer = setTimeout(() => {
+      seen.unobserve(target);
+      report("impression", target.dataset.token);
+    }, SEEN_MS);
+  }
+}, { threshold: 0.5 });
+
+function report(type, token) {
+  const event = { event_id: crypto.randomUUID(), type, token, ts: Date.now() / 1000 };
+  navigator.sendBeacon("/v1/events", JSON.stringify({ events: [event] }));
+}
+
+function watch(node, token) {
+  node.dataset.token = token;
+  node.addEventListener("click", () => report("click", token));
+  seen.observe(node);
+}
+
 function chipItem(chip) {
   const item = $("chip-template").content.cloneNode(true);
   const button = item.querySelector("button");
   button.textContent = chip.text;
   button.title = chip.prompt;
   button.lang = chip.lang;
+  watch(button, chip.token);
   button.addEventListener("click", () => {
     query.value = chip.prompt;
     query.focus();
@@ -67,6 +91,7 @@ function linkItem(link) {
   const anchor = item.querySelector("a");
   anchor.href = link.url;
   anchor.textContent = link.title;
+  watch(anchor, link.token);
   item.querySelector(".avatar").textContent = [...link.title][0];
   item.querySelector(".snippet").textContent = link.snippet;
   item.querySelector(".host").textContent = link.display_url;

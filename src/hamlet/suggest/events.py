@@ -1,0 +1,115 @@
+"""What users did with what they were shown: stored once each, counted by tier and position."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from hamlet.suggest.tokens import Shown
+
+_SCHEMA = """
+create table if not exists event (
+    id text primary key,
+    type text not null,
+    at real not null,
+    response text not null,
+    item text not null,
+    part text not null,
+    tier text not null,
+    position integer not null,
+    propensity real not null,
+    value text,
+    dwell_ms integer
+) strict, without rowid;
+create index if not exists event_by_place on event (part, tier, position, type);
+"""
+_RATES = """
+select part, tier, position,
+       count(*) filter (where type = 'impression') as impressions,
+       count(*) filter (where type in ('click', 'submit')) as clicks
+from event group by part, tier, position order by part, tier, position
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to one shown item. `at` is Unix seconds."""
+
+    id: str
+    type: str
+    at: float
+    shown: Shown
+    value: str | None = None
+    dwell_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often items of a tier at a position were seen and taken."""
+
+    part: str
+    tier: str
+    position: int
+    impressions: int
+    clicks: int
+
+    @property
+    def ctr(self) -> float | None:
+        """Clicks per impression; None without impressions."""
+        return self.clicks / self.impressions if self.impressions else None
+
+
+class EventStore:
+    """Events in SQLite, in write-ahead mode, on a thread of its own. `path` may be ":memory:"."""
+
+    def __init__(self, path: str = ":memory:") -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="events")
+        self._connection: sqlite3.Connection | None = None
+
+    async def add(self, events: Sequence[Event]) -> int:
+        """Store what is new; returns how many were. An event id counts once."""
+        added: int = await self._run(self._add, events)
+        return added
+
+    async def rates(self) -> list[Rate]:
+        """Impressions and clicks by part, tier and position."""
+        rates: list[Rate] = await self._run(self._rates)
+        return rates
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            await self._run(self._connection.close)
+        self._thread.shutdown()
+
+    async def _run(self, work: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._path)
+            self._connection.execute("pragma journal_mode = wal")
+            self._connection.execute("pragma synchronous = normal")
+            self._connection.executescript(_SCHEMA)
+        return self._connection
+
+    def _add(self, events: Sequence[Event]) -> int:
+        rows = [_row(event, event.shown) for event in events]
+        with self._open() as connection:
+            before = connection.total_changes
+            places = ",".join("?" * 11)
+            connection.executemany(f"insert or ignore into event values ({places})", rows)  # noqa: S608
+            return connection.total_changes - before
+
+    def _rates(self) -> list[Rate]:
+        return [Rate(*row) for row in self._open().execute(_RATES)]
+
+
+def _row(event: Event, shown: Shown) -> tuple[Any, ...]:
+    place = (shown.response, shown.item, shown.part, shown.tier, shown.position, shown.propensity)
+    return (event.id, event.type, event.at, *place, event.value, event.dwell_ms)

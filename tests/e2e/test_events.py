@@ -1,0 +1,96 @@
+"""What users did: signed, counted once, refused one by one, and kept."""
+
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from hamlet.suggest.tokens import Shown, Signer
+from support.server import FAST, ROUTES, environment, serving
+
+
+@pytest.fixture
+async def running():
+    async with serving() as running:
+        yield running
+
+
+@pytest.fixture
+async def http(running):
+    async with httpx2.AsyncClient(base_url=running.url) as http:
+        yield http
+
+
+async def tokens(http) -> list[str]:
+    shown = (await http.post("/v1/suggest", json={"context": {"query": "날씨"}})).json()
+    return [item["token"] for part in ("chips", "links") for item in shown[part]["items"]]
+
+
+def event(id_: str, token: str, type_: str = "impression", **more: object) -> dict:
+    return {"event_id": f"event-00{id_}", "type": type_, "token": token, **more}
+
+
+async def test_counts_each_event_once_by_tier_and_position(http) -> None:
+    first, second, *_ = await tokens(http)
+    batch = [event("1", first), event("2", first, "click"), event("3", second)]
+    for expected in ({"accepted": 3, "duplicates": 0}, {"accepted": 0, "duplicates": 3}):
+        response = await http.post("/v1/events", json={"events": batch})
+        assert response.status_code == 202
+        assert response.json() == {**expected, "rejected": []}
+    rates = (await http.get("/v1/admin/suggestions/ctr")).json()
+    places = [(r["position"], r["impressions"], r["clicks"], r["ctr"]) for r in rates]
+    assert places == [(1, 1, 1, 1.0), (2, 1, 0, 0.0)]
+
+
+async def test_refuses_what_is_wrong_one_by_one(http) -> None:
+    good, *_ = await tokens(http)
+    forged = Signer(b"somebody else").sign(Shown("sg", "ch", "chips", "llm", 1))
+    batch = [
+        event("1", good, ts=time.time() + 1e9),
+        event("2", forged),
+        event("3", good[:-4] + "AAAA"),
+        event("4", "!!!"),
+        event("5", good, "applause"),
+        event("6", good, odd=1),
+        3,
+    ]
+    told = (await http.post("/v1/events", json={"events": batch})).json()
+    assert told["accepted"] == 1
+    codes = [row["code"] for row in told["rejected"]]
+    assert codes == ["token", "token", "token", "invalid", "invalid", "invalid"]
+
+
+async def test_a_beacon_may_send_plain_text_and_not_too_much(http) -> None:
+    plain = {"content-type": "text/plain"}
+    sent = await http.post("/v1/events", content=b'{"events": []}', headers=plain)
+    assert sent.json()["accepted"] == 0
+    for bad in (b'{"events": 3}', b"{}", b"[]"):
+        assert (await http.post("/v1/events", content=bad)).status_code == 400
+    many = {"events": [event(str(i), "x") for i in range(101)]}
+    assert (await http.post("/v1/events", json=many)).status_code == 400
+
+
+async def test_events_outlive_the_process(tmp_path: Path) -> None:
+    file = tmp_path / "events.sqlite3"
+    config = (
+        FAST + ROUTES + f"suggest: {{events_db: '{file}', token_secret: env:TEST_TOKEN_SECRET}}\n"
+    )
+    async with environment({"TEST_TOKEN_SECRET": "a-secret-of-some-length"}):
+        async with serving(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
+            token = (await tokens(http))[0]
+        async with serving(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
+            told = (await http.post("/v1/events", json={"events": [event("1", token)]})).json()
+            assert told["accepted"] == 1
+        async with serving(config) as running:
+            assert [rate.impressions for rate in await running.hamlet.events.rates()] == [1]
+
+
+def test_the_signature_covers_everything() -> None:
+    signer = Signer(b"secret")
+    shown = Shown("sg_1", "ln_1", "links", "web", 3, 0.25)
+    token = signer.sign(shown)
+    assert signer.read(token) == shown
+    for i in range(0, len(token), 7):
+        changed = token[:i] + ("A" if token[i] != "A" else "B") + token[i + 1 :]
+        assert signer.read(changed) is None
