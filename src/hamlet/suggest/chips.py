@@ -16,9 +16,10 @@ from hamlet.suggest.model import Ask, Chip, Draft
 from hamlet.suggest.validate import echoes, refusal, similar, unsafe
 
 # Below this share of a perfect match an intent is noise: see docs/adr/0006.
-_GATE = 0.18
+_GATE, _TAIL = 0.18, 0.4
 _MOST_OF_A_KIND = 2
-CRISIS = "crisis"
+CRISIS, _SLOT = "crisis", "slot"
+_LONGEST_SLOT = 80
 _LANGUAGES: tuple[Language, ...] = ("ko", "en", "ja")
 
 
@@ -52,13 +53,24 @@ class ChipBank:
 
     def __init__(self, intents: Sequence[Intent] | None = None) -> None:
         self._intents = list(intents) if intents is not None else shipped()
-        self._index = Index(_fields(intent) for intent in self._intents)
+        plain = [i for i in self._intents if not {CRISIS, _SLOT} & set(i.topics)]
+        self._plain = plain
+        self._index = Index(_fields(intent) for intent in plain)
 
     def related(self, text: str, language: Language) -> list[Draft]:
-        """Intents about `text`, best first. Crisis intents are never found by words."""
+        """Intents about `text`, best first."""
         hits = self._index.search(text, 30, _GATE)
-        found = [self._intents[hit.position] for hit in hits]
-        return [i.draft(language) for i in found if CRISIS not in i.topics]
+        best = hits[0].share if hits else 0.0
+        # A weak tail beside a strong head is noise too.
+        kept = [hit for hit in hits if hit.share >= best * _TAIL]
+        return [self._plain[hit.position].draft(language) for hit in kept]
+
+    def follow_on(self, headline: str, language: Language) -> list[Draft]:
+        """What can be asked of anything: the slot in their prompts takes the user's own words."""
+        if not 2 <= len(headline) <= _LONGEST_SLOT:
+            return []
+        slots = [i.draft(language) for i in self._intents if _SLOT in i.topics]
+        return [replace(s, prompt=s.prompt.replace("{q}", headline)) for s in slots]
 
     def help(self, language: Language) -> list[Draft]:
         """The intents approved for someone in danger."""
@@ -66,11 +78,7 @@ class ChipBank:
 
     def starters(self, surface: str, hour: int, language: Language) -> list[Draft]:
         """Intents that need no context, those for this hour first."""
-        fitting = [
-            i
-            for i in self._intents
-            if surface in i.surfaces and i.fits(hour) and CRISIS not in i.topics
-        ]
+        fitting = [i for i in self._plain if surface in i.surfaces and i.fits(hour)]
         fitting.sort(key=lambda i: (i.hours is None, i.kind != "starter"))
         return [intent.draft(language) for intent in fitting]
 

@@ -203,23 +203,28 @@ class SuggestService:
         drafts = work.now().items
         written = [d for d in drafts if grounded(f"{d.text} {d.prompt}", ask.topic)]
         if own := chips_.show(written, ask):
-            items = chips_.show(self._related(ask) + self._starters(ask), ask, own)
+            below = self._related(ask) + self._follow_on(ask) + self._starters(ask)
+            items = chips_.show(below, ask, own)
             status = _status(len(items), ask.chip_limit)
             return _Chips(Chips(status, work.tier("llm"), tuple(items)))
-        below = self._embedded(ask, crisis=False)
-        return _Chips(below, (Degradation("chips", "llm", below.tier, work.why_not()),))
+        lower = self._embedded(ask, crisis=False)
+        return _Chips(lower, (Degradation("chips", "llm", lower.tier, work.why_not()),))
 
     def _embedded(self, ask: Ask, crisis: bool) -> Chips:
         if crisis:
             items = chips_.show(self._bank.help(ask.language), ask)
             return Chips(_status(len(items), ask.chip_limit), "embedded", tuple(items))
-        related = chips_.show(self._related(ask), ask)
+        related = chips_.show(self._related(ask) + self._follow_on(ask), ask)
         items = chips_.show(self._starters(ask), ask, related)
         tier: ChipTier = "embedded" if related else "starter"
         return Chips(_status(len(items), ask.chip_limit), tier, tuple(items))
 
     def _related(self, ask: Ask) -> list[Draft]:
         return self._bank.related(ask.topic, ask.language) if _substantive(ask) else []
+
+    def _follow_on(self, ask: Ask) -> list[Draft]:
+        fits = _substantive(ask) and not has_pii(ask.headline)
+        return self._bank.follow_on(ask.headline, ask.language) if fits else []
 
     def _starters(self, ask: Ask) -> list[Draft]:
         surface = "home" if ask.surface == "search" else ask.surface
@@ -228,8 +233,9 @@ class SuggestService:
 
 
 def _substantive(ask: Ask) -> bool:
-    """Whether there is something to go on; a greeting is not."""
-    return len(normal(ask.topic)) >= 2 and normal(ask.topic).strip(" .!~") not in _GREETINGS
+    """Whether there is something to go on; a greeting is not, whatever was answered to it."""
+    headline = normal(ask.headline).strip(" .!~?。！")
+    return len(headline) >= 2 and headline not in _GREETINGS
 
 
 _GREETINGS = frozenset(
