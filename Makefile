@@ -39,6 +39,9 @@ format: $(VENV)/.dev ## Put the code in the house style
 bench: $(VENV)/.dev ## Measure start-up and what hamlet adds to a call
 	$(BIN)/python loadtest/overhead.py
 
+bench-suggest: $(VENV)/.dev ## Load the main screen, healthy and with every upstream down
+	$(BIN)/python loadtest/suggest.py
+
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
 	$(BIN)/python loadtest/quality.py $(QUALITY)
 
