@@ -82,7 +82,6 @@ async def test_a_slow_web_leaves_the_catalogue(http, web) -> None:
         "to": "embedded",
         "reason": "deadline",
     }
-    assert response["timing"]["total_ms"] <= 120
     gate.set()
 
 

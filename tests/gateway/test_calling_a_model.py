@@ -6,6 +6,7 @@ import pytest
 
 from hamlet.core import (
     ChatParams,
+    EmbeddingRequest,
     Feature,
     FinishReason,
     Message,
@@ -16,9 +17,10 @@ from hamlet.core import (
     TextDelta,
     Usage,
     errors,
+    unpack,
 )
 from hamlet.core.chat import ChatRequest, Started
-from hamlet.gateway import Caller
+from hamlet.gateway import Admission, Caller
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import ask
 from hamlet.testing.scripted import ScriptedNative
@@ -332,16 +334,19 @@ async def test_a_caller_may_use_only_its_routes() -> None:
     await stream.aclose()
 
 
-async def test_a_callers_rate_is_kept_and_refills() -> None:
-    bench = Bench([deployment(ScriptedProvider())])
-    caller = Caller("k", rate=(2, 0.2))
+def test_a_callers_rate_is_kept_and_refills() -> None:
+    now = [100.0]
+    admission = Admission(10, clock=lambda: now[0])
+    caller = Caller("k", rate=(2, 60.0))
     for _ in range(2):
-        await (await bench.open(caller=caller)).aclose()
+        admission.admit(caller)
     with pytest.raises(errors.LimitExceeded) as caught:
-        await bench.open(caller=caller)
-    assert caught.value.retry_after == pytest.approx(0.1, abs=0.05)
-    await asyncio.sleep(caught.value.retry_after or 0)
-    await (await bench.open(caller=caller)).aclose()
+        admission.admit(caller)
+    assert caught.value.retry_after == pytest.approx(30.0)
+    now[0] += 30.0
+    admission.admit(caller)
+    admission.admit(Caller("other", rate=(2, 60.0)))
+    assert admission.in_flight == 4
 
 
 async def test_more_calls_than_hamlet_may_have_are_shed() -> None:
@@ -359,8 +364,6 @@ async def test_embeds_with_failover() -> None:
     broken = ScriptedProvider([errors.UpstreamUnavailable("down")])
     good = ScriptedProvider([], vectors=[[1.0, 2.0]])
     bench = Bench([deployment(broken)], [deployment(good, "b")], policy=quick())
-    from hamlet.core import EmbeddingRequest, unpack
-
     answer = await bench.gateway.embed(EmbeddingRequest("e", ("x",)), Caller())
     assert unpack(answer.vectors[0]) == [1.0, 2.0]
     assert bench.notes.ended[0].usage.input_tokens == 1
@@ -369,8 +372,6 @@ async def test_embeds_with_failover() -> None:
 
 @pytest.mark.parametrize("step", [5.0, TimeoutError()])
 async def test_an_embedding_that_takes_too_long_fails(step: object) -> None:
-    from hamlet.core import EmbeddingRequest
-
     bench = Bench([deployment(ScriptedProvider([step]))], policy=quick(total_s=0.05))  # type: ignore[list-item]
     wanted = errors.UpstreamTimeout if step == 5.0 else errors.UpstreamProtocol
     with pytest.raises(wanted):

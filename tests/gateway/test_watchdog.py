@@ -26,11 +26,14 @@ async def test_it_sleeps_while_nobody_waits_and_wakes_again() -> None:
 
 
 async def test_a_long_chain_of_short_waits_is_fine() -> None:
-    watchdog = Watchdog(0.05, 10.0)
-    for _ in range(6):
+    watchdog = Watchdog(0.3, 10.0)
+    waits = 0
+    for _ in range(5):
         async with watchdog:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
+        waits += 1
     watchdog.stop()
+    assert waits == 5, "together they were longer than one wait may be"
 
 
 async def test_somebody_elses_cancellation_counts_for_more() -> None:

@@ -88,4 +88,4 @@ class Bench:
 
 def quick(**more: Any) -> Policy:
     """A policy whose waits a test can afford."""
-    return Policy(**{"backoff_base_s": 0.001, "first_token_s": 0.2, "idle_s": 0.2, **more})
+    return Policy(**{"backoff_base_s": 0.001, "first_token_s": 5.0, "idle_s": 5.0, **more})
