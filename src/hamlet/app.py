@@ -60,7 +60,7 @@ class Hamlet:
     async def reload(self) -> None:
         """Read the file again and switch over. Raises ConfigError, and then nothing changes.
 
-        The listening address and server limits stay as they were at start.
+        What `server`, `suggest` and `telemetry` say is read at start only.
         """
         async with self._reloading:
             try:
