@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from hamlet.suggest.chips import shipped
+from hamlet.content import shipped_chips as shipped
 from hamlet.testing import Canned, LoopbackUpstream
 
 BUDGET_MS = 200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -15,18 +14,18 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from hamlet.api import shell
+from hamlet.api.admin import Desk, admin
 from hamlet.api.auth import Keyring
 from hamlet.api.hot import ASGI, HotRoute, HotRoutes, Receive, Scope, Send
 from hamlet.api.main_screen import EventsEndpoint, events_route, main_screen_routes
 from hamlet.api.openapi import document
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
-from hamlet.config import Loaded, ServerConfig, SuggestConfig, load
+from hamlet.config import Loaded, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observers
 from hamlet.registry import Plugins, RegistryHolder, build
-from hamlet.registry.sources import build_sources, catalogue
+from hamlet.screen import MainScreenParts
 from hamlet.spi import Log
-from hamlet.suggest import ChipWriter, Draft, EventStore, Pool, Signer, SuggestService
 from hamlet.telemetry import AccessLog, Metrics, make_log
 
 
@@ -58,14 +57,16 @@ class Hamlet:
         await self._asgi(scope, receive, send)
 
     async def reload(self) -> None:
-        """Read the file again and switch over. Raises ConfigError, and then nothing changes.
+        """Read the file and the packs again and switch over.
 
-        What `server`, `suggest` and `telemetry` say is read at start only.
+        Raises ConfigError, and then nothing changes. What `server`, `telemetry` and all of
+        `suggest` but its sources and packs say is read at start only.
         """
         async with self._reloading:
             try:
                 loaded = await asyncio.to_thread(load, self._loaded.path)
                 registry = build(loaded, self.log, self._plugins)
+                self.screen.reload(loaded)
             except Exception as error:
                 self.metrics.reloaded("refused")
                 self.log.error("config.refused", problems=str(error))
@@ -81,23 +82,12 @@ class Hamlet:
             return list(self.registries.current.routes)
 
         models = model_routes(self.gateway, lambda: self.keyring, names)
-        config = self._loaded.config.suggest
-        writer = ChipWriter(self.gateway, config.chip_route) if config.chip_route else None
-        signer = Signer(_secret(config))
-        self.events = EventStore(config.events_db)
-        pool: Pool[Draft] = Pool(fresh_s=config.chips_fresh_s, stale_s=config.chips_stale_s)
-        self.suggestions = service = SuggestService(
-            catalogue(),
-            writer=writer,
-            pool=pool,
-            web=build_sources(self._loaded),
-            found=Pool(fresh_s=config.links_fresh_s, stale_s=config.links_stale_s),
-            signer=signer,
-        )
-        admission = self.gateway.admission
-        events = EventsEndpoint(self.events, signer, admission, lambda: self.keyring)
+        self.screen = MainScreenParts(self._loaded, self.gateway, self.registries, self.log)
+        service, admission = self.screen.service, self.gateway.admission
+        signer, events = self.screen.signer, self.screen.events
+        taking = EventsEndpoint(events, signer, admission, lambda: self.keyring)
         screen = main_screen_routes(service, admission, lambda: self.keyring)
-        return [*models, *screen, events_route(events)]
+        return [*models, *screen, events_route(taking)]
 
     def _shell(self, routes: list[HotRoute]) -> FastAPI:
         # FastAPI's own pages load their scripts from a CDN: the document alone is served.
@@ -110,7 +100,11 @@ class Hamlet:
         )
         admission = self.gateway.admission
         app.include_router(shell.health(lambda: not admission.draining, self.metrics.render))
-        app.include_router(shell.admin(lambda: self.keyring, self.reload, self.events.rates))
+        parts = self.screen
+        desk = Desk(
+            lambda: self.keyring, self.reload, parts.events, parts.editor, parts.service, parts.web
+        )
+        app.include_router(admin(desk))
         shell.page(app)
         shell.dialect_errors(app)
         document(app, routes)
@@ -138,11 +132,11 @@ class Hamlet:
             # What is here now stays: the collector need not look at it again.
             gc.collect()
             gc.freeze()
+            self.screen.start()
             try:
                 yield
             finally:
-                await self.suggestions.aclose()
-                await self.events.aclose()
+                await self.screen.aclose()
                 await self.registries.aclose()
 
     def _reload_soon(self) -> None:
@@ -159,12 +153,6 @@ class Hamlet:
 def create_app(path: Path | None = None) -> Hamlet:
     """The application for a config file; the built-in default if there is none."""
     return Hamlet(load(path))
-
-
-def _secret(config: SuggestConfig) -> bytes:
-    """What signs item tokens; one of its own for this process if none is configured."""
-    given = config.token_secret
-    return given.get_secret_value().encode() if given else secrets.token_bytes(32)
 
 
 @contextmanager

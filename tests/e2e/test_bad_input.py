@@ -68,10 +68,12 @@ EMBEDDINGS = {
     "an odd format": b'{"model":"embed","input":"a","encoding_format":"hex"}',
 }
 SCREEN = {
-    "an unknown field": b'{"contxt":{}}',
+    "an unknown field": b'{"contxt":{},"strict":true}',
     "a long query": json.dumps({"context": {"query": "x" * 513}}).encode(),
-    "a wrong language": b'{"locale":{"lang":"xx"}}',
+    "a wrong language": b'{"locale":{"lang":"not a tag"}}',
     "a wrong budget": b'{"budget_ms":1}',
+    "over 64 KiB": json.dumps({"context": {"page": {"text": "x" * 70_000}}}).encode(),
+    "a host that is none": b'{"links":{"include_hosts":["a b"]}}',
     "too many chips": b'{"chips":{"limit":9}}',
     "NaN for a number": b'{"budget_ms":NaN}',
     "too much talk": json.dumps(

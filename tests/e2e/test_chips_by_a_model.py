@@ -189,7 +189,7 @@ async def test_a_stream_shows_the_answer_in_hand_first(http, model) -> None:
     assert [name for name, _ in events] == ["meta", "links", "chips", "chips", "done"]
     first, second = (data for name, data in events if name == "chips")
     assert (first["rev"], first["tier"], second["rev"], second["tier"]) == (0, "embedded", 1, "llm")
-    refused = await http.post("/v1/suggest", json={"odd": 1}, headers=headers)
+    refused = await http.post("/v1/suggest", json={"budget_ms": 1}, headers=headers)
     assert refused.status_code == 422
 
 

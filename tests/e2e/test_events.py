@@ -83,7 +83,7 @@ async def test_events_outlive_the_process(tmp_path: Path) -> None:
             told = (await http.post("/v1/events", json={"events": [event("1", token)]})).json()
             assert told["accepted"] == 1
         async with serving(config) as running:
-            assert [rate.impressions for rate in await running.hamlet.events.rates()] == [1]
+            assert [rate.impressions for rate in await running.hamlet.screen.events.rates()] == [1]
 
 
 def test_the_signature_covers_everything() -> None:

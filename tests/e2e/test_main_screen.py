@@ -3,8 +3,8 @@
 import httpx2
 import pytest
 
-from hamlet.sources.catalogue import shipped as links
-from hamlet.suggest.chips import shipped as intents
+from hamlet.content import shipped_chips as intents
+from hamlet.content import shipped_links as links
 from hamlet.suggest.validate import refusal
 from support.server import serving
 
@@ -124,7 +124,9 @@ async def test_first_paint_follows_the_browser_and_may_be_cached(http, header, l
 async def test_first_paint_takes_only_what_it_knows(http) -> None:
     shown = await http.get("/v1/main-screen?lang=ko&surface=home&tz=Asia/Seoul")
     assert shown.json()["links"]["tier"] == "starter"
-    assert (await http.get("/v1/main-screen?lang=xx")).status_code == 422
+    foreign = (await http.get("/v1/main-screen?lang=fr-CA")).json()
+    assert (foreign["lang"], foreign["warnings"]) == ("en", ["lang_fallback"])
+    assert (await http.get("/v1/main-screen?lang=1")).status_code == 422
     assert (await http.get("/v1/main-screen?q=x")).status_code == 400
     assert (await http.get("/v1/main-screen?tz=Nowhere/At_All")).status_code == 200
 

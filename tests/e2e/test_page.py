@@ -75,7 +75,7 @@ async def test_what_was_seen_and_tapped_is_reported_once(page: Page, running: Ru
     async def rates() -> dict[tuple[str, int], tuple[int, int]]:
         return {
             (rate.part, rate.position): (rate.impressions, rate.clicks)
-            for rate in await running.hamlet.events.rates()
+            for rate in await running.hamlet.screen.events.rates()
         }
 
     while len(await rates()) < 10:

@@ -7,9 +7,11 @@ import pytest
 import respx
 
 from hamlet.config import ConfigError, loads
+from hamlet.registry import build
 from hamlet.registry.sources import build_sources
 from hamlet.spi.sources import LinkQuery, SourceError
 from hamlet.suggest.links import canonical
+from hamlet.testing.support import SilentLog
 
 CONFIG = """
 providers: {{e: {{kind: embedded}}}}
@@ -79,7 +81,7 @@ async def kind(request):
 @pytest.fixture
 async def source(kind: str, monkeypatch):
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
-    (source,) = build_sources(loads(CONFIG.format(kind=kind, settings=SETTINGS[kind])))
+    (source,) = build_sources(loads(CONFIG.format(kind=kind, settings=SETTINGS[kind]))).values()
     yield source
     await source.aclose()
 
@@ -145,7 +147,7 @@ async def test_a_network_error_is_a_source_error(web, source, kind: str, trouble
 async def test_a_days_quota_is_respected_and_shown(web, monkeypatch) -> None:
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
     settings = SETTINGS["naver"] + ", daily_quota: 2"
-    (source,) = build_sources(loads(CONFIG.format(kind="naver", settings=settings)))
+    (source,) = build_sources(loads(CONFIG.format(kind="naver", settings=settings))).values()
     web.route(url__startswith=ADDRESS["naver"]).respond(json=ANSWERS["naver"])
     for left in (1, 0):
         await source.search(QUERY)
@@ -167,7 +169,7 @@ async def test_a_days_quota_is_respected_and_shown(web, monkeypatch) -> None:
 )
 def test_a_bad_source_is_refused_with_its_line(kind: str, settings: str, what: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        build_sources(loads(CONFIG.format(kind=kind, settings=settings), "c.yaml"))
+        build(loads(CONFIG.format(kind=kind, settings=settings), "c.yaml"), SilentLog())
     assert "c.yaml:6: suggest.sources.web" in str(caught.value)
     assert what in str(caught.value)
 

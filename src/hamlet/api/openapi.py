@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
 from hamlet.api.hot import HotRoute
 
@@ -19,11 +20,30 @@ def document(app: FastAPI, routes: Sequence[HotRoute]) -> None:
     def openapi() -> dict[str, Any]:
         schema = plain()
         paths = schema.setdefault("paths", {})
+        shared = schema.setdefault("components", {}).setdefault("schemas", {})
         for route in routes:
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+            told = _with_parts_in(_operation(route), shared)
+            paths.setdefault(route.path, {})[route.method.lower()] = told
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def schema_of(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """A media type's schema, its parts referred to where OpenAPI keeps them."""
+    schema = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="validation")
+    return {"schema": schema}
+
+
+def _with_parts_in(node: Any, shared: dict[str, Any]) -> Any:
+    """The node without its `$defs`, which move to `shared`."""
+    if isinstance(node, list):
+        return [_with_parts_in(item, shared) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    for name, part in node.get("$defs", {}).items():
+        shared.setdefault(name, _with_parts_in(part, shared))
+    return {k: _with_parts_in(v, shared) for k, v in node.items() if k != "$defs"}
 
 
 def operation(summary: str, tag: str, **more: Any) -> Mapping[str, Any]:
@@ -43,7 +63,9 @@ def _operation(route: HotRoute) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _names(route.path)
     ]
-    return {**described, "parameters": parameters} if parameters else described
+    if parameters:
+        described["parameters"] = [*described.get("parameters", ()), *parameters]
+    return described
 
 
 def _names(path: str) -> list[str]:

@@ -1,9 +1,8 @@
-"""The cold routes: health, metrics, administration, the page. FastAPI serves these."""
+"""The cold routes: health, metrics, the page. FastAPI serves these."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from hamlet.api.auth import Keyring
 from hamlet.api.errors import error_headers
 from hamlet.api.hot import request_id_of
 from hamlet.api.openai.errors import error_body
-from hamlet.config import ConfigError
-from hamlet.core.errors import Forbidden, HamletError, RouteNotFound
-from hamlet.suggest.events import Rate
+from hamlet.core.errors import HamletError, RouteNotFound
 
-_LOOPBACK = ("127.0.0.1", "::1")
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -55,39 +50,20 @@ def health(ready: Callable[[], bool], metrics: Callable[[], Awaitable[bytes]]) -
     return router
 
 
-def admin(
-    keyring: Callable[[], Keyring],
-    reload: Callable[[], Awaitable[None]],
-    rates: Callable[[], Awaitable[list[Rate]]],
-) -> APIRouter:
-    """What operators may do at run time. Needs an admin key, or loopback if there are no keys."""
-    router = APIRouter(tags=["administration"], prefix="/v1/admin")
+class _Static(StaticFiles):
+    """Files of the page, under the page's own policy."""
 
-    @router.post("/reload", summary="Read the configuration again")
-    async def reload_config(request: Request) -> JSONResponse:
-        _need_admin(keyring(), request)
-        try:
-            await reload()
-        except ConfigError as error:
-            problems = [
-                {"path": p.path, "line": p.line, "message": p.message} for p in error.problems
-            ]
-            return JSONResponse({"status": "refused", "problems": problems}, 422)
-        return JSONResponse({"status": "ok"})
-
-    @router.get("/suggestions/ctr", summary="Click-through by part, tier and position")
-    async def click_through(request: Request) -> JSONResponse:
-        _need_admin(keyring(), request)
-        return JSONResponse([{**asdict(rate), "ctr": rate.ctr} for rate in await rates()])
-
-    return router
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_PAGE_HEADERS)
+        return response
 
 
 def page(app: FastAPI) -> None:
     """The demo page at `/`."""
     static = Path(str(resources.files("hamlet.api").joinpath("static")))
     index = (static / "index.html").read_text("utf-8")
-    app.mount("/static", StaticFiles(directory=static), name="static")
+    app.mount("/static", _Static(directory=static), name="static")
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show() -> HTMLResponse:
@@ -116,10 +92,3 @@ def _refusal(request: Request, error: HamletError, status: int) -> Response:
     headers: dict[str, Any] = error_headers(error) | {"x-request-id": request_id}
     body = error_body(error, request_id)
     return Response(body, status, headers, media_type="application/json")
-
-
-def _need_admin(keyring: Keyring, request: Request) -> None:
-    caller = keyring.caller(request.headers)
-    near = request.client is not None and request.client.host in _LOOPBACK
-    if not (caller.admin or (keyring.is_empty and near)):
-        raise Forbidden("an admin key is needed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from hamlet.cli.catalogue import catalogue
 from hamlet.cli.config import config
 from hamlet.cli.plugins import plugins
 from hamlet.cli.serve import serve
@@ -11,6 +12,7 @@ from hamlet.cli.serve import serve
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(serve)
 app.command()(plugins)
+app.add_typer(catalogue, name="catalogue")
 app.add_typer(config, name="config")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -142,11 +143,26 @@ class RouteConfig(_Strict):
         return self.tiers or (self.deployments,)
 
 
+class PacksConfig(_Strict):
+    """Content of your own: a folder that `hamlet catalogue` keeps, and packs not to show."""
+
+    folder: Path | None = None
+    off: tuple[str, ...] = ()
+
+
 class SuggestConfig(_Strict):
     """The main screen. Seconds.
 
-    Without a `chip_route` no model writes chips; without `sources` the web is not searched.
+    Without a `chip_route` no model writes chips; without `sources` the web is not searched;
+    `embed` needs the extra of that name; `redis` is a reference to the URL of a shared cache;
+    `explore` tries items out in the last of the chips' slots; `demo` lets the page make trouble.
     """
+
+    packs: PacksConfig = PacksConfig()
+    embed: bool = False
+    explore: bool = False
+    demo: bool = False
+    redis: SecretStr | None = None
 
     sources: dict[str, ProviderConfig] = Field(default_factory=dict)
     links_fresh_s: float = Field(default=300.0, gt=0)

@@ -59,3 +59,37 @@ def grams(text: str) -> list[str]:
 def sentences(text: str) -> list[str]:
     """The sentences of a text, in order, stripped."""
     return [s for match in _SENTENCE.finditer(text) if (s := match.group().strip())]
+
+
+_PARTICLE = re.compile(r"(\S)\{(\w+)/(\w+)\}")
+_NO_FINAL_ENGLISH = "aeiouy"
+
+
+def with_particles(text: str) -> str:
+    """Korean with each `{은/는}` made the one that fits what stands before it.
+
+    A syllable with a final consonant takes the first form; before 로 a final ㄹ counts as none.
+    Latin letters are taken by their look, digits by how Korean reads them.
+    """
+    return _PARTICLE.sub(lambda m: m[1] + _particle(m[1], m[2], m[3]), text)
+
+
+def _particle(last: str, closed: str, open_: str) -> str:
+    final = _final(last)
+    if final == "ㄹ" and open_ == "로":
+        return open_
+    return closed if final else open_
+
+
+def _final(last: str) -> str:
+    """The final consonant of a character as it is read; "" if it has none, "x" if another."""
+    code = ord(last) - 0xAC00
+    if 0 <= code < 11172:
+        return {0: "", 8: "ㄹ"}.get(code % 28, "x")
+    if last in "0136":
+        return "x"
+    if last in "78":
+        return "ㄹ"
+    if last.isascii() and last.isalpha():
+        return "" if last.lower() in _NO_FINAL_ENGLISH else "ㄹ" if last in "lLrR" else "x"
+    return ""

@@ -18,6 +18,7 @@ from hamlet.core import ModelCard, redact
 from hamlet.registry.model import Deployment, ProviderHandle, Route
 from hamlet.registry.plugins import PluginError, Plugins
 from hamlet.registry.registry import Registry
+from hamlet.registry.sources import build_sources
 from hamlet.spi import Log, Provider, operations
 from hamlet.spi.host import HostRuntime
 
@@ -31,8 +32,9 @@ def build(loaded: Loaded, log: Log, plugins: Plugins | None = None) -> Registry:
     builder.build_routes()
     builder.check_keys()
     builder.check_suggest()
+    sources = build_sources(loaded)
     loaded.source.check()
-    return Registry(loaded.config, builder.handles, builder.routes, builder.runtimes)
+    return Registry(loaded.config, builder.handles, builder.routes, builder.runtimes, sources)
 
 
 class _Builder:

@@ -9,10 +9,11 @@ from hamlet.core.errors import RouteNotFound
 from hamlet.registry.model import ProviderHandle, Route
 from hamlet.spi import SupportsClose
 from hamlet.spi.host import HostRuntime
+from hamlet.spi.sources import SupportsSearch
 
 
 class Registry:
-    """Providers and routes of one configuration."""
+    """Providers, routes and web sources of one configuration."""
 
     def __init__(
         self,
@@ -20,8 +21,10 @@ class Registry:
         providers: Mapping[str, ProviderHandle],
         routes: Mapping[str, Route],
         runtimes: Sequence[HostRuntime] = (),
+        sources: Mapping[str, SupportsSearch] | None = None,
     ) -> None:
         self.config = config
+        self.sources = sources or {}
         self.providers = providers
         self.routes = routes
         self._runtimes = runtimes
@@ -40,3 +43,6 @@ class Registry:
                 await handle.instance.aclose()
         for runtime in self._runtimes:
             await runtime.aclose()
+        for source in self.sources.values():
+            if isinstance(source, SupportsClose):
+                await source.aclose()

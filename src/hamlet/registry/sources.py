@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
 from hamlet.config import Loaded, resolve, suggestion, validate
+from hamlet.content import LinkRow
 from hamlet.registry.plugins import PluginError
 from hamlet.spi import API_VERSION
 from hamlet.spi.sources import SourceSettings, SupportsSearch
@@ -13,9 +15,9 @@ from hamlet.spi.sources import SourceSettings, SupportsSearch
 GROUP = "hamlet.sources"
 
 
-def build_sources(loaded: Loaded) -> list[SupportsSearch]:
-    """The web sources of a configuration. Raises ConfigError with all that is wrong."""
-    built: list[SupportsSearch] = []
+def build_sources(loaded: Loaded) -> dict[str, SupportsSearch]:
+    """The web sources of a configuration, in its order; reports what is wrong with them."""
+    built: dict[str, SupportsSearch] = {}
     for name, row in loaded.config.suggest.sources.items():
         path = ("suggest", "sources", name)
         try:
@@ -26,15 +28,14 @@ def build_sources(loaded: Loaded) -> list[SupportsSearch]:
         values = resolve(plugin.Settings, row.settings, loaded.source, path)
         settings = validate(plugin.Settings, values, loaded.source, path)
         if settings is not None:
-            built.append(plugin(settings))
-    loaded.source.check()
+            built[name] = plugin(settings)
     return built
 
 
-def catalogue() -> SupportsSearch:
-    """The source that comes with hamlet and needs no network."""
+def catalogue(rows: Sequence[LinkRow]) -> SupportsSearch:
+    """The source that comes with hamlet and needs no network, over these rows."""
     plugin = _plugin("catalogue")
-    source: SupportsSearch = plugin(SourceSettings())
+    source: SupportsSearch = plugin(SourceSettings(), rows)
     return source
 
 

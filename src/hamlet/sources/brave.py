@@ -31,9 +31,12 @@ class Brave(WebSource):
         params: dict[str, str | int] = {
             "q": " ".join(query.text[:400].split()[:50]),
             "count": min(query.limit, _MOST),
-            "country": _COUNTRY[query.language],
+            "country": query.country or _COUNTRY[query.language],
             "search_lang": _LANGUAGE[query.language],
+            "safesearch": query.safe,
         }
+        if query.freshness != "any":
+            params["freshness"] = f"p{query.freshness[0]}"
         headers = {"x-subscription-token": self.settings.secret()}
         return await http.get("/res/v1/web/search", params=params, headers=headers)
 

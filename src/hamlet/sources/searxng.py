@@ -11,6 +11,8 @@ from pydantic import Field
 from hamlet.sources.web import WebSource
 from hamlet.spi.sources import LinkQuery, SourceSettings
 
+_SAFE = {"off": "0", "moderate": "1", "strict": "2"}
+
 
 class SearXNGSettings(SourceSettings):
     """`base_url` is your instance."""
@@ -25,7 +27,14 @@ class SearXNG(WebSource):
     name: ClassVar[str] = "searxng"
 
     async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
-        params = {"q": query.text[:400], "format": "json", "language": query.language}
+        params = {
+            "q": query.text[:400],
+            "format": "json",
+            "language": query.language,
+            "safesearch": _SAFE[query.safe],
+        }
+        if query.freshness != "any":
+            params["time_range"] = query.freshness
         return await http.get("/search", params=params)
 
     def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:

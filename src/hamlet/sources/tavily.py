@@ -24,7 +24,9 @@ class Tavily(WebSource):
     name: ClassVar[str] = "tavily"
 
     async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
-        body = {"query": query.text[:400], "max_results": min(query.limit, 20)}
+        body: dict[str, Any] = {"query": query.text[:400], "max_results": min(query.limit, 20)}
+        if query.freshness != "any":
+            body["time_range"] = query.freshness
         headers = {"authorization": f"Bearer {self.settings.secret()}"}
         return await http.post("/search", json=body, headers=headers)
 

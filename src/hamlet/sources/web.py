@@ -41,7 +41,8 @@ class WebSource:
             rows = self._read(response.json())
             return [self._found(row, i) for i, row in enumerate(rows[: query.limit])]
         except httpx2.HTTPStatusError as error:
-            raise SourceError(f"{self.name} answered {error.response.status_code}") from None
+            wait = _seconds(error.response.headers.get("retry-after", ""))
+            raise SourceError(f"{self.name} answered {error.response.status_code}", wait) from None
         except httpx2.HTTPError as error:
             raise SourceError(f"{self.name}: {type(error).__name__}") from None
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -95,6 +96,10 @@ class WebSource:
             source=self.name,
             published_at=row.get("published_at"),
         )
+
+
+def _seconds(retry_after: str) -> float | None:
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
 
 
 def plain(text: str) -> str:

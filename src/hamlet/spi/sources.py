@@ -8,20 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from hamlet.core.text import Language
 
+Freshness = Literal["any", "day", "week", "month", "year"]
+Safe = Literal["strict", "moderate", "off"]
+
 
 @dataclass(frozen=True, slots=True)
 class LinkQuery:
-    """What to find links for; an empty text asks for the editors' choice."""
+    """What to find links for; an empty text asks for the editors' choice, `keys` for those rows.
+
+    `country` is ISO 3166, `within_s` how long the asker can wait. A source may leave out of
+    account what its vendor cannot do.
+    """
 
     text: str
     language: Language
     limit: int
+    country: str | None = None
+    freshness: Freshness = "any"
+    safe: Safe = "moderate"
+    within_s: float = 10.0
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,7 @@ class FoundLink:
     icon: str | None = None
     topics: tuple[str, ...] = ()
     published_at: str | None = None
+    license: str | None = None
 
 
 @runtime_checkable
@@ -50,7 +63,14 @@ class SupportsSearch(Protocol):
 
 
 class SourceError(Exception):
-    """A source cannot answer. The message is fit for a log: no key, no query."""
+    """A source cannot answer. The message is fit for a log: no key, no query.
+
+    `retry_after_s` is how long it wants to be left alone, if it said so.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class SourceSettings(BaseModel):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from importlib import resources
 
-import msgspec
-
-from hamlet.core.text import Language
-from hamlet.retrieval import Index
+from hamlet.content import LANGUAGES, ChipRow, Content, load_content
+from hamlet.content.rows import said
+from hamlet.core.text import Language, with_particles
+from hamlet.retrieval import Embedder, HybridIndex
+from hamlet.suggest.entities import Entities
 from hamlet.suggest.ids import chip_id
 from hamlet.suggest.model import Ask, Chip, Draft
 from hamlet.suggest.validate import echoes, refusal, similar, unsafe
@@ -18,69 +18,78 @@ from hamlet.suggest.validate import echoes, refusal, similar, unsafe
 # Below this share of a perfect match an intent is noise: see docs/adr/0006.
 _GATE, _TAIL = 0.18, 0.4
 _MOST_OF_A_KIND = 2
-CRISIS, _SLOT = "crisis", "slot"
+CRISIS, _SLOT, _SITE = "crisis", "slot", "site"
+_SPECIAL = {CRISIS, _SLOT, _SITE}
 _LONGEST_SLOT = 80
-_LANGUAGES: tuple[Language, ...] = ("ko", "en", "ja")
-
-
-class Intent(msgspec.Struct, frozen=True):
-    """One line of the bank: label, prompt and tags per language."""
-
-    id: str
-    kind: str
-    topics: list[str]
-    icon: str
-    surfaces: list[str]
-    text: dict[str, str]
-    prompt: dict[str, str]
-    tags: dict[str, str]
-    hours: tuple[int, int] | None = None
-
-    def draft(self, language: Language) -> Draft:
-        """The intent in one language."""
-        return Draft(self.text[language], self.prompt[language], self.kind, self.icon)
-
-    def fits(self, hour: int) -> bool:
-        """Whether it suits this hour of the day; a span may pass midnight."""
-        if self.hours is None:
-            return True
-        start, end = self.hours
-        return start <= hour <= end if start <= end else hour >= start or hour <= end
 
 
 class ChipBank:
-    """The written intents."""
+    """The written intents of the packs, and templates for what a context names."""
 
-    def __init__(self, intents: Sequence[Intent] | None = None) -> None:
-        self._intents = list(intents) if intents is not None else shipped()
-        plain = [i for i in self._intents if not {CRISIS, _SLOT} & set(i.topics)]
-        self._plain = plain
-        self._index = Index(_fields(intent) for intent in plain)
+    def __init__(self, content: Content | None = None) -> None:
+        content = content or load_content()
+        self._rows = content.chips
+        self._plain = [row for row in self._rows if not _SPECIAL & set(row.topics)]
+        self._entities = Entities(content.links)
+        self._index = HybridIndex(map(_fields, self._plain), [_passage(row) for row in self._plain])
 
-    def related(self, text: str, language: Language) -> list[Draft]:
+    def embed(self, embedder: Embedder) -> None:
+        """Search by meaning too, from when this returns; takes seconds."""
+        self._index.embed(embedder)
+
+    async def related(self, text: str, language: Language, within_s: float = 10.0) -> list[Draft]:
         """Intents about `text`, best first."""
-        hits = self._index.search(text, 30, _GATE)
+        hits = await self._index.search(text, 30, _GATE, within_s)
         best = hits[0].share if hits else 0.0
         # A weak tail beside a strong head is noise too.
         kept = [hit for hit in hits if hit.share >= best * _TAIL]
-        return [self._plain[hit.position].draft(language) for hit in kept]
+        return [_draft(self._plain[hit.position], language) for hit in kept]
+
+    def about_site(self, text: str, language: Language) -> list[Draft]:
+        """Templates of the topic of the site that `text` names, its name filled in."""
+        site = self._entities.find(text)
+        if site is None:
+            return []
+        topics = {*site.topics[:1], "any"}
+        fitting = [r for r in self._rows if _SITE in r.topics and topics & set(r.topics)]
+        # Those of its own topic come before those of any.
+        fitting.sort(key=lambda row: "any" in row.topics)
+        name = said(site.title, language)
+        return [_filled(_draft(row, language), "{t}", name, language) for row in fitting]
 
     def follow_on(self, headline: str, language: Language) -> list[Draft]:
         """What can be asked of anything: the slot in their prompts takes the user's own words."""
         if not 2 <= len(headline) <= _LONGEST_SLOT:
             return []
-        slots = [i.draft(language) for i in self._intents if _SLOT in i.topics]
-        return [replace(s, prompt=s.prompt.replace("{q}", headline)) for s in slots]
+        slots = [_draft(row, language) for row in self._rows if _SLOT in row.topics]
+        return [_filled(slot, "{q}", headline, language) for slot in slots]
 
     def help(self, language: Language) -> list[Draft]:
         """The intents approved for someone in danger."""
-        return [i.draft(language) for i in self._intents if CRISIS in i.topics]
+        return [_draft(row, language) for row in self._rows if CRISIS in row.topics]
 
     def starters(self, surface: str, hour: int, language: Language) -> list[Draft]:
         """Intents that need no context, those for this hour first."""
-        fitting = [i for i in self._plain if surface in i.surfaces and i.fits(hour)]
-        fitting.sort(key=lambda i: (i.hours is None, i.kind != "starter"))
-        return [intent.draft(language) for intent in fitting]
+        fitting = [row for row in self._plain if surface in row.surfaces and row.fits(hour)]
+        fitting.sort(key=lambda row: (row.hours is None, row.kind != "starter"))
+        return [_draft(row, language) for row in fitting]
+
+    def named(self, keys: Iterable[str], language: Language) -> list[Draft]:
+        """The intents of these keys, in this order."""
+        known = {row.key: row for row in self._plain}
+        return [_draft(known[key], language) for key in keys if key in known]
+
+
+def _draft(row: ChipRow, language: Language) -> Draft:
+    return Draft(said(row.text, language), said(row.prompt, language), row.kind, row.icon)
+
+
+def _filled(draft: Draft, slot: str, words: str, language: Language) -> Draft:
+    """The draft with its slot taken; Korean particles follow what stands there now."""
+    text, prompt = draft.text.replace(slot, words), draft.prompt.replace(slot, words)
+    if language == "ko":
+        text, prompt = with_particles(text), with_particles(prompt)
+    return replace(draft, text=text, prompt=prompt)
 
 
 def show(drafts: Iterable[Draft], ask: Ask, taken: Sequence[Chip] = ()) -> list[Chip]:
@@ -110,19 +119,10 @@ def _candidates(drafts: Iterable[Draft], ask: Ask) -> Iterator[Chip]:
         yield Chip(id_, text, prompt, ask.action, draft.kind, draft.icon, ask.language, 0)
 
 
-def shipped() -> list[Intent]:
-    """The intents in the wheel."""
-    file = resources.files("hamlet.suggest").joinpath("data/chips.jsonl")
-    return msgspec.json.Decoder(Intent).decode_lines(file.read_bytes())
+def _fields(row: ChipRow) -> list[tuple[str, int]]:
+    weighed = ((row.tags, 2), (row.text, 1), (row.prompt, 1))
+    return [(texts.get(lang, ""), weight) for lang in LANGUAGES for texts, weight in weighed]
 
 
-def _fields(intent: Intent) -> list[tuple[str, int]]:
-    return [
-        field
-        for language in _LANGUAGES
-        for field in (
-            (intent.tags[language], 2),
-            (intent.text[language], 1),
-            (intent.prompt[language], 1),
-        )
-    ]
+def _passage(row: ChipRow) -> str:
+    return f"{said(row.prompt, 'ko')} {said(row.tags, 'ko')}"

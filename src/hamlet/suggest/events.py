@@ -33,6 +33,13 @@ select part, tier, position,
        count(*) filter (where type in ('click', 'submit')) as clicks
 from event group by part, tier, position order by part, tier, position
 """
+_COUNTS = """
+select item, cast((:now - at) / 86400 as integer) as days,
+       count(*) filter (where type = 'impression') as impressions,
+       count(*) filter (where type in ('click', 'submit')) as clicks
+from event where at > :now - 86400 * 60 group by item, days
+"""
+_HALF_LIFE_DAYS = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,11 @@ class EventStore:
         rates: list[Rate] = await self._run(self._rates)
         return rates
 
+    async def counts(self, now: float) -> dict[str, tuple[float, float]]:
+        """Clicks and impressions by item, halved for every seven days they are old."""
+        counts: dict[str, tuple[float, float]] = await self._run(self._counts, now)
+        return counts
+
     async def aclose(self) -> None:
         """Close the file."""
         if self._connection is not None:
@@ -108,6 +120,14 @@ class EventStore:
 
     def _rates(self) -> list[Rate]:
         return [Rate(*row) for row in self._open().execute(_RATES)]
+
+    def _counts(self, now: float) -> dict[str, tuple[float, float]]:
+        counts: dict[str, tuple[float, float]] = {}
+        for item, days, impressions, clicks in self._open().execute(_COUNTS, {"now": now}):
+            weight = 0.5 ** (max(0, days) / _HALF_LIFE_DAYS)
+            had = counts.get(item, (0.0, 0.0))
+            counts[item] = (had[0] + clicks * weight, had[1] + impressions * weight)
+        return counts
 
 
 def _row(event: Event, shown: Shown) -> tuple[Any, ...]:

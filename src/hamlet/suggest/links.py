@@ -29,6 +29,7 @@ def show(found: Iterable[FoundLink], ask: Ask, why: str) -> tuple[Link, ...]:
         host = key.partition("/")[0]
         id_ = link_id(key)
         unwanted = id_ in ask.exclude or not candidate.url.startswith("https://")
+        unwanted = unwanted or not _host_fits(host, ask)
         if unwanted or key in seen or hosts[host] >= ask.max_per_host:
             continue
         seen.add(key)
@@ -37,6 +38,13 @@ def show(found: Iterable[FoundLink], ask: Ask, why: str) -> tuple[Link, ...]:
         if len(links) == ask.link_limit:
             break
     return tuple(links)
+
+
+def _host_fits(host: str, ask: Ask) -> bool:
+    def among(names: frozenset[str]) -> bool:
+        return any(host == name or host.endswith(f".{name}") for name in names)
+
+    return not among(ask.exclude_hosts) and (not ask.include_hosts or among(ask.include_hosts))
 
 
 def _key(url: str) -> str | None:
@@ -94,6 +102,7 @@ def _link(found: FoundLink, id_: str, host: str, position: int, why: Why) -> Lin
         position=position,
         why=why,
         published_at=found.published_at,
+        license=found.license,
     )
 
 
@@ -102,5 +111,7 @@ def _why(code: str, found: FoundLink, ask: Ask) -> Why:
         return Why("safety")
     if code == "editorial":
         return Why("editorial")
+    if code == "pinned":
+        return Why("pinned")
     shown = set(words(f"{found.title} {found.snippet}"))
     return Why("matched_terms", tuple(sorted(shown & set(words(ask.topic)))[:5]))

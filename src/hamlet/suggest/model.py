@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hamlet.core.text import Language
+from hamlet.spi.sources import Freshness, Safe
 
 Surface = Literal["home", "search", "chat", "page"]
 Status = Literal["ok", "partial", "empty"]
-LinkTier = Literal["web", "cache", "stale", "embedded", "starter"]
-ChipTier = Literal["llm", "cache", "stale", "embedded", "starter"]
+LinkTier = Literal["pinned", "web", "cache", "stale", "embedded", "starter"]
+ChipTier = Literal["pinned", "llm", "cache", "stale", "embedded", "starter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,16 @@ class Message:
 
     role: Literal["user", "assistant"]
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Which tiers may be used. Without `embedded` an answer may be empty."""
+
+    llm: bool = True
+    web: bool = True
+    stale: bool = True
+    embedded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,16 @@ class Ask:
     chip_kinds: frozenset[str] = frozenset()
     action: Literal["fill", "submit"] = "fill"
     hour: int = 12
+    country: str | None = None
+    freshness: Freshness = "any"
+    safe: Safe = "moderate"
+    include_hosts: frozenset[str] = frozenset()
+    exclude_hosts: frozenset[str] = frozenset()
+    interests: tuple[str, ...] = ()
+    allow: Allow = Allow()
+    overloaded: bool = False
     budget_ms: int = 800
+    warnings: tuple[str, ...] = ()
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -88,7 +108,7 @@ class Site:
 class Why:
     """Why a link is here, as a code and the terms that matched."""
 
-    code: Literal["matched_terms", "editorial", "safety"]
+    code: Literal["matched_terms", "editorial", "safety", "pinned"]
     terms: tuple[str, ...] = ()
 
 
@@ -108,6 +128,7 @@ class Link:
     position: int
     why: Why
     published_at: str | None = None
+    license: str | None = None
     token: str = ""
 
 
@@ -123,6 +144,7 @@ class Chip:
     icon: str
     lang: str
     position: int
+    grounding: tuple[str, ...] = ()
     token: str = ""
 
 
@@ -151,7 +173,23 @@ class Degradation:
     part: Literal["links", "chips"]
     origin: str
     to: str
-    reason: Literal["deadline", "failed", "rejected"]
+    reason: Literal["deadline", "failed", "rejected", "overload"]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """Whether a part came out of the cache, and how old it is, in seconds."""
+
+    status: Literal["hit", "stale", "miss", "none"] = "none"
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The cache's share in an answer."""
+
+    links: CacheState = CacheState()
+    chips: CacheState = CacheState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +215,5 @@ class Suggestions:
     timing: Timing
     degraded: bool = False
     degradations: tuple[Degradation, ...] = ()
+    cache: Cache = Cache()
     warnings: tuple[str, ...] = field(default_factory=tuple)

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 _FAILED_S = 20.0
@@ -23,6 +23,8 @@ class Batch(Generic[T]):
     stale_until: float = 0.0
     task: asyncio.Task[None] | None = None
     failed: bool = False
+    made_at: float = 0.0
+    shared: bool = False
 
     @property
     def is_partial(self) -> bool:
@@ -33,6 +35,36 @@ class Batch(Generic[T]):
     def running(self) -> bool:
         """Whether more may come."""
         return self.task is not None and not self.task.done()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[T]):
+    """What another process gathered. Seconds from now."""
+
+    items: list[T]
+    age_s: float
+    fresh_s: float
+    stale_s: float
+
+
+class Store(Protocol[T]):
+    """A pool that processes share. Never raises: what it cannot do, it leaves."""
+
+    async def get(self, key: str) -> Kept[T] | None:
+        """What is there, fresh or stale."""
+        ...
+
+    async def put(self, key: str, kept: Kept[T]) -> None:
+        """Keep it until it is no longer even stale."""
+        ...
+
+    async def clear(self) -> None:
+        """Forget everything."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        ...
 
 
 class Pool(Generic[T]):
@@ -47,10 +79,12 @@ class Pool(Generic[T]):
         *,
         fresh_s: float,
         stale_s: float,
+        store: Store[T] | None = None,
         most: int = 20_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fresh_s, self._stale_s, self._most, self._clock = fresh_s, stale_s, most, clock
+        self._store = store
         self._batches: OrderedDict[str, Batch[T]] = OrderedDict()
 
     def get(self, key: str) -> Batch[T] | None:
@@ -64,6 +98,17 @@ class Pool(Generic[T]):
     def is_fresh(self, batch: Batch[T]) -> bool:
         """Whether there is no need to gather again."""
         return batch.fresh_until > self._clock()
+
+    def age(self, batch: Batch[T]) -> float:
+        """Seconds since it was whole."""
+        return max(0.0, self._clock() - batch.made_at)
+
+    async def clear(self) -> None:
+        """Forget everything that nobody waits for."""
+        running = [(key, batch) for key, batch in self._batches.items() if batch.running]
+        self._batches = OrderedDict(running)
+        if self._store is not None:
+            await self._store.clear()
 
     def gather(self, key: str, fill: Callable[[list[T]], Awaitable[None]]) -> Batch[T]:
         """Begin to gather, or join those who wait already. `fill` appends to the list it gets."""
@@ -86,6 +131,8 @@ class Pool(Generic[T]):
         old: Batch[T] | None,
         fill: Callable[[list[T]], Awaitable[None]],
     ) -> None:
+        if self._store is not None and await self._taken_over(key, batch, self._store):
+            return
         try:
             await fill(batch.items)
         except Exception:
@@ -95,9 +142,24 @@ class Pool(Generic[T]):
             old.fresh_until = now + _FAILED_S
             return
         good_s = self._fresh_s * random.uniform(0.9, 1.1) if batch.items else _FAILED_S
-        batch.fresh_until = now + good_s
-        batch.stale_until = now + max(good_s, self._stale_s if batch.items else 0)
+        stale_s = max(good_s, self._stale_s if batch.items else 0)
+        batch.made_at = now
+        batch.fresh_until, batch.stale_until = now + good_s, now + stale_s
         self._keep(key, batch)
+        if self._store is not None and batch.items:
+            await self._store.put(key, Kept(batch.items, 0.0, good_s, stale_s))
+
+    async def _taken_over(self, key: str, batch: Batch[T], store: Store[T]) -> bool:
+        """Whether another process has it fresh; then it is kept here as well."""
+        kept = await store.get(key)
+        if kept is None or kept.fresh_s <= 0:
+            return False
+        now = self._clock()
+        batch.items.extend(kept.items)
+        batch.shared, batch.made_at = True, now - kept.age_s
+        batch.fresh_until, batch.stale_until = now + kept.fresh_s, now + kept.stale_s
+        self._keep(key, batch)
+        return True
 
     def _keep(self, key: str, batch: Batch[T]) -> None:
         self._batches[key] = batch
@@ -111,3 +173,5 @@ class Pool(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._store is not None:
+            await self._store.aclose()

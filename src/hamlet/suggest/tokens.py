@@ -6,12 +6,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 
-from hamlet.suggest.model import Chips, Links, Suggestions
+from hamlet.suggest.model import Chip, Chips, Link, Links, Suggestions
 
 H = TypeVar("H", Links, Chips)
 _MAC_BYTES = 12
@@ -56,16 +57,23 @@ class Signer:
         return hmac.digest(self._secret, body, hashlib.sha256)[:_MAC_BYTES]
 
 
-def signed(shown: Suggestions, signer: Signer) -> Suggestions:
-    """The same suggestions, each item with its token."""
-    links = shown.links and _with_tokens(shown.links, "links", shown.id, signer)
-    chips = shown.chips and _with_tokens(shown.chips, "chips", shown.id, signer)
+def signed(shown: Suggestions, signer: Signer, propensity: Mapping[str, float]) -> Suggestions:
+    """The same suggestions, each item with its token; `propensity` by item id, else 1."""
+    links = shown.links and _with_tokens(shown.links, "links", shown.id, signer, propensity)
+    chips = shown.chips and _with_tokens(shown.chips, "chips", shown.id, signer, propensity)
     return replace(shown, links=links, chips=chips)
 
 
-def _with_tokens(half: H, part: Literal["links", "chips"], response: str, signer: Signer) -> H:
-    items = tuple(
-        replace(item, token=signer.sign(Shown(response, item.id, part, half.tier, item.position)))
-        for item in half.items
-    )
+def _with_tokens(
+    half: H,
+    part: Literal["links", "chips"],
+    response: str,
+    signer: Signer,
+    propensity: Mapping[str, float],
+) -> H:
+    def token(item: Link | Chip) -> str:
+        chance = propensity.get(item.id, 1.0)
+        return signer.sign(Shown(response, item.id, part, half.tier, item.position, chance))
+
+    items: Any = tuple(replace(item, token=token(item)) for item in half.items)
     return replace(half, items=items)

@@ -71,6 +71,11 @@ def grounded(draft: str, context: str) -> bool:
     return not set(tokens(draft)).isdisjoint(tokens(context))
 
 
+def shared_terms(text: str, *others: str) -> frozenset[str]:
+    """The terms that a text has in common with others."""
+    return frozenset(tokens(text)) & {token for other in others for token in tokens(other)}
+
+
 def echoes(text: str, said: Iterable[str]) -> bool:
     """Whether a label only repeats what the user said."""
     return any(similar(text, given) for given in said)

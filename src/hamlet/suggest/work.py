@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from hamlet.suggest.model import CacheState
 from hamlet.suggest.pool import Batch, Pool
 
 T = TypeVar("T")
@@ -20,16 +21,38 @@ class Work(Generic[T]):
     key: str
     batch: Batch[T]
     had: bool
+    stale: bool = True
 
     @classmethod
-    def of(cls, pool: Pool[T], key: str, fill: Callable[[list[T]], Awaitable[None]]) -> Work[T]:
+    def of(
+        cls,
+        pool: Pool[T],
+        key: str,
+        fill: Callable[[list[T]], Awaitable[None]],
+        *,
+        stale: bool = True,
+    ) -> Work[T]:
         """Take what is fresh; else begin to gather, or join those who wait, over what is stale."""
         kept = pool.get(key)
         if kept is not None and pool.is_fresh(kept):
-            return cls(pool, key, kept, had=True)
+            return cls(pool, key, kept, had=True, stale=stale)
         begun = pool.gather(key, fill)
-        stale = kept is not None and bool(kept.items) and not kept.is_partial
-        return cls(pool, key, kept if stale and kept is not None else begun, had=False)
+        useful = kept is not None and bool(kept.items) and not kept.is_partial
+        batch = kept if useful and kept is not None else begun
+        return cls(pool, key, batch, had=False, stale=stale)
+
+    @property
+    def usable(self) -> list[T]:
+        """What of it may be shown."""
+        batch = self.now()
+        fresh = batch.is_partial or self.pool.is_fresh(batch)
+        return batch.items if fresh or self.stale else []
+
+    def state(self) -> CacheState:
+        """The cache's share in it."""
+        kind = self.tier("miss")
+        age = 0.0 if kind == "miss" else self.pool.age(self.now())
+        return CacheState({"cache": "hit", "stale": "stale"}.get(kind, "miss"), round(age, 1))  # type: ignore[arg-type]
 
     def now(self) -> Batch[T]:
         """The batch as it is now."""
@@ -38,7 +61,8 @@ class Work(Generic[T]):
     def tier(self, live: L) -> L | Literal["cache", "stale"]:
         """Where its items come from: `live` if they were gathered for this request."""
         batch = self.now()
-        if batch.is_partial or (not self.had and self.pool.is_fresh(batch)):
+        here = not self.had and not batch.shared and self.pool.is_fresh(batch)
+        if batch.is_partial or here:
             return live
         return "cache" if self.pool.is_fresh(batch) else "stale"
 

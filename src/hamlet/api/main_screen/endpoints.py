@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from hamlet.api.auth import Keyring
-from hamlet.api.body import read_fields
 from hamlet.api.hot import HotRoute
 from hamlet.api.http import EventStream, Opening, Reply, Request, Response
 from hamlet.api.main_screen.caching import conditional
-from hamlet.api.main_screen.problem import invalid, problem
-from hamlet.api.main_screen.request import SuggestRequest, from_query
-from hamlet.api.openapi import operation
+from hamlet.api.main_screen.description import described
+from hamlet.api.main_screen.problem import (
+    DeadlineDisallowed,
+    FallbackDisallowed,
+    invalid,
+    problem,
+)
+from hamlet.api.main_screen.request import from_query, preferred, read_request
 from hamlet.config import MAIN_SCREEN
-from hamlet.core.errors import HamletError
-from hamlet.gateway import Admission
+from hamlet.core.errors import Busy, HamletError
+from hamlet.gateway import Admission, Caller
 from hamlet.gateway.admission import check_route
 from hamlet.suggest import Ask, Suggestions, SuggestService
 from hamlet.suggest.model import Chips, Links
@@ -27,6 +31,7 @@ from hamlet.suggest.model import Chips, Links
 _PRIVATE = {"cache-control": "private, no-store"}
 _PING = b": ping\n\n"
 Half = Literal["links", "chips"]
+R = TypeVar("R", Response, EventStream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,69 +51,112 @@ class Endpoint:
         self._half = half
 
     async def post(self, request: Request) -> Reply:
-        """Suggest for the context in the body; as a stream if the caller accepts one."""
+        """Suggest for the context in the body; as a stream if the caller wants one."""
 
-        def ask() -> Ask:
-            read_fields(request.body)
-            wish = SuggestRequest.model_validate_json(request.body)
-            return self._one_half(wish.ask(request.headers))
+        def read() -> Ask:
+            wish, warnings = read_request(request.body)
+            streamed = wish.stream or _accepts_stream(request)
+            return self._one_half(wish.ask(request.headers, streamed=streamed, warnings=warnings))
 
-        if "text/event-stream" in request.headers.get("accept", ""):
-            return await self._stream(request, ask)
+        if _accepts_stream(request) or _asks_for_stream(request.body):
+            return self._stream(request, read)
 
-        async def answer() -> Response:
-            shown = await self._screen.service.suggest(ask())
+        async def answer(caller: Caller) -> Response:
+            shown = await self._suggest(caller, read())
             return _response(shown, self._half, request, _PRIVATE)
 
-        return await self._admitted(request, answer)
+        return await self._known(request, answer)
 
     async def get(self, request: Request) -> Reply:
-        """Suggest for a query string: cacheable, with an ETag."""
+        """Suggest for a query string: cacheable, with an ETag; or as a stream."""
 
-        async def answer() -> Response:
+        def read() -> Ask:
             wish = from_query(request.query, with_text=self._half is not None)
-            shown = await self._screen.service.suggest(self._one_half(wish.ask(request.headers)))
+            return self._one_half(wish.ask(request.headers, streamed=_accepts_stream(request)))
+
+        if _accepts_stream(request):
+            return self._stream(request, read)
+
+        async def answer(caller: Caller) -> Response:
+            shown = await self._suggest(caller, read())
             made = _response(shown, self._half, request, {})
             return conditional(made, _lasting(shown), request.headers)
 
-        return await self._admitted(request, answer)
+        return await self._known(request, answer)
 
     def _one_half(self, ask: Ask) -> Ask:
         if self._half is None:
             return ask
         return replace(ask, want_links=self._half == "links", want_chips=self._half == "chips")
 
-    async def _admitted(
-        self, request: Request, answer: Callable[[], Awaitable[Response]]
-    ) -> Response:
+    def _caller(self, request: Request) -> Caller:
+        caller = self._screen.keyring().caller(request.headers)
+        check_route(caller, MAIN_SCREEN)
+        return caller
+
+    async def _known(
+        self, request: Request, answer: Callable[[Caller], Awaitable[R]]
+    ) -> R | Response:
+        tongue = preferred(request.headers.get("accept-language", ""))
         try:
-            caller = self._screen.keyring().caller(request.headers)
-            check_route(caller, MAIN_SCREEN)
-            with self._screen.admission.inside(caller):
-                return await answer()
+            return await answer(self._caller(request))
         except HamletError as error:
-            return problem(error, request.id)
+            return problem(error, request.id, tongue)
         except ValidationError as error:
-            return invalid(error, request.id)
+            return invalid(error, request.id, tongue)
 
-    async def _stream(self, request: Request, ask: Callable[[], Ask]) -> Reply:
+    async def _suggest(self, caller: Caller, ask: Ask) -> Suggestions:
+        """The suggestions; where hamlet is full, those that cost next to nothing."""
+        admission, service = self._screen.admission, self._screen.service
+        try:
+            admission.admit(caller)
+        except Busy:
+            return _not_withheld(await service.suggest(_in_hand_only(ask)), ask)
+        try:
+            return _not_withheld(await service.suggest(ask), ask)
+        finally:
+            admission.leave()
+
+    def _stream(self, request: Request, read: Callable[[], Ask]) -> Reply:
         async def open_() -> Response | EventStream:
-            try:
-                caller = self._screen.keyring().caller(request.headers)
-                check_route(caller, MAIN_SCREEN)
-                wanted = ask()
-                self._screen.admission.admit(caller)
-            except HamletError as error:
-                return problem(error, request.id)
-            except ValidationError as error:
-                return invalid(error, request.id)
-            return EventStream(_frames(self._screen.service, wanted), self._leave)
+            return await self._known(request, begin)
 
-        headers = {"x-request-id": request.id, **_PRIVATE}
+        async def begin(caller: Caller) -> EventStream:
+            ask = read()
+            try:
+                self._screen.admission.admit(caller)
+            except Busy:
+                return EventStream(_frames(self._screen.service, _in_hand_only(ask)), _nothing)
+            return EventStream(_frames(self._screen.service, ask), self._leave)
+
+        headers = {"x-request-id": request.id, "x-accel-buffering": "no", **_PRIVATE}
         return Opening(open_(), _PING, lambda r: _event("problem", orjson.loads(r.body)), headers)
 
     async def _leave(self) -> None:
         self._screen.admission.leave()
+
+
+async def _nothing() -> None:
+    """There is no place to leave."""
+
+
+def _accepts_stream(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")
+
+
+def _asks_for_stream(body: bytes) -> bool:
+    """Whether the body says so; looked at only where the word is in it."""
+    if b'"stream"' not in body:
+        return False
+    try:
+        wish: Any = orjson.loads(body)
+    except ValueError:
+        return False
+    return isinstance(wish, dict) and wish.get("stream") is True
+
+
+def _in_hand_only(ask: Ask) -> Ask:
+    return replace(ask, allow=replace(ask.allow, llm=False, web=False), overloaded=True)
 
 
 async def _frames(service: SuggestService, ask: Ask) -> AsyncGenerator[bytes, None]:
@@ -127,7 +175,8 @@ async def _frames(service: SuggestService, ask: Ask) -> AsyncGenerator[bytes, No
         last = shown
         yield frames
     assert last is not None, "there is always an answer in hand"
-    end = {"timing": last.timing, "degraded": last.degraded, "degradations": last.degradations}
+    told = ("timing", "degraded", "degradations", "cache", "warnings")
+    end = {name: getattr(last, name) for name in told}
     yield _event("done", end)
 
 
@@ -142,16 +191,30 @@ def _event(name: str, data: Any) -> bytes:
 def _response(
     shown: Suggestions, half: Half | None, request: Request, headers: Mapping[str, str]
 ) -> Response:
-    timing = shown.timing
+    timing, cache = shown.timing, shown.cache
     told = {
         "x-request-id": request.id,
-        "server-timing": f"links;dur={timing.links_ms}, chips;dur={timing.chips_ms}",
+        "server-timing": (
+            f"links;dur={timing.links_ms}, chips;dur={timing.chips_ms}, "
+            f"cache;desc=links={cache.links.status}+chips={cache.chips.status}"
+        ),
         "content-language": shown.lang,
     }
     if half is None:
         return Response(200, orjson.dumps(shown), {**headers, **told})
-    body = {name: getattr(shown, name) for name in ("id", "created", "lang", half, "timing")}
+    parts = ("id", "created", "lang", half, "degraded", "degradations", "timing", "warnings")
+    body = {name: getattr(shown, name) for name in parts}
     return Response(200, orjson.dumps(body), {**headers, **told})
+
+
+def _not_withheld(shown: Suggestions, ask: Ask) -> Suggestions:
+    """The suggestions. Raises FallbackDisallowed if the caller's own limits left none."""
+    halves = [half for half in (shown.links, shown.chips) if half is not None]
+    if ask.allow.embedded or any(half.items for half in halves):
+        return shown
+    late = any(degradation.reason == "deadline" for degradation in shown.degradations)
+    family = DeadlineDisallowed if late else FallbackDisallowed
+    raise family("nothing better came, and allow.embedded is false")
 
 
 def _lasting(shown: Suggestions) -> bytes:
@@ -167,20 +230,11 @@ def main_screen_routes(
     """The routes of the main screen, described for OpenAPI."""
     screen = MainScreen(service, admission, keyring)
     both, links, chips = Endpoint(screen), Endpoint(screen, "links"), Endpoint(screen, "chips")
-    body = {"content": {"application/json": {"schema": SuggestRequest.model_json_schema()}}}
-    schema = {"application/json": {"schema": TypeAdapter(Suggestions).json_schema()}}
-    answers = {"200": {"description": "Suggestions", "content": schema}}
-
-    def said(summary: str, **more: Any) -> Mapping[str, Any]:
-        return operation(summary, "main screen", responses=answers, **more)
-
     return [
-        HotRoute(
-            "POST", "/v1/suggest", both.post, problem, said("Links and chips", requestBody=body)
-        ),
-        HotRoute("GET", "/v1/main-screen", both.get, problem, said("First paint")),
-        HotRoute("POST", "/v1/links/related", links.post, problem, said("Links", requestBody=body)),
-        HotRoute("GET", "/v1/links/related", links.get, problem, said("Links for a query")),
-        HotRoute("POST", "/v1/chips", chips.post, problem, said("Chips", requestBody=body)),
-        HotRoute("GET", "/v1/chips", chips.get, problem, said("Chips for a query")),
+        HotRoute("POST", "/v1/suggest", both.post, problem, described("Links and chips")),
+        HotRoute("GET", "/v1/main-screen", both.get, problem, described("First paint", get=True)),
+        HotRoute("POST", "/v1/links/related", links.post, problem, described("Links")),
+        HotRoute("GET", "/v1/links/related", links.get, problem, described("Links", q=True)),
+        HotRoute("POST", "/v1/chips", chips.post, problem, described("Chips")),
+        HotRoute("GET", "/v1/chips", chips.get, problem, described("Chips", q=True)),
     ]

@@ -2,51 +2,114 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired
 
 import orjson
 from pydantic import ValidationError
+from typing_extensions import TypedDict
 
 from hamlet.api.errors import error_headers
 from hamlet.api.http import Response
-from hamlet.core.errors import HamletError
+from hamlet.core.errors import HamletError, RequestError
+from hamlet.core.text import Language
 
 _SLUGS = {
     400: "invalid-json",
     401: "unauthorised",
-    403: "forbidden",
+    403: "forbidden-origin",
     404: "not-found",
     413: "too-large",
     422: "validation",
     429: "rate-limited",
     503: "not-ready",
 }
+# In English the detail says more: it names what is wrong.
+_DETAILS: dict[str, dict[str, str]] = {
+    "ko": {
+        "invalid-json": "요청 본문을 읽을 수 없습니다",
+        "unauthorised": "올바른 API 키가 필요합니다",
+        "forbidden-origin": "이 키로는 여기에서 호출할 수 없습니다",
+        "not-found": "찾을 수 없습니다",
+        "too-large": "요청 본문이 너무 큽니다",
+        "validation": "요청에 잘못된 항목이 있습니다",
+        "rate-limited": "요청이 너무 많습니다. 잠시 뒤에 다시 시도하세요",
+        "not-ready": "지금은 처리할 수 없습니다. 잠시 뒤에 다시 시도하세요",
+        "fallback-disallowed": "허용된 방법으로는 제때 답을 만들지 못했습니다",
+    },
+    "ja": {
+        "invalid-json": "リクエスト本文を読み取れません",
+        "unauthorised": "有効なAPIキーが必要です",
+        "forbidden-origin": "このキーではここから呼び出せません",
+        "not-found": "見つかりません",
+        "too-large": "リクエスト本文が大きすぎます",
+        "validation": "リクエストに誤った項目があります",
+        "rate-limited": "リクエストが多すぎます。しばらくして再試行してください",
+        "not-ready": "今は処理できません。しばらくして再試行してください",
+        "fallback-disallowed": "許可された方法では時間内に答えを作れませんでした",
+    },
+}
 
 
-def problem(error: HamletError, request_id: str) -> Response:
+class FallbackDisallowed(RequestError):
+    """Nothing better came, and the caller forbade what is always in hand."""
+
+    status = 503
+    code = "fallback_disallowed"
+
+
+class DeadlineDisallowed(FallbackDisallowed):
+    """The same, because time ran out."""
+
+    status = 504
+
+
+class Fault(TypedDict):
+    """One wrong field: a JSON Pointer (RFC 6901), a code, and what is wrong."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Problem(TypedDict):
+    """The document: https://www.rfc-editor.org/rfc/rfc9457"""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: NotRequired[list[Fault]]
+
+
+def problem(error: HamletError, request_id: str, tongue: Language = "en") -> Response:
     """The document for one of hamlet's errors."""
-    body = _document(error.status, error.message, request_id)
-    headers = error_headers(error) | {"x-request-id": request_id}
-    return Response(error.status, orjson.dumps(body), headers, "application/problem+json")
+    forbidden = isinstance(error, FallbackDisallowed)
+    slug = "fallback-disallowed" if forbidden else _SLUGS.get(error.status, "internal")
+    body = _document(slug, error.status, error.message, request_id, tongue)
+    return _response(body, error_headers(error))
 
 
-def invalid(error: ValidationError, request_id: str) -> Response:
+def invalid(error: ValidationError, request_id: str, tongue: Language = "en") -> Response:
     """422 with a pointer to everything that is wrong."""
-    faults = [
+    body = _document("validation", 422, "the request has invalid fields", request_id, tongue)
+    body["errors"] = [
         {"pointer": "/" + "/".join(map(str, e["loc"])), "code": e["type"], "detail": e["msg"]}
         for e in error.errors(include_input=False, include_url=False, include_context=False)
     ]
-    body = _document(422, "the request has invalid fields", request_id) | {"errors": faults}
-    headers = {"x-request-id": request_id, "cache-control": "no-store"}
-    return Response(422, orjson.dumps(body), headers, "application/problem+json")
+    return _response(body, {})
 
 
-def _document(status: int, detail: str, request_id: str) -> dict[str, Any]:
-    slug = _SLUGS.get(status, "internal")
+def _document(slug: str, status: int, detail: str, request_id: str, tongue: Language) -> Problem:
     return {
         "type": f"/problems/{slug}",
         "title": slug.replace("-", " "),
         "status": status,
-        "detail": detail,
+        "detail": _DETAILS.get(tongue, {}).get(slug, detail),
         "request_id": request_id,
     }
+
+
+def _response(body: Problem, headers: dict[str, Any]) -> Response:
+    told = {"cache-control": "no-store"} | headers | {"x-request-id": body["request_id"]}
+    return Response(body["status"], orjson.dumps(body), told, "application/problem+json")

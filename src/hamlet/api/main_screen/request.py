@@ -7,20 +7,25 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hamlet.core.errors import BadRequest
+from hamlet.api.body import read_fields
+from hamlet.core.errors import BadRequest, TooLarge
 from hamlet.core.text import Language, language
-from hamlet.suggest import Ask, Message
+from hamlet.spi.sources import Freshness, Safe
+from hamlet.suggest import Allow, Ask, Message
 from hamlet.suggest.model import Surface
 
-_MOST_TALK = 16_000
+_MOST_TALK, _MOST_BYTES, _LONGEST_Q = 16_000, 64 << 10, 200
+_BUDGET_MS, _STREAM_MS = 800, 4_000
+_OURS: dict[str, Language] = {"ko": "ko", "en": "en", "ja": "ja"}
 _DEFAULT_CHARS = {"ko": 24, "ja": 24, "en": 40}
 _ZONES: dict[Language, str] = {"ko": "Asia/Seoul", "ja": "Asia/Tokyo", "en": "UTC"}
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # What is not known is named in `warnings`, or refused in strict mode: see read_request.
+    model_config = ConfigDict(extra="ignore")
 
 
 class Turn(_Part):
@@ -60,16 +65,23 @@ class Context(_Part):
 class Locale(_Part):
     """Whose language and clock."""
 
-    lang: Literal["ko", "en", "ja", "auto"] = "auto"
+    lang: str = Field(default="auto", pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")
     country: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
     tz: str | None = Field(default=None, max_length=64)
 
 
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
+
+
 class LinkWish(_Part):
-    """How many links, and how many of one host."""
+    """How many links, how many of one host, how new, and from where."""
 
     limit: int = Field(default=6, ge=1, le=12)
     max_per_host: int = Field(default=2, ge=1, le=5)
+    freshness: Freshness = "any"
+    safe: Safe = "moderate"
+    include_hosts: list[Host] = Field(default_factory=list, max_length=20)
+    exclude_hosts: list[Host] = Field(default_factory=list, max_length=20)
 
 
 class ChipWish(_Part):
@@ -81,21 +93,66 @@ class ChipWish(_Part):
     action: Literal["fill", "submit"] = "fill"
 
 
+class User(_Part):
+    """Who is asking, under a name that says nothing; left aside where `Sec-GPC: 1` is sent."""
+
+    id: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,64}$")
+    segment: str = Field(default="", max_length=32)
+    interests: list[Annotated[str, Field(max_length=32)]] = Field(
+        default_factory=list, max_length=10
+    )
+
+
+class Allowed(_Part):
+    """Which tiers may be used."""
+
+    llm: bool = True
+    web: bool = True
+    stale: bool = True
+    embedded: bool = True
+
+
 class SuggestRequest(_Part):
-    """The body of `POST /v1/suggest`."""
+    """The body of `POST /v1/suggest`. `budget_ms` is 800, or 4000 for a stream, if not given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"context": {"query": "서울 지하철 막차 시간"}, "locale": {"lang": "ko"}},
+                {
+                    "context": {
+                        "messages": [
+                            {"role": "user", "content": "Should I buy an electric car?"},
+                            {"role": "assistant", "content": "Compare range and charging."},
+                        ]
+                    },
+                    "chips": {"limit": 4},
+                    "budget_ms": 600,
+                },
+            ]
+        }
+    )
 
     include: list[Literal["links", "chips"]] = ["links", "chips"]
     context: Context = Context()
     locale: Locale = Locale()
     links: LinkWish = LinkWish()
     chips: ChipWish = ChipWish()
-    budget_ms: int = Field(default=800, ge=20, le=10_000)
+    user: User | None = None
+    budget_ms: int | None = Field(default=None, ge=20, le=10_000)
+    allow: Allowed = Allowed()
+    stream: bool = False
+    strict: bool = False
 
-    def ask(self, headers: Mapping[str, str]) -> Ask:
+    def ask(
+        self, headers: Mapping[str, str], *, streamed: bool = False, warnings: tuple[str, ...] = ()
+    ) -> Ask:
         """The use case's own words for it."""
-        context = self.context
+        context, links = self.context, self.links
         page = context.page or Page()
-        tongue = self._language(headers.get("accept-language", ""))
+        tongue, foreign = self._language(headers.get("accept-language", ""))
+        budget_ms = self.budget_ms or (_STREAM_MS if streamed else _BUDGET_MS)
+        user = User() if headers.get("sec-gpc") == "1" else self.user or User()
         return Ask(
             language=tongue,
             surface=context.surface or self._surface(),
@@ -107,24 +164,36 @@ class SuggestRequest(_Part):
             exclude=frozenset(context.exclude),
             want_links="links" in self.include,
             want_chips="chips" in self.include,
-            link_limit=self.links.limit,
-            max_per_host=self.links.max_per_host,
+            link_limit=links.limit,
+            max_per_host=links.max_per_host,
+            freshness=links.freshness,
+            safe=links.safe,
+            include_hosts=frozenset(host.lower() for host in links.include_hosts),
+            exclude_hosts=frozenset(host.lower() for host in links.exclude_hosts),
             chip_limit=self.chips.limit,
             chip_chars=self.chips.max_chars or _DEFAULT_CHARS[tongue],
             chip_kinds=frozenset(self.chips.kinds),
             action=self.chips.action,
             hour=hour_in(self.locale.tz, tongue),
-            budget_ms=min(self.budget_ms, _header_budget(headers)),
+            country=self.locale.country,
+            interests=tuple(user.interests),
+            allow=Allow(**self.allow.model_dump()),
+            budget_ms=min(budget_ms, _header_budget(headers)),
+            warnings=(*warnings, "lang_fallback") if foreign else warnings,
         )
 
-    def _language(self, accepted: str) -> Language:
-        """Said outright, else as the user writes, else as the browser asks."""
-        if self.locale.lang != "auto":
-            return self.locale.lang
+    def _language(self, accepted: str) -> tuple[Language, bool]:
+        """Said outright, else as the user writes, else as the browser asks.
+
+        And whether a language was said that is not one of ours.
+        """
+        said = self.locale.lang.lower().partition("-")[0]
+        if said != "auto":
+            return _OURS.get(said, "en"), said not in _OURS
         context = self.context
         own = [t.content for t in context.messages if t.role == "user"]
         latest = context.query or context.draft or (own[-1] if own else "")
-        return language(latest) or preferred(accepted)
+        return language(latest) or preferred(accepted), False
 
     def _surface(self) -> Surface:
         if self.context.messages:
@@ -134,9 +203,29 @@ class SuggestRequest(_Part):
         return "page" if self.context.page else "home"
 
 
+def read_request(body: bytes) -> tuple[SuggestRequest, tuple[str, ...]]:
+    """The request in a body, and a warning for each field that is not known.
+
+    Raises BadRequest, TooLarge, or ValidationError; in strict mode also for unknown fields.
+    """
+    if len(body) > _MOST_BYTES:
+        raise TooLarge(f"the body is over {_MOST_BYTES} bytes")
+    read_fields(body)
+    try:
+        return SuggestRequest.model_validate_json(body, extra="forbid"), ()
+    except ValidationError as error:
+        strangers = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+        wish = SuggestRequest.model_validate_json(body, extra="ignore")
+        if wish.strict:
+            raise
+    return wish, tuple("unknown_field:/" + "/".join(map(str, loc))[:200] for loc in strangers)
+
+
 def from_query(query: Mapping[str, str], *, with_text: bool) -> SuggestRequest:
     """The GET form. Raises BadRequest for a parameter that is not known, ValidationError else."""
     known = _PARAMETERS | (_TEXT_PARAMETERS if with_text else {})
+    if len(query.get("q", "")) > _LONGEST_Q:
+        raise BadRequest(f"q: over {_LONGEST_Q} characters; use POST", param="q")
     if strangers := sorted(query.keys() - known.keys()):
         raise BadRequest(f"unknown parameter: {strangers[0][:64]}")
     fields: dict[str, dict[str, Any]] = {}
@@ -164,11 +253,10 @@ def _header_budget(headers: Mapping[str, str]) -> int:
 
 def preferred(accepted: str) -> Language:
     """The first of our languages in an Accept-Language header; English if there is none."""
-    ours: dict[str, Language] = {"ko": "ko", "en": "en", "ja": "ja"}
     for part in accepted.split(","):
         tag = part.partition(";")[0].strip().lower().partition("-")[0]
-        if tag in ours:
-            return ours[tag]
+        if tag in _OURS:
+            return _OURS[tag]
     return "en"
 
 

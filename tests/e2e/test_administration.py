@@ -1,0 +1,133 @@
+"""What operators change while hamlet serves: content, pins, cache."""
+
+import asyncio
+import json
+
+import httpx2
+import pytest
+
+from support.server import FAST, ROUTES, serving
+
+LINK = {
+    "id": "roses",
+    "url": "https://roses.example.org/",
+    "title": {"ko": "장미 도감", "en": "Rose book", "ja": "バラ図鑑"},
+    "tags": {"ko": "장미 가지치기 정원", "en": "rose pruning garden"},
+    "site_lang": "ko",
+}
+CHIP = {
+    "id": "rose-prune",
+    "text": {"ko": "전지가위 고르는 기준"},
+    "prompt": {"ko": "장미를 다듬을 전지가위를 고르는 기준을 알려줘"},
+    "tags": {"ko": "장미 정원 가지치기"},
+    "kind": "howto",
+}
+QUERY = {"context": {"query": "장미 가지치기"}, "locale": {"lang": "ko"}}
+
+
+@pytest.fixture
+async def config(tmp_path) -> str:
+    return FAST + ROUTES + f"suggest: {{packs: {{folder: '{tmp_path / 'packs'}'}}}}\n"
+
+
+@pytest.fixture
+async def http(config: str):
+    async with serving(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
+        yield http
+
+
+async def add(http, kind: str, *rows: dict | str, **params) -> httpx2.Response:
+    lines = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows)
+    return await http.post(
+        f"/v1/admin/catalogue/{kind}", content=lines, params={"license": "CC0", **params}
+    )
+
+
+async def shown(http, **body) -> dict:
+    return (await http.post("/v1/suggest", json=QUERY | body)).json()
+
+
+async def test_added_rows_are_shown_at_once_and_bad_ones_named(http) -> None:
+    told = await add(http, "links", LINK, "{", LINK | {"url": "ftp://x"})
+    assert told.json()["accepted"] == 1
+    assert [row["line"] for row in told.json()["rejected"]] == [2, 3]
+    assert (await add(http, "chips", CHIP)).status_code == 200
+    answer = await shown(http)
+    assert answer["links"]["items"][0]["url"] == LINK["url"]
+    assert answer["chips"]["items"][0]["text"] == "전지가위 고르는 기준"
+    stats = (await http.get("/v1/admin/catalogue")).json()
+    assert {pack["name"] for pack in stats["packs"]} == {"admin-links", "admin-chips"}
+
+
+async def test_added_rows_outlive_the_process(http, config: str) -> None:
+    await add(http, "links", LINK)
+    async with serving(config) as other, httpx2.AsyncClient(base_url=other.url) as again:
+        assert (await shown(again))["links"]["items"][0]["url"] == LINK["url"]
+
+
+async def test_a_running_server_takes_a_pack_when_told_to_read_again(http, tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps(LINK))
+    command = [
+        "catalogue",
+        "import",
+        str(file),
+        "--folder",
+        str(tmp_path / "packs"),
+        "--license",
+        "CC0",
+    ]
+    process = await asyncio.create_subprocess_exec(
+        "hamlet", *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err
+    assert b"1 taken, 0 refused" in out
+    assert (await http.post("/v1/admin/reload")).status_code == 200
+    assert (await shown(http))["links"]["items"][0]["url"] == LINK["url"]
+
+
+async def test_a_broken_pack_is_refused_and_the_old_content_stays(http, tmp_path) -> None:
+    (tmp_path / "packs").mkdir()
+    (tmp_path / "packs" / "x.manifest.json").write_text("{}")
+    refused = await http.post("/v1/admin/reload")
+    assert refused.status_code == 422
+    assert refused.json()["problems"][0]["path"] == "suggest.packs.folder"
+    assert (await shown(http))["chips"]["items"]
+
+
+async def test_what_is_pinned_stands_first_until_it_is_not(http) -> None:
+    pins = [{"links": ["nasa", "kma"], "chips": ["sp-run"], "lang": "ko", "surface": "search"}]
+    assert (await http.put("/v1/admin/pins", json=pins)).json() == {"pins": 1}
+    answer = await shown(http)
+    assert answer["links"]["tier"] == answer["chips"]["tier"] == "pinned"
+    assert [i["why"]["code"] for i in answer["links"]["items"]][:2] == ["pinned", "pinned"]
+    assert answer["chips"]["items"][0]["text"] == "달리기 시작하기"
+    assert (await http.get("/v1/admin/pins")).json()[0]["links"] == ["nasa", "kma"]
+    danger = await shown(http, context={"query": "죽고 싶어"})
+    assert {i["why"]["code"] for i in danger["links"]["items"]} == {"safety"}
+    await http.put("/v1/admin/pins", json=[])
+    assert (await shown(http))["links"]["tier"] != "pinned"
+
+
+@pytest.mark.parametrize("pins", [[{"links": ["no-such-row"]}], [{"odd": 1}], {"links": []}])
+async def test_bad_pins_change_nothing(http, pins) -> None:
+    assert (await http.put("/v1/admin/pins", json=pins)).status_code == 400
+    assert (await http.get("/v1/admin/pins")).json() == []
+
+
+async def test_all_of_it_needs_an_admin_key(monkeypatch) -> None:
+    monkeypatch.setenv("TEST_KEY", "k-1")
+    keys = "keys: [{name: app, secret: env:TEST_KEY}]\n"
+    async with serving(keys + FAST + ROUTES) as running:
+        async with httpx2.AsyncClient(base_url=running.url, headers={"x-api-key": "k-1"}) as http:
+            for method, path in (
+                ("PUT", "pins"),
+                ("POST", "cache/purge"),
+                ("GET", "sources"),
+                ("GET", "catalogue"),
+                ("POST", "reload"),
+            ):
+                answer = await http.request(method, f"/v1/admin/{path}", content="[]")
+                assert answer.status_code == 403, path
+            assert (await add(http, "links", LINK)).status_code == 403
