@@ -195,7 +195,7 @@ async def test_the_shipped_encoder_knows_all_three_languages() -> None:
     encoder, why_not = load_encoder()
     assert encoder is not None, why_not
     texts = ["정원에서 장미 키우기", "地下鉄の終電"]
-    texts += [f"{row.title['en']} {row.text['en']}" for row in shipped_links()[20:60]]
+    texts += [f"{row.title['ko']} {row.text['ko']}" for row in shipped_links()[20:60]]
     index = HybridIndex([[(text, 1)] for text in texts], texts)
     embedder = Embedder(encoder)
     await asyncio.to_thread(index.embed, embedder)
