@@ -83,6 +83,11 @@ class MainScreenParts:
         if self._explorer is not None:
             self._spawn(self._learn(self._explorer))
 
+    async def indexed(self) -> None:
+        """Wait until the vectors are there."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     def reload(self, loaded: Loaded) -> None:
         """Read the packs again. Raises ConfigError, and then nothing changes."""
         try:

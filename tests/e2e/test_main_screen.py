@@ -54,7 +54,7 @@ async def test_never_repeats_what_the_user_said(http) -> None:
 
 @pytest.mark.parametrize(
     ("lang", "query"),
-    [("ko", "스크래치 게임 개발"), ("en", "restore a vintage typewriter"), ("ja", "盆栽の育て方")],
+    [("ko", "스테인드글라스 도안"), ("en", "restore a vintage typewriter"), ("ja", "盆栽の育て方")],
 )
 async def test_what_the_bank_does_not_know_is_asked_about_in_the_users_words(
     http, lang: str, query: str
@@ -140,7 +140,6 @@ async def test_openapi_describes_the_hot_routes_too(http) -> None:
 
 def test_every_shipped_link_is_whole() -> None:
     rows = links()
-    assert len(rows) >= 60
     assert len({row.id for row in rows}) == len({row.url for row in rows}) == len(rows)
     for row in rows:
         assert row.url.startswith("https://"), row.id
@@ -152,7 +151,6 @@ def test_every_shipped_link_is_whole() -> None:
 
 def test_every_shipped_chip_passes_the_validator() -> None:
     rows = intents()
-    assert len(rows) >= 60
     assert len({row.id for row in rows}) == len(rows)
     for row in rows:
         for lang, most in (("ko", 24), ("en", 40), ("ja", 24)):

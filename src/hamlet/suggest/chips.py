@@ -13,7 +13,7 @@ from hamlet.retrieval import Embedder, HybridIndex
 from hamlet.suggest.entities import Entities
 from hamlet.suggest.ids import chip_id
 from hamlet.suggest.model import Ask, Chip, Draft
-from hamlet.suggest.validate import echoes, refusal, similar, unsafe
+from hamlet.suggest.validate import echoes, refusal, similar, tainted, unsafe
 
 # Below this share of a perfect match an intent is noise: see docs/adr/0006.
 _GATE, _TAIL = 0.18, 0.4
@@ -114,7 +114,9 @@ def _candidates(drafts: Iterable[Draft], ask: Ask) -> Iterator[Chip]:
         text, prompt = draft.text, draft.prompt
         id_ = chip_id(ask.language, prompt)
         unwanted = id_ in ask.exclude or text in ask.exclude or echoes(text, ask.said)
-        if unwanted or refusal(text, ask.language, ask.chip_chars) or unsafe(prompt):
+        if unwanted or unsafe(prompt) or tainted(f"{text} {prompt}", ask.orders, ask.topic):
+            continue
+        if refusal(text, ask.language, ask.chip_chars, ask.topic):
             continue
         yield Chip(id_, text, prompt, ask.action, draft.kind, draft.icon, ask.language, 0)
 

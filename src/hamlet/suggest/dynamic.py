@@ -97,7 +97,8 @@ class DynamicChips:
             return []
         within_s = ask.budget_ms / 1000
         found = self.bank.about_site(ask.topic, ask.language)
-        found += await self.bank.related(ask.topic, ask.language, within_s)
+        for text in ask.tellings:
+            found += await self.bank.related(text, ask.language, within_s)
         own = not has_pii(ask.headline)
         return found + (self.bank.follow_on(ask.headline, ask.language) if own else [])
 

@@ -34,7 +34,10 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A context to suggest for. Texts are untrusted; `page_text` most of all."""
+    """A context to suggest for. Texts are untrusted; `page_text` most of all.
+
+    `orders` are sentences of the page that tried to give orders, and are no part of it any more.
+    """
 
     language: Language
     surface: Surface = "home"
@@ -43,6 +46,7 @@ class Ask:
     messages: tuple[Message, ...] = ()
     page_title: str = ""
     page_text: str = ""
+    orders: str = ""
     exclude: frozenset[str] = frozenset()
     want_links: bool = True
     want_chips: bool = True
@@ -83,6 +87,11 @@ class Ask:
         turns = " ".join(m.content[:400] for m in self.messages[-4:])
         page = f"{self.page_title} {self.page_text[:1000]}"
         return " ".join(f"{self.query} {self.draft} {turns} {page}".split())
+
+    @property
+    def tellings(self) -> tuple[str, ...]:
+        """What to search for, in turn: the user's own words before what was said around them."""
+        return tuple(dict.fromkeys(text for text in (self.headline, self.topic) if text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class RelatedLinks:
             rest = (await self.in_hand(ask, crisis, None)).items
             return _half(links_.fill(first, rest, ask), ask, "pinned")
         if ask.topic:
-            found = await self._search(ask.topic, ask)
+            found = [link for text in ask.tellings for link in await self._search(text, ask)]
             if related := links_.show(_harmless(found), ask, "matched_terms"):
                 return _half(related, ask, "embedded")
         return _half(await self._editorial(ask), ask, "starter")

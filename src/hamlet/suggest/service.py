@@ -19,7 +19,7 @@ from hamlet.suggest.dynamic import DynamicChips, with_grounding
 from hamlet.suggest.model import Ask, Cache, Chips, Degradation, Links, Suggestions, Timing
 from hamlet.suggest.outcome import Outcome
 from hamlet.suggest.related import RelatedLinks
-from hamlet.suggest.safety import in_crisis
+from hamlet.suggest.safety import in_crisis, without_orders
 from hamlet.suggest.tokens import Signer, signed
 from hamlet.suggest.work import Work
 
@@ -56,6 +56,7 @@ class SuggestService:
         """One answer at once, and a better one if it comes in time."""
         start = time.perf_counter()
         id_ = f"sg_{secrets.token_hex(10)}"
+        ask = without_orders(ask)
         crisis = in_crisis(" ".join(ask.said))
         searching = self._links.begin(ask, crisis) if ask.want_links else None
         writing = self._chips.begin(ask, crisis) if ask.want_chips else None

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
-from hamlet.core.text import Language, normal
+from hamlet.core.text import Language, normal, sentences, words
 from hamlet.retrieval import tokens
 
 _PLACEHOLDER = re.compile(
@@ -36,11 +36,13 @@ _ASSISTANT = re.compile(
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _LATIN = re.compile(r"[A-Za-z]")
-_NEAR = 0.6
+_LATIN_WORD = re.compile(r"[A-Za-z]+")
+_SHORT = 4
+_NEAR, _TAINT = 0.6, 0.3
 
 
-def refusal(text: str, language: Language, max_chars: int) -> str | None:
-    """Why a label must not be shown, or None."""
+def refusal(text: str, language: Language, max_chars: int, context: str = "") -> str | None:
+    """Why a label must not be shown, or None. `context` is what names may come from."""
     text = unicodedata.normalize("NFC", text).strip()
     for name, holds in _CHECKS:
         if holds(text):
@@ -50,7 +52,7 @@ def refusal(text: str, language: Language, max_chars: int) -> str | None:
     for name, holds in _LATER:
         if holds(text):
             return name
-    return None if _in_script(text, language) else "wrong-language"
+    return None if _in_script(text, language, context) else "wrong-language"
 
 
 def unsafe(prompt: str) -> str | None:
@@ -64,6 +66,24 @@ def unsafe(prompt: str) -> str | None:
 def has_pii(text: str) -> bool:
     """Whether a text holds an address, a phone, identity or card number."""
     return bool(_PII.search(text))
+
+
+def apart(text: str) -> tuple[str, str]:
+    """A text without its sentences that try to give orders, and those sentences."""
+    if not _INJECTION.search(text):
+        return text, ""
+    parts = sentences(text)
+    bad = [part for part in parts if _INJECTION.search(part)]
+    good = [part for part in parts if not _INJECTION.search(part)]
+    return " ".join(good), " ".join(bad)
+
+
+def tainted(label: str, orders: str, context: str) -> bool:
+    """Whether a label says what only a page's orders say."""
+    if not orders:
+        return False
+    own = set(tokens(label))
+    return len(own & (set(tokens(orders)) - set(tokens(context)))) >= max(1, len(own) * _TAINT)
 
 
 def grounded(draft: str, context: str) -> bool:
@@ -92,17 +112,18 @@ def _bigrams(text: str) -> set[str]:
     return {compact[i : i + 2] for i in range(len(compact) - 1)} or {compact}
 
 
-def _in_script(text: str, language: Language) -> bool:
+def _in_script(text: str, language: Language, context: str) -> bool:
     letters = [c for c in text if c.isalpha()]
     if language == "ja":
         return bool(_KANA.search(text)) and not _HANGUL.search(text)
     if language == "en":
         latin = len(_LATIN.findall(text))
         return bool(letters) and latin / len(letters) >= 0.8
-    # Latin words in a Korean label are names of products; the rest must be Hangul.
-    rest = [c for c in letters if not _LATIN.match(c)]
-    hangul = len(_HANGUL.findall(text))
-    return bool(hangul) and hangul / len(rest) >= 0.5
+    # Latin words of the context, and short ones, are names; the rest must be Hangul.
+    known = set(words(context))
+    names = [w for w in _LATIN_WORD.findall(text) if len(w) <= _SHORT or w.lower() in known]
+    hangul, others = len(_HANGUL.findall(text)), len(letters) - sum(map(len, names))
+    return bool(hangul) and hangul / others >= 0.5
 
 
 _Check = tuple[str, Callable[[str], object]]

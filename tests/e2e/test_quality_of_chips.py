@@ -1,0 +1,33 @@
+"""The chip rules over hamlet's own contexts, with the bank, a model's answers, and a hostile one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hamlet.content import shipped_chips, shipped_links
+
+HARNESS = Path(__file__).parents[2] / "loadtest" / "chips.py"
+
+
+def test_every_tier_keeps_every_rule() -> None:
+    done = subprocess.run([sys.executable, HARNESS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for tier in ("embedded", "recorded", "hostile"):
+        assert f"\n{tier}" in f"\n{done.stdout}"
+
+
+@pytest.mark.parametrize("lang", ["ko", "en", "ja"])
+def test_there_is_enough_to_show(lang: str) -> None:
+    links, chips = shipped_links(), shipped_chips()
+    assert len(links) >= 300
+    assert len(chips) >= 300
+    assert sum(row.site_lang == lang for row in links) >= 75
+    for row in links:
+        assert row.title[lang]
+        assert row.text[lang]
+        assert row.tags[lang]
+    for row in chips:
+        assert row.text[lang]
+        assert row.prompt[lang]
