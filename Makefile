@@ -11,13 +11,16 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 	--no-emit-find-links --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint check-imports format bench lock clean
+.PHONY: help serve demo test lint check-imports format bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve ## Set up and serve on HOST:PORT (CONFIG=file.yaml)
 	@$(BIN)/hamlet serve --host $(HOST) --port $(PORT) $(if $(CONFIG),--config $(CONFIG))
+
+demo: $(VENV)/.serve ## Serve the page with switches for providers' troubles
+	@$(BIN)/hamlet serve --host $(HOST) --port $(PORT) --config deploy/examples/demo.yaml
 
 test: $(VENV)/.dev ## Set up, check and test everything
 	@deploy/test-servers.sh

@@ -19,6 +19,7 @@ from hamlet.api.auth import Keyring
 from hamlet.api.hot import ASGI, HotRoute, HotRoutes, Receive, Scope, Send
 from hamlet.api.main_screen import EventsEndpoint, events_route, main_screen_routes
 from hamlet.api.openapi import document
+from hamlet.api.page import PageParts, page
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
 from hamlet.config import Loaded, ServerConfig, load
@@ -105,7 +106,7 @@ class Hamlet:
             lambda: self.keyring, self.reload, parts.events, parts.editor, parts.service, parts.web
         )
         app.include_router(admin(desk))
-        shell.page(app)
+        page(app, PageParts(parts.service, lambda: self.keyring, parts))
         shell.dialect_errors(app)
         document(app, routes)
         return app

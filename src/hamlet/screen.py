@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from hamlet.config import ConfigError, Loaded, Problem, SuggestConfig
@@ -14,7 +15,7 @@ from hamlet.registry import RegistryHolder
 from hamlet.registry.sources import catalogue
 from hamlet.retrieval import Embedder, load_encoder
 from hamlet.spi import Log
-from hamlet.spi.sources import FoundLink
+from hamlet.spi.sources import FoundLink, SupportsSearch
 from hamlet.suggest import (
     ChipBank,
     ChipWriter,
@@ -32,6 +33,8 @@ from hamlet.suggest import (
     WebSearch,
     digest,
 )
+from hamlet.suggest.demo import DemoWeb, DemoWriter, Stage
+from hamlet.suggest.writer import Writes
 
 T = TypeVar("T")
 _LEARN_EVERY_S = 60.0
@@ -49,7 +52,8 @@ class MainScreenParts:
         secret = _secret(config)
         self.signer = Signer(secret)
         self.events = EventStore(config.events_db)
-        self.web = WebSearch(lambda: registries.current.sources)
+        self.stage = Stage() if config.demo else None
+        self.web = WebSearch(lambda: self._sources(registries))
         self._explorer = Explorer() if config.explore else None
         self._embedder = _embedder(config, log)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,7 +61,12 @@ class MainScreenParts:
             self.editor = Editor(config.packs.folder, config.packs.off, self._use)
         except PackError as error:
             raise _refused(loaded, error) from None
-        writer = ChipWriter(gateway, config.chip_route) if config.chip_route else None
+        writer: Writes | None = None
+        if config.chip_route:
+            writer = ChipWriter(gateway, config.chip_route)
+        self.has_model, self.has_web = writer is not None, bool(config.sources)
+        if self.stage is not None:
+            writer = DemoWriter(self.stage, writer)
         content = self.editor.content
         key = digest(secret)
         found: Pool[FoundLink] = Pool(
@@ -75,6 +84,12 @@ class MainScreenParts:
         chips = DynamicChips(bank, writer, drafts, key, self._explorer)
         self.service = SuggestService(links, chips, self.signer, content.pins)
         self._indexed: tuple[Any, ChipBank] = (source, bank)
+
+    def _sources(self, registries: RegistryHolder) -> Mapping[str, SupportsSearch]:
+        real = registries.current.sources
+        if self.stage is None:
+            return real
+        return {"demo": DemoWeb(self.stage, real, lambda: self._indexed[0])}
 
     def start(self) -> None:
         """Begin what goes on in the background."""

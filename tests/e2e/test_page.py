@@ -1,25 +1,24 @@
 """The page at `/` in a real browser."""
 
-import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from support.server import Running, serving
+from support.browser import chromium, watched
+from support.server import FAST, ROUTES, Running, serving
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LABELS = {"ko": "관련 링크", "en": "Related links", "ja": "関連リンク"}
+AXE = Path(__file__).parent / "node/node_modules/axe-core/axe.min.js"
+DEMO = FAST + ROUTES + "suggest: {demo: true}\n"
+SHIFTS = """
+window.shift = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
+}).observe({type: "layout-shift", buffered: true});
+"""
 
 
 @pytest.fixture
@@ -29,29 +28,35 @@ async def running() -> AsyncIterator[Running]:
 
 
 @pytest.fixture
-async def page(running: Running) -> AsyncIterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = await browser.new_page(locale="ko-KR")
-        page.asked = []  # type: ignore[attr-defined]
-        page.faults = []  # type: ignore[attr-defined]
-        page.on("request", lambda request: page.asked.append(request.url))  # type: ignore[attr-defined]
-        page.on("pageerror", lambda error: page.faults.append(str(error)))  # type: ignore[attr-defined]
-        page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)  # type: ignore[attr-defined]
+async def demo() -> AsyncIterator[Running]:
+    async with serving(DEMO) as running:
+        yield running
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def page(browser: Browser, running: Running) -> AsyncIterator[Page]:
+    async with watched(browser, running.url) as page:
         await page.goto(running.url)
-        await expect(page.locator(".chip")).to_have_count(4)
+        await ready(page)
         yield page
-        assert page.faults == []  # type: ignore[attr-defined]
-        assert all(url.startswith((running.url, "data:")) for url in page.asked)  # type: ignore[attr-defined]
-        await browser.close()
+
+
+async def ready(page: Page) -> None:
+    """Wait until the scripts have drawn what the API gave."""
+    await expect(page.locator(".chip[type=button]")).to_have_count(4)
 
 
 async def test_typing_changes_chips_and_links(page: Page) -> None:
     await page.get_by_label("무엇이 궁금하세요?").fill("연말정산 처음인데")
     await expect(page.locator(".chip").first).to_contain_text("연말정산")
     await expect(page.locator(".card a").first).to_have_text("홈택스")
+    await expect(page.locator("#status")).to_contain_text("내장 검색")
 
 
 async def test_a_chip_fills_its_exact_prompt_and_does_not_send_it(page: Page) -> None:
@@ -63,10 +68,24 @@ async def test_a_chip_fills_its_exact_prompt_and_does_not_send_it(page: Page) ->
     await expect(page.locator("#answer-section")).to_be_hidden()
 
 
-async def test_asking_streams_an_answer(page: Page) -> None:
-    await page.locator("#query").fill("서울 지하철")
+async def test_the_whole_journey_goes_by_keyboard(page: Page) -> None:
+    await page.keyboard.press("Tab")
+    await expect(page.locator(".skip")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await page.locator("#query").focus()
+    await page.keyboard.type("서울 지하철 막차 시간")
+    await expect(page.locator("#status")).to_contain_text("내장 검색")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    chip = page.locator(".chip").first
+    await expect(chip).to_be_focused()
+    prompt = await chip.get_attribute("title")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#query")).to_have_value(prompt or "?")
+    await expect(page.locator("#query")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.locator("#answer")).to_contain_text("내장된 모델")
+    await expect(page.locator("html")).to_have_attribute("lang", "ko")
 
 
 async def test_what_was_seen_and_tapped_is_reported_once(page: Page, running: Running) -> None:
@@ -83,14 +102,16 @@ async def test_what_was_seen_and_tapped_is_reported_once(page: Page, running: Ru
     seen = await rates()
     assert seen["chips", 2] == (1, 1)
     assert seen["chips", 1] == seen["links", 6] == (1, 0)
+    await expect(page.locator("#counters")).to_have_text("10 · 1 · 10 %")
 
 
 async def test_every_language_is_whole(page: Page) -> None:
     for lang, label in LABELS.items():
-        await page.locator(f"[data-lang={lang}]").click()
+        await page.locator(f"#languages [value={lang}]").click()
         await expect(page.locator("html")).to_have_attribute("lang", lang)
         await expect(page.locator("#links-title")).to_have_text(label)
         await expect(page.locator(f".chip[lang={lang}]")).to_have_count(4)
+        await expect(page.locator("#samples button")).to_have_count(4)
 
 
 async def test_links_are_the_apis_and_only_those(page: Page, running: Running) -> None:
@@ -109,6 +130,120 @@ async def test_a_link_may_fill_the_composer_but_not_send(page: Page, running: Ru
     await expect(page.locator("img")).to_have_count(0)
 
 
-async def test_nothing_scrolls_sideways_on_a_small_phone(page: Page) -> None:
-    await page.set_viewport_size({"width": 320, "height": 640})
-    assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+@pytest.mark.parametrize("width", [320, 640, 1280])
+async def test_nothing_scrolls_sideways_on_any_screen(page: Page, width: int) -> None:
+    await page.set_viewport_size({"width": width, "height": 640})
+    await page.locator(".hood summary").click()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_samples_set_a_context_that_can_be_taken_away(page: Page) -> None:
+    await page.get_by_role("button", name="기사를 읽을 때").click()
+    await expect(page.locator("#context-text")).to_contain_text("장미")
+    await expect(page.locator(".chip", has_text="장미").first).to_be_visible()
+    await page.locator("#context-clear").click()
+    await expect(page.locator("#context")).to_be_hidden()
+    await expect(page.locator("#status")).to_contain_text("첫 화면 추천")
+
+
+async def test_under_the_hood_stands_a_command_that_works(page: Page, running: Running) -> None:
+    await page.locator("#query").fill("it's a test")
+    await expect(page.locator("#curl")).to_contain_text("it'\\''s a test")
+    await expect(page.locator("#response")).to_contain_text('"tier"')
+
+
+async def test_without_scripts_it_is_a_form_rendered_by_the_server(
+    browser: Browser, running: Running
+) -> None:
+    async with watched(browser, running.url, java_script_enabled=False) as page:
+        await page.goto(running.url)
+        await expect(page.locator(".chip")).to_have_count(4)
+        await page.locator("#languages [value=en]").click()
+        await expect(page.locator("#links-title")).to_have_text("Related links")
+        await page.locator("#query").fill("how do vaccines work")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".chip").first).to_contain_text("accine")
+        prompt = await page.locator(".chip").first.get_attribute("title")
+        await page.locator(".chip").first.click()
+        await expect(page.locator("#query")).to_have_value(prompt or "?")
+        await expect(page.locator("html")).to_have_attribute("lang", "en")
+        await page.goto(f"{running.url}/?q=%22><script>alert(1)</script>")
+        await expect(page.locator("#query")).to_have_value('"><script>alert(1)</script>')
+
+
+async def test_the_ladder_can_be_watched_in_demo_mode(browser: Browser, demo: Running) -> None:
+    async with watched(browser, demo.url) as page:
+        await page.goto(demo.url)
+        await page.locator("#query").fill("서울 지하철 막차 시간")
+        await expect(page.locator("#status")).to_contain_text("모델이 작성")
+        await expect(page.locator("#status")).to_contain_text("웹 검색")
+        for trouble in ("down", "garbage", "429"):
+            await page.locator(f"[data-trouble=llm-{trouble}]").click()
+            await page.locator(f"[data-trouble=web-{trouble}]").click()
+            await expect(page.locator("#status")).to_contain_text(
+                "추천 질문: 내장 검색 · 링크: 내장"
+            )
+            await expect(page.locator(".chip[type=button]")).to_have_count(4)
+        await page.locator("[data-trouble=llm-none]").click()
+        await expect(page.locator("#status")).to_contain_text("모델이 작성")
+
+
+async def test_the_page_stands_still_while_better_answers_come(
+    browser: Browser, demo: Running
+) -> None:
+    async with watched(browser, demo.url) as page:
+        await page.add_init_script(SHIFTS)
+        await page.goto(demo.url)
+        await ready(page)
+        await page.locator("#query").press_sequentially("서울 지하철 막차", delay=60)
+        await expect(page.locator("#status")).to_contain_text("모델이 작성")
+        assert await page.evaluate("window.shift") < 0.05
+
+
+async def test_a_row_under_the_finger_does_not_change(browser: Browser, demo: Running) -> None:
+    async with watched(browser, demo.url) as page:
+        await page.goto(demo.url)
+        await ready(page)
+        await page.locator("#query").fill("서울 지하철 막차")
+        await expect(page.locator(".chip").first).to_contain_text("막차")
+        before = await page.locator("#chips").inner_text()
+        await page.locator(".chip").first.dispatch_event("pointerdown")
+        await expect(page.locator("#status")).to_contain_text("모델이 작성")
+        assert await page.locator("#chips").inner_text() == before
+
+
+async def test_with_keys_the_page_asks_for_one(browser: Browser, monkeypatch) -> None:
+    monkeypatch.setenv("TEST_PAGE_KEY", "k-page")
+    keys = "keys: [{name: page, secret: env:TEST_PAGE_KEY}]\n"
+    async with serving(keys + FAST + ROUTES) as running:
+        context = await browser.new_context(locale="ko-KR")
+        page = await context.new_page()
+        await page.goto(running.url)
+        await page.get_by_label("API 키").fill("k-page")
+        await page.keyboard.press("Enter")
+        await ready(page)
+        await context.close()
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("lang", LABELS)
+async def test_no_serious_accessibility_finding(
+    browser: Browser, demo: Running, lang: str, scheme: str
+) -> None:
+    async with watched(browser, demo.url, color_scheme=scheme, bypass_csp=True) as page:
+        await page.goto(f"{demo.url}/?lang={lang}")
+        await ready(page)
+        await page.locator(".hood summary").click()
+        await page.locator("#samples button").nth(2).click()
+        await page.locator("#query").fill("x")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#answer")).not_to_be_empty()
+        await page.add_script_tag(path=AXE)
+        found = await page.evaluate("axe.run()")
+        serious = [
+            (v["id"], v["nodes"][0]["html"])
+            for v in found["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert serious == []

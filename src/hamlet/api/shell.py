@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from hamlet.api.errors import error_headers
 from hamlet.api.hot import request_id_of
 from hamlet.api.openai.errors import error_body
 from hamlet.core.errors import HamletError, RouteNotFound
-
-_CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-_PAGE_HEADERS = {
-    "content-security-policy": _CSP,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",
-}
 
 
 def health(ready: Callable[[], bool], metrics: Callable[[], Awaitable[bytes]]) -> APIRouter:
@@ -48,26 +34,6 @@ def health(ready: Callable[[], bool], metrics: Callable[[], Awaitable[bytes]]) -
         return Response(await metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
-
-
-class _Static(StaticFiles):
-    """Files of the page, under the page's own policy."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers.update(_PAGE_HEADERS)
-        return response
-
-
-def page(app: FastAPI) -> None:
-    """The demo page at `/`."""
-    static = Path(str(resources.files("hamlet.api").joinpath("static")))
-    index = (static / "index.html").read_text("utf-8")
-    app.mount("/static", _Static(directory=static), name="static")
-
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def show() -> HTMLResponse:
-        return HTMLResponse(index, headers=_PAGE_HEADERS)
 
 
 def dialect_errors(app: FastAPI) -> None:

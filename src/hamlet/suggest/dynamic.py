@@ -15,7 +15,7 @@ from hamlet.suggest.outcome import Outcome, status
 from hamlet.suggest.pool import Pool
 from hamlet.suggest.validate import grounded, has_pii, shared_terms
 from hamlet.suggest.work import Work
-from hamlet.suggest.writer import ChipWriter
+from hamlet.suggest.writer import Writes
 
 _GREETINGS = frozenset(
     {"안녕", "안녕하세요", "하이", "고마워", "감사합니다", "hi", "hello", "hey", "thanks"}
@@ -30,7 +30,7 @@ class DynamicChips:
     def __init__(
         self,
         bank: ChipBank,
-        writer: ChipWriter | None,
+        writer: Writes | None,
         pool: Pool[Draft],
         digest: Digest,
         explorer: Explorer | None = None,

@@ -61,6 +61,7 @@ def fill(first: Sequence[Link], more: Sequence[Link], ask: Ask) -> tuple[Link, .
     chosen = list(first)
     for link in more:
         if link.id not in known and hosts[link.source.host] < ask.max_per_host:
+            known.add(link.id)
             hosts[link.source.host] += 1
             chosen.append(link)
     return tuple(replace(link, position=i) for i, link in enumerate(chosen[: ask.link_limit], 1))

@@ -25,6 +25,7 @@ class Batch(Generic[T]):
     failed: bool = False
     made_at: float = 0.0
     shared: bool = False
+    since: int = 0
 
     @property
     def is_partial(self) -> bool:
@@ -85,6 +86,8 @@ class Pool(Generic[T]):
     ) -> None:
         self._fresh_s, self._stale_s, self._most, self._clock = fresh_s, stale_s, most, clock
         self._store = store
+        self._since = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._batches: OrderedDict[str, Batch[T]] = OrderedDict()
 
     def get(self, key: str) -> Batch[T] | None:
@@ -104,9 +107,9 @@ class Pool(Generic[T]):
         return max(0.0, self._clock() - batch.made_at)
 
     async def clear(self) -> None:
-        """Forget everything that nobody waits for."""
-        running = [(key, batch) for key, batch in self._batches.items() if batch.running]
-        self._batches = OrderedDict(running)
+        """Forget everything; what is on its way reaches those who wait, and is not kept."""
+        self._since += 1
+        self._batches.clear()
         if self._store is not None:
             await self._store.clear()
 
@@ -116,7 +119,10 @@ class Pool(Generic[T]):
         if old is not None and old.running:
             return old
         batch: Batch[T] = Batch()
+        batch.since = self._since
         batch.task = asyncio.get_running_loop().create_task(self._fill(key, batch, old, fill))
+        self._tasks.add(batch.task)
+        batch.task.add_done_callback(self._tasks.discard)
         if old is None:
             self._keep(key, batch)
         else:
@@ -146,7 +152,7 @@ class Pool(Generic[T]):
         batch.made_at = now
         batch.fresh_until, batch.stale_until = now + good_s, now + stale_s
         self._keep(key, batch)
-        if self._store is not None and batch.items:
+        if self._store is not None and batch.items and batch.since == self._since:
             await self._store.put(key, Kept(batch.items, 0.0, good_s, stale_s))
 
     async def _taken_over(self, key: str, batch: Batch[T], store: Store[T]) -> bool:
@@ -162,6 +168,8 @@ class Pool(Generic[T]):
         return True
 
     def _keep(self, key: str, batch: Batch[T]) -> None:
+        if batch.since != self._since:
+            return
         self._batches[key] = batch
         self._batches.move_to_end(key)
         while len(self._batches) > self._most:
@@ -169,9 +177,8 @@ class Pool(Generic[T]):
 
     async def aclose(self) -> None:
         """Stop all gathering."""
-        tasks = [b.task for b in self._batches.values() if b.task and not b.task.done()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._store is not None:
             await self._store.aclose()

@@ -41,6 +41,14 @@ class Models(Protocol):
         ...
 
 
+class Writes(Protocol):
+    """Writes drafts for a context; raises what its upstream raises."""
+
+    async def write(self, ask: Ask, drafts: list[Draft]) -> None:
+        """Append drafts as they come."""
+        ...
+
+
 class ChipWriter:
     """Writes drafts through a route of the gateway. Raises what the gateway raises."""
 

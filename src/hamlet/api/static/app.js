@@ -1,122 +1,154 @@
 // The demo page: chips and links as one types, and an answer from the model routes.
+import { reportWith } from "./events.js";
 import { readEvents } from "./sse.js";
+import { SAMPLES, TEXTS } from "./texts.js";
+import * as view from "./view.js";
 
-const TEXTS = {
-  ko: { ask: "무엇이 궁금하세요?", send: "질문", chips: "이런 질문은 어때요", links: "관련 링크",
-        answer: "답변", tier: { embedded: "내장 검색", starter: "첫 화면 추천" }, failed: "지금은 불러올 수 없어요" },
-  en: { ask: "What is on your mind?", send: "Ask", chips: "You might ask", links: "Related links",
-        answer: "Answer", tier: { embedded: "embedded search", starter: "starters" }, failed: "This cannot be loaded now" },
-  ja: { ask: "何が気になりますか？", send: "質問", chips: "こんな質問はどうですか", links: "関連リンク",
-        answer: "回答", tier: { embedded: "内蔵検索", starter: "はじめのおすすめ" }, failed: "今は読み込めません" },
-};
 const DEBOUNCE_MS = 250;
-const SEEN_MS = 1000;
-const $ = (id) => document.getElementById(id);
-const query = $("query");
-let lang = ["ko", "ja"].find((l) => navigator.language.startsWith(l)) ?? "en";
+const $$ = (id) => document.getElementById(id);
+const query = $$("query");
+const setup = document.body.dataset;
+const state = { lang: document.documentElement.lang, context: null, trouble: { llm: "none", web: "none" }, key: sessionStorage.getItem("key") ?? "" };
 let timer, pending, answering;
 
+const text = () => TEXTS[state.lang];
+const headers = () => (state.key ? { "x-api-key": state.key } : {});
+
 function translate() {
-  document.documentElement.lang = lang;
-  for (const node of document.querySelectorAll("[data-text]")) node.textContent = TEXTS[lang][node.dataset.text];
-  for (const button of document.querySelectorAll("[data-lang]"))
-    button.setAttribute("aria-pressed", String(button.dataset.lang === lang));
+  document.documentElement.lang = state.lang;
+  document.title = `hamlet · ${text().ask}`;
+  for (const node of document.querySelectorAll("[data-text]")) node.textContent = text()[node.dataset.text];
+  for (const button of document.querySelectorAll("#languages button")) button.setAttribute("aria-pressed", String(button.value === state.lang));
+  $$("notice").textContent = text().bare;
+  $$("notice").hidden = setup.demo === "true" || (setup.model === "true" && setup.web === "true");
+  $$("samples").replaceChildren(...SAMPLES[state.lang].map(sampleButton));
+  if (setup.demo === "true") $$("troubles").replaceChildren(...["llm", "web"].map(troubleRow));
+  showContext();
+}
+
+function sampleButton(sample) {
+  const button = Object.assign(document.createElement("button"), { type: "button", textContent: sample.label });
+  button.addEventListener("click", () => {
+    query.value = sample.query ?? "";
+    state.context = sample.context ? sample : null;
+    showContext();
+    refresh();
+  });
+  return button;
+}
+
+function showContext() {
+  const shown = state.context;
+  $$("context").hidden = !shown;
+  if (!shown) return;
+  const { page, messages } = shown.context;
+  $$("context-kind").textContent = text()[shown.kind];
+  $$("context-text").textContent = page ? `${page.title} – ${page.text}` : messages.map((m) => m.content).join(" / ");
+}
+
+function troubleRow(part) {
+  const row = document.createElement("fieldset");
+  row.append(Object.assign(document.createElement("legend"), { textContent: text().parts[part] }));
+  for (const [name, label] of Object.entries(text().troubles).sort(([a], [b]) => (b === "none") - (a === "none"))) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: label });
+    button.dataset.trouble = `${part}-${name}`;
+    button.setAttribute("aria-pressed", String(state.trouble[part] === name));
+    button.addEventListener("click", () => makeTrouble(part, name));
+    row.append(button);
+  }
+  return row;
+}
+
+async function makeTrouble(part, name) {
+  state.trouble[part] = name;
+  await fetch("/v1/demo/trouble", {
+    method: "PUT",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(state.trouble),
+  });
+  for (const button of $$("troubles").querySelectorAll(`[data-trouble^=${part}-]`))
+    button.setAttribute("aria-pressed", String(button.dataset.trouble === `${part}-${name}`));
+  refresh();
 }
 
 async function refresh() {
   pending?.abort();
-  pending = new AbortController();
+  const mine = (pending = new AbortController());
+  const wish = {
+    context: { ...state.context?.context, query: query.value },
+    locale: { lang: state.lang, tz: Intl.DateTimeFormat().resolvedOptions().timeZone },
+    budget_ms: 1500,
+  };
+  const waiting = view.begin();
   try {
     const response = await fetch("/v1/suggest", {
       method: "POST",
-      headers: { "content-type": "application/json" },
-      signal: pending.signal,
-      body: JSON.stringify({
-        context: { query: query.value },
-        locale: { lang, tz: Intl.DateTimeFormat().resolvedOptions().timeZone },
-      }),
+      headers: { "content-type": "application/json", accept: "text/event-stream", ...headers() },
+      signal: mine.signal,
+      body: JSON.stringify(wish),
     });
+    if (response.status === 401) return askForKey();
     if (!response.ok) throw new Error(response.status);
-    show(await response.json());
+    await follow(response, wish);
   } catch (error) {
-    if (error.name !== "AbortError") $("status").textContent = TEXTS[lang].failed;
+    if (error.name !== "AbortError") $$("status").textContent = text().failed;
+  } finally {
+    if (mine === pending) view.end(waiting);
+    else clearTimeout(waiting);
   }
 }
 
-function show({ links, chips, timing }) {
-  $("chips").replaceChildren(...chips.items.map(chipItem));
-  $("links").replaceChildren(...links.items.map(linkItem));
-  const tiers = TEXTS[lang].tier;
-  $("status").textContent = `${tiers[chips.tier]} · ${tiers[links.tier]} · ${timing.total_ms} ms`;
-}
-
-// What is half visible for a second was seen; a click or a tap is told at once.
-const seen = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    clearTimeout(target.seenTimer);
-    if (isIntersecting) target.seenTimer = setTimeout(() => {
-      seen.unobserve(target);
-      report("impression", target.dataset.token);
-    }, SEEN_MS);
+async function follow(response, wish) {
+  const got = {};
+  for await (const { name, data } of readEvents(response.body)) {
+    got[name] = data;
+    if (name === "chips" || name === "links") view.show(name, data.items, choose);
+    if (name === "problem") throw new Error(data.status);
   }
-}, { threshold: 0.5 });
-
-function report(type, token) {
-  const event = { event_id: crypto.randomUUID(), type, token, ts: Date.now() / 1000 };
-  navigator.sendBeacon("/v1/events", JSON.stringify({ events: [event] }));
+  const { tier } = text();
+  const reasons = got.done.degradations.map((d) => d.reason).join(", ");
+  $$("status").textContent = [
+    `${text().chipsBy}: ${tier[got.chips.tier]}`,
+    `${text().linksBy}: ${tier[got.links.tier]}`,
+    `${Math.round(got.done.timing.total_ms)} ms${reasons && ` (${reasons})`}`,
+  ].join(" · ");
+  $$("request").textContent = JSON.stringify(wish, null, 2);
+  $$("response").textContent = JSON.stringify(got, null, 2);
+  const quoted = JSON.stringify(wish).replaceAll("'", "'\\''");
+  $$("curl").textContent = `curl ${location.origin}/v1/suggest -H 'content-type: application/json' -d '${quoted}'`;
 }
 
-function watch(node, token) {
-  node.dataset.token = token;
-  node.addEventListener("click", () => report("click", token));
-  seen.observe(node);
+function askForKey() {
+  $$("key-row").hidden = false;
+  $$("status").textContent = text().needKey;
 }
 
-function chipItem(chip) {
-  const item = $("chip-template").content.cloneNode(true);
-  const button = item.querySelector("button");
-  button.textContent = chip.text;
-  button.title = chip.prompt;
-  button.lang = chip.lang;
-  watch(button, chip.token);
-  button.addEventListener("click", () => {
-    query.value = chip.prompt;
-    query.focus();
-  });
-  return item;
+// A chip fills the composer; only one that says so is sent.
+function choose(chip) {
+  query.value = chip.prompt;
+  query.focus();
+  if (chip.action === "submit") ask(chip.prompt);
 }
 
-function linkItem(link) {
-  const item = $("link-template").content.cloneNode(true);
-  const anchor = item.querySelector("a");
-  anchor.href = link.url;
-  anchor.textContent = link.title;
-  watch(anchor, link.token);
-  item.querySelector(".avatar").textContent = [...link.title][0];
-  item.querySelector(".snippet").textContent = link.snippet;
-  item.querySelector(".host").textContent = link.display_url;
-  return item;
-}
-
-async function ask(text) {
+async function ask(question) {
   answering?.abort();
   answering = new AbortController();
-  $("answer-section").hidden = false;
-  $("answer").textContent = "";
+  $$("answer-section").hidden = false;
+  $$("answer").textContent = "";
   try {
     const response = await fetch("/v1/chat/completions", {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: { "content-type": "application/json", ...headers() },
       signal: answering.signal,
-      body: JSON.stringify({ model: "hamlet", stream: true, messages: [{ role: "user", content: text }] }),
+      body: JSON.stringify({ model: "hamlet", stream: true, messages: [{ role: "user", content: question }] }),
     });
     if (!response.ok) throw new Error(response.status);
-    for await (const chunk of readEvents(response.body)) {
-      if (chunk.error) throw new Error(chunk.error.code);
-      $("answer").append(chunk.choices[0]?.delta?.content ?? "");
+    for await (const { data } of readEvents(response.body)) {
+      if (data.error) throw new Error(data.error.code);
+      $$("answer").append(data.choices[0]?.delta?.content ?? "");
     }
   } catch (error) {
-    if (error.name !== "AbortError") $("answer").append(`\n${TEXTS[lang].failed}`);
+    if (error.name !== "AbortError") $$("answer").append(`\n${text().failed}`);
   }
 }
 
@@ -124,21 +156,39 @@ query.addEventListener("input", () => {
   clearTimeout(timer);
   timer = setTimeout(refresh, DEBOUNCE_MS);
 });
-$("composer").addEventListener("submit", (event) => {
+$$("languages").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (query.value.trim()) {
+  state.lang = event.submitter.value;
+  state.context = null;
+  translate();
+  refresh();
+});
+$$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const { submitter } = event;
+  if (submitter?.classList.contains("chip")) choose({ prompt: submitter.value, action: "fill" });
+  else if (query.value.trim()) {
     ask(query.value);
     refresh();
   }
 });
-for (const button of document.querySelectorAll("[data-lang]"))
-  button.addEventListener("click", () => {
-    lang = button.dataset.lang;
-    translate();
-    refresh();
-  });
+$$("context-clear").addEventListener("click", () => {
+  state.context = null;
+  showContext();
+  refresh();
+});
+$$("key-row").addEventListener("submit", (event) => event.preventDefault());
+$$("key").addEventListener("change", () => {
+  $$("key-row").hidden = true;
+  state.key = $$("key").value;
+  sessionStorage.setItem("key", state.key);
+  refresh();
+});
 
-// A link may fill the composer, and never more than that.
-query.value = new URLSearchParams(location.search).get("q")?.slice(0, 512) ?? "";
+reportWith(headers, ({ impression, click }) => {
+  $$("counters").textContent = `${impression} · ${click} · ${impression ? `${Math.round((100 * click) / impression)} %` : "–"}`;
+});
+for (const node of document.querySelectorAll(".scripted")) node.hidden = false;
+$$("trouble").hidden = setup.demo !== "true";
 translate();
 refresh();

@@ -1,4 +1,4 @@
-// Reads the JSON objects of an event stream until [DONE].
+// Reads a server-sent event stream: {name, data} until it ends or says [DONE].
 export async function* readEvents(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -9,9 +9,11 @@ export async function* readEvents(body) {
     const frames = rest.split("\n\n");
     rest = frames.pop();
     for (const frame of frames) {
-      const data = frame.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
+      const lines = frame.split("\n");
+      const field = (name) => lines.filter((l) => l.startsWith(`${name}: `)).map((l) => l.slice(name.length + 2)).join("\n");
+      const data = field("data");
       if (data === "[DONE]") return;
-      if (data) yield JSON.parse(data);
+      if (data) yield { name: field("event"), data: JSON.parse(data) };
     }
   }
 }

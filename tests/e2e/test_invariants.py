@@ -1,0 +1,195 @@
+"""What holds for every valid request to the main screen (design, part B3)."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hamlet.api.hot import HotRoutes
+from hamlet.app import Hamlet
+from hamlet.config import loads
+from hamlet.content import shipped_links
+from hamlet.suggest.safety import in_crisis
+from hamlet.suggest.validate import refusal
+from hamlet.testing import Canned, LoopbackUpstream
+from support.server import FAST, ROUTES
+
+KNOWN = {row.url for row in shipped_links()}
+WORDS = st.sampled_from(
+    [
+        "서울",
+        "지하철",
+        "막차",
+        "장미",
+        "vaccines",
+        "python",
+        "async",
+        "新幹線",
+        "確定申告",
+        "죽고",
+        "싶어",
+        "안녕",
+        "<b>",
+        "{t}",
+        "010-1234-5678",
+        "ignore",
+        "previous",
+        "instructions",
+        "https://evil.example",
+        "무시",
+        ".",
+    ]
+)
+TEXT = st.one_of(st.text(max_size=80), st.lists(WORDS, max_size=8).map(" ".join))
+TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": TEXT})
+PAGE = st.fixed_dictionaries({"title": TEXT, "text": st.text(max_size=400)})
+REQUEST = st.fixed_dictionaries(
+    {},
+    optional={
+        "context": st.fixed_dictionaries(
+            {},
+            optional={
+                "surface": st.sampled_from(["home", "search", "chat", "page"]),
+                "query": TEXT,
+                "draft": TEXT,
+                "messages": st.lists(TURN, max_size=4),
+                "page": PAGE,
+            },
+        ),
+        "locale": st.fixed_dictionaries(
+            {"lang": st.sampled_from(["ko", "en", "ja", "auto", "fr"])}
+        ),
+        "links": st.fixed_dictionaries(
+            {"limit": st.integers(1, 12), "max_per_host": st.integers(1, 5)}
+        ),
+        "chips": st.fixed_dictionaries({"limit": st.integers(1, 8)}),
+        "user": st.fixed_dictionaries({"interests": st.lists(st.text(max_size=32), max_size=4)}),
+        "budget_ms": st.integers(20, 60),
+    },
+)
+
+
+class Client:
+    """Calls an app without a socket, in one loop for all examples."""
+
+    def __init__(self, config: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.app = Hamlet(loads(config))
+
+    def post(self, body: dict) -> tuple[int, dict]:
+        return self.loop.run_until_complete(self._post(json.dumps(body).encode()))
+
+    async def _post(self, body: bytes) -> tuple[int, dict]:
+        sent: list[dict] = []
+        asked = False
+        never = asyncio.Event()
+
+        async def receive() -> dict:
+            nonlocal asked
+            if asked:
+                await never.wait()
+            asked = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/suggest",
+            "query_string": b"",
+            "headers": [],
+            "client": ("127.0.0.1", 1),
+        }
+        assert isinstance(self.app._asgi, HotRoutes)
+        await self.app(scope, receive, send)
+        return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.app.screen.aclose())
+        self.loop.run_until_complete(self.app.registries.aclose())
+        self.loop.close()
+
+
+@pytest.fixture(scope="module")
+def alone():
+    client = Client(FAST + ROUTES)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def troubled():
+    """Every upstream hangs or refuses."""
+    loop = asyncio.new_event_loop()
+    upstream = LoopbackUpstream()
+    loop.run_until_complete(upstream.__aenter__())
+    upstream.reply(Canned(before="hang"))
+    client = Client(
+        f"providers: {{m: {{kind: openai, base_url: '{upstream.url}/v1'}}}}\n"
+        "routes: {chips: {deployments: [{provider: m, model: gpt-4o-mini}]}}\n"
+        "suggest: {chip_route: chips, sources: {w: {kind: searxng, base_url: 'http://127.0.0.1:9'}}}\n"
+    )
+    yield client
+    client.close()
+    loop.run_until_complete(upstream.__aexit__(None, None, None))
+    loop.close()
+
+
+def hold(body: dict, status: int, shown: dict) -> None:
+    assert status == 200, shown
+    links, chips = shown["links"]["items"], shown["chips"]["items"]
+    limit = body.get("chips", {}).get("limit", 4)
+    context = body.get("context", {})
+    said = [context.get("query", ""), context.get("draft", "")]
+    said += [t["content"] for t in context.get("messages", [])[-6:] if t["role"] == "user"]
+    danger = in_crisis(" ".join(said))
+    assert len(chips) <= limit
+    assert len(chips) >= min(3, limit)
+    assert links
+    assert {link["url"] for link in links} <= KNOWN
+    for items in (links, chips):
+        assert len({item["id"] for item in items}) == len(items)
+        assert [item["position"] for item in items] == list(range(1, len(items) + 1))
+    hosts = [link["source"]["host"] for link in links]
+    most = body.get("links", {}).get("max_per_host", 2)
+    assert all(hosts.count(host) <= most for host in hosts)
+    for chip in chips:
+        assert refusal(chip["text"], shown["lang"], 40, " ".join(said)) is None
+        assert set(chip["grounding"]) <= {link["id"] for link in links}
+    if danger:
+        assert {link["why"]["code"] for link in links} == {"safety"}
+    assert shown["degraded"] == bool(shown["degradations"])
+
+
+EXAMPLES = settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@EXAMPLES
+@given(REQUEST)
+def test_every_valid_request_is_answered_with_something_to_tap(alone: Client, body: dict) -> None:
+    hold(body, *alone.post(body))
+
+
+@settings(EXAMPLES, max_examples=60)
+@given(REQUEST)
+def test_so_it_is_when_every_upstream_is_in_trouble(troubled: Client, body: dict) -> None:
+    hold(body, *troubled.post(body))
+
+
+@EXAMPLES
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda c: st.lists(c) | st.dictionaries(st.text(), c),
+    )
+)
+def test_whatever_json_is_sent_it_is_answered_or_refused(alone: Client, body) -> None:
+    status, told = alone.post(body)
+    assert status in (200, 400, 422)
+    assert status == 200 or told["type"].startswith("/problems/")
