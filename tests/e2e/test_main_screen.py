@@ -134,8 +134,11 @@ async def test_first_paint_takes_only_what_it_knows(http) -> None:
 async def test_openapi_describes_the_hot_routes_too(http) -> None:
     paths = (await http.get("/openapi.json")).json()["paths"]
     assert {"/v1/suggest", "/v1/chat/completions", "/v1/messages", "/livez"} <= paths.keys()
-    body = paths["/v1/suggest"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert "budget_ms" in body["properties"]
+    media = paths["/v1/suggest"]["post"]["requestBody"]["content"]["application/json"]
+    assert media["schema"] == {"$ref": "#/components/schemas/SuggestRequest"}
+    parts = (await http.get("/openapi.json")).json()["components"]["schemas"]
+    assert "budget_ms" in parts["SuggestRequest"]["properties"]
+    assert {"Suggestions", "Link", "Chip", "Problem"} <= parts.keys()
 
 
 def test_every_shipped_link_is_whole() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from hamlet.api.hot import HotRoute
 
+Mode = Literal["validation", "serialization"]
 _JSON_OBJECT = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
@@ -29,10 +30,14 @@ def document(app: FastAPI, routes: Sequence[HotRoute]) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def schema_of(adapter: TypeAdapter[Any]) -> dict[str, Any]:
-    """A media type's schema, its parts referred to where OpenAPI keeps them."""
-    schema = adapter.json_schema(ref_template="#/components/schemas/{model}", mode="validation")
-    return {"schema": schema}
+def schema_of(adapter: TypeAdapter[Any], mode: Mode = "validation") -> dict[str, Any]:
+    """A media type's schema: a reference, and its parts, which `document` moves to where it points.
+
+    `mode` is "serialization" for what hamlet answers: there, what has a default is always sent.
+    """
+    schema = adapter.json_schema(ref_template="#/components/schemas/{model}", mode=mode)
+    parts = {**schema.pop("$defs", {}), schema["title"]: schema}
+    return {"schema": {"$ref": f"#/components/schemas/{schema['title']}", "$defs": parts}}
 
 
 def _with_parts_in(node: Any, shared: dict[str, Any]) -> Any:

@@ -28,7 +28,7 @@ def described(summary: str, *, get: bool = False, q: bool = False) -> Mapping[st
 
 def _responses() -> dict[str, Any]:
     content = {
-        "application/json": schema_of(TypeAdapter(Suggestions)),
+        "application/json": schema_of(TypeAdapter(Suggestions), "serialization"),
         "text/event-stream": {"schema": {"type": "string"}},
     }
     document = {_PROBLEM: schema_of(TypeAdapter(Problem))}
