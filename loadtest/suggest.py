@@ -1,14 +1,22 @@
-"""The main screen under load: an open loop of suggestions, healthy and with every upstream down.
+"""The main screen under load.
 
-    python loadtest/suggest.py [SECONDS] [PER_SECOND]
+    python loadtest/suggest.py [rows | down | zipf | burst]      all of them if none is named
 
-"down" means: the model hangs, the web sources refuse connections. Prints percentiles of what the
-client waited, the share of answers over budget + 20 ms, and the number of empty ones.
+rows   an open loop of 12.5 requests a second with bursts of three times that: what a client waits for
+       an answer from the cache, from the bank, and from the bank with vectors
+down   10,000 requests while model and web hang, refuse, answer garbage, or 429
+zipf   20,000 requests over 10,000 queries drawn by Zipf's law (s = 1), a model behind them: share of
+       answers from the cache, and model calls for each request
+burst  100 identical requests at once: upstream calls
+
+Prints percentiles of what the client waited; exits 1 where a floor of the design is missed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import random
 import re
 import socket
@@ -16,26 +24,64 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from hamlet.content import shipped_chips as shipped
-from hamlet.testing import Canned, LoopbackUpstream
+from hamlet.content import shipped_chips
+from hamlet.testing import Canned, LoopbackUpstream, json_reply, sse_reply
 
 BUDGET_MS = 200
-HEALTHY = """
+ALONE = """
 providers: {{embedded: {{kind: embedded}}}}
 routes: {{hamlet: {{deployments: [{{provider: embedded, model: embedded-chat}}]}}}}
+suggest: {{embed: {embed}}}
 telemetry: {{log_level: error}}
 """
-DOWN = """
-providers: {{model: {{kind: openai, base_url: "{hang}"}}}}
-routes: {{chips: {{deployments: [{{provider: model, model: gpt-4o-mini}}]}}}}
-suggest: {{chip_route: chips, sources: {{web: {{kind: searxng, base_url: "{refuse}"}}}}}}
+WITH = """
+providers: {{model: {{kind: openai, base_url: "{model}"}}}}
+routes: {{chips: {{deployments: [{{provider: model, model: gpt-4o-mini}}], policy: {{attempts: 1}}}}}}
+suggest: {{chip_route: chips, sources: {{web: {{kind: searxng, base_url: "{web}"}}}}}}
 telemetry: {{log_level: error}}
 """
+
+
+@dataclass
+class Row:
+    """What came of one run. Milliseconds."""
+
+    waits: list[float] = field(default_factory=list)
+    late: int = 0
+    empty: int = 0
+    failed: int = 0
+    tiers: Counter[str] = field(default_factory=Counter)
+
+    def note(self, wait_ms: float, status: int, shown: dict[str, Any], budget_ms: int) -> None:
+        """Count one answer."""
+        self.waits.append(wait_ms)
+        if status != 200:
+            self.failed += 1
+            return
+        self.late += shown["timing"]["total_ms"] > budget_ms + 20
+        self.empty += not (shown["chips"]["items"] and shown["links"]["items"])
+        self.tiers[shown["chips"]["tier"]] += 1
+
+    def p(self, share: float) -> float:
+        """A percentile of what clients waited."""
+        return sorted(self.waits)[min(len(self.waits) - 1, int(len(self.waits) * share))]
+
+    def told(self, name: str) -> str:
+        """The row as text."""
+        return (
+            f"{name:22} {len(self.waits)} requests: p50 {self.p(0.5):.1f} ms, p99 {self.p(0.99):.1f} ms, "
+            f"max {max(self.waits):.1f} ms, over budget + 20 ms {self.late}, empty {self.empty}, "
+            f"not 200 {self.failed}, chips from {dict(self.tiers)}"
+        )
 
 
 def closed_port() -> int:
@@ -46,75 +92,203 @@ def closed_port() -> int:
         return port
 
 
-def serve(config: str) -> tuple[subprocess.Popen[str], str]:
-    """hamlet's process and address."""
+@asynccontextmanager
+async def served(config: str) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+    """hamlet in a process of its own: its address, and a client."""
     file = Path(tempfile.mkdtemp()) / "suggest.yaml"
     file.write_text(config)
     command = [sys.executable, "-m", "hamlet", "serve", "--port", "0", "--config", str(file)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # Its first line is read before anything else goes on.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
     assert process.stdout
     address = re.search(r"http://\S+", process.stdout.readline())
     assert address
-    return process, address[0]
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+            for _ in range(300):
+                try:
+                    async with http.get(f"{address[0]}/readyz"):
+                        break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.02)
+            yield address[0], http
+    finally:
+        process.terminate()
+        process.wait()
 
 
-async def load(name: str, url: str, seconds: float, per_second: float) -> None:
-    """Send at a fixed rate, whatever comes back, and print one row."""
-    rng = random.Random(7)
-    queries = [text for intent in shipped() for text in intent.tags.values() if text]
-    waits: list[float] = []
-    late = empty = failed = 0
+async def ask(
+    http: aiohttp.ClientSession, url: str, row: Row, query: str, budget_ms: int = BUDGET_MS
+) -> None:
+    """One request, counted."""
+    body: dict[str, Any] = {"context": {"query": query}, "budget_ms": budget_ms}
+    start = time.perf_counter()
+    async with http.post(f"{url}/v1/suggest", json=body) as response:
+        shown = await response.json()
+    row.note((time.perf_counter() - start) * 1000, response.status, shown, budget_ms)
 
-    async def one(http: aiohttp.ClientSession) -> None:
-        nonlocal late, empty, failed
-        words = rng.choice(queries).split()
-        query = " ".join(rng.sample(words, min(len(words), 3)))
-        body: dict[str, Any] = {"context": {"query": query}, "budget_ms": BUDGET_MS}
-        start = time.perf_counter()
+
+async def at_rate(
+    times: Iterator[float],
+    queries: Callable[[], str],
+    http: aiohttp.ClientSession,
+    url: str,
+    row: Row,
+) -> None:
+    """An open loop: requests leave at their times, whatever comes back."""
+    begin = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for at in times:
+            await asyncio.sleep(max(0.0, begin + at - time.perf_counter()))
+            group.create_task(ask(http, url, row, queries()))
+
+
+def paced(seconds: float, per_second: float = 12.5) -> Iterator[float]:
+    """Times of requests; every tenth second holds three times as many."""
+    for second in range(int(seconds)):
+        count = per_second * (3 if second % 10 == 9 else 1)
+        yield from (second + i / count for i in range(int(count)))
+
+
+def queries(seed: int) -> Callable[[], str]:
+    """Makes queries of the words that the bank's intents are tagged with."""
+    rng = random.Random(seed)
+    tags = [text for row in shipped_chips() for text in row.tags.values() if text]
+
+    def one() -> str:
+        words = rng.choice(tags).split()
+        return " ".join(rng.sample(words, min(len(words), 3)))
+
+    return one
+
+
+async def rows() -> bool:
+    """Cache hits, the bank, the bank with vectors."""
+    good = True
+    for name, embed, limit in (("embedded lexical", False, 15), ("embedded dense", True, 120)):
+        async with served(ALONE.format(embed=str(embed).lower())) as (url, http):
+            if embed:
+                await settled(http, url)
+            row = Row()
+            await at_rate(paced(60), queries(7), http, url, row)
+            print(row.told(name), flush=True)
+            good &= row.p(0.99) <= limit and not (row.late or row.empty or row.failed)
+    async with LoopbackUpstream() as model:
+        model.respond(lambda _: sse_reply(list(answer())))
+        web = f"http://127.0.0.1:{closed_port()}"
+        async with served(WITH.format(model=model.url, web=web)) as (url, http):
+            few = [queries(3)() for _ in range(20)]
+            for query in few:
+                await ask(http, url, Row(), query, 2000)
+            row = Row()
+            rng = random.Random(5)
+            await at_rate(paced(60), lambda: rng.choice(few), http, url, row)
+            print(row.told("cache hit"), flush=True)
+            good &= row.p(0.99) <= 10 and not row.empty
+    return good
+
+
+async def settled(http: aiohttp.ClientSession, url: str) -> None:
+    """Wait until vectors are in use: a query in words that only meaning connects finds links."""
+    for _ in range(600):
+        body = {"context": {"query": "intelligence artificielle"}, "locale": {"lang": "en"}}
         async with http.post(f"{url}/v1/suggest", json=body) as response:
-            shown = await response.json()
-        waits.append((time.perf_counter() - start) * 1000)
-        if response.status != 200:
-            failed += 1
-            return
-        late += shown["timing"]["total_ms"] > BUDGET_MS + 20
-        empty += not (shown["chips"]["items"] and shown["links"]["items"])
+            if (await response.json())["links"]["tier"] == "embedded":
+                return
+        await asyncio.sleep(0.1)
+    sys.exit("the vectors never came")
 
-    async with aiohttp.ClientSession() as http:
-        for _ in range(300):
-            try:
-                await one(http)
-                break
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.02)
-        waits.clear()
-        async with asyncio.TaskGroup() as group:
-            begin = time.perf_counter()
-            for i in range(int(seconds * per_second)):
-                await asyncio.sleep(max(0.0, begin + i / per_second - time.perf_counter()))
-                group.create_task(one(http))
-    waits.sort()
-    p50, p99 = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
+
+def answer() -> Iterator[bytes]:
+    """A model's streamed chips, about anything."""
+    kinds = ("howto", "compare", "deepen", "followup")
+    lines = [
+        json.dumps({"t": f"{w} 살펴보기", "p": f"{w}에 대해 알려줘", "k": k}, ensure_ascii=False)
+        for w, k in zip(("지하철 시간", "여행 코스", "세금 신고", "건강 정보"), kinds, strict=True)
+    ]
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
+    for delta, end in (({"content": "\n".join(lines)}, None), ({}, "stop")):
+        chunk = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
+        yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+async def down() -> bool:
+    """Ten thousand requests while everything upstream is in trouble."""
+    garbage = Canned(chunks=(b"\x00<html>", b"}{"))
+    trouble = {
+        "hang": Canned(before="hang"),
+        "reset": Canned(before="reset"),
+        "garbage": garbage,
+        "429": json_reply({"error": {"message": "x"}}, 429, {"retry-after": "1"}),
+    }
+    good = True
+    total = Row()
+    for name, reply in trouble.items():
+        async with LoopbackUpstream() as model, LoopbackUpstream() as web:
+            model.reply(reply)
+            web.reply(reply)
+            async with served(WITH.format(model=model.url, web=web.url)) as (url, http):
+                row = Row()
+                times = (i / 37.5 for i in range(2500))
+                await at_rate(times, queries(11), http, url, row)
+                print(row.told(f"down: {name}"), flush=True)
+                total.late += row.late
+                total.waits += row.waits
+                good &= not (row.empty or row.failed)
+    print(f"{'down: together':22} over budget + 20 ms: {total.late} of {len(total.waits)}")
+    return good and total.late <= len(total.waits) / 1000
+
+
+async def zipf() -> bool:
+    """The share of answers from the cache where few queries are asked often."""
+    rng = random.Random(1)
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, 10_001)))
+    calls = hits = 0
+    async with LoopbackUpstream() as model:
+        model.respond(lambda _: sse_reply(list(answer())))
+        web = f"http://127.0.0.1:{closed_port()}"
+        async with served(WITH.format(model=model.url, web=web)) as (url, http):
+            row = Row()
+            slots = asyncio.Semaphore(8)
+
+            async def one() -> None:
+                rank = rng.choices(range(10_000), cum_weights=weights)[0]
+                async with slots:
+                    await ask(http, url, row, f"지하철 여행 세금 건강 {rank}번", 1000)
+
+            await asyncio.gather(*(one() for _ in range(20_000)))
+        calls = len(model.requests)
+    hits = row.tiers["cache"]
+    share, each = hits / len(row.waits), calls / len(row.waits)
+    print(row.told("zipf"))
     print(
-        f"{name:8} {len(waits)} requests at {per_second:g}/s: p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
-        f"max {waits[-1]:.1f} ms, over budget + 20 ms {late}, empty {empty}, not 200 {failed}"
+        f"{'zipf':22} from the cache {share:.3f} (>= 0.60), model calls a request {each:.3f} (<= 0.40)"
     )
+    return share >= 0.6 and each <= 0.4
 
 
-async def main(seconds: float, per_second: float) -> None:
-    """Both rows."""
-    async with LoopbackUpstream() as hang:
-        hang.reply(Canned(before="hang"))
-        down = DOWN.format(hang=hang.url, refuse=f"http://127.0.0.1:{closed_port()}")
-        for name, config in (("healthy", HEALTHY.format()), ("down", down)):
-            process, url = serve(config)
-            try:
-                await load(name, url, seconds, per_second)
-            finally:
-                process.terminate()
-                process.wait()
+async def burst() -> bool:
+    """A hundred identical requests at once."""
+    async with LoopbackUpstream() as model:
+        model.respond(lambda _: sse_reply(list(answer()), pause_s=0.05))
+        web = f"http://127.0.0.1:{closed_port()}"
+        async with served(WITH.format(model=model.url, web=web)) as (url, http):
+            row = Row()
+            await asyncio.gather(
+                *(ask(http, url, row, "서울 지하철 막차", 2000) for _ in range(100))
+            )
+        print(row.told("burst"), f"upstream calls {len(model.requests)}")
+        return len(model.requests) == 1
+
+
+RUNS = {"rows": rows, "down": down, "zipf": zipf, "burst": burst}
+
+
+async def main(names: list[str]) -> bool:
+    """The named runs, or all."""
+    return all([await RUNS[name]() for name in names or RUNS])
 
 
 if __name__ == "__main__":
-    given = [float(word) for word in sys.argv[1:]]
-    asyncio.run(main(*(given + [60.0, 37.5][len(given) :])))
+    sys.exit(not asyncio.run(main(sys.argv[1:])))

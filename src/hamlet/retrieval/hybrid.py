@@ -33,7 +33,10 @@ class HybridIndex:
     async def search(
         self, text: str, most: int, at_least: float = 0.0, within_s: float = 10.0
     ) -> list[Hit]:
-        """The best documents, best first: near in words or near in meaning."""
+        """The best documents, best first: near in words or near in meaning.
+
+        With `at_least` below 0 there is no gate.
+        """
         if self._embedder is None:
             return self._lexical.search(text, most, at_least)
         vector = await self._embedder.vector(text, within_s)
@@ -53,7 +56,7 @@ def fused(index: Index, cosines: Any, text: str, most: int, at_least: float) -> 
     return [
         Hit(int(i), float(weighed[i]))
         for i in best
-        if near[i] or shares[i] >= max(at_least, _LEAST_SHARE)
+        if near[i] or shares[i] >= (max(at_least, _LEAST_SHARE) if at_least >= 0 else 0)
     ]
 
 
