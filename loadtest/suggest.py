@@ -215,7 +215,7 @@ def answer() -> Iterator[bytes]:
 
 async def down() -> bool:
     """Ten thousand requests while everything upstream is in trouble."""
-    garbage = Canned(chunks=(b"\x00<html>", b"}{"))
+    garbage = Canned(pieces=(b"\x00<html>", b"}{"))
     trouble = {
         "hang": Canned(before="hang"),
         "reset": Canned(before="reset"),

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 _LONGEST = 200
-_LEAST_S, _QUEUE_S = 0.08, 0.04
+_LEAST_S, _QUEUE_S, _MOST_S = 0.08, 0.04, 0.1
 _MOST_KEPT = 50_000
 _BATCH = 32
 
@@ -60,41 +60,51 @@ class Embedder:
         self._encoder = encoder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embed")
         self._kept: OrderedDict[str, Any] = OrderedDict()
-        self._waiting_s = 0.0
+        self._waiting = 0
         self._cost_s = 0.02
+        self._indexing = False
 
     async def vector(self, text: str, within_s: float = 10.0) -> Any | None:
-        """The vector of a query; None if it cannot be there within that time or its queue."""
+        """The vector of a query; None if it cannot be there in time.
+
+        One that comes too late is kept for the next who asks.
+        """
         text = text[:_LONGEST]
         if text in self._kept:
             self._kept.move_to_end(text)
             return self._kept[text]
-        if within_s < _LEAST_S or self._waiting_s > _QUEUE_S:
+        queue_s = self._waiting * self._cost_s
+        if self._indexing or within_s < _LEAST_S or queue_s > _QUEUE_S:
             return None
-        self._waiting_s += self._cost_s
-        promised = self._cost_s
-        try:
-            loop = asyncio.get_running_loop()
-            vector, took = await loop.run_in_executor(self._thread, self._timed, text)
-        finally:
-            self._waiting_s = max(0.0, self._waiting_s - promised)
-        self._cost_s += (took - self._cost_s) / 8
-        self._kept[text] = vector
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
-        return vector
+        self._waiting += 1
+        made = asyncio.get_running_loop().run_in_executor(self._thread, self._timed, text)
+        made.add_done_callback(lambda done: self._keep(text, done))
+        await asyncio.wait({made}, timeout=min(_MOST_S, within_s / 2))
+        return self._kept.get(text)
 
     def _timed(self, text: str) -> tuple[Any, float]:
         start = time.perf_counter()
         vector = self._encoder.query(text)
         return vector, time.perf_counter() - start
 
+    def _keep(self, text: str, done: asyncio.Future[tuple[Any, float]]) -> None:
+        self._waiting -= 1
+        if done.cancelled() or done.exception() is not None:
+            return
+        vector, took = done.result()
+        self._cost_s += (took - self._cost_s) / 8
+        self._kept[text] = vector
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+
     def passages(self, texts: Sequence[str]) -> Any:
-        """A matrix, one row a text; batch by batch, so that queries may come between."""
-        rows = [
-            self._thread.submit(self._encoder.passage, list(texts[i : i + _BATCH])).result()
-            for i in range(0, len(texts), _BATCH)
-        ]
+        """A matrix, one row a text. Until it is made, queries do without: they would queue."""
+        self._indexing = True
+        try:
+            batches = [list(texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)]
+            rows = [self._thread.submit(self._encoder.passage, b).result() for b in batches]
+        finally:
+            self._indexing = False
         return np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
 
     def close(self) -> None:
