@@ -175,6 +175,37 @@ async def test_page_text_is_fenced_and_its_commands_are_data(http, model) -> Non
     assert 'kind="page">' in user["content"]
 
 
+async def test_structured_output_is_asked_for_where_it_is_offered(http, model) -> None:
+    model.reply(said(json.dumps({"chips": GOOD}, ensure_ascii=False)))
+    shown = await chips(http)
+    assert [chip["text"] for chip in shown["chips"]["items"]] == [row["t"] for row in GOOD]
+    form = model.requests[0].json["response_format"]
+    assert form["json_schema"]["schema"]["properties"]["chips"]["items"]["required"] == [
+        "t",
+        "p",
+        "k",
+    ]
+
+
+async def test_a_model_without_it_is_asked_for_lines(model) -> None:
+    plain = CONFIG.replace("model: gpt-4o-mini}", "model: gpt-4o-mini, card: {features: []}}")
+    async with serving(plain % model.url) as running:
+        async with httpx2.AsyncClient(base_url=running.url, timeout=10) as http:
+            assert (await chips(http))["chips"]["tier"] == "llm"
+    assert "response_format" not in model.requests[0].json
+    assert "object a line" in model.requests[0].json["messages"][1]["content"]
+
+
+async def test_what_a_cut_off_answer_has_whole_is_used(http, model) -> None:
+    text = json.dumps({"chips": GOOD}, ensure_ascii=False)
+    half = text[: text.index(GOOD[2]["p"])]
+    frames = OpenAIWire("openai", "max_completion_tokens").frames(answer(Text(half)), pieces=8)
+    model.reply(sse_reply(frames[:-2], end="hang"))
+    shown = await chips(http, budget_ms=400)
+    assert shown["chips"]["tier"] == "llm"
+    assert [chip["text"] for chip in shown["chips"]["items"]][:2] == [row["t"] for row in GOOD[:2]]
+
+
 async def test_a_stream_shows_the_answer_in_hand_first(http, model) -> None:
     gate = asyncio.Event()
     model.reply(said(lines(GOOD), gate=gate))
