@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from hamlet.config import ConfigError, Loaded, Problem, SuggestConfig
-from hamlet.content import Content, PackError
+from hamlet.content import Content, PackError, load_content
 from hamlet.gateway import Gateway
 from hamlet.registry import RegistryHolder
 from hamlet.registry.sources import catalogue
@@ -142,6 +142,15 @@ class MainScreenParts:
         await self.events.aclose()
         if self._embedder is not None:
             self._embedder.close()
+
+
+def check_packs(loaded: Loaded) -> None:
+    """Raise ConfigError if the packs of a configuration cannot be used."""
+    packs = loaded.config.suggest.packs
+    try:
+        load_content(packs.folder, packs.off)
+    except PackError as error:
+        raise _refused(loaded, error) from None
 
 
 def _embedder(config: SuggestConfig, log: Log) -> Embedder | None:

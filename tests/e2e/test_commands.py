@@ -100,3 +100,39 @@ async def test_starting_imports_no_vendor_sdk() -> None:
     )
     out, _ = await process.communicate()
     assert out.decode().strip() == "[]"
+
+
+async def test_imports_what_is_good_names_what_is_bad_and_counts(tmp_path: Path) -> None:
+    file, folder = tmp_path / "mine.csv", str(tmp_path / "packs")
+    file.write_text(
+        "url,title_ko,topics\nhttps://a.example.org/,가,study\nhttp://b.example.org/,나,\n"
+    )
+    given = ("catalogue", "import", str(file), "--folder", folder, "--license", "CC0")
+    code, out, err = await run(*given)
+    assert code == 1
+    assert "mine: 1 taken, 1 refused" in out
+    assert f"{file}:3: url: must be an https address" in err
+    code, out, _ = await run("catalogue", "stats", "--folder", folder)
+    assert code == 0
+    assert re.search(r"mine\s+links\s+1\s+1\s+CC0\s+mine\.csv", out)
+    code, _, err = await run(*given[:-1], " ")
+    assert code == 2
+    assert "needs a licence" in err
+    file.write_text("url,title\n")
+    code, _, err = await run(*given)
+    assert (code, "nothing is changed" in err) == (2, True)
+
+
+async def test_checking_a_configuration_looks_at_packs_and_sources(tmp_path: Path) -> None:
+    (tmp_path / "x.manifest.json").write_text("{}")
+    file = tmp_path / "c.yaml"
+    file.write_text(FAST + ROUTES + f"suggest:\n  packs:\n    folder: '{tmp_path}'\n")
+    code, _, err = await run("config", "check", str(file))
+    assert code == 2
+    assert f"{file}:8: suggest.packs.folder: x.manifest.json" in err
+    bad = "  sources: {web: {kind: brav}}\nkeys: [{name: x}]\n"
+    file.write_text(FAST + ROUTES + "suggest:\n" + bad)
+    code, _, err = await run("config", "check", str(file))
+    assert code == 2
+    assert "did you mean brave?" in err
+    assert "keys" in err

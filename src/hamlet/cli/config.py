@@ -13,6 +13,7 @@ from rich.table import Table
 from hamlet.cli.failure import failing_cleanly
 from hamlet.config import GatewayConfig, load, suggestion
 from hamlet.registry import Deployment, Registry, build
+from hamlet.screen import check_packs
 from hamlet.telemetry import make_log
 
 config = typer.Typer(no_args_is_help=True, help="Check and explain configurations.")
@@ -24,8 +25,10 @@ _File = Annotated[Path | None, typer.Option("--config", help="The file; the defa
 def check(file: Annotated[Path, typer.Argument(help="The YAML file")]) -> None:
     """Say everything that is wrong with FILE, with its lines; status 2 if anything is."""
     registry = _registry(file)
+    with failing_cleanly():
+        check_packs(load(file))
     routes, providers = len(registry.routes), len(registry.providers)
-    print(f"{file}: ok ({providers} providers, {routes} routes)")
+    print(f"{file}: ok ({providers} providers, {routes} routes, {len(registry.sources)} sources)")
 
 
 @config.command()

@@ -130,8 +130,12 @@ def _holds(data: Any, step: str | int) -> bool:
 
 
 def _sound_part(data: Mapping[str, Any]) -> GatewayConfig:
-    """The providers and routes that are valid by themselves, for the checks that come after."""
+    """What is valid by itself, for the checks that come after."""
+    suggest = SuggestConfig()
+    with suppress(ValidationError):
+        suggest = SuggestConfig.model_validate(data.get("suggest") or {})
     return GatewayConfig.model_construct(
+        suggest=suggest,
         providers=_sound_rows(ProviderConfig, data.get("providers")),
         routes=_sound_rows(RouteConfig, data.get("routes")),
     )

@@ -161,7 +161,8 @@ class LoopbackUpstream:
             # A client that waits for an answer sends nothing: whatever can be read is its leaving.
             leaving = asyncio.ensure_future(reader.read(1))
             try:
-                if not await self._play(canned, writer, leaving):
+                bare = request.method == "HEAD"
+                if not await self._play(canned, writer, leaving, bare):
                     return
                 first = await leaving
             finally:
@@ -173,15 +174,22 @@ class LoopbackUpstream:
         return self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
 
     async def _play(
-        self, canned: Canned, writer: asyncio.StreamWriter, leaving: asyncio.Future[bytes]
+        self,
+        canned: Canned,
+        writer: asyncio.StreamWriter,
+        leaving: asyncio.Future[bytes],
+        bare: bool,
     ) -> bool:
-        """Send a reply; False if the connection is finished."""
+        """Send a reply, its head alone if `bare`; False if the connection is finished."""
         if canned.before == "reset":
             writer.transport.abort()
             return False
         if canned.before == "hang":
             return await self._left(leaving)
         writer.write(_head(canned))
+        if bare:
+            await writer.drain()
+            return True
         for i, piece in enumerate(canned.pieces):
             if i and canned.gate and await self._gone(leaving, canned.gate.wait()):
                 return False
