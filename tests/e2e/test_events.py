@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from hamlet.suggest.events import Event
 from hamlet.suggest.tokens import Shown, Signer
 from support.server import FAST, ROUTES, environment, serving
 
@@ -94,3 +95,31 @@ def test_the_signature_covers_everything() -> None:
     for i in range(0, len(token), 7):
         changed = token[:i] + ("A" if token[i] != "A" else "B") + token[i + 1 :]
         assert signer.read(changed) is None
+
+
+async def test_what_is_tried_out_tells_its_chance_and_what_is_tapped_comes_more_often() -> None:
+    explore = "suggest: {explore: true, token_secret: env:TEST_SECRET}\n"
+    async with environment({"TEST_SECRET": "s-1"}), serving(FAST + ROUTES + explore) as running:
+        signer = running.hamlet.screen.signer
+        async with httpx2.AsyncClient(base_url=running.url) as http:
+            seen: dict[str, float] = {}
+            firsts = set()
+            for _ in range(12):
+                body = {"context": {"query": "서울 지하철 막차"}}
+                chips = (await http.post("/v1/suggest", json=body)).json()["chips"]["items"]
+                shown = [signer.read(chip["token"]) for chip in chips]
+                assert [s.propensity for s in shown[:3]] == [1.0, 1.0, 1.0]
+                firsts.add(tuple(s.item for s in shown[:3]))
+                seen[shown[3].item] = shown[3].propensity
+            assert len(firsts) == 1
+            assert len(seen) > 1
+            assert all(0 < chance < 1 for chance in seen.values())
+            store = running.hamlet.screen.events
+            liked = next(iter(seen))
+            place = Shown("sg", liked, "chips", "embedded", 4, 0.5)
+            at = time.time()
+            events = [Event(f"event-{i:04}", "impression", at, place) for i in range(60)]
+            events += [Event(f"click-{i:04}", "click", at, place) for i in range(50)]
+            await store.add(events)
+            assert await store.counts(at) == {liked: (50.0, 60.0)}
+            assert (await store.counts(at + 7 * 86_400))[liked] == (25.0, 30.0)

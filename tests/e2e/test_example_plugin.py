@@ -73,4 +73,4 @@ async def test_hamlet_serves_a_config_that_names_the_plugin(python: Path, tmp_pa
         "routes: {large: {deployments: [{provider: acme, model: acme-large}]}}\n"
     )
     checked = await _run(python, "-m", "hamlet", "config", "check", str(file), ACME_KEY="k-1")
-    assert "ok (1 providers, 1 routes)" in checked
+    assert "ok (1 providers, 1 routes, 0 sources)" in checked

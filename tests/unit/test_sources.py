@@ -104,6 +104,32 @@ async def test_reads_the_documented_answer(web, source, kind: str) -> None:
     assert "secret" not in str(request.url)
 
 
+NEWEST = {
+    "brave": ["freshness=pw", "safesearch=strict", "country=US"],
+    "tavily": ['"time_range":"week"'],
+    "exa": ['"startPublishedDate":"'],
+    "searxng": ["time_range=week", "safesearch=2"],
+    "naver": [],
+}
+
+
+async def test_passes_on_how_new_how_safe_and_from_where(web, source, kind: str) -> None:
+    route = web.route(url__startswith=ADDRESS[kind]).respond(json=ANSWERS[kind])
+    query = LinkQuery("subway", "ko", 5, country="US", freshness="week", safe="strict")
+    assert await source.search(query)
+    request = route.calls[0].request
+    said = f"{request.url} {request.content.decode()}"
+    assert all(part in said for part in NEWEST[kind]), said
+
+
+async def test_says_how_long_it_wants_to_be_left_alone(web, source, kind: str) -> None:
+    limited = web.route(url__startswith=ADDRESS[kind])
+    limited.respond(429, headers={"retry-after": "17"})
+    with pytest.raises(SourceError) as caught:
+        await source.search(QUERY)
+    assert caught.value.retry_after_s == 17.0
+
+
 async def test_asks_nothing_for_an_empty_query(web, source) -> None:
     assert await source.search(LinkQuery("", "ko", 5)) == []
     assert not web.calls
