@@ -74,6 +74,7 @@ def test_every_setting_stands_in_the_configuration_guide() -> None:
         model.Policy,
         model.DeploymentConfig,
         model.RouteConfig,
+        model.FleetConfig,
         model.TelemetryConfig,
     ):
         for name in section.model_fields:

@@ -4,6 +4,7 @@ from hamlet.config.load import Loaded, load, loads, suggestion, validate
 from hamlet.config.model import (
     MAIN_SCREEN,
     DeploymentConfig,
+    FleetConfig,
     GatewayConfig,
     KeyConfig,
     Policy,
@@ -20,6 +21,7 @@ __all__ = [
     "MAIN_SCREEN",
     "ConfigError",
     "DeploymentConfig",
+    "FleetConfig",
     "GatewayConfig",
     "KeyConfig",
     "Loaded",

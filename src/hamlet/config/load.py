@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hamlet.config.model import GatewayConfig, KeyConfig, ProviderConfig, RouteConfig, SuggestConfig
+from hamlet.config.model import (
+    FleetConfig,
+    GatewayConfig,
+    KeyConfig,
+    ProviderConfig,
+    RouteConfig,
+    SuggestConfig,
+)
 from hamlet.config.secrets import resolve
 from hamlet.config.source import ConfigError, Problem, Source, parse
 from hamlet.config.source import Path as ConfigPath
@@ -54,8 +61,9 @@ def loads(text: str, name: str = "default.yaml") -> Loaded:
             resolve(KeyConfig, key, source, ("keys", i)) if isinstance(key, dict) else key
             for i, key in enumerate(data["keys"])
         ]
-    if isinstance(data.get("suggest"), dict):
-        data["suggest"] = resolve(SuggestConfig, data["suggest"], source, ("suggest",))
+    for name, section in (("suggest", SuggestConfig), ("fleet", FleetConfig)):
+        if isinstance(data.get(name), dict):
+            data[name] = resolve(section, data[name], source, (name,))
     config = validate(GatewayConfig, data, source, ()) or _sound_part(data)
     return Loaded(config, source)
 

@@ -86,12 +86,26 @@ class ProviderConfig(BaseModel):
 
 
 class Policy(_Strict):
-    """How hard to try. Times are seconds."""
+    """How hard to try. Times are seconds.
+
+    `idle_s` bounds the silence between pieces of content, `byte_idle_s` that between any bytes at
+    all; below `min_tokens_per_s` a stream is given up. `hold_back` buffers a whole answer before
+    the caller sees any of it. `wait_share` is the part of the remaining time that may be spent on
+    waiting for a full fleet, `retry_budget` how many retries each call earns for its route.
+    """
 
     attempts: int = Field(default=3, ge=1, le=10)
     first_token_s: float = Field(default=10.0, gt=0)
     idle_s: float = Field(default=20.0, gt=0)
+    byte_idle_s: float = Field(default=60.0, gt=0)
     total_s: float = Field(default=120.0, gt=0)
+    min_tokens_per_s: float | None = Field(default=None, gt=0)
+    hold_back: bool = False
+    hedge: bool = False
+    wait_share: float = Field(default=0.2, ge=0, le=1)
+    retry_budget: float = Field(default=0.2, ge=0, le=1)
+    content_filter: Literal["stop", "failover"] = "stop"
+    require_filter: bool = False
     backoff_base_s: float = Field(default=0.05, ge=0)
     backoff_max_s: float = Field(default=5.0, ge=0)
     failover: bool = True
@@ -100,7 +114,14 @@ class Policy(_Strict):
 
 
 class DeploymentConfig(_Strict):
-    """One upstream model behind one provider, with what is special about it."""
+    """One upstream model behind one provider, with what is special about it.
+
+    Capacity is either reserved (`ptu` units of `tpm_per_ptu` input tokens a minute, an output
+    token counting `output_weight`) or a quota (`tpm` tokens and `rpm` requests a minute), or not
+    known. Deployments of one `quota_group` share key and money, those of one `vendor` its
+    outages; `local` marks the last resort. Azure publishes the figures per model:
+    https://learn.microsoft.com/azure/ai-foundry/openai/how-to/provisioned-throughput-onboarding
+    """
 
     provider: str
     model: str
@@ -108,18 +129,41 @@ class DeploymentConfig(_Strict):
     caps: ChatParams = ChatParams()
     weight: float = Field(default=1.0, gt=0)
     region: str | None = None
+    data_zone: str | None = None
     ptu: int | None = Field(default=None, ge=1)
+    tpm_per_ptu: int = Field(default=2500, ge=1)
+    output_weight: float = Field(default=3.0, gt=0)
+    tpm: int | None = Field(default=None, ge=1)
+    rpm: int | None = Field(default=None, ge=1)
+    quota_group: str | None = None
+    vendor: str | None = None
+    local: bool = False
     max_in_flight: int | None = Field(default=None, ge=1)
     card: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _one_kind_of_capacity(self) -> DeploymentConfig:
+        if self.ptu and (self.tpm or self.rpm):
+            raise ValueError("give ptu, or tpm and rpm, not both")
+        return self
+
 
 class RouteConfig(_Strict):
-    """A public model name: tiers of deployments, in order of preference."""
+    """A public model name: tiers of deployments, in order of preference.
+
+    Plain `deployments` are one tier, or with `tiering: fleet` fall into five: reserved in the home
+    region, reserved elsewhere, pay as you go, other vendors, local. `caps` clamp what callers ask
+    for. `residency` names the regions or data zones that the route's data may go to.
+    """
 
     operation: Literal["chat", "embeddings"] = "chat"
     tiers: tuple[tuple[DeploymentConfig, ...], ...] = ()
     deployments: tuple[DeploymentConfig, ...] = ()
+    tiering: Literal["flat", "fleet"] = "flat"
     defaults: ChatParams = ChatParams()
+    caps: ChatParams = ChatParams()
+    criticality: Literal["critical", "sheddable"] = "critical"
+    residency: frozenset[str] = frozenset()
     policy: Policy = Policy()
 
     @field_validator("tiers")
@@ -135,12 +179,28 @@ class RouteConfig(_Strict):
     def _one_form(self) -> RouteConfig:
         if bool(self.tiers) == bool(self.deployments):
             raise ValueError("give exactly one of tiers and deployments")
+        if self.tiers and self.tiering == "fleet":
+            raise ValueError("tiering: fleet arranges plain deployments; these are in tiers")
         return self
 
     @property
     def all_tiers(self) -> tuple[tuple[DeploymentConfig, ...], ...]:
         """The tiers; plain `deployments` are one."""
         return self.tiers or (self.deployments,)
+
+
+class FleetConfig(_Strict):
+    """What holds for all deployments. Seconds.
+
+    `home` is the region hamlet runs in. `redis` is a reference to the URL of a Redis through which
+    processes share what they know. Deployments without traffic for `probe_idle_s` are probed:
+    those with reserved capacity (it costs nothing there), all, or none.
+    """
+
+    home: str | None = None
+    redis: SecretStr | None = None
+    probe: Literal["reserved", "all", "off"] = "reserved"
+    probe_idle_s: float = Field(default=60.0, gt=0)
 
 
 class PacksConfig(_Strict):
@@ -188,6 +248,7 @@ class GatewayConfig(_Strict):
     keys: tuple[KeyConfig, ...] = ()
     providers: dict[str, ProviderConfig] = Field(min_length=1)
     routes: dict[str, RouteConfig] = Field(min_length=1)
+    fleet: FleetConfig = FleetConfig()
     suggest: SuggestConfig = SuggestConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
 

@@ -14,11 +14,12 @@ from hamlet.config import (
     suggestion,
     validate,
 )
-from hamlet.core import ModelCard, redact
-from hamlet.registry.model import Deployment, ProviderHandle, Route
+from hamlet.core import ChatParams, ModelCard, redact
+from hamlet.registry.model import Capacity, Deployment, ProviderHandle, Quota, Reserved, Route
 from hamlet.registry.plugins import PluginError, Plugins
 from hamlet.registry.registry import Registry
 from hamlet.registry.sources import build_sources
+from hamlet.registry.tiering import arrange
 from hamlet.spi import Log, Provider, operations
 from hamlet.spi.host import HostRuntime
 
@@ -87,7 +88,27 @@ class _Builder:
                 for i, tier in enumerate(route.all_tiers)
             )
             self._refuse_twins(name, tiers)
-            self.routes[name] = Route(name, route.operation, tiers, route.policy)
+            if route.tiering == "fleet":
+                tiers = arrange(tiers[0], self._config.fleet.home)
+            self.routes[name] = Route(
+                name,
+                route.operation,
+                tiers,
+                route.policy,
+                sheddable=route.criticality == "sheddable",
+                residency=route.residency,
+            )
+            self._check_residency(name, route, tiers)
+
+    def _check_residency(
+        self, name: str, route: RouteConfig, tiers: tuple[tuple[Deployment, ...], ...]
+    ) -> None:
+        places = {place for tier in tiers for d in tier for place in (d.region, d.data_zone)}
+        for place in sorted(route.residency - places):
+            known = sorted(p for p in places if p)
+            near = suggestion(place, known)
+            message = f"no deployment of this route is in {place!r}{near}"
+            self._source.report(("routes", name, "residency"), message)
 
     def _at(self, name: str, route: RouteConfig, tier: int, row: int) -> _Path:
         where = ("tiers", tier, row) if route.tiers else ("deployments", row)
@@ -118,10 +139,14 @@ class _Builder:
             model=row.model,
             card=card,
             defaults=route.defaults.over(row.defaults),
-            caps=row.caps,
+            caps=_lower(row.caps, route.caps),
             weight=row.weight,
             region=row.region,
-            ptu=row.ptu,
+            data_zone=row.data_zone,
+            capacity=_capacity(row),
+            quota_group=row.quota_group or row.provider,
+            vendor=row.vendor or handle.kind,
+            local=row.local,
             max_in_flight=row.max_in_flight,
         )
 
@@ -150,6 +175,17 @@ class _Builder:
         if name and (route is None or route.operation != "chat"):
             near = suggestion(name, self._config.routes)
             self._source.report(("suggest", "chip_route"), f"no such chat route{near}")
+
+
+def _lower(one: ChatParams, other: ChatParams) -> ChatParams:
+    """Both sets of upper bounds as one: the lower of each."""
+    return other.over(one).capped(one) if one.model_fields_set else other
+
+
+def _capacity(row: DeploymentConfig) -> Capacity | None:
+    if row.ptu:
+        return Reserved(row.ptu, row.tpm_per_ptu, row.output_weight)
+    return Quota(row.tpm, row.rpm) if row.tpm or row.rpm else None
 
 
 def find_card(cards: Mapping[str, ModelCard], model: str) -> ModelCard | None:

@@ -21,8 +21,37 @@ class ProviderHandle:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """Provisioned capacity (Azure's PTU): a leaky bucket without a queue."""
+
+    ptu: int
+    tpm_per_ptu: int
+    output_weight: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Input-equivalent tokens that drain a second."""
+        return self.ptu * self.tpm_per_ptu / 60
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A right to tokens and requests a minute, shared with others: it may fail all the same."""
+
+    tpm: int | None
+    rpm: int | None
+
+
+Capacity = Reserved | Quota
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
-    """One upstream model behind one provider. `defaults` already hold the route's own."""
+    """One upstream model behind one provider. `defaults` and `caps` already hold the route's own.
+
+    `capacity` is None where nothing is known of it. Deployments of one `quota_group` share a key
+    or a purse, those of one `vendor` its outages. `local` is a last resort.
+    """
 
     id: str
     provider: ProviderHandle
@@ -32,7 +61,11 @@ class Deployment:
     caps: ChatParams = ChatParams()
     weight: float = 1.0
     region: str | None = None
-    ptu: int | None = None
+    data_zone: str | None = None
+    capacity: Capacity | None = None
+    quota_group: str = ""
+    vendor: str = ""
+    local: bool = False
     max_in_flight: int | None = None
 
 
@@ -44,3 +77,5 @@ class Route:
     operation: Literal["chat", "embeddings"]
     tiers: tuple[tuple[Deployment, ...], ...]
     policy: Policy
+    sheddable: bool = False
+    residency: frozenset[str] = frozenset()
