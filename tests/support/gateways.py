@@ -5,7 +5,7 @@ from typing import Any
 
 from hamlet.config import Policy, loads
 from hamlet.core import ChatRequest, ModelCard
-from hamlet.fleet import Health
+from hamlet.fleet import Fleet
 from hamlet.gateway import Admission, Attempt, Call, Caller, ChatStream, Gateway, Observers, Record
 from hamlet.registry import Deployment, ProviderHandle, Registry, RegistryHolder, Route
 from hamlet.spi import operations
@@ -64,11 +64,11 @@ class Bench:
             "r": Route("r", "chat", levels, policy or Policy()),
             "e": Route("e", "embeddings", levels, policy or Policy()),
         }
-        self.notes, self.log, self.health = Notes(), Log(), Health()
+        self.notes, self.log, self.fleet = Notes(), Log(), Fleet()
         self.admission = Admission(max_in_flight)
         watchers = Observers([*observers, self.notes], self.log)
         holder = RegistryHolder(Registry(CONFIG.config, {}, routes))
-        self.gateway = Gateway(holder, self.admission, watchers, self.health)
+        self.gateway = Gateway(holder, self.admission, watchers, self.fleet)
 
     async def open(
         self, request: ChatRequest | None = None, caller: Caller | None = None, **call: Any

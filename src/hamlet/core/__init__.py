@@ -21,6 +21,7 @@ from hamlet.core.chat import (
     is_content,
 )
 from hamlet.core.embeddings import EmbeddingRequest, EmbeddingResponse, pack, unpack
+from hamlet.core.headroom import Headroom
 from hamlet.core.messages import (
     Audio,
     Document,
@@ -54,6 +55,7 @@ __all__ = [
     "Feature",
     "FinishReason",
     "Finished",
+    "Headroom",
     "Image",
     "Message",
     "Meta",

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from hamlet.core.card import Feature
+from hamlet.core.headroom import Headroom
 from hamlet.core.messages import (
     Audio,
     Document,
@@ -101,11 +102,12 @@ _PART_FEATURES: dict[type, Feature] = {
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The vendor accepted the call. First event, once."""
+    """The vendor accepted the call. First event, once. `headroom` is what its headers told."""
 
     response_id: str
     model: str
     meta: Meta | None = None
+    headroom: Headroom | None = None
 
 
 @dataclass(frozen=True, slots=True)

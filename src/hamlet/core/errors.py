@@ -15,9 +15,11 @@
     |   +-- UpstreamTimeout         504
     |   +-- UpstreamUnavailable     502  refused, reset, 5xx
     |   +-- UpstreamProtocol        502  not what the vendor's API promises
+    |       +-- EmptyAnswer         502  nothing in it
     +-- RequestError                raised before any upstream is asked
         +-- BadRequest 400  Unauthenticated 401  Forbidden 403  RouteNotFound 404
-        +-- TooLarge 413  LimitExceeded 429  Busy 503  Draining 503  NoDeployment 503
+        +-- TooLarge 413  LimitExceeded 429  Saturated 429  Busy 503  Draining 503
+        +-- NoDeployment 503
 
 Verdicts per upstream answer follow the classification table of the fleet design (section 1.5).
 """
@@ -176,6 +178,10 @@ class UpstreamProtocol(ProviderError):
     unhealthy = True
 
 
+class EmptyAnswer(UpstreamProtocol):
+    """A whole answer with nothing in it."""
+
+
 class RequestError(HamletError):
     """Raised by hamlet itself, before any upstream is asked. `param` names what is wrong."""
 
@@ -228,6 +234,13 @@ class LimitExceeded(RequestError):
     code = "rate_limit_exceeded"
 
 
+class Saturated(RequestError):
+    """Every deployment of the route is full; `retry_after` says until when."""
+
+    status = 429
+    code = "rate_limited"
+
+
 class Busy(RequestError):
     """hamlet has as many calls in flight as it may."""
 
@@ -243,7 +256,7 @@ class Draining(RequestError):
 
 
 class NoDeployment(RequestError):
-    """Every deployment of the route is cooling down or out."""
+    """No deployment of the route is well enough to be asked."""
 
     status = 503
     code = "no_deployment"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hamlet.core.headroom import Headroom
 from hamlet.core.params import ChatParams
 from hamlet.core.usage import FinishReason, Usage
 
@@ -33,6 +34,7 @@ class NativeChunk:
 
     `content` says that a caller would see something (the commit point); `finish`, `usage` and
     `model` are set when the bytes carried them; `end` when the vendor said the stream is whole.
+    `headroom` is what the answer's headers told; it may come alone, with no bytes.
     """
 
     data: bytes
@@ -41,3 +43,4 @@ class NativeChunk:
     usage: Usage | None = None
     model: str | None = None
     end: bool = False
+    headroom: Headroom | None = None

@@ -1,6 +1,8 @@
 """What is known of each deployment, and which one to ask next."""
 
-from hamlet.fleet.health import Health
-from hamlet.fleet.select import order
+from hamlet.fleet.condition import Condition
+from hamlet.fleet.demand import Demand
+from hamlet.fleet.fleet import Booking, Choice, Fleet, News, Traffic, Wait
+from hamlet.fleet.select import Look
 
-__all__ = ["Health", "order"]
+__all__ = ["Booking", "Choice", "Condition", "Demand", "Fleet", "Look", "News", "Traffic", "Wait"]

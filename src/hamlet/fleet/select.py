@@ -1,27 +1,202 @@
-"""The order in which to try deployments: strict tiers, weighted draw within a tier."""
+"""Which deployment to ask next: strict tiers, and within one the better of two draws."""
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from hamlet.registry.model import Deployment
+from hamlet.fleet.breaker import Lease
+from hamlet.fleet.condition import Condition
+from hamlet.fleet.demand import Demand
+from hamlet.fleet.latency import Expectation
+from hamlet.registry import Deployment, Reserved
+
+HOT = 0.8
+CRITICAL_LIMIT, SHEDDABLE_LIMIT = 1.0, 0.85
+_DRAWS = 4
+_PANIC_BELOW = 0.5
 
 
-def order(
-    tiers: Sequence[Sequence[Deployment]], rng: random.Random | None = None
-) -> list[Deployment]:
-    """All deployments, tier by tier; within one, heavier ones tend to come first.
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A deployment in a tier, with what is known of it. `share` is its part of the traffic."""
 
-    Efraimidis and Spirakis (2006): sorting by U^(1/w) draws without replacement by weight.
+    deployment: Deployment
+    condition: Condition
+    expectation: Expectation
+    share: float
+
+
+class Tier:
+    """The members of one tier, ready for weighted draws."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        self.capacity = sum(m.share for m in members)
+        self._sums = list(itertools.accumulate(m.share for m in members))
+
+    def draw(self, rng: random.Random) -> Member:
+        """One member, by share."""
+        if len(self.members) == 1:
+            return self.members[0]
+        return self.members[bisect.bisect(self._sums, rng.random() * self._sums[-1])]
+
+
+def share_of(deployment: Deployment) -> float:
+    """The weight of a draw: reserved tokens a second, else what the config says."""
+    capacity = deployment.capacity
+    return capacity.tokens_per_s if isinstance(capacity, Reserved) else deployment.weight
+
+
+@dataclass(slots=True)
+class Look:
+    """One look for a deployment: what is asked for, and what must not be asked any more.
+
+    `spilled` tiers refused twice already; `trouble` says that some breaker is open at all;
+    `panic` ignores breakers that failures opened.
     """
-    draw = (rng or random).random
-    return [
-        deployment
-        for tier in tiers
-        for deployment in (
-            tier
-            if len(tier) == 1
-            else sorted(tier, key=lambda d: draw() ** (1 / d.weight), reverse=True)
-        )
-    ]
+
+    demand: Demand
+    now: float
+    rng: random.Random
+    lease: Lease
+    spared: Callable[[str], bool]
+    tried: frozenset[str] = frozenset()
+    spilled: frozenset[int] = frozenset()
+    trouble: bool = True
+    panic: bool = False
+
+    @property
+    def limit(self) -> float:
+        """How full a deployment may become by this call."""
+        return SHEDDABLE_LIMIT if self.demand.sheddable else CRITICAL_LIMIT
+
+    def cost(self, member: Member) -> float:
+        """What the call would be charged there."""
+        demand, condition = self.demand, member.condition
+        cached = condition.remembers(demand.prefixes, self.now) if demand.prefixes else 0.0
+        return condition.ledger.cost(demand, cached)
+
+    def fill(self, member: Member) -> float:
+        """How full the call would leave it."""
+        return member.condition.ledger.fill(self.cost(member), self.now)
+
+    def barred(self, member: Member) -> str | None:
+        """Why the member may not be asked now, whatever its fill; None if it may."""
+        deployment, condition = member.deployment, member.condition
+        if deployment.id in self.tried:
+            return "tried"
+        if reason := self.incapable(member):
+            return reason
+        if self.now < condition.cooldown_until:
+            return "cooling down"
+        limit = deployment.max_in_flight
+        if limit is not None and condition.in_flight >= limit:
+            return "has as many calls as it may"
+        if condition.breaker.opened and not self._let_in(condition):
+            return f"breaker open ({condition.breaker.reason})"
+        return "its vendor is overloaded" if self.spared(deployment.vendor) else None
+
+    def incapable(self, member: Member) -> str | None:
+        """Why the member can never take the call; None if it can."""
+        card = member.deployment.card
+        if self.demand.features and not self.demand.features <= card.features:
+            return "lacks a feature"
+        window = card.context_window
+        # The size is an estimate: only what is clearly too long is kept away.
+        if window is not None and self.demand.input_tokens > 1.5 * window:
+            return "its window is too short"
+        return None
+
+    def _let_in(self, condition: Condition) -> bool:
+        breaker = condition.breaker
+        if breaker.probe_due(self.now) and self.lease(condition.deployment_id):
+            return True
+        return self.panic and breaker.reason in ("failures", "slow")
+
+    def score(self, member: Member) -> float:
+        """Seconds to expect, by load: the lower the better."""
+        demand, condition = self.demand, member.condition
+        if demand.stream:
+            cached = condition.remembers(demand.prefixes, self.now) if demand.prefixes else 0.0
+            tokens = max(0.0, demand.input_tokens - cached)
+        else:
+            tokens = demand.likely_output
+        expected = member.expectation.of(tokens) * condition.slow(self.now)
+        return expected * (condition.in_flight + 1) / member.share
+
+
+def pick(tier: Tier, look: Look) -> Member | None:
+    """The member of the tier to ask, or None if nobody has room."""
+    if look.trouble and (probe := _to_probe(tier, look)):
+        return probe
+    first = _draw(tier, look, None)
+    if first is None:
+        fit = [m for m in tier.members if _fits(m, look)]
+        if len(fit) < 2:
+            return fit[0] if fit else None
+        tier = Tier(fit)
+        first = tier.draw(look.rng)
+    second = _affine(tier, look, first) or _draw(tier, look, first)
+    return first if second is None else _better(first, second, look)
+
+
+def _to_probe(tier: Tier, look: Look) -> Member | None:
+    """A member whose breaker wants to know if it is well again: it is asked first."""
+    for member in tier.members:
+        breaker = member.condition.breaker
+        if breaker.opened and breaker.probe_due(look.now) and look.barred(member) is None:
+            return member
+    return None
+
+
+def _draw(tier: Tier, look: Look, other_than: Member | None) -> Member | None:
+    """A few draws nearly always find a member with room, without a look at all of them."""
+    for _ in range(_DRAWS):
+        member = tier.draw(look.rng)
+        if member is not other_than and _fits(member, look):
+            weight = member.condition.breaker.weight(look.now)
+            if weight >= 1 or look.rng.random() < weight:
+                return member
+    return None
+
+
+def _affine(tier: Tier, look: Look, other_than: Member) -> Member | None:
+    """A member that has served the beginning of this prompt, if it has room."""
+    if not look.demand.prefixes:
+        return None
+    for member in tier.members:
+        known = member.condition.remembers(look.demand.prefixes, look.now)
+        if known and member is not other_than and _fits(member, look):
+            return member
+    return None
+
+
+def _fits(member: Member, look: Look) -> bool:
+    return look.barred(member) is None and look.fill(member) <= look.limit
+
+
+def _better(one: Member, other: Member, look: Look) -> Member:
+    fills = look.fill(one), look.fill(other)
+    hot = fills[0] > HOT, fills[1] > HOT
+    if hot[0] != hot[1]:
+        return other if hot[0] else one
+    if hot[0]:
+        return one if fills[0] <= fills[1] else other
+    return one if look.score(one) <= look.score(other) else other
+
+
+def panicking(tiers: Sequence[Tier]) -> bool:
+    """Whether breakers leave so little everywhere that they do more harm than good.
+
+    After Envoy's panic threshold; a tier below it counts only if no lower tier is whole.
+    """
+    return all(_closed_share(tier) < _PANIC_BELOW for tier in tiers)
+
+
+def _closed_share(tier: Tier) -> float:
+    closed = sum(m.share for m in tier.members if not m.condition.breaker.opened)
+    return closed / tier.capacity

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hamlet.core import ChatParams, ChatRequest, Feature
+from hamlet.core import ChatParams, ChatRequest, Feature, Text
+
+# Ever longer beginnings by which prompts are told alike: vendors cache from 1,024 tokens on.
+_PREFIX_BYTES = (65_536, 16_384, 4_096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class Call:
     """A chat call, decoded only as far as routing needs.
 
     `build` makes the full portable request; it runs only if a deployment of another dialect is
-    asked, at most once. `fields` are the caller's own top-level JSON values, undecoded.
+    asked, at most once. `fields` are the caller's own top-level JSON values, undecoded; `size` is
+    the prompt's in bytes. `total_s` is the caller's own deadline: it can only shorten the route's.
     """
 
     model: str
@@ -38,6 +42,7 @@ class Call:
     build: Callable[[], ChatRequest]
     dialect: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0
     request_id: str = ""
     total_s: float | None = None
     _request: ChatRequest | None = None
@@ -45,12 +50,14 @@ class Call:
     @classmethod
     def of(cls, request: ChatRequest, request_id: str = "") -> Call:
         """A call from inside hamlet, already portable."""
+        texts = (p.text for m in request.messages for p in m.parts if isinstance(p, Text))
         return cls(
             model=request.model,
             stream=request.stream,
             params=request.params,
             features=request.features,
             build=lambda: request,
+            size=sum(len(text.encode("utf-8", "replace")) for text in texts),
             request_id=request_id,
         )
 
@@ -60,3 +67,10 @@ class Call:
         if self._request is None:
             self._request = self.build()
         return self._request
+
+    def prefixes(self) -> tuple[tuple[int, int], ...]:
+        """(hash, bytes) of the prompt's beginnings, the longest first; of short prompts none."""
+        if self.size < _PREFIX_BYTES[-1] or "messages" not in self.fields:
+            return ()
+        prompt = bytes(self.fields.get("system", b"")) + bytes(self.fields["messages"])
+        return tuple((hash(prompt[:n]), n) for n in _PREFIX_BYTES if len(prompt) >= n)

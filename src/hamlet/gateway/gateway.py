@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from hamlet.core import EmbeddingRequest, EmbeddingResponse
+from hamlet.core import EmbeddingRequest, EmbeddingResponse, Usage
 from hamlet.core.errors import (
+    ContextTooLong,
     HamletError,
-    NoDeployment,
     ProviderError,
     RequestError,
     RouteNotFound,
@@ -20,17 +19,33 @@ from hamlet.core.errors import (
     UpstreamProtocol,
     UpstreamTimeout,
 )
-from hamlet.fleet import Health, order
+from hamlet.fleet import Booking, Choice, Demand, Fleet, Traffic
 from hamlet.gateway.admission import Admission, check_route
 from hamlet.gateway.attempt import pursue
 from hamlet.gateway.call import Call, Caller
+from hamlet.gateway.hedge import hedged
+from hamlet.gateway.hunt import Hunt
 from hamlet.gateway.observer import Attempt, Observers, Operation, Record
 from hamlet.gateway.prepare import prepare_chat, prepare_native, speaks
 from hamlet.gateway.stream import ChatStream, Meter, open_stream
 from hamlet.registry import Registry, RegistryHolder
-from hamlet.registry.model import Deployment, Route
+from hamlet.registry.model import Route
 
 T = TypeVar("T")
+_NOTHING = Usage(0, 0)
+
+
+@dataclass(slots=True)
+class _Pursuit:
+    """One chat call on its way: what all its attempts share."""
+
+    call: Call
+    traffic: Traffic
+    demand: Demand
+    record: Record
+    stack: ExitStack
+    remaining: Callable[[], float]
+    hunt: Hunt
 
 
 class Gateway:
@@ -41,12 +56,13 @@ class Gateway:
         registries: RegistryHolder,
         admission: Admission,
         observers: Observers,
-        health: Health | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self._registries = registries
         self.admission = admission
         self._observers = observers
-        self._health = health or Health()
+        self.fleet = fleet or Fleet()
+        self._clock = self.fleet.clock
 
     async def chat(self, call: Call, caller: Caller) -> ChatStream:
         """Answer a chat call with a committed stream, which the caller must `aclose()`.
@@ -59,15 +75,13 @@ class Gateway:
         try:
             with self._ends(record):
                 route = self._enter(stack, record, caller, "chat")
-                plan = self._plan(route, call)
-                policy = route.policy
-                total_s = min(policy.total_s, call.total_s or policy.total_s)
-                remaining = _countdown(total_s)
+                total_s = min(route.policy.total_s, call.total_s or route.policy.total_s)
+                pursuit = self._pursuit(call, route, record, stack, self._countdown(total_s))
 
-                async def once(deployment: Deployment) -> ChatStream:
-                    return await self._open(call, deployment, route, record, stack, remaining)
+                async def once(choice: Choice) -> ChatStream:
+                    return await self._attempt(pursuit, choice)
 
-                return await pursue(plan, once, policy, remaining)
+                return await pursue(pursuit.hunt, once)
         except BaseException:
             stack.close()
             raise
@@ -79,15 +93,24 @@ class Gateway:
         record = self._record("embeddings", request.model, caller, request_id)
         with ExitStack() as stack, self._ends(record):
             route = self._enter(stack, record, caller, "embeddings")
-            remaining = _countdown(route.policy.total_s)
+            remaining = self._countdown(route.policy.total_s)
+            traffic = self._join(stack, route, stream=False)
+            size = sum(len(text.encode("utf-8", "replace")) for text in request.inputs)
+            demand = Demand(traffic.estimator.input_tokens(size), stream=False)
+            hunt = Hunt(self.fleet, traffic, demand, remaining)
 
-            async def once(deployment: Deployment) -> EmbeddingResponse:
-                with self._attempting(record, deployment):
+            async def once(choice: Choice) -> EmbeddingResponse:
+                deployment = choice.deployment
+                booking = self.fleet.begin(choice, demand)
+                with self._attempting(record, booking):
                     sent = replace(request, model=deployment.model)
                     answer: Awaitable[EmbeddingResponse] = deployment.provider.instance.embed(sent)
-                    return await _within(answer, remaining())
+                    response = await _within(answer, hunt.first_token_limit(choice))
+                    self.fleet.succeeded(booking)
+                self.fleet.settle(booking, response.usage)
+                return response
 
-            response = await pursue(self._usable(route), once, route.policy, remaining)
+            response = await pursue(hunt, once)
             record.usage = response.usage
             self._end(record)
             return response
@@ -95,7 +118,7 @@ class Gateway:
     # -- the steps
 
     def _record(self, operation: Operation, route: str, caller: Caller, request_id: str) -> Record:
-        return Record(operation, route, caller.name, request_id, False, time.monotonic())
+        return Record(operation, route, caller.name, request_id, False, self._clock())
 
     def _enter(
         self, stack: ExitStack, record: Record, caller: Caller, operation: Operation
@@ -112,50 +135,70 @@ class Gateway:
         self._observers.on_start(record)
         return route
 
-    def _plan(self, route: Route, call: Call) -> list[Deployment]:
-        able = [tuple(d for d in tier if call.features <= d.card.features) for tier in route.tiers]
-        if not any(able):
-            missing = _missing(route, call)
-            raise Unsupported(f"the model {route.name!r} does not support: {missing}")
-        return self._usable(replace(route, tiers=tuple(able)))
+    def _join(self, stack: ExitStack, route: Route, *, stream: bool) -> Traffic:
+        traffic = self.fleet.traffic(route, stream=stream)
+        traffic.budget.enter()
+        stack.callback(traffic.budget.leave)
+        return traffic
 
-    def _usable(self, route: Route) -> list[Deployment]:
-        tiers = [[d for d in tier if self._health.usable(d)] for tier in route.tiers]
-        plan = order(tiers)
-        if not plan:
-            waits = [self._health.back_in(d) for tier in route.tiers for d in tier]
-            raise NoDeployment(
-                f"every deployment of {route.name!r} is cooling down or full",
-                retry_after=max(min(waits), 0.05),
-            )
-        return plan
-
-    async def _open(
+    def _pursuit(
         self,
         call: Call,
-        deployment: Deployment,
         route: Route,
         record: Record,
         stack: ExitStack,
         remaining: Callable[[], float],
-    ) -> ChatStream:
-        policy = route.policy
+    ) -> _Pursuit:
+        # What is held back until it is whole is judged like an answer in one piece.
+        visible = call.stream and not route.policy.hold_back
+        traffic = self._join(stack, route, stream=visible)
+        demand = demand_of(call, traffic, stream=visible)
+        look = self.fleet.look(demand)
+        members = [m for tier in traffic.tiers for m in tier.members]
+        if not any(look.incapable(member) is None for member in members):
+            raise _incapable(route, call)
+        hunt = Hunt(self.fleet, traffic, demand, remaining)
+        return _Pursuit(call, traffic, demand, record, stack, remaining, hunt)
+
+    async def _attempt(self, pursuit: _Pursuit, choice: Choice) -> ChatStream:
+        """One attempt, with another beside it where the route or a probe wants that."""
+        after_s = pursuit.hunt.hedge_after(choice)
+        if after_s is None:
+            return await self._open(pursuit, choice)
+
+        def backup() -> Awaitable[ChatStream] | None:
+            other = pursuit.hunt.backup(choice)
+            return self._open(pursuit, other) if other is not None else None
+
+        return await hedged(
+            self._open(pursuit, choice),
+            backup,
+            after_s,
+            ChatStream.aclose,
+            stand_in=choice.probe,
+        )
+
+    async def _open(self, pursuit: _Pursuit, choice: Choice) -> ChatStream:
+        call, record, policy = pursuit.call, pursuit.record, pursuit.traffic.route.policy
+        deployment = choice.deployment
         native = speaks(deployment, call)
         prepare = prepare_native if native else prepare_chat
         body, warnings = prepare(call, deployment, policy)
-        slot = ExitStack()
-        with self._attempting(record, deployment, slot):
+        booking = self.fleet.begin(choice, pursuit.demand)
+        with self._attempting(record, booking):
             instance = deployment.provider.instance
             source: AsyncGenerator[Any, None]
             source = instance.native(body) if native else instance.chat(body)
-            left = remaining()
-            timeout_s = min(policy.first_token_s, left) if call.stream else left
-            head = await open_stream(source, whole=not call.stream, timeout_s=timeout_s)
-        record.native, record.warnings = native, warnings
-        stack.push(slot)
+            limit_s = pursuit.hunt.first_token_limit(choice)
+            whole = not pursuit.demand.stream
+            head = await open_stream(source, whole=whole, timeout_s=limit_s)
+            booking.headroom = next((h for item in head if (h := _headroom(item))), None)
+            # A whole answer is told by its length, which its head knows.
+            self.fleet.succeeded(booking, _written(head) if whole else None)
+        record.native, record.warnings, record.deployment = native, warnings, deployment
 
         def settle(meter: Meter) -> None:
-            self._settle(record, meter, deployment, stack)
+            self._settle(pursuit, meter, booking)
 
         return ChatStream(
             head,
@@ -163,27 +206,31 @@ class Gateway:
             native=native,
             warnings=warnings,
             idle_s=policy.idle_s,
-            total_s=remaining(),
+            total_s=pursuit.remaining(),
             settle=settle,
         )
 
-    def _settle(
-        self, record: Record, meter: Meter, deployment: Deployment, stack: ExitStack
-    ) -> None:
-        stack.close()
+    def _settle(self, pursuit: _Pursuit, meter: Meter, booking: Booking) -> None:
+        record = pursuit.record
+        pursuit.stack.close()
         record.usage = meter.usage or record.usage
         record.finish = meter.finish
         record.error = meter.error
         record.first_token_s = meter.first_token_at - record.started
         if meter.error is not None:
             record.outcome = "error"
-            self._health.failed(deployment, meter.error)
+            self.fleet.failed(booking, meter.error)
         elif not meter.whole:
             record.outcome = "cancelled"
+            read = round(booking.demand.input_tokens)
+            record.usage = meter.usage or Usage(read, meter.events, estimated=True)
+        else:
+            pursuit.traffic.estimator.learn(pursuit.call.size, record.usage)
+        self.fleet.settle(booking, meter.usage, meter.events)
         self._end(record)
 
     def _end(self, record: Record) -> None:
-        record.duration_s = time.monotonic() - record.started
+        record.duration_s = self._clock() - record.started
         self._observers.on_end(record)
 
     @contextmanager
@@ -205,17 +252,15 @@ class Gateway:
             raise
 
     @contextmanager
-    def _attempting(
-        self, record: Record, deployment: Deployment, keep: ExitStack | None = None
-    ) -> Iterator[None]:
-        """One attempt: its slot, its verdict, and foreign exceptions turned into our family.
+    def _attempting(self, record: Record, booking: Booking) -> Iterator[None]:
+        """One attempt: its verdict, and foreign exceptions turned into our family.
 
-        On success the slot moves to `keep`, if given; otherwise it is freed at the end.
+        On success the booking stays open, for the answer to settle.
         """
+        deployment = booking.member.deployment
         record.attempts += 1
         record.deployment = deployment
-        attempt = Attempt(deployment, time.monotonic())
-        self._health.acquire(deployment)
+        attempt = Attempt(deployment, self._clock())
         try:
             yield
         except ProviderError as error:
@@ -225,29 +270,57 @@ class Gateway:
             attempt.error.__cause__ = error
         except BaseException:
             attempt.cancelled = True
+            self.fleet.cancelled(booking)
             raise
         finally:
-            self._judge(record, attempt)
-            if keep is None or attempt.error or attempt.cancelled:
-                self._health.release(deployment)
-            else:
-                keep.callback(self._health.release, deployment)
+            self._judge(record, attempt, booking)
         if attempt.error:
             raise attempt.error
 
-    def _judge(self, record: Record, attempt: Attempt) -> None:
-        attempt.duration_s = time.monotonic() - attempt.started
+    def _judge(self, record: Record, attempt: Attempt, booking: Booking) -> None:
+        attempt.duration_s = self._clock() - attempt.started
         if attempt.error is not None:
             attempt.error.deployment = attempt.deployment.id
-            self._health.failed(attempt.deployment, attempt.error)
-        elif not attempt.cancelled:
-            self._health.succeeded(attempt.deployment)
+            self.fleet.failed(booking, attempt.error)
+            self.fleet.settle(booking, _NOTHING)
         self._observers.on_attempt(record, attempt)
 
+    def _countdown(self, total_s: float) -> Callable[[], float]:
+        end = self._clock() + total_s
+        return lambda: max(0.0, end - self._clock())
 
-def _countdown(total_s: float) -> Callable[[], float]:
-    end = time.monotonic() + total_s
-    return lambda: max(0.0, end - time.monotonic())
+
+def demand_of(call: Call, traffic: Traffic, *, stream: bool) -> Demand:
+    """What the call asks of a deployment, as far as that can be known beforehand."""
+    estimator = traffic.estimator
+    reserved, likely = estimator.output_tokens(_limit(call, traffic))
+    per_byte = estimator.input_tokens(1)
+    return Demand(
+        estimator.input_tokens(call.size),
+        reserved,
+        likely,
+        stream,
+        traffic.route.sheddable,
+        call.features,
+        tuple((key, size * per_byte) for key, size in call.prefixes()),
+    )
+
+
+def _limit(call: Call, traffic: Traffic) -> int | None:
+    """`max_tokens` as it will be sent: the same for all deployments of most routes."""
+    first = traffic.route.tiers[0][0]
+    asked = call.params.max_tokens or first.defaults.max_tokens
+    cap = first.caps.max_tokens
+    return min(asked, cap) if asked and cap else asked or cap
+
+
+def _headroom(item: Any) -> Any:
+    return getattr(item, "headroom", None)
+
+
+def _written(head: list[Any]) -> float | None:
+    usage = next((u for item in head if (u := getattr(item, "usage", None))), None)
+    return float(usage.output_tokens) if usage and usage.output_tokens else None
 
 
 async def _within(awaitable: Awaitable[T], timeout_s: float) -> T:
@@ -260,10 +333,10 @@ async def _within(awaitable: Awaitable[T], timeout_s: float) -> T:
         raise UpstreamTimeout(f"no answer within {timeout_s:g} s") from None
 
 
-def _missing(route: Route, call: Call) -> str:
-    lacks = [
-        feature
-        for feature in sorted(call.features)
-        if not any(feature in d.card.features for tier in route.tiers for d in tier)
-    ]
-    return ", ".join(lacks or sorted(call.features))
+def _incapable(route: Route, call: Call) -> Unsupported | ContextTooLong:
+    deployments = [d for tier in route.tiers for d in tier]
+    if any(call.features <= d.card.features for d in deployments):
+        return ContextTooLong(f"the prompt is too long for the model {route.name!r}")
+    lacks = [f for f in sorted(call.features) if not any(f in d.card.features for d in deployments)]
+    missing = ", ".join(lacks or sorted(call.features))
+    return Unsupported(f"the model {route.name!r} does not support: {missing}")

@@ -16,7 +16,7 @@ from hamlet.core import (
     Usage,
     is_content,
 )
-from hamlet.core.errors import ProviderError, UpstreamProtocol, UpstreamTimeout
+from hamlet.core.errors import EmptyAnswer, ProviderError, UpstreamProtocol, UpstreamTimeout
 from hamlet.gateway.watchdog import Watchdog
 
 E = TypeVar("E", ChatEvent, NativeChunk)
@@ -50,7 +50,7 @@ async def open_stream(source: AsyncGenerator[E, None], *, whole: bool, timeout_s
         await source.aclose()
         raise
     if not any(commits(item) for item in head):
-        raise UpstreamProtocol("the upstream's answer has no content and no end")
+        raise EmptyAnswer("the upstream's answer has no content and no end")
     return head
 
 

@@ -1,0 +1,42 @@
+"""A leaky bucket: what is poured in drains at a constant rate."""
+
+from __future__ import annotations
+
+import math
+
+
+class LeakyBucket:
+    """Holds up to `depth`, drains `rate` a second. Its level may be above, but never below 0.
+
+    Every method takes the time as monotonic seconds.
+    """
+
+    __slots__ = ("_at", "_level", "depth", "rate")
+
+    def __init__(self, rate: float, depth: float, now: float) -> None:
+        self.rate = rate
+        self.depth = depth
+        self._level = 0.0
+        self._at = now
+
+    def level(self, now: float) -> float:
+        """What is in it now."""
+        if now > self._at:
+            self._level = max(0.0, self._level - (now - self._at) * self.rate)
+            self._at = now
+        return self._level
+
+    def pour(self, amount: float, now: float) -> None:
+        """Add `amount`; a negative one takes out."""
+        self._level = max(0.0, self.level(now) + amount)
+
+    def fill_up(self, now: float) -> None:
+        """Take it for full."""
+        self._level = max(self.level(now), self.depth)
+
+    def free_in(self, amount: float, now: float, limit: float = 1.0) -> float:
+        """Seconds until `amount` fits below `limit` of the depth; infinite if it never does."""
+        excess = self.level(now) + amount - limit * self.depth
+        if excess <= 0:
+            return 0.0
+        return excess / self.rate if amount <= limit * self.depth else math.inf

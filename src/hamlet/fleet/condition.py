@@ -1,0 +1,81 @@
+"""All that is known of one deployment now. Keyed by its id, so it outlives a reload."""
+
+from __future__ import annotations
+
+import random
+
+from hamlet.fleet.breaker import Breaker
+from hamlet.fleet.latency import Slowness
+from hamlet.fleet.ledger import ledger_for
+from hamlet.registry import Capacity, Deployment
+
+_PREFIXES, _PREFIX_S = 256, 300.0
+_PENALTY = 2.0
+
+
+class Condition:
+    """Cooldown and breaker are two things: a wait the vendor asked for, and our own distrust.
+
+    A cooldown never shortens. Times are monotonic seconds.
+    """
+
+    __slots__ = (
+        "_prefixes",
+        "breaker",
+        "capacity",
+        "cooldown_until",
+        "deployment_id",
+        "in_flight",
+        "ledger",
+        "penalty_until",
+        "slowness",
+        "throttles",
+        "used_at",
+    )
+
+    def __init__(self, deployment: Deployment, rng: random.Random, now: float) -> None:
+        self.deployment_id = deployment.id
+        self.capacity: Capacity | None = deployment.capacity
+        self.ledger = ledger_for(deployment.capacity, now)
+        self.slowness = Slowness(now)
+        self.breaker = Breaker(rng)
+        self.cooldown_until = 0.0
+        self.penalty_until = 0.0
+        self.throttles = 0
+        self.in_flight = 0
+        self.used_at = now
+        self._prefixes: dict[int, float] = {}
+
+    def fit_to(self, deployment: Deployment, now: float) -> None:
+        """Begin a new ledger if a reload changed the capacity."""
+        if deployment.capacity != self.capacity:
+            self.capacity = deployment.capacity
+            self.ledger = ledger_for(deployment.capacity, now)
+
+    def cool_down(self, seconds: float, now: float) -> None:
+        """Leave it alone for that long, at least."""
+        self.cooldown_until = max(self.cooldown_until, now + seconds)
+
+    def penalise(self, seconds: float, now: float) -> None:
+        """Like others better for a while: its neighbours are in trouble."""
+        self.penalty_until = max(self.penalty_until, now + seconds)
+
+    def slow(self, now: float) -> float:
+        """Times slower than expected, with what its neighbours' trouble adds."""
+        value = self.slowness.value(now)
+        return value * _PENALTY if now < self.penalty_until else value
+
+    def remembers(self, prefixes: tuple[tuple[int, float], ...], now: float) -> float:
+        """Tokens of the longest beginning it has served in the last five minutes."""
+        for key, tokens in prefixes:
+            if self._prefixes.get(key, 0.0) > now:
+                return tokens
+        return 0.0
+
+    def remember(self, prefixes: tuple[tuple[int, float], ...], now: float) -> None:
+        """It serves these beginnings."""
+        for key, _ in prefixes:
+            self._prefixes.pop(key, None)
+            self._prefixes[key] = now + _PREFIX_S
+        while len(self._prefixes) > _PREFIXES:
+            del self._prefixes[next(iter(self._prefixes))]

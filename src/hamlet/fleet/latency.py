@@ -1,0 +1,106 @@
+"""How long an answer should take, and how much slower than that each deployment is."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+# Before anything is known: half a second and 40 us a token, the middle of the vendors measured.
+_PRIOR = ((0.0, 0.45), (2000.0, 0.53))
+_FORGET = 0.995
+_TRUSTED_AFTER = 30
+_CLIP = 3.0
+_RATIOS, _RESORT_EVERY = 400, 40
+TAU_S = 60.0
+SLOWEST = 10.0
+
+
+class Expectation:
+    """Seconds = a + b * tokens, fitted as answers come, over all deployments of one model.
+
+    Old answers fade; an outlier counts for at most three times what was expected, so that a slow
+    deployment does not move what is expected of the others.
+    """
+
+    def __init__(self) -> None:
+        self._w = self._x = self._y = self._xx = self._xy = 0.0
+        self._seen = 0
+        self._a = self._b = 0.0
+        self._ratios: deque[float] = deque(maxlen=_RATIOS)
+        self._sorted: list[float] = []
+        for x, y in _PRIOR:
+            self._add(x, y)
+        self._fit()
+
+    def of(self, tokens: float) -> float:
+        """Seconds to expect."""
+        return self._a + self._b * tokens
+
+    def learn(self, tokens: float, seconds: float) -> float:
+        """Take in an answer; returns observed over expected."""
+        expected = self.of(tokens)
+        ratio = seconds / expected
+        if self._seen >= _TRUSTED_AFTER:
+            seconds = min(seconds, _CLIP * expected)
+        self._seen += 1
+        self._add(tokens, seconds)
+        self._fit()
+        self._ratios.append(ratio)
+        if self._seen % _RESORT_EVERY == 0:
+            self._sorted = sorted(self._ratios)
+        return ratio
+
+    def quantile(self, q: float, tokens: float) -> float | None:
+        """The seconds that a part `q` of answers stay within; None while too few were seen."""
+        if not self._sorted:
+            return None
+        return self._sorted[min(int(q * len(self._sorted)), len(self._sorted) - 1)] * self.of(
+            tokens
+        )
+
+    def _add(self, x: float, y: float) -> None:
+        self._w = self._w * _FORGET + 1
+        self._x = self._x * _FORGET + x
+        self._y = self._y * _FORGET + y
+        self._xx = self._xx * _FORGET + x * x
+        self._xy = self._xy * _FORGET + x * y
+
+    def _fit(self) -> None:
+        mean_x, mean_y = self._x / self._w, self._y / self._w
+        variance = self._xx / self._w - mean_x * mean_x
+        covariance = self._xy / self._w - mean_x * mean_y
+        self._b = max(0.0, covariance / variance) if variance > 1 else 0.0
+        self._a = max(0.001, mean_y - self._b * mean_x)
+
+
+class Slowness:
+    """Peak-EWMA of observed over expected: jumps up at once, comes down with `TAU_S`.
+
+    Without samples it drifts back to 1, so that a deployment which was slow is tried again.
+    After Finagle's PeakEwma, with normalised samples: long prompts do not look like slow hosts.
+    """
+
+    __slots__ = ("_at", "_value")
+
+    def __init__(self, now: float) -> None:
+        self._value = 1.0
+        self._at = now
+
+    def value(self, now: float) -> float:
+        """Times slower than expected, 1 to 10."""
+        if self._value == 1.0:
+            return 1.0
+        return 1 + (self._value - 1) * math.exp((self._at - now) / TAU_S)
+
+    def sample(self, ratio: float, now: float) -> None:
+        """Take in one answer."""
+        self.raise_to(ratio, now)
+        weight = math.exp((self._at - now) / TAU_S)
+        self._value = max(1.0, self._value * weight + min(ratio, SLOWEST) * (1 - weight))
+        self._at = now
+
+    def raise_to(self, ratio: float, now: float) -> None:
+        """At least this slow, from now on."""
+        ratio = min(ratio, SLOWEST)
+        if ratio > self.value(now):
+            self._value, self._at = ratio, now

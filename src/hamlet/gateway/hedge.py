@@ -1,0 +1,65 @@
+"""A second call beside a late first one: the first answer wins, the other is called off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from hamlet.core.errors import ProviderError
+
+T = TypeVar("T")
+
+
+async def hedged(
+    primary: Awaitable[T],
+    backup: Callable[[], Awaitable[T] | None],
+    after_s: float,
+    discard: Callable[[T], Awaitable[None]],
+    *,
+    stand_in: bool,
+) -> T:
+    """The first answer of two. `backup` is asked for after `after_s` seconds, and may decline.
+
+    If the primary fails before that its error is raised, or with `stand_in` the backup takes its
+    place. If both fail, the later error is raised. The loser is cancelled and waited for, and
+    `discard` gets its answer if it still gave one.
+    """
+    first = asyncio.ensure_future(primary)
+    race: list[asyncio.Future[T]] = [first]
+    winner: asyncio.Future[T] | None = None
+    try:
+        await asyncio.wait(race, timeout=after_s)
+        if not first.done() or (stand_in and _failed(first)):
+            second = backup()
+            if second is not None:
+                race.append(asyncio.ensure_future(second))
+        winner = await _first_answer(race)
+        return winner.result()
+    finally:
+        for loser in race:
+            if loser is not winner:
+                await _call_off(loser, discard)
+
+
+def _failed(task: asyncio.Future[T]) -> bool:
+    """Whether another deployment might do better."""
+    error = task.exception()
+    return isinstance(error, ProviderError) and error.try_other
+
+
+async def _first_answer(race: list[asyncio.Future[T]]) -> asyncio.Future[T]:
+    """The first task that ends well, or with an error that ends the matter; else the last."""
+    pending = set(race)
+    while True:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not _failed(task) or not pending:
+                return task
+
+
+async def _call_off(loser: asyncio.Future[T], discard: Callable[[T], Awaitable[None]]) -> None:
+    loser.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await discard(await loser)
