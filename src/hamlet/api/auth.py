@@ -63,4 +63,4 @@ def _caller(key: KeyConfig) -> Caller:
     if key.kind == "publishable" and routes is None:
         # What every visitor of a page can read must be told what it opens.
         routes = _NO_ROUTES
-    return Caller(key.name, routes, key.rate, key.admin)
+    return Caller(key.name, routes, key.rate, key.admin, key.weight)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from hamlet.api.auth import Keyring
 from hamlet.api.errors import error_headers, warning_headers
-from hamlet.api.http import EventStream, Opening, Reply, Request, Response
+from hamlet.api.http import EventStream, Opening, Reply, Request, Response, budget_s
 from hamlet.core import ChatEvent, ChatResponse, NativeChunk, collect
 from hamlet.core.errors import HamletError
 from hamlet.gateway import Call, Caller, ChatStream, Gateway
@@ -65,6 +65,8 @@ class ChatEndpoint:
         try:
             caller = self._keyring().caller(request.headers)
             call = dialect.parse(request)
+            call.size = len(request.body)
+            call.total_s = budget_s(request.headers)
         except HamletError as error:
             return self.refuse(error, request.id)
         if not call.stream:

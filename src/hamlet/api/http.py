@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from hamlet.spi import counted
+
 
 @dataclass(slots=True)
 class Request:
@@ -56,3 +58,9 @@ class Opening:
 
 Reply = Response | Opening
 Handler = Callable[[Request], Awaitable[Reply]]
+
+
+def budget_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds that the caller gives the call, from `x-request-budget-ms`; None if none."""
+    given = counted(headers.get("x-request-budget-ms"))
+    return given / 1000 if given else None

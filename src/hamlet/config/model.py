@@ -62,6 +62,7 @@ class KeyConfig(_Strict):
     rate: Rate | None = None
     origins: tuple[str, ...] = ()
     admin: bool = False
+    weight: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _one_proof(self) -> KeyConfig:

@@ -19,6 +19,7 @@ from hamlet.core.chat import (
     ToolChoice,
     collect,
     is_content,
+    with_headroom,
 )
 from hamlet.core.embeddings import EmbeddingRequest, EmbeddingResponse, pack, unpack
 from hamlet.core.headroom import Headroom
@@ -84,4 +85,5 @@ __all__ = [
     "pack",
     "redact",
     "unpack",
+    "with_headroom",
 ]

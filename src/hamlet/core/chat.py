@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -108,6 +108,13 @@ class Started:
     model: str
     meta: Meta | None = None
     headroom: Headroom | None = None
+
+
+def with_headroom(event: ChatEvent, headroom: Headroom | None) -> ChatEvent:
+    """The event, with what the answer's headers told if it is the first."""
+    if headroom is None or not isinstance(event, Started):
+        return event
+    return replace(event, headroom=headroom)
 
 
 @dataclass(frozen=True, slots=True)

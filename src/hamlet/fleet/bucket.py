@@ -22,7 +22,8 @@ class LeakyBucket:
     def level(self, now: float) -> float:
         """What is in it now."""
         if now > self._at:
-            self._level = max(0.0, self._level - (now - self._at) * self.rate)
+            level = self._level - (now - self._at) * self.rate
+            self._level = level if level > 0 else 0.0
             self._at = now
         return self._level
 

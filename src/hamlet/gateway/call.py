@@ -14,12 +14,16 @@ _PREFIX_BYTES = (65_536, 16_384, 4_096)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever holds a key. `routes` None allows all; `rate` is (calls, seconds)."""
+    """Whoever holds a key. `routes` None allows all; `rate` is (calls, seconds).
+
+    `weight` is its part of the places when hamlet is full.
+    """
 
     name: str = "anonymous"
     routes: frozenset[str] | None = None
     rate: tuple[int, float] | None = None
     admin: bool = False
+    weight: float = 1.0
 
     def may_use(self, route: str) -> bool:
         """Whether the caller may name this route."""

@@ -20,7 +20,7 @@ from hamlet.core.errors import (
     UpstreamTimeout,
 )
 from hamlet.fleet import Booking, Choice, Demand, Fleet, Traffic
-from hamlet.gateway.admission import Admission, check_route
+from hamlet.gateway.admission import Admission, Importance, check_route
 from hamlet.gateway.attempt import pursue
 from hamlet.gateway.call import Call, Caller
 from hamlet.gateway.hedge import hedged
@@ -74,8 +74,9 @@ class Gateway:
         stack = ExitStack()
         try:
             with self._ends(record):
-                route = self._enter(stack, record, caller, "chat")
+                route = self._route(stack, record, caller, "chat")
                 total_s = min(route.policy.total_s, call.total_s or route.policy.total_s)
+                await self._enter(stack, record, caller, route, total_s)
                 pursuit = self._pursuit(call, route, record, stack, self._countdown(total_s))
 
                 async def once(choice: Choice) -> ChatStream:
@@ -92,7 +93,8 @@ class Gateway:
         """Embed texts; errors as in `chat`."""
         record = self._record("embeddings", request.model, caller, request_id)
         with ExitStack() as stack, self._ends(record):
-            route = self._enter(stack, record, caller, "embeddings")
+            route = self._route(stack, record, caller, "embeddings")
+            await self._enter(stack, record, caller, route, route.policy.total_s)
             remaining = self._countdown(route.policy.total_s)
             traffic = self._join(stack, route, stream=False)
             size = sum(len(text.encode("utf-8", "replace")) for text in request.inputs)
@@ -120,7 +122,7 @@ class Gateway:
     def _record(self, operation: Operation, route: str, caller: Caller, request_id: str) -> Record:
         return Record(operation, route, caller.name, request_id, False, self._clock())
 
-    def _enter(
+    def _route(
         self, stack: ExitStack, record: Record, caller: Caller, operation: Operation
     ) -> Route:
         registry: Registry = stack.enter_context(self._registries.lease())
@@ -130,10 +132,16 @@ class Gateway:
             raise RouteNotFound(f"the model {route_name!r} does not do {operation}", param="model")
         check_route(caller, route_name)
         record.route = route_name
-        stack.enter_context(self.admission.inside(caller))
+        return route
+
+    async def _enter(
+        self, stack: ExitStack, record: Record, caller: Caller, route: Route, total_s: float
+    ) -> None:
+        importance = Importance.SHEDDABLE if route.sheddable else Importance.CRITICAL
+        await self.admission.enter(caller, importance, total_s)
+        stack.callback(self.admission.leave, caller)
         record.admitted = True
         self._observers.on_start(record)
-        return route
 
     def _join(self, stack: ExitStack, route: Route, *, stream: bool) -> Traffic:
         traffic = self.fleet.traffic(route, stream=stream)

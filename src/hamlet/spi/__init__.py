@@ -13,7 +13,14 @@ from hamlet.spi.contract import (
     operations,
 )
 from hamlet.spi.forward import Forwarder, forward
-from hamlet.spi.http import Reply, Transport, raise_for_upstream, retry_after, upstream_error
+from hamlet.spi.http import (
+    Reply,
+    Transport,
+    counted,
+    raise_for_upstream,
+    retry_after,
+    upstream_error,
+)
 from hamlet.spi.runtime import Log, Runtime
 from hamlet.spi.settings import ProviderSettings
 from hamlet.spi.sse import Frame, FrameReader, need_events, parse_block, sse
@@ -36,6 +43,7 @@ __all__ = [
     "SupportsProbe",
     "Transport",
     "cards_from",
+    "counted",
     "forward",
     "need_events",
     "operations",

@@ -108,6 +108,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return min(max(wait, _WAIT_MIN_S), _WAIT_MAX_S)
 
 
+def counted(value: str | None) -> int | None:
+    """The positive whole number that a header tells, if it tells one."""
+    if not value or not (value.isascii() and value.isdigit()) or len(value) > 15:
+        return None
+    return int(value) or None
+
+
 def _number(value: str | None) -> float | None:
     try:
         number = float(value) if value else math.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -24,7 +25,7 @@ from hamlet.api.main_screen.request import from_query, preferred, read_request
 from hamlet.config import MAIN_SCREEN
 from hamlet.core.errors import Busy, HamletError
 from hamlet.gateway import Admission, Caller
-from hamlet.gateway.admission import check_route
+from hamlet.gateway.admission import Importance, check_route
 from hamlet.suggest import Ask, Suggestions, SuggestService
 from hamlet.suggest.model import Chips, Links
 
@@ -109,13 +110,13 @@ class Endpoint:
         """The suggestions; where hamlet is full, those that cost next to nothing."""
         admission, service = self._screen.admission, self._screen.service
         try:
-            admission.admit(caller)
+            admission.admit(caller, Importance.SCREEN)
         except Busy:
             return _not_withheld(await service.suggest(_in_hand_only(ask)), ask)
         try:
             return _not_withheld(await service.suggest(ask), ask)
         finally:
-            admission.leave()
+            admission.leave(caller)
 
     def _stream(self, request: Request, read: Callable[[], Ask]) -> Reply:
         async def open_() -> Response | EventStream:
@@ -124,16 +125,17 @@ class Endpoint:
         async def begin(caller: Caller) -> EventStream:
             ask = read()
             try:
-                self._screen.admission.admit(caller)
+                self._screen.admission.admit(caller, Importance.SCREEN)
             except Busy:
                 return EventStream(_frames(self._screen.service, _in_hand_only(ask)), _nothing)
-            return EventStream(_frames(self._screen.service, ask), self._leave)
+            leave = partial(self._leave, caller)
+            return EventStream(_frames(self._screen.service, ask), leave)
 
         headers = {"x-request-id": request.id, "x-accel-buffering": "no", **_PRIVATE}
         return Opening(open_(), _PING, lambda r: _event("problem", orjson.loads(r.body)), headers)
 
-    async def _leave(self) -> None:
-        self._screen.admission.leave()
+    async def _leave(self, caller: Caller) -> None:
+        self._screen.admission.leave(caller)
 
 
 async def _nothing() -> None:

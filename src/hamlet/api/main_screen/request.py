@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hamlet.api.body import read_fields
+from hamlet.api.http import budget_s
 from hamlet.core.errors import BadRequest, TooLarge
 from hamlet.core.text import Language, language
 from hamlet.spi.sources import Freshness, Safe
@@ -247,8 +248,8 @@ _TEXT_PARAMETERS = {
 
 
 def _header_budget(headers: Mapping[str, str]) -> int:
-    given = headers.get("x-request-budget-ms", "")
-    return max(20, int(given)) if given.isascii() and given.isdigit() else 10_000
+    given = budget_s(headers)
+    return max(20, round(given * 1000)) if given else 10_000
 
 
 def preferred(accepted: str) -> Language:

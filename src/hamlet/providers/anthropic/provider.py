@@ -9,9 +9,18 @@ from typing import ClassVar
 import orjson
 from pydantic import Field
 
-from hamlet.core import ChatEvent, ChatRequest, ModelCard, NativeChunk, NativeRequest, errors
+from hamlet.core import (
+    ChatEvent,
+    ChatRequest,
+    ModelCard,
+    NativeChunk,
+    NativeRequest,
+    errors,
+    with_headroom,
+)
 from hamlet.providers.anthropic import decode, encode, wire
 from hamlet.providers.anthropic.errors import classify
+from hamlet.providers.anthropic.limits import headroom
 from hamlet.spi import (
     API_VERSION,
     ProviderSettings,
@@ -50,16 +59,19 @@ class Anthropic:
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         sent = orjson.dumps(encode.body(request, self._max_tokens))
         async with self._send("POST", "/v1/messages", sent) as reply:
+            told = headroom(reply.headers)
             if not request.stream:
                 for event in decode.whole(await reply.aread(), request.model):
-                    yield event
+                    yield with_headroom(event, told)
                 return
             need_events(reply)
             async for event in decode.stream(sse(reply), request.model):
-                yield event
+                yield with_headroom(event, told)
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
         async with self._send("POST", "/v1/messages", wire.body(request)) as reply:
+            if told := headroom(reply.headers):
+                yield NativeChunk(b"", headroom=told)
             if not request.stream:
                 yield wire.whole(await reply.aread())
                 return

@@ -18,10 +18,12 @@ from hamlet.core import (
     NativeChunk,
     NativeRequest,
     errors,
+    with_headroom,
 )
 from hamlet.providers.openai import decode, embeddings, encode, wire
 from hamlet.providers.openai.auth import EntraToken
 from hamlet.providers.openai.errors import classify
+from hamlet.providers.openai.limits import headroom
 from hamlet.providers.openai.settings import Settings as OpenAISettings
 from hamlet.spi import (
     API_VERSION,
@@ -54,17 +56,20 @@ class OpenAI:
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         sent = orjson.dumps(encode.body(request, self.max_tokens_field, self.kind))
         async with self._post("chat/completions", request.model, sent) as reply:
+            told = headroom(reply.headers)
             if not request.stream:
                 for event in decode.whole(await reply.aread(), request.model):
-                    yield event
+                    yield with_headroom(event, told)
                 return
             need_events(reply)
             async for event in decode.stream(sse(reply), request.model):
-                yield event
+                yield with_headroom(event, told)
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
         sent = wire.body(request, self.max_tokens_field)
         async with self._post("chat/completions", request.model, sent) as reply:
+            if told := headroom(reply.headers):
+                yield NativeChunk(b"", headroom=told)
             if not request.stream:
                 yield wire.whole(await reply.aread())
                 return

@@ -1,0 +1,38 @@
+"""What OpenAI's and Azure's headers say of the capacity behind an answer.
+
+Azure tells the use of reserved capacity as "NN.N%", perhaps empty or without the sign; where it
+let another deployment answer, it names the one that was full. The counts of quotas come from
+caches: -1 and 0 mean nothing. (Fleet design, sections 1.1 and 1.2.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from hamlet.core import Headroom
+from hamlet.spi import counted
+
+_UTILISATION = "azure-openai-deployment-utilization"
+_SPILLED = "x-ms-spillover-from-deployment"
+_TOKENS, _REQUESTS = "x-ratelimit-remaining-tokens", "x-ratelimit-remaining-requests"
+
+
+def headroom(headers: Mapping[str, str]) -> Headroom | None:
+    """What is said, or None where nothing is. Header names are lower case."""
+    if not (headers.keys() & {_UTILISATION, _SPILLED, _TOKENS, _REQUESTS}):
+        return None
+    return Headroom(
+        _percent(headers.get(_UTILISATION, "")),
+        counted(headers.get(_TOKENS)),
+        counted(headers.get(_REQUESTS)),
+        spilled=bool(headers.get(_SPILLED)),
+    )
+
+
+def _percent(text: str) -> float | None:
+    try:
+        value = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and 0 <= value <= 10 else None
