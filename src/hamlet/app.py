@@ -23,7 +23,7 @@ from hamlet.api.page import PageParts, page
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
 from hamlet.config import Loaded, ServerConfig, load
-from hamlet.gateway import Admission, Gateway, Observers
+from hamlet.gateway import Admission, Distress, Gateway, Observers
 from hamlet.registry import Plugins, RegistryHolder, build
 from hamlet.screen import MainScreenParts
 from hamlet.spi import Log
@@ -45,9 +45,10 @@ class Hamlet:
         self.metrics = Metrics()
         self.registries = RegistryHolder(build(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
+        self.distress = Distress()
         self.gateway = Gateway(
             self.registries,
-            Admission(config.server.max_in_flight),
+            Admission(config.server.max_in_flight, distress=lambda: self.distress.level),
             Observers([self.metrics, AccessLog(self.log)], self.log),
         )
         routes = self._hot_routes()
@@ -134,9 +135,11 @@ class Hamlet:
             gc.collect()
             gc.freeze()
             self.screen.start()
+            self.distress.start()
             try:
                 yield
             finally:
+                await self.distress.aclose()
                 await self.screen.aclose()
                 await self.registries.aclose()
 

@@ -58,10 +58,12 @@ class Bench:
         policy: Policy | None = None,
         max_in_flight: int = 10,
         observers: Sequence[Any] = (),
+        sheddable: bool = False,
     ) -> None:
         levels = tuple(tuple(tier) for tier in tiers)
+        self.route = Route("r", "chat", levels, policy or Policy(), sheddable=sheddable)
         routes = {
-            "r": Route("r", "chat", levels, policy or Policy()),
+            "r": self.route,
             "e": Route("e", "embeddings", levels, policy or Policy()),
         }
         self.notes, self.log, self.fleet = Notes(), Log(), Fleet()

@@ -2,6 +2,7 @@
 
 from hamlet.gateway.admission import Admission
 from hamlet.gateway.call import Call, Caller
+from hamlet.gateway.distress import Distress
 from hamlet.gateway.gateway import Gateway
 from hamlet.gateway.observer import Attempt, Observer, Observers, Record
 from hamlet.gateway.stream import ChatStream
@@ -12,6 +13,7 @@ __all__ = [
     "Call",
     "Caller",
     "ChatStream",
+    "Distress",
     "Gateway",
     "Observer",
     "Observers",

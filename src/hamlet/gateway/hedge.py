@@ -54,7 +54,7 @@ async def _first_answer(race: list[asyncio.Future[T]]) -> asyncio.Future[T]:
     pending = set(race)
     while True:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+        for task in sorted(done, key=_failed):
             if not _failed(task) or not pending:
                 return task
 

@@ -1,0 +1,63 @@
+"""Fleets on a clock that a test moves."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from hamlet.config import Policy
+from hamlet.core import ModelCard
+from hamlet.fleet import Choice, Demand, Fleet
+from hamlet.registry import Capacity, Deployment, ProviderHandle, Reserved, Route
+
+# 60,000 input tokens a minute: a thousand a second, thirty thousand deep.
+PTU = Reserved(24, 2500, 3.0)
+
+
+class Clock:
+    """Monotonic seconds, moved by hand."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def member(name: str, capacity: Capacity | None = PTU, **more: Any) -> Deployment:
+    """A deployment that nobody will call."""
+    handle = ProviderHandle(name, "scripted", None, ("chat",))
+    fields = {"quota_group": name, "vendor": "v", **more}
+    return Deployment(
+        f"{name}/m", handle, "m", fields.pop("card", ModelCard()), capacity=capacity, **fields
+    )
+
+
+class Yard:
+    """A fleet with one route over tiers of deployments."""
+
+    def __init__(self, *tiers: Sequence[Deployment], seed: int = 1, **route: Any) -> None:
+        self.clock = Clock()
+        self.fleet = Fleet(self.clock, random.Random(seed))
+        levels = tuple(tuple(tier) for tier in tiers)
+        self.route = Route("r", "chat", levels, route.pop("policy", Policy()), **route)
+
+    def choose(self, demand: Demand | None = None, **look: Any) -> Choice | None:
+        """One choice, as the gateway makes it."""
+        traffic = self.fleet.traffic(self.route)
+        return self.fleet.choose(traffic, self.fleet.look(demand or Demand(100, 100, 100), **look))
+
+    def names(self, count: int = 200, demand: Demand | None = None) -> dict[str, int]:
+        """How often each deployment is chosen when nothing is begun."""
+        chosen = [self.choose(demand) for _ in range(count)]
+        names = [c.deployment.id.split("/")[0] for c in chosen if c is not None]
+        return {name: names.count(name) for name in sorted(set(names))}
+
+    def condition(self, name: str) -> Any:
+        """What is known of a deployment."""
+        self.fleet.traffic(self.route)
+        return self.fleet.conditions[f"{name}/m"]
