@@ -104,7 +104,14 @@ class Hamlet:
         app.include_router(shell.health(lambda: not admission.draining, self.metrics.render))
         parts = self.screen
         desk = Desk(
-            lambda: self.keyring, self.reload, parts.events, parts.editor, parts.service, parts.web
+            lambda: self.keyring,
+            self.reload,
+            parts.events,
+            parts.editor,
+            parts.service,
+            parts.web,
+            self.gateway.fleet,
+            lambda: self.registries.current.routes,
         )
         app.include_router(admin(desk))
         page(app, PageParts(parts.service, lambda: self.keyring, parts))

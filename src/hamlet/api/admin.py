@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,9 @@ from fastapi.responses import JSONResponse
 from hamlet.api.auth import Keyring
 from hamlet.config import ConfigError
 from hamlet.content import PackError, PackKind, Pin
-from hamlet.core.errors import BadRequest, Forbidden, TooLarge
+from hamlet.core.errors import BadRequest, Forbidden, RouteNotFound, TooLarge
+from hamlet.fleet import Demand, Fleet, explain
+from hamlet.registry import Route
 from hamlet.suggest import Editor, EventStore, SuggestService, WebSearch
 
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -31,6 +33,8 @@ class Desk:
     editor: Editor
     suggestions: SuggestService
     web: WebSearch
+    fleet: Fleet
+    routes: Callable[[], Mapping[str, Route]]
 
 
 def admin(desk: Desk) -> APIRouter:
@@ -45,6 +49,7 @@ def admin(desk: Desk) -> APIRouter:
 
     router = APIRouter(tags=["administration"], prefix="/v1/admin", dependencies=[Depends(needed)])
     _operations(router, desk)
+    _fleet(router, desk)
     _content(router, desk)
     return router
 
@@ -74,6 +79,28 @@ def _operations(router: APIRouter, desk: Desk) -> None:
     async def purge() -> JSONResponse:
         await desk.suggestions.purge()
         return JSONResponse({"status": "ok"})
+
+
+def _fleet(router: APIRouter, desk: Desk) -> None:
+    @router.get("/fleet", summary="The plan of a call to each chat route now, and why")
+    async def plans(
+        route: str | None = None,
+        input_tokens: Annotated[int, Query(ge=0, le=10_000_000)] = 1000,
+        output_tokens: Annotated[int, Query(ge=0, le=1_000_000)] = 300,
+        stream: bool = True,
+    ) -> JSONResponse:
+        routes = {n: r for n, r in desk.routes().items() if r.operation == "chat"}
+        if route is not None and route not in routes:
+            raise RouteNotFound(f"no such chat route: {route}", param="route")
+        told = {
+            name: [asdict(row) for row in explain(desk.fleet, found, demand)]
+            for name, found in routes.items()
+            if route in (None, name)
+            for demand in [
+                Demand(input_tokens, output_tokens, output_tokens, stream, found.sheddable)
+            ]
+        }
+        return JSONResponse(told)
 
 
 def _content(router: APIRouter, desk: Desk) -> None:

@@ -2,7 +2,20 @@
 
 from hamlet.fleet.condition import Condition
 from hamlet.fleet.demand import Demand
+from hamlet.fleet.explain import Row, explain
 from hamlet.fleet.fleet import Booking, Choice, Fleet, News, Traffic, Wait
 from hamlet.fleet.select import Look
 
-__all__ = ["Booking", "Choice", "Condition", "Demand", "Fleet", "Look", "News", "Traffic", "Wait"]
+__all__ = [
+    "Booking",
+    "Choice",
+    "Condition",
+    "Demand",
+    "Fleet",
+    "Look",
+    "News",
+    "Row",
+    "Traffic",
+    "Wait",
+    "explain",
+]
