@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import httpx2
 import pytest
@@ -68,17 +69,11 @@ async def test_added_rows_outlive_the_process(http, config: str) -> None:
 async def test_a_running_server_takes_a_pack_when_told_to_read_again(http, tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps(LINK))
-    command = [
-        "catalogue",
-        "import",
-        str(file),
-        "--folder",
-        str(tmp_path / "packs"),
-        "--license",
-        "CC0",
-    ]
+    command = ["catalogue", "import", str(file), "--folder", str(tmp_path / "packs")]
     process = await asyncio.create_subprocess_exec(
-        "hamlet", *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "hamlet", *command, "--license", "CC0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
     assert process.returncode == 0, err
