@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from hamlet.content import Pin
 from hamlet.core.text import Language
@@ -13,6 +14,7 @@ from hamlet.suggest.chips import CRISIS
 from hamlet.suggest.model import Ask, Degradation, Link, Links, LinkTier
 from hamlet.suggest.outcome import Outcome, status
 from hamlet.suggest.pool import Pool
+from hamlet.suggest.rank import ranked
 from hamlet.suggest.validate import has_pii
 from hamlet.suggest.web import WebSearch
 from hamlet.suggest.work import Work
@@ -99,7 +101,8 @@ class RelatedLinks:
 
     def better(self, ask: Ask, own: Links, work: Work[FoundLink]) -> Outcome[Links]:
         """The web's links, filled up from the catalogue; or the catalogue's, and why."""
-        web = links_.show(work.usable, ask, "matched_terms")
+        found = ranked(work.usable, ask.headline, ask.freshness, datetime.now(UTC))
+        web = links_.show(found, ask, "matched_terms")
         if not web:
             missed = Degradation("links", "web", own.tier, work.why_not())
             return Outcome(own, (missed,), work.state())
