@@ -34,6 +34,7 @@ import aiohttp
 
 from hamlet.content import shipped_chips
 from hamlet.testing import Canned, LoopbackUpstream, json_reply, sse_reply
+from hamlet.testing.loopback import Received
 
 BUDGET_MS = 200
 ALONE = """
@@ -167,7 +168,7 @@ async def rows() -> bool:
             print(row.told(name), flush=True)
             good &= row.p(0.99) <= limit and not (row.late or row.empty or row.failed)
     async with LoopbackUpstream() as model, LoopbackUpstream() as web:
-        model.respond(lambda _: sse_reply(list(answer())))
+        model.respond(written)
         web.reply(results())
         async with served(WITH.format(model=model.url, web=web.url)) as (url, http):
             few = [queries(3)() for _ in range(20)]
@@ -192,15 +193,40 @@ async def settled(http: aiohttp.ClientSession, url: str) -> None:
     sys.exit("the vectors never came")
 
 
-def answer() -> Iterator[bytes]:
-    """A model's streamed chips, about anything."""
-    kinds = ("howto", "compare", "deepen", "followup")
+def written(request: Received) -> Canned:
+    """A model's streamed chips about what it was asked about, eight as the prompt wants."""
+    asked = re.search(
+        r'kind="query">(?:\\n|\s)*(.+?)(?:\\n|\s)*</data',
+        str(request.json["messages"][-1]["content"]),
+    )
+    words = asked[1].split() if asked else ["오늘"]
+    endings = (
+        "고르는 법",
+        "비교하기",
+        "더 알아보기",
+        "쉽게 정리",
+        "주의할 점",
+        "비용 계산",
+        "순서",
+        "예시",
+    )
+    kinds = ("howto", "compare", "deepen", "followup") * 2
     lines = [
-        json.dumps({"t": f"{w} 살펴보기", "p": f"{w}에 대해 알려줘", "k": k}, ensure_ascii=False)
-        for w, k in zip(("지하철 시간", "여행 코스", "세금 신고", "건강 정보"), kinds, strict=True)
+        {
+            "t": f"{words[i % len(words)]} {end}",
+            "p": f"{asked[1] if asked else ''} {end}",
+            "k": kind,
+        }
+        for i, (end, kind) in enumerate(zip(endings, kinds, strict=True))
     ]
+    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    return sse_reply(list(frames(text)), pause_s=0.05)
+
+
+def frames(text: str) -> Iterator[bytes]:
+    """A streamed answer in OpenAI's form."""
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
-    for delta, end in (({"content": "\n".join(lines)}, None), ({}, "stop")):
+    for delta, end in (({"content": text}, None), ({}, "stop")):
         chunk = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
         yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
     yield b"data: [DONE]\n\n"
@@ -251,7 +277,7 @@ async def zipf() -> bool:
     rng = random.Random(1)
     weights = list(itertools.accumulate(1 / rank for rank in range(1, 10_001)))
     async with LoopbackUpstream() as model, LoopbackUpstream() as web:
-        model.respond(lambda _: sse_reply(list(answer())))
+        model.respond(written)
         web.reply(results())
         async with served(WITH.format(model=model.url, web=web.url)) as (url, http):
             row = Row()
@@ -277,7 +303,7 @@ async def zipf() -> bool:
 async def burst() -> bool:
     """A hundred identical requests at once."""
     async with LoopbackUpstream() as model, LoopbackUpstream() as web:
-        model.respond(lambda _: sse_reply(list(answer()), pause_s=0.05))
+        model.respond(written)
         web.reply(results())
         async with served(WITH.format(model=model.url, web=web.url)) as (url, http):
             row = Row()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 from hamlet.retrieval import tokens
@@ -33,22 +32,22 @@ def ranked(
     found: Sequence[FoundLink], text: str, freshness: Freshness, now: datetime
 ) -> list[FoundLink]:
     """Best first, without near twins of one host. `text` is what was searched for."""
-    wanted = _terms(text)
+    wanted = frozenset(tokens(text))
+    terms = [frozenset(tokens(f"{link.title} {link.snippet}")) for link in found]
     scores = [
-        _RELEVANCE * _relevance(link, wanted)
+        _RELEVANCE * _relevance(link, wanted, terms[i])
         + _PLACE * (1 - i / len(found))
         + _FRESH * _youth(link.published_at, _HALF_LIFE_DAYS[freshness], now)
         + _PRIOR * (1.0 if link.kind in _TRUSTED else _UNKNOWN)
         for i, link in enumerate(found)
     ]
-    return _diverse(list(found), scores)
+    return [found[i] for i in _diverse(_single(found), terms, scores)]
 
 
-def _relevance(link: FoundLink, wanted: frozenset[str]) -> float:
+def _relevance(link: FoundLink, wanted: frozenset[str], own: frozenset[str]) -> float:
     """The share of the wanted terms it has; its source's own score breaks ties."""
     if not wanted:
         return link.score
-    own = _terms(f"{link.title} {link.snippet}")
     return 0.8 * len(wanted & own) / len(wanted) + 0.2 * min(1.0, max(0.0, link.score))
 
 
@@ -65,30 +64,32 @@ def _youth(published_at: str | None, half_life_days: float, now: datetime) -> fl
     return float(0.5 ** (days / half_life_days))
 
 
-def _diverse(links: list[FoundLink], scores: list[float]) -> list[FoundLink]:
+def _diverse(left: list[int], terms: Sequence[frozenset[str]], scores: list[float]) -> list[int]:
+    """Positions, each the best that is left and least like those before it."""
     chosen: list[int] = []
-    left = [i for i in range(len(links)) if not _is_twin(i, links)]
     nearest = dict.fromkeys(left, 0.0)
     while left:
         best = max(left, key=lambda i: _LAMBDA * scores[i] - (1 - _LAMBDA) * nearest[i])
         left.remove(best)
         chosen.append(best)
         for i in left:
-            nearest[i] = max(nearest[i], _alike(links[i], links[best]))
-    return [links[i] for i in chosen]
+            nearest[i] = max(nearest[i], _alike(terms[i], terms[best]))
+    return chosen
 
 
-def _is_twin(i: int, links: list[FoundLink]) -> bool:
-    """Whether a link before it leads to the same host under nearly the same title."""
-    own = links[i]
-    return any(
-        _host(own.url) == _host(other.url) and similar(own.title, other.title)
-        for other in links[:i]
-    )
+def _single(links: Sequence[FoundLink]) -> list[int]:
+    """Positions of the links whose title no link of the same host before them has nearly."""
+    titles: dict[str, list[str]] = {}
+    kept: list[int] = []
+    for i, link in enumerate(links):
+        others = titles.setdefault(_host(link.url), [])
+        if not any(similar(link.title, other) for other in others):
+            kept.append(i)
+        others.append(link.title)
+    return kept
 
 
-def _alike(one: FoundLink, other: FoundLink) -> float:
-    a, b = _terms(f"{one.title} {one.snippet}"), _terms(f"{other.title} {other.snippet}")
+def _alike(a: frozenset[str], b: frozenset[str]) -> float:
     return len(a & b) / len(a | b) if a and b else 0.0
 
 
@@ -97,9 +98,3 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return url
-
-
-# What the pool holds is ranked again for every request.
-@lru_cache(maxsize=4096)
-def _terms(text: str) -> frozenset[str]:
-    return frozenset(tokens(text))

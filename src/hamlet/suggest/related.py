@@ -91,18 +91,30 @@ class RelatedLinks:
         return Work.of(
             self.pool,
             key,
-            lambda found: self._web.search(query, found),
+            lambda found: self._ranked(query, found),
             stale=ask.allow.stale,
         )
+
+    async def _ranked(self, query: LinkQuery, found: list[FoundLink]) -> None:
+        """Ask the web, and put what it found in order: once, for all who ask the same."""
+        gathered: list[FoundLink] = []
+        await self._web.search(query, gathered)
+        found += ranked(gathered, query.text, query.freshness, datetime.now(UTC))
 
     def would_ask(self, ask: Ask, crisis: bool) -> bool:
         """Whether the web would have been asked, were there room."""
         return ask.overloaded and not crisis and bool(self._web) and bool(ask.headline)
 
+    def kept(self, ask: Ask, work: Work[FoundLink]) -> Outcome[Links] | None:
+        """The fresh cache's links, if they are all that was asked for."""
+        web = links_.show(work.usable, ask, "matched_terms") if work.had else ()
+        if len(web) < ask.link_limit:
+            return None
+        return Outcome(_half(web, ask, work.tier("web")), (), work.state())
+
     def better(self, ask: Ask, own: Links, work: Work[FoundLink]) -> Outcome[Links]:
         """The web's links, filled up from the catalogue; or the catalogue's, and why."""
-        found = ranked(work.usable, ask.headline, ask.freshness, datetime.now(UTC))
-        web = links_.show(found, ask, "matched_terms")
+        web = links_.show(work.usable, ask, "matched_terms")
         if not web:
             missed = Degradation("links", "web", own.tier, work.why_not())
             return Outcome(own, (missed,), work.state())

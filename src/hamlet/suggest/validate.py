@@ -93,9 +93,9 @@ def grounded(draft: str, context: str) -> bool:
     return not set(tokens(draft)).isdisjoint(tokens(context))
 
 
-def shared_terms(text: str, *others: str) -> frozenset[str]:
-    """The terms that a text has in common with others."""
-    return frozenset(tokens(text)) & {token for other in others for token in tokens(other)}
+def terms(text: str) -> frozenset[str]:
+    """The words of a text, and its pairs of characters, each once."""
+    return frozenset(tokens(text))
 
 
 def echoes(text: str, said: Iterable[str]) -> bool:
