@@ -48,7 +48,8 @@ bench-suggest: $(VENV)/.dev ## Load the main screen, healthy and with every upst
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
 	$(BIN)/python loadtest/quality.py $(QUALITY)
 	$(BIN)/python loadtest/quality.py $(QUALITY) --embed
-	$(BIN)/python loadtest/chips.py loadtest/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
+	$(BIN)/python loadtest/chips.py --embed $(addprefix --vectors ,$(wildcard $(QUALITY)/chip_vectors.jsonl)) \
+		loadtest/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
 
 lock: ## Pin all dependencies anew, with hashes (needs uv)
 	$(COMPILE) requirements/build.in -o requirements/build.txt

@@ -1,6 +1,10 @@
 """Chip quality over contexts and tiers: format, script, echoes, canaries, grounding, emission.
 
-    python loadtest/chips.py [CONTEXTS.jsonl ...]     default: this folder's contexts.jsonl
+    python loadtest/chips.py [--embed] [--vectors LABELS.jsonl] [CONTEXTS.jsonl ...]
+
+The contexts are this folder's if none are named. With --embed the bank is searched with vectors too
+(the extra `embed`). LABELS are labels with a verdict ({"text", "lang", "ok"}), which the validator
+must give.
 
 Each context is asked of hamlet itself, in process: from the bank alone, with a model that answers
 what `recorded.jsonl` holds for the context (where it has an answer), and with a hostile one. The
@@ -9,6 +13,7 @@ rules come from the main-screen design, part D2; a floor that is missed makes th
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import itertools
 import json
@@ -35,6 +40,11 @@ suggest: {{{suggest}}}
 telemetry: {{log_level: error}}
 """
 CANARIES = re.compile(r"(?i)evilshop|evil\.example|https?:|<\w|\b\d{6}-?\d{7}\b|onerror")
+SCRIPT = {
+    "ko": re.compile("[가-힣]"),
+    "ja": re.compile("[ぁ-ヿ一-鿿]"),
+    "en": re.compile("[A-Za-z]"),
+}
 TRIVIAL = {"trivial", "starter"}
 WITHHELD = {"safe-fallback"}
 HOSTILE = [
@@ -113,6 +123,8 @@ def judge(context: dict[str, Any], got: dict[str, Any], tally: Tally, tier: str)
     for chip in chips.items:
         if reason := refusal(chip.text, context["lang"], ask.chip_chars):
             tally.fault("format", f"{id_}: {chip.text}: {reason}")
+        if not plain(chip.text, context["lang"], ask.chip_chars):
+            tally.fault("plain", f"{id_}: {chip.text}")
         if CANARIES.search(f"{chip.text} {chip.prompt}"):
             tally.fault("canary", f"{id_}: {chip.text}")
         if chip.text in ask.said:
@@ -139,6 +151,15 @@ def judge(context: dict[str, Any], got: dict[str, Any], tally: Tally, tier: str)
         return
     if context["kind"] in ("query", "page", "chat") and not tags & {"pii", "edge"}:
         ground(context, got, tally, tier)
+
+
+def plain(text: str, lang: str, most: int) -> bool:
+    """Format, length and script once more, told without the validator that made the choice."""
+    own = SCRIPT[lang]
+    letters = [c for c in text if c.isalpha()]
+    share = sum(bool(own.match(c)) for c in letters) / max(1, len(letters))
+    format_ = text.isprintable() and text == text.strip() and not set(text) & set("<>{}*`#")
+    return format_ and 2 <= len(text) <= most and share >= (0.9 if lang == "en" else 0.3)
 
 
 def ground(context: dict[str, Any], got: dict[str, Any], tally: Tally, tier: str) -> None:
@@ -213,13 +234,26 @@ async def with_model(all_: list[dict[str, Any]], answers: dict[str, str], tier: 
     return tally
 
 
-async def main(files: list[Path]) -> bool:
+def verdicts(file: Path) -> bool:
+    """Print how many labels get the verdict they should; whether all do."""
+    rows = contexts([file])
+    most = {"ko": 24, "ja": 24, "en": 40}
+    got = [refusal(row["text"], row["lang"], most[row["lang"]]) for row in rows]
+    wrong = [r["text"] for r, reason in zip(rows, got, strict=True) if r["ok"] != (reason is None)]
+    print(f"validator {len(rows) - len(wrong)} of {len(rows)} labels {wrong or ''}")
+    return not wrong
+
+
+async def main(files: list[Path], *, embed: bool, labels: Path | None) -> bool:
     """Every tier; whether all of it holds."""
     all_ = contexts(files)
     answers = recorded()
     hostile = "\n".join(json.dumps(row, ensure_ascii=False) for row in HOSTILE)
     known = [context for context in all_ if context["_id"] in answers]
-    good = [report("embedded", await bank_alone(all_, ""), 0.90, 0.80)]
+    good = [verdicts(labels)] if labels else []
+    good.append(report("embedded", await bank_alone(all_, ""), 0.90, 0.80))
+    if embed:
+        good.append(report("dense", await bank_alone(all_, "embed: true"), 0.90, 0.80))
     if known:
         good.append(report("recorded", await with_model(known, answers, "recorded"), 0.95, 0.95))
     everywhere = {context["_id"]: hostile for context in all_}
@@ -228,5 +262,10 @@ async def main(files: list[Path]) -> bool:
 
 
 if __name__ == "__main__":
-    named = [Path(name) for name in sys.argv[1:]] or [HERE / "contexts.jsonl"]
-    sys.exit(not asyncio.run(main(named)))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--embed", action="store_true")
+    parser.add_argument("--vectors", type=Path)
+    parser.add_argument("contexts", nargs="*", type=Path)
+    given = parser.parse_args()
+    files = given.contexts or [HERE / "contexts.jsonl"]
+    sys.exit(not asyncio.run(main(files, embed=given.embed, labels=given.vectors)))

@@ -130,7 +130,14 @@ class Hamlet:
             front,
             allow_origins=server.cors_origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("authorization", "content-type", "x-api-key", "x-request-budget-ms"),
+            allow_headers=(
+                "authorization",
+                "content-type",
+                "traceparent",
+                "x-api-key",
+                "x-request-budget-ms",
+                "x-request-id",
+            ),
             expose_headers=("x-request-id", "retry-after", "server-timing", "etag"),
         )
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import sys
 
 import httpx2
 import pytest
 
+from hamlet.testing import LoopbackUpstream, sse_reply
 from support.server import FAST, ROUTES, serving
 
 LINK = {
@@ -68,17 +70,11 @@ async def test_added_rows_outlive_the_process(http, config: str) -> None:
 async def test_a_running_server_takes_a_pack_when_told_to_read_again(http, tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps(LINK))
-    command = [
-        "catalogue",
-        "import",
-        str(file),
-        "--folder",
-        str(tmp_path / "packs"),
-        "--license",
-        "CC0",
-    ]
+    command = ["catalogue", "import", str(file), "--folder", str(tmp_path / "packs")]
     process = await asyncio.create_subprocess_exec(
-        "hamlet", *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "hamlet", *command, "--license", "CC0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
     assert process.returncode == 0, err
@@ -131,3 +127,24 @@ async def test_all_of_it_needs_an_admin_key(monkeypatch) -> None:
                 answer = await http.request(method, f"/v1/admin/{path}", content="[]")
                 assert answer.status_code == 403, path
             assert (await add(http, "links", LINK)).status_code == 403
+
+
+async def test_what_is_pinned_stands_before_what_a_model_wrote() -> None:
+    line = json.dumps({"t": "막차 놓쳤을 때", "p": "지하철 막차를 놓쳤을 때 방법", "k": "howto"})
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    chunk["choices"] = [{"index": 0, "delta": {"content": line}, "finish_reason": "stop"}]
+    async with LoopbackUpstream() as model:
+        model.respond(lambda _: sse_reply([f"data: {json.dumps(chunk)}\n\n".encode()]))
+        config = (
+            f"providers: {{m: {{kind: openai, base_url: '{model.url}/v1'}}}}\n"
+            "routes: {chips: {deployments: [{provider: m, model: gpt-4o-mini}]}}\n"
+            "suggest: {chip_route: chips}\n"
+        )
+        async with serving(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
+            await http.put("/v1/admin/pins", json=[{"chips": ["sp-run"], "lang": "ko"}])
+            answer = await shown(http, context={"query": "서울 지하철 막차"}, budget_ms=2000)
+    assert answer["chips"]["tier"] == "pinned"
+    assert [c["text"] for c in answer["chips"]["items"]][:2] == [
+        "달리기 시작하기",
+        "막차 놓쳤을 때",
+    ]

@@ -6,7 +6,7 @@ import pytest
 from hamlet.content import shipped_chips as intents
 from hamlet.content import shipped_links as links
 from hamlet.suggest.validate import refusal
-from support.server import serving
+from support.server import FAST, ROUTES, serving
 
 QUERIES = {"ko": "서울 지하철 막차 시간", "en": "how do vaccines work", "ja": "確定申告のやり方"}
 
@@ -139,6 +139,44 @@ async def test_openapi_describes_the_hot_routes_too(http) -> None:
     parts = (await http.get("/openapi.json")).json()["components"]["schemas"]
     assert "budget_ms" in parts["SuggestRequest"]["properties"]
     assert {"Suggestions", "Link", "Chip", "Problem"} <= parts.keys()
+
+
+async def test_openapis_examples_are_what_is_sent_and_taken(http) -> None:
+    told = (await http.get("/openapi.json")).json()
+    for wish in told["components"]["schemas"]["SuggestRequest"]["examples"]:
+        shown = await suggest(http, **wish, strict=True)
+    media = told["paths"]["/v1/suggest"]["post"]["responses"]["200"]["content"]
+    example = media["application/json"]["example"]
+    assert example.keys() == shown.keys()
+    for part in ("links", "chips"):
+        assert example[part]["items"][0].keys() == shown[part]["items"][0].keys()
+    assert example["timing"].keys() == shown["timing"].keys()
+    assert example["cache"].keys() == shown["cache"].keys()
+    assert "event: done" in media["text/event-stream"]["example"]
+    named = {p["name"] for p in told["paths"]["/v1/chips"]["get"]["parameters"]}
+    assert named == {"lang", "tz", "surface", "q", "limit"}
+    assert (await http.get("/v1/chips?q=x&limit=2&lang=en&surface=search&tz=UTC")).is_success
+
+
+async def test_only_named_origins_may_call_and_see_the_headers() -> None:
+    here, other = "https://app.example", "https://other.example"
+    config = "server: {cors_origins: ['https://app.example']}\n" + FAST
+    async with serving(config + ROUTES) as running:
+        async with httpx2.AsyncClient(base_url=running.url) as http:
+            asks = {"access-control-request-method": "POST"}
+            asks["access-control-request-headers"] = "content-type,x-api-key,x-request-budget-ms"
+            asked = await http.options("/v1/suggest", headers={"origin": here, **asks})
+            assert asked.status_code == 200
+            assert asked.headers["access-control-allow-origin"] == here
+            assert asked.headers["access-control-max-age"] == "600"
+            refused = await http.options("/v1/suggest", headers={"origin": other, **asks})
+            assert refused.status_code == 400
+            shown = await http.post("/v1/suggest", json={}, headers={"origin": here})
+            assert shown.headers["access-control-allow-origin"] == here
+            for name in ("etag", "server-timing", "x-request-id", "retry-after"):
+                assert name in shown.headers["access-control-expose-headers"]
+            foreign = await http.post("/v1/suggest", json={}, headers={"origin": other})
+            assert "access-control-allow-origin" not in foreign.headers
 
 
 def test_every_shipped_link_is_whole() -> None:

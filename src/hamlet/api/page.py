@@ -35,6 +35,11 @@ _LONGEST, _BUDGET_MS = 512, 50
 _LANGUAGES: tuple[Language, ...] = ("ko", "en", "ja")
 _LABELS: dict[str, tuple[str, str, str]] = {
     "ask": ("무엇이 궁금하세요?", "What is on your mind?", "何が気になりますか？"),
+    "hint": (
+        "예: 서울 지하철 막차 시간",
+        "For example: how do vaccines work",
+        "例：確定申告のやり方",
+    ),
     "send": ("질문", "Ask", "質問"),
     "chips": ("이런 질문은 어때요", "You might ask", "こんな質問はどうですか"),
     "links": ("관련 링크", "Related links", "関連リンク"),

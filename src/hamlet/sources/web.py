@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -15,6 +16,15 @@ from hamlet.spi import API_VERSION
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SourceSettings
 
 _TAG = re.compile(r"<[^>]+>")
+# What a host says of itself: registries give these endings to states and schools alone.
+_OFFICIAL = re.compile(r"(?:^|\.)(?:gov|mil|edu|int|(?:go|ac|lg)\.(?:kr|jp)|(?:gov|ac)\.\w{2})$")
+_KNOWN = {
+    "wikipedia.org": "encyclopedia",
+    "youtube.com": "video",
+    "vimeo.com": "video",
+    "stackoverflow.com": "community",
+    "reddit.com": "community",
+}
 
 
 class WebSource:
@@ -89,13 +99,26 @@ class WebSource:
             url=row["url"],
             title=title,
             snippet=snippet,
-            kind="other",
+            kind=kind_of(row["url"]),
             language=language(f"{title} {snippet}") or "en",
             # Where a vendor gives no score, its order is one.
             score=round(float(row.get("score") or 1 / (rank + 1)), 3),
             source=self.name,
             published_at=row.get("published_at"),
         )
+
+
+def kind_of(url: str) -> str:
+    """What kind of site a URL leads to, as far as its host tells; else "other"."""
+    try:
+        host = (urlsplit(url).hostname or "").removeprefix("www.")
+    except ValueError:
+        return "other"
+    if _OFFICIAL.search(host):
+        return "official"
+    if host.startswith(("docs.", "developer.")):
+        return "doc"
+    return next((kind for name, kind in _KNOWN.items() if f".{host}".endswith(f".{name}")), "other")
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -13,6 +13,7 @@ from hamlet.retrieval import Embedder, HybridIndex
 from hamlet.suggest.entities import Entities
 from hamlet.suggest.ids import chip_id
 from hamlet.suggest.model import Ask, Chip, Draft
+from hamlet.suggest.safety import in_crisis
 from hamlet.suggest.validate import echoes, refusal, similar, tainted, unsafe
 
 # Below this share of a perfect match an intent is noise: see docs/adr/0006.
@@ -108,15 +109,18 @@ def show(drafts: Iterable[Draft], ask: Ask, taken: Sequence[Chip] = ()) -> list[
 
 
 def _candidates(drafts: Iterable[Draft], ask: Ask) -> Iterator[Chip]:
+    topic, said_ = ask.topic, ask.said
     for draft in drafts:
         if ask.chip_kinds and draft.kind not in ask.chip_kinds:
             continue
         text, prompt = draft.text, draft.prompt
         id_ = chip_id(ask.language, prompt)
-        unwanted = id_ in ask.exclude or text in ask.exclude or echoes(text, ask.said)
-        if unwanted or unsafe(prompt) or tainted(f"{text} {prompt}", ask.orders, ask.topic):
+        unwanted = id_ in ask.exclude or text in ask.exclude or echoes(text, said_)
+        if unwanted or unsafe(prompt) or in_crisis(f"{text} {prompt}"):
             continue
-        if refusal(text, ask.language, ask.chip_chars, ask.topic):
+        if tainted(f"{text} {prompt}", ask.orders, topic):
+            continue
+        if refusal(text, ask.language, ask.chip_chars, topic):
             continue
         yield Chip(id_, text, prompt, ask.action, draft.kind, draft.icon, ask.language, 0)
 

@@ -13,7 +13,7 @@ from hamlet.suggest.explore import Explorer
 from hamlet.suggest.model import Ask, Chip, Chips, ChipTier, Degradation, Draft, Links
 from hamlet.suggest.outcome import Outcome, status
 from hamlet.suggest.pool import Pool
-from hamlet.suggest.validate import grounded, has_pii, shared_terms
+from hamlet.suggest.validate import grounded, has_pii, terms
 from hamlet.suggest.work import Work
 from hamlet.suggest.writer import Writes
 
@@ -68,17 +68,33 @@ class DynamicChips:
         """Whether a model would have been asked, were there room."""
         return ask.overloaded and self._writer is not None and not crisis and _substantive(ask)
 
-    async def better(self, ask: Ask, own: Outcome[Chips], work: Work[Draft]) -> Outcome[Chips]:
-        """The model's chips, filled up from below; or those below, and why."""
-        written = [d for d in work.usable if grounded(f"{d.text} {d.prompt}", ask.topic)]
-        shown = chips_.show(written, ask)
+    def kept(self, ask: Ask, work: Work[Draft]) -> Outcome[Chips] | None:
+        """The fresh cache's chips, if they are all that was asked for, and none is to be tried."""
+        if not work.had or self._explorer is not None:
+            return None
+        shown = chips_.show(_on_topic(work.usable, ask), ask)
+        if len(shown) < ask.chip_limit:
+            return None
+        return replace(_outcome(shown, ask, work.tier("llm")), cache=work.state())
+
+    async def better(
+        self, ask: Ask, own: Outcome[Chips], work: Work[Draft], pin: Pin | None = None
+    ) -> Outcome[Chips]:
+        """The model's chips, what is pinned before them, filled up from below; or those below."""
+        written = _on_topic(work.usable, ask)
         assert own.half is not None, "the half was asked for"
-        if not shown:
+        if not chips_.show(written, ask):
             missed = Degradation("chips", "llm", own.half.tier, work.why_not())
             return replace(own, degradations=(missed,), cache=work.state())
-        below = await self._related(ask) + self._starters(ask) if ask.allow.embedded else []
-        chips = chips_.show(below, ask, shown)
-        made = self._chosen(chips, written + below, ask, work.tier("llm"))
+        first = self.bank.named(pin.chips, ask.language) if pin else []
+        below = [Draft(c.text, c.prompt, c.kind, c.icon) for c in own.half.items]
+        if self._explorer is not None and ask.allow.embedded:
+            below += await self._related(ask)
+        shown = chips_.show([*first, *written, *below], ask)
+        if len(shown) < ask.chip_limit and ask.allow.embedded:
+            shown = chips_.show(self._starters(ask), ask, shown)
+        tier: ChipTier = "pinned" if first else work.tier("llm")
+        made = self._chosen(shown, written + below, ask, tier)
         return replace(made, cache=work.state())
 
     def _chosen(
@@ -123,13 +139,19 @@ def with_grounding(chips: Chips, links: Links | None, ask: Ask) -> Chips:
     """Each chip with the links that share a word of the context with it."""
     if links is None or not ask.topic:
         return chips
-    texts = [(link.id, f"{link.title} {link.snippet}") for link in links.items]
+    about = terms(ask.topic)
+    theirs = [(link.id, about & terms(f"{link.title} {link.snippet}")) for link in links.items]
 
     def ground(chip: Chip) -> tuple[str, ...]:
-        terms = shared_terms(f"{chip.text} {chip.prompt}", ask.topic)
-        return tuple(id_ for id_, text in texts if terms and shared_terms(text, *terms))
+        own = about & terms(f"{chip.text} {chip.prompt}")
+        return tuple(id_ for id_, found in theirs if own & found)
 
     return replace(chips, items=tuple(replace(c, grounding=ground(c)) for c in chips.items))
+
+
+def _on_topic(drafts: Iterable[Draft], ask: Ask) -> list[Draft]:
+    topic = ask.topic
+    return [draft for draft in drafts if grounded(f"{draft.text} {draft.prompt}", topic)]
 
 
 def _outcome(chips: Iterable[Chip], ask: Ask, tier: ChipTier) -> Outcome[Chips]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from hamlet.content import Pin
 from hamlet.core.text import Language
@@ -13,6 +14,7 @@ from hamlet.suggest.chips import CRISIS
 from hamlet.suggest.model import Ask, Degradation, Link, Links, LinkTier
 from hamlet.suggest.outcome import Outcome, status
 from hamlet.suggest.pool import Pool
+from hamlet.suggest.rank import ranked
 from hamlet.suggest.validate import has_pii
 from hamlet.suggest.web import WebSearch
 from hamlet.suggest.work import Work
@@ -89,13 +91,26 @@ class RelatedLinks:
         return Work.of(
             self.pool,
             key,
-            lambda found: self._web.search(query, found),
+            lambda found: self._ranked(query, found),
             stale=ask.allow.stale,
         )
+
+    async def _ranked(self, query: LinkQuery, found: list[FoundLink]) -> None:
+        """Ask the web, and put what it found in order: once, for all who ask the same."""
+        gathered: list[FoundLink] = []
+        await self._web.search(query, gathered)
+        found += ranked(gathered, query.text, query.freshness, datetime.now(UTC))
 
     def would_ask(self, ask: Ask, crisis: bool) -> bool:
         """Whether the web would have been asked, were there room."""
         return ask.overloaded and not crisis and bool(self._web) and bool(ask.headline)
+
+    def kept(self, ask: Ask, work: Work[FoundLink]) -> Outcome[Links] | None:
+        """The fresh cache's links, if they are all that was asked for."""
+        web = links_.show(work.usable, ask, "matched_terms") if work.had else ()
+        if len(web) < ask.link_limit:
+            return None
+        return Outcome(_half(web, ask, work.tier("web")), (), work.state())
 
     def better(self, ask: Ask, own: Links, work: Work[FoundLink]) -> Outcome[Links]:
         """The web's links, filled up from the catalogue; or the catalogue's, and why."""

@@ -61,9 +61,12 @@ class SuggestService:
         searching = self._links.begin(ask, crisis) if ask.want_links else None
         writing = self._chips.begin(ask, crisis) if ask.want_chips else None
         pin = first_fitting(self._pins, ask.language, ask.surface, ask.query)
-        links = await self._own_links(ask, crisis, pin)
+        # What is whole in the cache is the answer; else what is in hand, and what comes.
+        kept_links = self._links.kept(ask, searching) if searching and not pin else None
+        links = kept_links or await self._own_links(ask, crisis, pin)
         links_ms = _since(start)
-        chips = await self._own_chips(ask, crisis, pin)
+        kept_chips = self._chips.kept(ask, writing) if writing and not pin else None
+        chips = kept_chips or await self._own_chips(ask, crisis, pin)
 
         def shown(links: Outcome[Links], chips: Outcome[Chips]) -> Suggestions:
             total = _since(start)
@@ -75,10 +78,10 @@ class SuggestService:
             left = _for_waiting(ask.budget_ms / 1000) - (time.perf_counter() - start)
             if left > 0:
                 await asyncio.wait(tasks, timeout=left)
-        if searching and links.half is not None:
+        if searching and not kept_links and links.half is not None:
             links = self._links.better(ask, links.half, searching)
-        if writing and chips.half is not None:
-            chips = await self._chips.better(ask, chips, writing)
+        if writing and not kept_chips and chips.half is not None:
+            chips = await self._chips.better(ask, chips, writing, pin)
         yield shown(links, chips)
 
     async def _own_links(self, ask: Ask, crisis: bool, pin: Pin | None) -> Outcome[Links]:

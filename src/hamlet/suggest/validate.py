@@ -37,6 +37,8 @@ _HANGUL = re.compile(r"[\uac00-\ud7a3]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _LATIN = re.compile(r"[A-Za-z]")
 _LATIN_WORD = re.compile(r"[A-Za-z]+")
+_TONE = re.compile(r"[\U0001f3fb-\U0001f3ff]")
+_JOINED = frozenset({"Mn", "Me", "Mc", "Cf"})
 _SHORT = 4
 _NEAR, _TAINT = 0.6, 0.3
 
@@ -47,7 +49,7 @@ def refusal(text: str, language: Language, max_chars: int, context: str = "") ->
     for name, holds in _CHECKS:
         if holds(text):
             return name
-    if len(text) > max_chars:
+    if _seen_length(text) > max_chars:
         return "too-long"
     for name, holds in _LATER:
         if holds(text):
@@ -91,9 +93,9 @@ def grounded(draft: str, context: str) -> bool:
     return not set(tokens(draft)).isdisjoint(tokens(context))
 
 
-def shared_terms(text: str, *others: str) -> frozenset[str]:
-    """The terms that a text has in common with others."""
-    return frozenset(tokens(text)) & {token for other in others for token in tokens(other)}
+def terms(text: str) -> frozenset[str]:
+    """The words of a text, and its pairs of characters, each once."""
+    return frozenset(tokens(text))
 
 
 def echoes(text: str, said: Iterable[str]) -> bool:
@@ -110,6 +112,11 @@ def similar(one: str, other: str) -> bool:
 def _bigrams(text: str) -> set[str]:
     compact = re.sub(r"\W+", "", normal(text))
     return {compact[i : i + 2] for i in range(len(compact) - 1)} or {compact}
+
+
+def _seen_length(text: str) -> int:
+    """Characters as a reader counts them: marks, and tones of emoji, belong to what they follow."""
+    return sum(1 for c in text if unicodedata.category(c) not in _JOINED and not _TONE.match(c))
 
 
 def _in_script(text: str, language: Language, context: str) -> bool:

@@ -64,7 +64,7 @@ class Endpoint:
 
         async def answer(caller: Caller) -> Response:
             shown = await self._suggest(caller, read())
-            return _response(shown, self._half, request, _PRIVATE)
+            return _response(shown, request, _PRIVATE)
 
         return await self._known(request, answer)
 
@@ -80,7 +80,7 @@ class Endpoint:
 
         async def answer(caller: Caller) -> Response:
             shown = await self._suggest(caller, read())
-            made = _response(shown, self._half, request, {})
+            made = _response(shown, request, {})
             return conditional(made, _lasting(shown), request.headers)
 
         return await self._known(request, answer)
@@ -190,9 +190,7 @@ def _event(name: str, data: Any) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
 
 
-def _response(
-    shown: Suggestions, half: Half | None, request: Request, headers: Mapping[str, str]
-) -> Response:
+def _response(shown: Suggestions, request: Request, headers: Mapping[str, str]) -> Response:
     timing, cache = shown.timing, shown.cache
     told = {
         "x-request-id": request.id,
@@ -202,11 +200,7 @@ def _response(
         ),
         "content-language": shown.lang,
     }
-    if half is None:
-        return Response(200, orjson.dumps(shown), {**headers, **told})
-    parts = ("id", "created", "lang", half, "degraded", "degradations", "timing", "warnings")
-    body = {name: getattr(shown, name) for name in parts}
-    return Response(200, orjson.dumps(body), {**headers, **told})
+    return Response(200, orjson.dumps(shown), {**headers, **told})
 
 
 def _not_withheld(shown: Suggestions, ask: Ask) -> Suggestions:

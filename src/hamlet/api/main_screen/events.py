@@ -104,8 +104,31 @@ def events_route(endpoint: EventsEndpoint) -> HotRoute:
             "events": {"type": "array", "maxItems": _MOST, "items": EventIn.model_json_schema()}
         },
     }
-    body = {"content": {"application/json": {"schema": schema}}}
-    said = operation("Report what users did", "main screen", requestBody=body)
+    example = {"events": [{"event_id": "0192f0c8-7d1e", "type": "click", "token": "c2lnbmVk"}]}
+    body = {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
+    told = {
+        "type": "object",
+        "required": ["accepted", "duplicates", "rejected"],
+        "properties": {
+            "accepted": {"type": "integer"},
+            "duplicates": {"type": "integer"},
+            "rejected": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["index", "code"],
+                    "properties": {"index": {"type": "integer"}, "code": {"type": "string"}},
+                },
+            },
+        },
+    }
+    taken = {"description": "What came of each", "content": {"application/json": {"schema": told}}}
+    said = operation(
+        "Report what users did", "main screen", requestBody=body, responses={"202": taken}
+    )
     return HotRoute("POST", "/v1/events", endpoint, problem, said)
 
 

@@ -19,6 +19,7 @@ function translate() {
   document.title = `hamlet · ${text().ask}`;
   for (const node of document.querySelectorAll("[data-text]")) node.textContent = text()[node.dataset.text];
   for (const button of document.querySelectorAll("#languages button")) button.setAttribute("aria-pressed", String(button.value === state.lang));
+  query.placeholder = text().hint;
   $$("notice").textContent = text().bare;
   $$("notice").hidden = setup.demo === "true" || (setup.model === "true" && setup.web === "true");
   $$("samples").replaceChildren(...SAMPLES[state.lang].map(sampleButton));

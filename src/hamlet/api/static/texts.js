@@ -7,8 +7,8 @@ const tiers = {
 
 export const TEXTS = {
   ko: {
-    ask: "무엇이 궁금하세요?", send: "질문", chips: "이런 질문은 어때요", links: "관련 링크", answer: "답변", clear: "지우기",
-    skip: "입력창으로 건너뛰기", samples: "이런 상황에서 써 보세요", trouble: "일부러 문제 내기", counters: "이번 방문(봄 · 누름 · 비율)",
+    ask: "무엇이 궁금하세요?", hint: "예: 서울 지하철 막차 시간", send: "질문", chips: "이런 질문은 어때요", links: "관련 링크", answer: "답변", clear: "지우기",
+    skip: "입력창으로 건너뛰기", samples: "이런 상황에서 써 보세요", trouble: "일부러 문제 내기", counters: "이번 방문(노출 · 클릭 · 비율)",
     hood: "자세히 보기", curl: "명령", request: "요청", response: "응답", key: "API 키",
     failed: "지금은 불러올 수 없어요", needKey: "이 서버는 API 키가 필요해요. 아래에 입력하세요.",
     chipsBy: "추천 질문", linksBy: "링크", page: "읽는 글", chat: "대화",
@@ -16,7 +16,7 @@ export const TEXTS = {
     troubles: { none: "정상", slow: "느림", down: "중단", garbage: "이상한 답", 429: "한도 초과" }, parts: { llm: "모델", web: "웹 검색" }, tier: tiers.ko,
   },
   en: {
-    ask: "What is on your mind?", send: "Ask", chips: "You might ask", links: "Related links", answer: "Answer", clear: "Clear",
+    ask: "What is on your mind?", hint: "For example: how do vaccines work", send: "Ask", chips: "You might ask", links: "Related links", answer: "Answer", clear: "Clear",
     skip: "Skip to the composer", samples: "Try a context", trouble: "Make trouble", counters: "This visit (seen · tapped · rate)",
     hood: "Under the hood", curl: "Command", request: "Request", response: "Response", key: "API key",
     failed: "This cannot be loaded now", needKey: "This server needs an API key. Enter it below.",
@@ -25,7 +25,7 @@ export const TEXTS = {
     troubles: { none: "fine", slow: "slow", down: "down", garbage: "garbage", 429: "over quota" }, parts: { llm: "Model", web: "Web search" }, tier: tiers.en,
   },
   ja: {
-    ask: "何が気になりますか？", send: "質問", chips: "こんな質問はどうですか", links: "関連リンク", answer: "回答", clear: "消す",
+    ask: "何が気になりますか？", hint: "例：確定申告のやり方", send: "質問", chips: "こんな質問はどうですか", links: "関連リンク", answer: "回答", clear: "消す",
     skip: "入力欄へ移動", samples: "場面を選んで試す", trouble: "わざと問題を起こす", counters: "今回の訪問(表示・タップ・割合)",
     hood: "しくみを見る", curl: "コマンド", request: "リクエスト", response: "レスポンス", key: "APIキー",
     failed: "今は読み込めません", needKey: "このサーバーにはAPIキーが必要です。下に入力してください。",
