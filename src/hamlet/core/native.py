@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hamlet.core.params import ChatParams
+from hamlet.core.terms import NO_TERMS, Terms
 from hamlet.core.usage import FinishReason, Usage
 
 
@@ -25,14 +26,16 @@ class NativeRequest:
     stream: bool
     overrides: ChatParams = field(default_factory=ChatParams)
     dropped: frozenset[str] = frozenset()
+    terms: Terms = NO_TERMS
 
 
 @dataclass(frozen=True, slots=True)
 class NativeChunk:
     """Bytes to forward as they are: whole SSE frames, or one whole JSON body.
 
-    `content` says that a caller would see something (the commit point); `finish`, `usage` and
-    `model` are set when the bytes carried them; `end` when the vendor said the stream is whole.
+    `content` says that a caller would see something (the commit point), `pieces` how many tokens
+    that is at least; `finish`, `usage` and `model` are set when the bytes carried them; `end` when
+    the vendor said the stream is whole.
     """
 
     data: bytes
@@ -41,3 +44,4 @@ class NativeChunk:
     usage: Usage | None = None
     model: str | None = None
     end: bool = False
+    pieces: int = 0

@@ -26,7 +26,7 @@ from hamlet.gateway.attempt import pursue
 from hamlet.gateway.call import Call, Caller
 from hamlet.gateway.observer import Attempt, Observers, Operation, Record
 from hamlet.gateway.prepare import prepare_chat, prepare_native, speaks
-from hamlet.gateway.stream import ChatStream, Meter, open_stream
+from hamlet.gateway.stream import ChatStream, Meter, limits, open_stream
 from hamlet.registry import Registry, RegistryHolder
 from hamlet.registry.model import Deployment, Route
 
@@ -150,7 +150,9 @@ class Gateway:
             source = instance.native(body) if native else instance.chat(body)
             left = remaining()
             timeout_s = min(policy.first_token_s, left) if call.stream else left
-            head = await open_stream(source, whole=not call.stream, timeout_s=timeout_s)
+            held = limits(policy, left) if call.stream and policy.hold_back else None
+            whole = held is not None or not call.stream
+            head = await open_stream(source, whole=whole, timeout_s=timeout_s, held=held)
         record.native, record.warnings = native, warnings
         stack.push(slot)
 
@@ -165,6 +167,7 @@ class Gateway:
             idle_s=policy.idle_s,
             total_s=remaining(),
             settle=settle,
+            min_tokens_per_s=policy.min_tokens_per_s,
         )
 
     def _settle(

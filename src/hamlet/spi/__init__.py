@@ -17,6 +17,7 @@ from hamlet.spi.http import Reply, Transport, raise_for_upstream, retry_after, u
 from hamlet.spi.runtime import Log, Runtime
 from hamlet.spi.settings import ProviderSettings
 from hamlet.spi.sse import Frame, FrameReader, need_events, parse_block, sse
+from hamlet.spi.watchdog import Watchdog
 
 __all__ = [
     "API_VERSION",
@@ -35,6 +36,7 @@ __all__ = [
     "SupportsNative",
     "SupportsProbe",
     "Transport",
+    "Watchdog",
     "cards_from",
     "forward",
     "need_events",

@@ -17,6 +17,7 @@ from hamlet.core import (
     ModelCard,
     NativeChunk,
     NativeRequest,
+    Terms,
     errors,
 )
 from hamlet.providers.openai import decode, embeddings, encode, wire
@@ -25,6 +26,7 @@ from hamlet.providers.openai.errors import classify
 from hamlet.providers.openai.settings import Settings as OpenAISettings
 from hamlet.spi import (
     API_VERSION,
+    Frame,
     ProviderSettings,
     Reply,
     Runtime,
@@ -55,21 +57,24 @@ class OpenAI:
         sent = orjson.dumps(encode.body(request, self.max_tokens_field, self.kind))
         async with self._post("chat/completions", request.model, sent) as reply:
             if not request.stream:
-                for event in decode.whole(await reply.aread(), request.model):
+                raw = await reply.aread()
+                if request.terms.require_filter:
+                    decode.need_filter(raw)
+                for event in decode.whole(raw, request.model):
                     yield event
                 return
             need_events(reply)
-            async for event in decode.stream(sse(reply), request.model):
+            async for event in decode.stream(self._frames(reply, request.terms), request.model):
                 yield event
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
         sent = wire.body(request, self.max_tokens_field)
         async with self._post("chat/completions", request.model, sent) as reply:
             if not request.stream:
-                yield wire.whole(await reply.aread())
+                yield wire.whole(await reply.aread(), request.terms.require_filter)
                 return
             need_events(reply)
-            async for chunk in wire.stream(reply, wire.wants_usage(request)):
+            async for chunk in wire.stream(reply, wire.wants_usage(request), request.terms):
                 yield chunk
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
@@ -88,6 +93,12 @@ class OpenAI:
     async def probe(self) -> None:
         async with self._send("GET", self._url("models")):
             return
+
+    async def _frames(self, reply: Reply, terms: Terms) -> AsyncIterator[Frame]:
+        async for frame in sse(reply, terms.byte_idle_s):
+            if terms.require_filter:
+                decode.need_filter(frame.data)
+            yield frame
 
     def _post(self, path: str, model: str, content: bytes) -> Any:
         return self._send("POST", self._url(path, model), content)
