@@ -20,6 +20,7 @@ from hamlet.core.errors import Phase, ProviderError
 from hamlet.spi.addresses import never_an_upstream
 from hamlet.spi.http import MAX_BODY_BYTES
 from hamlet.spi.settings import ProviderSettings
+from hamlet.spi.tls import tls_context
 
 _JSON = {"content-type": "application/json"}
 _IDENTITY = {"accept-encoding": "identity"}
@@ -93,6 +94,7 @@ class AiohttpTransport:
                     limit=settings.max_connections,
                     keepalive_timeout=settings.keepalive_s,
                     resolver=_Resolver(settings.connect_timeout_s),
+                    ssl=tls_context(settings.ca_file),
                 ),
                 timeout=ClientTimeout(
                     sock_connect=settings.connect_timeout_s, sock_read=settings.idle_timeout_s
