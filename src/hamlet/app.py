@@ -122,7 +122,12 @@ class Hamlet:
     def _in_front(self, app: ASGI, routes: list[HotRoute], server: ServerConfig) -> ASGI:
         pacing = Pacing(server.header_wait_s, server.keepalive_s)
         front = HotRoutes(
-            app, routes, max_body_bytes=server.max_body_bytes, pacing=pacing, log=self.log
+            app,
+            routes,
+            max_body_bytes=server.max_body_bytes,
+            pacing=pacing,
+            log=self.log,
+            body_s=server.request_body_s,
         )
         if not server.cors_origins:
             return front

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from hamlet.api.connection import Patience, guarded
 from hamlet.app import Hamlet
 from hamlet.config import load, loads
 from hamlet.telemetry import make_log
@@ -35,8 +36,14 @@ async def serving(config: str | Path = FAST + ROUTES) -> AsyncIterator[Running]:
     log = StringIO()
     loaded = load(config) if isinstance(config, Path) else loads(config, "test.yaml")
     hamlet = Hamlet(loaded, log=make_log("debug", stream=log))
+    own = loaded.config.server
     settings = uvicorn.Config(
-        hamlet, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+        hamlet,
+        port=0,
+        http=guarded(Patience(own.request_head_s, own.reader_stall_s)),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(settings)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

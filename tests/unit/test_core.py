@@ -30,6 +30,7 @@ from hamlet.core import (
     is_content,
     pack,
     redact,
+    token_count,
     unpack,
 )
 from hamlet.core.text import grams, language, sentences
@@ -136,3 +137,9 @@ def test_script_tells_the_language(text: str, expected: str | None) -> None:
 def test_words_of_alphabets_and_pairs_of_the_rest() -> None:
     assert grams("ＡＢＣ 지하철 水 Gdańsk が") == ["abc", "지하", "하철", "水", "gdansk", "が"]
     assert sentences("One. 둘! 三。\n") == ["One.", "둘!", "三。"]
+
+
+@pytest.mark.parametrize("odd", [None, "12", -1, 1.5, True, [], {}, 10**30])
+def test_a_count_that_cannot_be_believed_is_none(odd: object) -> None:
+    assert token_count(odd) is None
+    assert token_count(7) == 7

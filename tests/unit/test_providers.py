@@ -1,6 +1,7 @@
 """What vendors do that their references do not promise, and sign-ins."""
 
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from hamlet.core import (
     NativeRequest,
     Output,
     Reasoning,
+    Terms,
     Text,
     Tool,
     ToolCall,
@@ -357,3 +359,88 @@ def test_the_embedded_model_fills_schemas_from_the_text() -> None:
 def test_a_schema_that_never_ends_is_cut() -> None:
     endless = {"type": "object", "properties": {"again": {"$ref": "#"}}}
     assert json.dumps(Filler("x", endless).fill()).count("again") < 50
+
+
+ODD_COUNTS = [None, "lots", 3, [], {"prompt_tokens": "9", "completion_tokens": -1}, {"x": 1}]
+
+
+@pytest.mark.parametrize("usage", [*ODD_COUNTS, {"prompt_tokens_details": "x"}])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_odd_token_counts_do_not_cost_the_answer(upstream, host, usage, stream) -> None:
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    whole = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": usage}
+    frames = [chunk({"content": "Hi"}), chunk({}, "stop", usage=usage), b"data: [DONE]\n\n"]
+    upstream.reply(sse_reply(frames) if stream else json_reply(whole))
+    got = await answered(provider, ask(stream=stream))
+    assert (got.text, got.usage.input_tokens, got.usage.output_tokens) == ("Hi", None, None)
+    native = [c async for c in provider.native(NativeRequest("m", {}, stream))]
+    assert native[-1].end
+
+
+async def test_done_after_content_is_an_end_and_done_alone_is_none(upstream, host) -> None:
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    done = b"data: [DONE]\n\n"
+    upstream.reply(sse_reply([chunk({"content": "Hi"}), done]))
+    assert (await answered(provider, ask(stream=True))).text == "Hi"
+    assert [c async for c in provider.native(NativeRequest("m", {}, True))][-1].end
+    upstream.reply(sse_reply([chunk({"role": "assistant"}), done]))
+    with pytest.raises(errors.EmptyAnswer):
+        [c async for c in provider.native(NativeRequest("m", {}, True))]
+
+
+@pytest.mark.parametrize("body", [b'{"choices":[]}', b'{"choices":[],"usage":{}}'])
+async def test_an_answer_without_choices_is_empty(upstream, host, body: bytes) -> None:
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    upstream.reply(json_reply(body))
+    with pytest.raises(errors.EmptyAnswer):
+        await answered(provider, ask())
+    with pytest.raises(errors.EmptyAnswer):
+        [c async for c in provider.native(NativeRequest("m", {}, False))]
+
+
+@pytest.mark.parametrize("odd", [b'{"choices":[3]}', b'{"choices":[{"delta":3}]}', b"[]"])
+async def test_a_chunk_that_is_none_breaks_the_stream(upstream, host, odd: bytes) -> None:
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    upstream.reply(sse_reply([chunk({"content": "Hi"}), b"data: " + odd + b"\n\n"]))
+    with pytest.raises(errors.UpstreamProtocol):
+        await answered(provider, ask(stream=True))
+    with pytest.raises(errors.UpstreamProtocol):
+        [c async for c in provider.native(NativeRequest("m", {}, True))]
+
+
+SKIPPED = {"error": {"code": "content_filter_error", "message": "The contents are not filtered"}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("where", ["choice", "prompt"])
+async def test_an_answer_that_no_filter_saw_is_refused_on_demand(
+    upstream, host, stream: bool, where: str
+) -> None:
+    choice = {"message": {"content": "Hi"}, "delta": {"content": "Hi"}, "finish_reason": "stop"}
+    body: dict = {"choices": [choice]}
+    if where == "choice":
+        choice["content_filter_result"] = SKIPPED
+    else:
+        body["prompt_filter_results"] = [{"content_filter_results": SKIPPED}]
+    frames = [b"data: " + json.dumps(body).encode() + b"\n\n", b"data: [DONE]\n\n"]
+    upstream.reply(sse_reply(frames) if stream else json_reply(body))
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    strict = Terms(require_filter=True)
+    assert (await answered(provider, ask(stream=stream))).text == "Hi"
+    with pytest.raises(errors.Unfiltered):
+        await answered(provider, replace(ask(stream=stream), terms=strict))
+    with pytest.raises(errors.Unfiltered):
+        [c async for c in provider.native(NativeRequest("m", {}, stream, terms=strict))]
+    said = {"choices": [{**choice, "delta": {"content": '"content_filter_error"'}}]}
+    said["choices"][0].pop("content_filter_result", None)
+    frames[0] = b"data: " + json.dumps(said).encode() + b"\n\n"
+    upstream.reply(sse_reply(frames))
+    assert [c async for c in provider.native(NativeRequest("m", {}, True, terms=strict))][-1].end
+
+
+async def test_pieces_tell_about_how_much_a_read_brought(upstream, host) -> None:
+    provider = OpenAI(Settings(base_url=upstream.url), host)
+    frames = [chunk({"content": "x" * 40}), chunk({"tool_calls": [{}, {}]}), chunk({}, "stop")]
+    upstream.reply(sse_reply([b"".join(frames)]))
+    chunks = [c async for c in provider.native(NativeRequest("m", {}, True))]
+    assert sum(c.pieces for c in chunks) == 12

@@ -199,8 +199,15 @@ async def test_the_shipped_encoder_knows_all_three_languages() -> None:
     index = HybridIndex([[(text, 1)] for text in texts], texts)
     embedder = Embedder(encoder)
     await asyncio.to_thread(index.embed, embedder)
-    assert [h.position for h in await index.search("how to grow roses in a garden", 1)] == [0]
-    assert [h.position for h in await index.search("last subway train at night", 1)] == [1]
+
+    async def found(query: str) -> list[int]:
+        # On a busy machine a vector may come too late; it is kept for the next who asks.
+        while not (hits := await index.search(query, 1)):
+            await asyncio.sleep(0.01)
+        return [hit.position for hit in hits]
+
+    assert await found("how to grow roses in a garden") == [0]
+    assert await found("last subway train at night") == [1]
     embedder.close()
 
 

@@ -9,7 +9,7 @@ from hamlet.api.auth import Keyring
 from hamlet.api.errors import error_headers, warning_headers
 from hamlet.api.http import EventStream, Opening, Reply, Request, Response, budget_s
 from hamlet.core import ChatEvent, ChatResponse, NativeChunk, collect
-from hamlet.core.errors import HamletError
+from hamlet.core.errors import HamletError, StreamInterrupted
 from hamlet.gateway import Call, Caller, ChatStream, Gateway
 
 
@@ -114,7 +114,9 @@ class ChatEndpoint:
                 if frames:
                     yield frames
         except HamletError as error:
-            yield self._dialect.error_frame(self._dialect.error_body(error, call.request_id))
+            told = StreamInterrupted(f"the answer broke off: {error.message}")
+            told.__cause__ = error
+            yield self._dialect.error_frame(self._dialect.error_body(told, call.request_id))
 
     def _headers(self, call: Call, stream: ChatStream) -> dict[str, str]:
         return self._dialect.id_headers(call.request_id) | warning_headers(stream.warnings)

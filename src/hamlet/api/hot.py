@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from hamlet.api.http import Handler, Opening, Request, Response
 from hamlet.api.streaming import Pacing, send_opening, send_response
-from hamlet.core.errors import BadRequest, HamletError, TooLarge
+from hamlet.core.errors import BadRequest, HamletError, SlowRequest, TooLarge
 from hamlet.spi import Log
 
 Scope = MutableMapping[str, Any]
@@ -51,12 +51,14 @@ class HotRoutes:
         max_body_bytes: int,
         pacing: Pacing,
         log: Log,
+        body_s: float = 60.0,
     ) -> None:
         self._app = app
         self._plain = {(r.method, r.path): r for r in routes if "{" not in r.path}
         self._templated = [(r, _pattern(r.path)) for r in routes if "{" in r.path]
         self._max_body_bytes = max_body_bytes
         self._pacing = pacing
+        self._body_s = body_s
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +69,7 @@ class HotRoutes:
         headers = _headers(scope)
         request_id = request_id_of(headers)
         try:
-            body = await _read(receive, headers, self._max_body_bytes)
+            body = await _read(receive, headers, self._max_body_bytes, self._body_s)
         except ConnectionResetError:
             return None
         except HamletError as error:
@@ -173,7 +175,8 @@ def _peer(scope: Scope) -> str | None:
     return scope["client"][0] if scope.get("client") else None
 
 
-async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+async def _read(receive: Receive, headers: Mapping[str, str], limit: int, within_s: float) -> bytes:
+    """The whole body. Raises ConnectionResetError, or what is to be told to the client."""
     too_large = TooLarge(f"the body is over {limit} bytes")
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -182,6 +185,19 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> byt
     if headers.get("content-encoding", "identity") != "identity":
         await _discard(receive, headers)
         raise BadRequest("a compressed body is not taken")
+    try:
+        async with asyncio.timeout(within_s):
+            body = await _gather(receive, limit)
+    except TimeoutError:
+        raise SlowRequest(f"the body did not come within {within_s:g} s") from None
+    if body is None:
+        await _discard(receive, headers)
+        raise too_large
+    return body
+
+
+async def _gather(receive: Receive, limit: int) -> bytes | None:
+    """The parts of a body together; None if they are over the limit."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -191,8 +207,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> byt
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            await _discard(receive, headers)
-            raise too_large
+            return None
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)

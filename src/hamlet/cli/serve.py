@@ -35,7 +35,7 @@ def serve(
         address = host or server.host
         allowed = public or server.allow_public_without_keys
         refuse_open_door(address, loaded.config, allowed=allowed)
-        run(application, address, server.port if port is None else port, server.drain_s)
+        run(application, address, server.port if port is None else port, server)
 
 
 def refuse_open_door(host: str, config: GatewayConfig, *, allowed: bool) -> None:

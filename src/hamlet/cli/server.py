@@ -7,23 +7,26 @@ import socket
 
 import uvicorn
 
+from hamlet.api.connection import Patience, guarded, most_connections
 from hamlet.app import Hamlet
+from hamlet.config import ServerConfig
 from hamlet.telemetry import adopt_stdlib
 
 
-def run(application: Hamlet, host: str, port: int, drain_s: float) -> None:
+def run(application: Hamlet, host: str, port: int, server: ServerConfig) -> None:
     """Serve on an address until SIGTERM or SIGINT."""
     adopt_stdlib(application.log)
     config = uvicorn.Config(
         application,
         host=host,
         port=port,
-        http="httptools",
+        http=guarded(Patience(server.request_head_s, server.reader_stall_s)),  # type: ignore[arg-type]
+        limit_concurrency=most_connections(),
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=math.ceil(drain_s),
+        timeout_graceful_shutdown=math.ceil(server.drain_s),
     )
     sock = config.bind_socket()
     print(_greeting(host, sock), flush=True)

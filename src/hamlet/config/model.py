@@ -47,6 +47,9 @@ class ServerConfig(_Strict):
     max_in_flight: int = Field(default=1000, ge=1)
     header_wait_s: float = Field(default=8.0, gt=0)
     keepalive_s: float = Field(default=10.0, gt=0)
+    request_head_s: float = Field(default=10.0, gt=0)
+    request_body_s: float = Field(default=60.0, gt=0)
+    reader_stall_s: float = Field(default=30.0, gt=0)
     drain_s: float = Field(default=30.0, ge=0)
     cors_origins: tuple[str, ...] = ()
 

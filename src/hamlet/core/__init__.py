@@ -39,10 +39,12 @@ from hamlet.core.messages import (
 from hamlet.core.native import NativeChunk, NativeRequest
 from hamlet.core.params import ChatParams
 from hamlet.core.redact import redact
-from hamlet.core.usage import FinishReason, Usage
+from hamlet.core.terms import NO_TERMS, Terms
+from hamlet.core.usage import FinishReason, Usage, token_count
 
 __all__ = [
     "ALL_FEATURES",
+    "NO_TERMS",
     "TEXT_OUTPUT",
     "Audio",
     "ChatEvent",
@@ -71,6 +73,7 @@ __all__ = [
     "ReasoningDelta",
     "Role",
     "Started",
+    "Terms",
     "Text",
     "TextDelta",
     "Tool",
@@ -84,6 +87,7 @@ __all__ = [
     "is_content",
     "pack",
     "redact",
+    "token_count",
     "unpack",
     "with_headroom",
 ]

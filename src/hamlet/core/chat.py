@@ -22,6 +22,7 @@ from hamlet.core.messages import (
     ToolResult,
 )
 from hamlet.core.params import ChatParams
+from hamlet.core.terms import NO_TERMS, Terms
 from hamlet.core.usage import FinishReason, Usage
 
 
@@ -74,6 +75,7 @@ class ChatRequest:
     stream: bool = False
     provider_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    terms: Terms = NO_TERMS
 
     @cached_property
     def features(self) -> frozenset[Feature]:

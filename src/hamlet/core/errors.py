@@ -15,11 +15,14 @@
     |   +-- UpstreamTimeout         504
     |   +-- UpstreamUnavailable     502  refused, reset, 5xx
     |   +-- UpstreamProtocol        502  not what the vendor's API promises
-    |       +-- EmptyAnswer         502  nothing in it
+    |   |   +-- EmptyAnswer         502  nothing in it
+    |   +-- Unfiltered              502  the vendor's content filter did not run
+    |   +-- LocalLimit              503  hamlet is out of files or ports
+    |   +-- StreamInterrupted       502  as a caller is told who has read the beginning
     +-- RequestError                raised before any upstream is asked
         +-- BadRequest 400  Unauthenticated 401  Forbidden 403  RouteNotFound 404
-        +-- TooLarge 413  LimitExceeded 429  Saturated 429  Busy 503  Draining 503
-        +-- NoDeployment 503
+        +-- SlowRequest 408  TooLarge 413  LimitExceeded 429  Saturated 429
+        +-- Busy 503  Draining 503  NoDeployment 503
 
 Verdicts per upstream answer follow the classification table of the fleet design (section 1.5).
 """
@@ -179,7 +182,29 @@ class UpstreamProtocol(ProviderError):
 
 
 class EmptyAnswer(UpstreamProtocol):
-    """A whole answer with nothing in it."""
+    """The upstream ended its answer without having said anything."""
+
+    code = "empty_answer"
+
+
+class Unfiltered(ProviderError):
+    """The vendor's content filter did not run, and the route demands that it does."""
+
+    code = "unfiltered"
+
+
+class LocalLimit(ProviderError):
+    """hamlet itself is out of files or ports: no fault of the deployment, nor of any other."""
+
+    status = 503
+    code = "busy"
+    try_other = False
+
+
+class StreamInterrupted(ProviderError):
+    """What a caller is told when an answer breaks off that it has begun to read."""
+
+    code = "stream_interrupted"
 
 
 class RequestError(HamletError):
@@ -225,6 +250,13 @@ class TooLarge(RequestError):
 
     status = 413
     code = "request_too_large"
+
+
+class SlowRequest(RequestError):
+    """The request body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
 
 
 class LimitExceeded(RequestError):

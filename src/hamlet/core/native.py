@@ -8,6 +8,7 @@ from typing import Any
 
 from hamlet.core.headroom import Headroom
 from hamlet.core.params import ChatParams
+from hamlet.core.terms import NO_TERMS, Terms
 from hamlet.core.usage import FinishReason, Usage
 
 
@@ -26,14 +27,16 @@ class NativeRequest:
     stream: bool
     overrides: ChatParams = field(default_factory=ChatParams)
     dropped: frozenset[str] = frozenset()
+    terms: Terms = NO_TERMS
 
 
 @dataclass(frozen=True, slots=True)
 class NativeChunk:
     """Bytes to forward as they are: whole SSE frames, or one whole JSON body.
 
-    `content` says that a caller would see something (the commit point); `finish`, `usage` and
-    `model` are set when the bytes carried them; `end` when the vendor said the stream is whole.
+    `content` says that a caller would see something (the commit point), `pieces` how many tokens
+    that is at least; `finish`, `usage` and `model` are set when the bytes carried them; `end` when
+    the vendor said the stream is whole.
     `headroom` is what the answer's headers told; it may come alone, with no bytes.
     """
 
@@ -43,4 +46,5 @@ class NativeChunk:
     usage: Usage | None = None
     model: str | None = None
     end: bool = False
+    pieces: int = 0
     headroom: Headroom | None = None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+_MOST_TOKENS = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -23,6 +25,12 @@ class Usage:
     reasoning_tokens: int | None = None
     estimated: bool = False
     raw: Mapping[str, Any] | None = None
+
+
+def token_count(value: Any) -> int | None:
+    """A count as a vendor tells it, or None if it is none that can be believed."""
+    sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return value if sane else None
 
 
 class FinishReason(StrEnum):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 
 _K = 1.5
+# Fewer calls than this say nothing of a vendor.
+_LEAST = 20
 _WINDOW_S, _SLICES = 120.0, 12
 
 
@@ -36,6 +38,8 @@ class VendorThrottle:
         asked = sum(counts[0] for counts in self._slices.values())
         taken = sum(counts[1] for counts in self._slices.values())
         self.active = taken < asked
+        if asked < _LEAST:
+            return False
         return self._rng.random() < max(0.0, (asked - _K * taken) / (asked + 1))
 
     def _forget(self, now: float) -> None:

@@ -27,7 +27,7 @@ from hamlet.gateway.hedge import hedged
 from hamlet.gateway.hunt import Hunt
 from hamlet.gateway.observer import Attempt, Observers, Operation, Record
 from hamlet.gateway.prepare import prepare_chat, prepare_native, speaks
-from hamlet.gateway.stream import ChatStream, Meter, open_stream
+from hamlet.gateway.stream import ChatStream, Meter, limits, open_stream
 from hamlet.registry import Registry, RegistryHolder
 from hamlet.registry.model import Route
 
@@ -198,8 +198,12 @@ class Gateway:
             source: AsyncGenerator[Any, None]
             source = instance.native(body) if native else instance.chat(body)
             limit_s = pursuit.hunt.first_token_limit(choice)
+            held = None
+            if call.stream and policy.hold_back:
+                held = limits(policy, pursuit.remaining())
+                limit_s = min(limit_s, policy.first_token_s)
             whole = not pursuit.demand.stream
-            head = await open_stream(source, whole=whole, timeout_s=limit_s)
+            head = await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
             booking.headroom = next((h for item in head if (h := _headroom(item))), None)
             # A whole answer is told by its length, which its head knows.
             self.fleet.succeeded(booking, _written(head) if whole else None)
@@ -216,6 +220,7 @@ class Gateway:
             idle_s=policy.idle_s,
             total_s=pursuit.remaining(),
             settle=settle,
+            min_tokens_per_s=policy.min_tokens_per_s,
         )
 
     def _settle(self, pursuit: _Pursuit, meter: Meter, booking: Booking) -> None:

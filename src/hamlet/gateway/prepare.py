@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hamlet.config import Policy
-from hamlet.core import ChatParams, ChatRequest, NativeRequest
+from hamlet.core import ChatParams, ChatRequest, NativeRequest, Terms
 from hamlet.core.errors import Unsupported
 from hamlet.gateway.call import Call
 from hamlet.registry.model import Deployment
@@ -32,7 +32,13 @@ def prepare_chat(
         final = final.without(dropped | {"extra"})
         if extra:
             final = ChatParams.model_construct(extra=extra).over(final)
-    request = replace(call.request, model=deployment.model, params=final, stream=call.stream)
+    request = replace(
+        call.request,
+        model=deployment.model,
+        params=final,
+        stream=call.stream,
+        terms=_terms(policy),
+    )
     return request, tuple(sorted(dropped))
 
 
@@ -49,8 +55,14 @@ def prepare_native(
         if name not in dropped and getattr(call.params, name) != value
     }
     overrides = ChatParams.model_construct(**changed) if changed else _NO_PARAMS
-    request = NativeRequest(deployment.model, call.fields, call.stream, overrides, dropped)
+    request = NativeRequest(
+        deployment.model, call.fields, call.stream, overrides, dropped, _terms(policy)
+    )
     return request, tuple(sorted(dropped))
+
+
+def _terms(policy: Policy) -> Terms:
+    return Terms(policy.byte_idle_s, policy.require_filter)
 
 
 def _merged(params: ChatParams, deployment: Deployment) -> ChatParams:

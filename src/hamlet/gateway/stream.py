@@ -4,43 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypeVar, cast
 
-from hamlet.core import (
-    ChatEvent,
-    Finished,
-    FinishReason,
-    NativeChunk,
-    Started,
-    Usage,
-    is_content,
-)
+from hamlet.config import Policy
+from hamlet.core import ChatEvent, Finished, FinishReason, NativeChunk, Started, Usage
 from hamlet.core.errors import EmptyAnswer, ProviderError, UpstreamProtocol, UpstreamTimeout
-from hamlet.gateway.watchdog import Watchdog
+from hamlet.gateway.flow import Flow, Item, Limits, commits, size
 
 E = TypeVar("E", ChatEvent, NativeChunk)
-Item = ChatEvent | NativeChunk
 Settle = Callable[["Meter"], None]
 
-
-def commits(item: Item) -> bool:
-    """Whether the item is the first that a caller would see."""
-    return item.content or item.end if isinstance(item, NativeChunk) else is_content(item)
+_MOST_BEFORE_CONTENT = 64 << 10
+_MOST_HELD = 64 << 20
 
 
-async def open_stream(source: AsyncGenerator[E, None], *, whole: bool, timeout_s: float) -> list[E]:
+def limits(policy: Policy, total_s: float) -> Limits:
+    """What the policy says of an answer under way, of which `total_s` seconds are left."""
+    return Limits(policy.idle_s, total_s, policy.min_tokens_per_s)
+
+
+async def open_stream(
+    source: AsyncGenerator[E, None],
+    *,
+    whole: bool,
+    timeout_s: float,
+    held: Limits | None = None,
+) -> list[E]:
     """Pull from `source` up to the commit point: the first content, or the end if `whole`.
 
-    Everything that fails here is safe to try elsewhere. The source is closed on failure.
+    Everything that fails here is safe to try elsewhere. The source is closed on failure. With
+    `held`, a whole answer comes as a stream: `timeout_s` then bounds its first content, and `held`
+    what follows.
     """
     head: list[E] = []
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            async for item in source:
-                head.append(item)
-                if not whole and commits(item):
-                    return head
+            ended = await _gather(source, head, whole=whole and held is None)
+        if held is not None and whole and not ended:
+            await _hold_back(source, head, held)
     except TimeoutError:
         await source.aclose()
         if limit.expired():
@@ -49,9 +52,40 @@ async def open_stream(source: AsyncGenerator[E, None], *, whole: bool, timeout_s
     except BaseException:
         await source.aclose()
         raise
+    return head
+
+
+async def _gather(source: AsyncGenerator[E, None], head: list[E], *, whole: bool) -> bool:
+    """Fill `head` up to the first content or the end; True if it was the end."""
+    held, most = 0, _MOST_HELD if whole else _MOST_BEFORE_CONTENT
+    async for item in source:
+        head.append(item)
+        if not whole and commits(item):
+            return False
+        held += size(item)
+        if held > most:
+            raise UpstreamProtocol(f"the upstream sent over {most} bytes without content")
     if not any(commits(item) for item in head):
         raise EmptyAnswer("the upstream's answer has no content and no end")
-    return head
+    return True
+
+
+async def _hold_back(source: AsyncGenerator[E, None], head: list[E], limits: Limits) -> None:
+    """Add to a head that has content all the rest of its answer."""
+    meter, held = Meter(), 0
+    flow = Flow(cast(AsyncGenerator[Item, None], source), limits)
+    try:
+        for item in head:
+            meter.note(item)
+        while (more := await flow.next()) is not None:
+            meter.note(more)
+            head.append(cast(E, more))
+            held += size(more)
+            if held > _MOST_HELD:
+                raise UpstreamProtocol(f"the upstream's answer is over {_MOST_HELD} bytes")
+    finally:
+        flow.stop()
+    meter.need_end()
 
 
 class Meter:
@@ -79,9 +113,14 @@ class Meter:
         elif isinstance(item, Finished):
             self.usage, self.finish, self.whole = item.usage, item.reason, True
 
+    def need_end(self) -> None:
+        """Raise UpstreamProtocol unless the answer was seen to end."""
+        if not self.whole:
+            raise UpstreamProtocol("the stream ended before the answer did")
+
 
 class ChatStream:
-    """A committed answer: iterate it, and always `aclose()` it.
+    """A committed answer: iterate it once, and always `aclose()` it.
 
     Yields ChatEvents, or NativeChunks if `native`. A failure is raised as a ProviderError; nothing
     is retried any more. `aclose()` closes the upstream call and settles, once.
@@ -97,25 +136,19 @@ class ChatStream:
         idle_s: float,
         total_s: float,
         settle: Settle,
+        min_tokens_per_s: float | None = None,
     ) -> None:
         self.native = native
         self.warnings = warnings
         self.meter = Meter()
-        self._head: list[Item] = head
+        self.model = _model(head)
+        self._head: deque[Item] = deque(head)
         self._source: AsyncGenerator[Item, None] = source
         self._settle = settle
         self._closed = False
-        self._watchdog = Watchdog(idle_s, total_s)
+        self._flow = Flow(source, Limits(idle_s, total_s, min_tokens_per_s))
         for item in head:
             self.meter.note(item)
-
-    @property
-    def model(self) -> str | None:
-        """The model that answers, as the upstream names it, if it has said so yet."""
-        for item in self._head:
-            if isinstance(item, (Started, NativeChunk)) and item.model:
-                return item.model
-        return None
 
     def __aiter__(self) -> AsyncIterator[Item]:
         return self._items()
@@ -130,36 +163,34 @@ class ChatStream:
 
     async def _items(self) -> AsyncIterator[Item]:
         try:
-            for item in self._head:
+            # A held answer may be large: what is on its way need not be kept.
+            while self._head:
+                yield self._head.popleft()
+            while (item := await self._flow.next()) is not None:
+                self.meter.note(item)
                 yield item
-            while (item_or_none := await self._next()) is not None:
-                self.meter.note(item_or_none)
-                yield item_or_none
+            self.meter.need_end()
         except ProviderError as error:
             error.phase = "stream"
             self.meter.error = error
             raise
-
-    async def _next(self) -> Item | None:
-        try:
-            async with self._watchdog:
-                return await anext(self._source)
-        except StopAsyncIteration:
-            if not self.meter.whole:
-                raise UpstreamProtocol("the stream ended before the answer did") from None
-            return None
-        except (ProviderError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            raise UpstreamProtocol(f"the adapter failed: {type(error).__name__}") from error
 
     async def aclose(self) -> None:
         """Close the upstream call and settle. May be called twice."""
         if self._closed:
             return
         self._closed = True
-        self._watchdog.stop()
+        self._head.clear()
+        self._flow.stop()
         try:
             await self._source.aclose()
         finally:
             self._settle(self.meter)
+
+
+def _model(head: list[Any]) -> str | None:
+    """The model that answers, as the upstream names it, if it has said so yet."""
+    for item in head:
+        if isinstance(item, (Started, NativeChunk)) and item.model:
+            return item.model
+    return None

@@ -24,6 +24,7 @@ from hamlet.spi.http import (
 from hamlet.spi.runtime import Log, Runtime
 from hamlet.spi.settings import ProviderSettings
 from hamlet.spi.sse import Frame, FrameReader, need_events, parse_block, sse
+from hamlet.spi.watchdog import Watchdog
 
 __all__ = [
     "API_VERSION",
@@ -42,6 +43,7 @@ __all__ = [
     "SupportsNative",
     "SupportsProbe",
     "Transport",
+    "Watchdog",
     "cards_from",
     "counted",
     "forward",

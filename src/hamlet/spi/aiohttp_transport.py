@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,15 +12,22 @@ from typing import Any
 import aiohttp
 import orjson
 from aiohttp import ClientConnectorError, ClientTimeout, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDictProxy
 
 from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
+from hamlet.spi.addresses import never_an_upstream
 from hamlet.spi.http import MAX_BODY_BYTES
 from hamlet.spi.settings import ProviderSettings
+from hamlet.spi.tls import tls_context
 
 _JSON = {"content-type": "application/json"}
 _IDENTITY = {"accept-encoding": "identity"}
+_OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_STALE_TRIES = 3
+# Two of these may wait per stream while its reader is slow.
+_READ_BYTES = 16 << 10
 
 
 class AiohttpTransport:
@@ -44,13 +54,7 @@ class AiohttpTransport:
         if content is not None:
             headers = {**_JSON, **headers}
         url = path if path.startswith(("http://", "https://")) else self._base + path
-        request = self._open().request(
-            method, url, data=content, headers=headers, allow_redirects=False
-        )
-        try:
-            response = await request
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _translated(error, "open") from None
+        response = await self._ask(method, url, content, headers)
         try:
             yield AiohttpReply(response)
         finally:
@@ -61,12 +65,36 @@ class AiohttpTransport:
         if self._session is not None:
             await self._session.close()
 
+    async def _ask(
+        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        tries = 0
+        while True:
+            tries += 1
+            reused: list[bool] = []
+            try:
+                return await self._open().request(
+                    method,
+                    url,
+                    data=content,
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=reused,
+                )
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                # The upstream closed a kept connection just as we sent: no byte came of it.
+                if not (reused and _is_unheard(error) and tries < _STALE_TRIES):
+                    raise _translated(error, "open") from None
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             settings = self._settings
             self._session = aiohttp.ClientSession(
-                connector=TCPConnector(
-                    limit=settings.max_connections, keepalive_timeout=settings.keepalive_s
+                connector=_Connector(
+                    limit=settings.max_connections,
+                    keepalive_timeout=settings.keepalive_s,
+                    resolver=_Resolver(settings.connect_timeout_s),
+                    ssl=tls_context(settings.ca_file),
                 ),
                 timeout=ClientTimeout(
                     sock_connect=settings.connect_timeout_s, sock_read=settings.idle_timeout_s
@@ -76,8 +104,58 @@ class AiohttpTransport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 max_line_size=64 << 10,
                 max_field_size=64 << 10,
+                read_bufsize=_READ_BYTES,
+                trace_configs=[_reuse_trace()],
             )
         return self._session
+
+
+class _Connector(TCPConnector):
+    async def connect(self, *request: Any, **how: Any) -> Any:
+        """As TCPConnector, but never a kept connection on which something came unasked.
+
+        aiohttp would take it for the answer to the next request.
+        """
+        while True:
+            connection = await super().connect(*request, **how)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
+class _Resolver(AbstractResolver):
+    def __init__(self, timeout_s: float) -> None:
+        self._inner = aiohttp.ThreadedResolver()
+        self._timeout_s = timeout_s
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        async with asyncio.timeout(self._timeout_s):
+            found = await self._inner.resolve(host, port, family)
+        allowed = [result for result in found if not never_an_upstream(result["host"])]
+        if not allowed:
+            raise OSError("the name leads to an address that is no upstream's")
+        return allowed
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def _reuse_trace() -> aiohttp.TraceConfig:
+    async def reused(_: Any, context: Any, __: Any) -> None:
+        context.trace_request_ctx.append(True)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(reused)
+    return trace
+
+
+def _is_unheard(error: Exception) -> bool:
+    """Whether the connection was lost before any byte of an answer."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)
+    return type(error) is aiohttp.ClientOSError
 
 
 class AiohttpReply:
@@ -113,6 +191,8 @@ class _LowerCase(dict[str, str]):
 
 
 def _translated(error: Exception, phase: Phase) -> ProviderError:
+    if isinstance(error, OSError) and error.errno in _OUR_LIMITS:
+        return errors.LocalLimit("hamlet is out of connections", phase="connect", retry_after=1.0)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return errors.UpstreamTimeout("connecting to the upstream took too long", phase="connect")
     if isinstance(error, TimeoutError):

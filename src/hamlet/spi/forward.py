@@ -7,7 +7,7 @@ from typing import Any
 
 from hamlet.core import NativeChunk
 from hamlet.spi.http import Reply
-from hamlet.spi.sse import FrameReader
+from hamlet.spi.sse import FrameReader, awake
 
 
 class Forwarder:
@@ -39,10 +39,15 @@ class Forwarder:
         return chunk
 
 
-async def forward(reply: Reply, forwarder: Forwarder) -> AsyncGenerator[NativeChunk, None]:
-    """One chunk per network read, until the vendor's end or the connection's."""
+async def forward(
+    reply: Reply, forwarder: Forwarder, idle_s: float | None = None
+) -> AsyncGenerator[NativeChunk, None]:
+    """One chunk per network read, until the vendor's end or the connection's.
+
+    Raises UpstreamTimeout after `idle_s` seconds without a byte.
+    """
     reader = FrameReader()
-    async for data in reply.chunks():
+    async for data in awake(reply.chunks(), idle_s):
         try:
             for block in reader.feed(data):
                 forwarder.look(block)
@@ -52,3 +57,7 @@ async def forward(reply: Reply, forwarder: Forwarder) -> AsyncGenerator[NativeCh
                 yield chunk
         if forwarder.ended:
             return
+    if last := reader.rest():
+        forwarder.look(last)
+        if chunk := forwarder.take():
+            yield chunk

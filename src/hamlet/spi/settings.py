@@ -10,6 +10,7 @@ class ProviderSettings(BaseModel):
 
     A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
     resolves it. Keep secrets in such fields only: they are the ones that reprs and logs hide.
+    `ca_file` (PEM) takes the place of the system's authorities.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -21,6 +22,7 @@ class ProviderSettings(BaseModel):
     idle_timeout_s: float = Field(default=60.0, gt=0)
     keepalive_s: float = Field(default=55.0, gt=0)
     max_connections: int = Field(default=2000, ge=1)
+    ca_file: str | None = None
 
     def secret(self) -> str:
         """The key in clear, or "" if none is set."""

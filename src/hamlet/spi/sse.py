@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ import orjson
 
 from hamlet.core import errors
 from hamlet.spi.http import Reply
+from hamlet.spi.watchdog import Watchdog
 
 MAX_EVENT_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
+# Two line ends of any kind. Atomic: CRLF is never taken for a CR and a LF.
+_BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +35,38 @@ class Frame:
             raise errors.UpstreamProtocol("an SSE event is not JSON", phase="stream") from None
 
 
-async def sse(reply: Reply) -> AsyncIterator[Frame]:
+async def sse(reply: Reply, idle_s: float | None = None) -> AsyncIterator[Frame]:
     """The events of a reply. Comments and empty events are skipped; LF, CRLF and CR end lines.
 
-    Raises UpstreamProtocol if one event is over MAX_EVENT_BYTES. An unterminated last event is
-    dropped, as the standard says.
+    Raises UpstreamProtocol if one event is over MAX_EVENT_BYTES or not UTF-8, UpstreamTimeout after
+    `idle_s` seconds without a byte. The last event needs no blank line: vendors forget it.
     """
     reader = FrameReader()
-    async for chunk in reply.chunks():
+    async for chunk in awake(reply.chunks(), idle_s):
         for block in reader.feed(chunk):
             if frame := parse_block(block):
                 yield frame
+    if frame := parse_block(reader.rest()):
+        yield frame
+
+
+async def awake(chunks: AsyncIterator[bytes], idle_s: float | None) -> AsyncGenerator[bytes, None]:
+    """The same chunks; raises UpstreamTimeout if none comes for `idle_s` seconds."""
+    if idle_s is None:
+        async for chunk in chunks:
+            yield chunk
+        return
+    watchdog = Watchdog(idle_s)
+    try:
+        while True:
+            async with watchdog:
+                chunk = await anext(chunks, b"")
+            if not chunk:
+                return
+            watchdog.fed()
+            yield chunk
+    finally:
+        watchdog.stop()
 
 
 def need_events(reply: Reply) -> None:
@@ -79,9 +102,19 @@ class FrameReader:
             raise errors.UpstreamProtocol("an SSE event is over 1 MB", phase="stream")
         return blocks
 
+    def rest(self) -> bytes:
+        """What came after the last blank line, as a block of its own; b"" if nothing did."""
+        left, self._buffer = bytes(self._buffer), bytearray()
+        return left + b"\n\n" if left.strip() else b""
+
 
 def parse_block(block: bytes) -> Frame | None:
-    """The event a block spells; None for comments only."""
+    """The event a block spells; None for comments only. Raises UpstreamProtocol if not UTF-8."""
+    if not block.isascii():
+        try:
+            block.decode()
+        except UnicodeDecodeError:
+            raise errors.UpstreamProtocol("an SSE event is not UTF-8", phase="stream") from None
     event, data = "", []
     for line in block.splitlines():
         name, _, value = line.partition(b":")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -36,16 +37,18 @@ class Canned:
 
     `before` is what happens instead of an answer, `pause_s` the wait before each piece but the
     first, `gate` an event to wait for before each piece but the first, `end` how the body ends:
-    "whole", cut off in mid-body ("truncate"), by a reset, or never ("hang").
+    "whole", cut off in mid-body ("truncate"), by a reset, or never ("hang"). With `raw` the pieces
+    are all there is, on the wire as they are: no head, no framing; "whole" keeps the connection.
     """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    pieces: Sequence[bytes] = ()
+    pieces: Iterable[bytes] = ()
     before: Literal["answer", "reset", "hang"] = "answer"
     pause_s: float = 0.0
     gate: asyncio.Event | None = None
     end: End = "whole"
+    raw: bool = False
 
 
 def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] = {}) -> Canned:
@@ -75,10 +78,12 @@ def sse_reply(
 class LoopbackUpstream:
     """`async with LoopbackUpstream() as upstream:` serves on `upstream.url`.
 
-    Replies are played in order and the last one repeats; `respond` may compute them instead.
+    Replies are played in order and the last one repeats; `respond` may compute them instead. With
+    `tls` it speaks HTTPS; connections that do not get that far count as `accepted` only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[Received] = []
         self.accepted = 0
         self.hangups = 0
@@ -89,7 +94,9 @@ class LoopbackUpstream:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> LoopbackUpstream:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", 0, limit=1 << 20, ssl=self._tls
+        )
         return self
 
     async def __aexit__(
@@ -109,7 +116,8 @@ class LoopbackUpstream:
     def url(self) -> str:
         """Where it listens, without a trailing slash."""
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def reply(self, *replies: Canned) -> None:
         """Play these from now on."""
@@ -186,7 +194,8 @@ class LoopbackUpstream:
             return False
         if canned.before == "hang":
             return await self._left(leaving)
-        writer.write(_head(canned))
+        if not canned.raw:
+            writer.write(_head(canned))
         if bare:
             await writer.drain()
             return True
@@ -195,22 +204,22 @@ class LoopbackUpstream:
                 return False
             if i and canned.pause_s and await self._gone(leaving, asyncio.sleep(canned.pause_s)):
                 return False
-            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            writer.write(piece if canned.raw else b"%x\r\n%s\r\n" % (len(piece), piece))
             await writer.drain()
-        return await self._finish(canned.end, writer, leaving)
+        return await self._finish(canned, writer, leaving)
 
     async def _finish(
-        self, end: End, writer: asyncio.StreamWriter, leaving: asyncio.Future[bytes]
+        self, canned: Canned, writer: asyncio.StreamWriter, leaving: asyncio.Future[bytes]
     ) -> bool:
-        if end == "hang":
+        if canned.end == "hang":
             return await self._left(leaving)
-        if end == "reset":
+        if canned.end == "reset":
             writer.transport.abort()
             return False
-        if end == "whole":
+        if canned.end == "whole" and not canned.raw:
             writer.write(b"0\r\n\r\n")
         await writer.drain()
-        return end == "whole"
+        return canned.end == "whole"
 
     async def _gone(self, leaving: asyncio.Future[bytes], wait: Any) -> bool:
         """Wait, unless the client leaves first."""

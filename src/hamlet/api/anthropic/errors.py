@@ -21,7 +21,9 @@ _TYPES = {
 
 def error_body(error: HamletError, request_id: str) -> bytes:
     """The `error` envelope, with the request id and hamlet's own code."""
-    kind = "overloaded_error" if isinstance(error, Overloaded) else _TYPES.get(error.status)
+    # A stream that broke off tells why: this API's clients know this one case.
+    busy = isinstance(error, Overloaded) or isinstance(error.__cause__, Overloaded)
+    kind = "overloaded_error" if busy else _TYPES.get(error.status)
     return orjson.dumps(
         {
             "type": "error",

@@ -17,6 +17,7 @@ from hamlet.core import (
     TextDelta,
     ToolCallDelta,
     Usage,
+    token_count,
 )
 from hamlet.core.errors import UpstreamProtocol
 from hamlet.providers.anthropic.errors import in_band
@@ -37,24 +38,26 @@ def reason(raw: str | None) -> FinishReason:
     return REASONS.get(raw or "", FinishReason.OTHER)
 
 
-def usage(raw: Mapping[str, Any] | None) -> Usage:
+def usage(raw: Any) -> Usage:
     """Token counts: this API's input excludes what the cache read or wrote, ours does not."""
-    if not raw:
+    if not isinstance(raw, dict) or not raw:
         return Usage()
-    read, written = raw.get("cache_read_input_tokens"), raw.get("cache_creation_input_tokens")
-    fresh = raw.get("input_tokens")
+    read = token_count(raw.get("cache_read_input_tokens"))
+    written = token_count(raw.get("cache_creation_input_tokens"))
+    fresh = token_count(raw.get("input_tokens"))
     return Usage(
         input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
-        output_tokens=raw.get("output_tokens"),
+        output_tokens=token_count(raw.get("output_tokens")),
         cache_read_tokens=read,
         cache_write_tokens=written,
         raw=raw,
     )
 
 
-def merged(old: Mapping[str, Any], new: Mapping[str, Any] | None) -> dict[str, Any]:
+def merged(old: Mapping[str, Any], new: Any) -> dict[str, Any]:
     """Counters of a later event over earlier ones: they are cumulative, not to be added."""
-    return {**old, **{key: value for key, value in (new or {}).items() if value is not None}}
+    later = new.items() if isinstance(new, dict) else ()
+    return {**old, **{key: value for key, value in later if value is not None}}
 
 
 def whole(raw: bytes, model: str) -> Iterator[ChatEvent]:

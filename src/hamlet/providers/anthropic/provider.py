@@ -65,7 +65,7 @@ class Anthropic:
                     yield with_headroom(event, told)
                 return
             need_events(reply)
-            async for event in decode.stream(sse(reply), request.model):
+            async for event in decode.stream(sse(reply, request.terms.byte_idle_s), request.model):
                 yield with_headroom(event, told)
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
@@ -76,7 +76,7 @@ class Anthropic:
                 yield wire.whole(await reply.aread())
                 return
             need_events(reply)
-            async for chunk in wire.stream(reply):
+            async for chunk in wire.stream(reply, request.terms.byte_idle_s):
                 yield chunk
 
     async def models(self) -> Sequence[str]:

@@ -21,7 +21,7 @@ _FIELDS = {"stop": "stop_sequences", "user": "metadata", "reasoning_tokens": "th
 
 class _Message(msgspec.Struct):
     model: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Any = None
 
 
 class _Delta(msgspec.Struct):
@@ -46,14 +46,17 @@ class _Look(msgspec.Struct):
     content: list[msgspec.Raw] | None = None
     model: str | None = None
     stop_reason: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: Any = None
     error: Any = None
 
     @property
-    def has_content(self) -> bool:
+    def pieces(self) -> int:
+        """0 without content, else at least how many tokens it is."""
         if self.content_block:
-            return self.content_block.type == "tool_use"
-        return bool(self.delta and (self.delta.text or self.delta.thinking))
+            return int(self.content_block.type == "tool_use")
+        delta = self.delta
+        shown = delta and (delta.text or delta.thinking or delta.partial_json)
+        return max(1, len(shown) // 4) if shown else 0
 
 
 _look = msgspec.json.Decoder(_Look)
@@ -96,9 +99,9 @@ def whole(raw: bytes) -> NativeChunk:
     return NativeChunk(raw, True, reason(look.stop_reason), usage(look.usage), look.model, end=True)
 
 
-def stream(reply: Reply) -> AsyncGenerator[NativeChunk, None]:
+def stream(reply: Reply, idle_s: float | None = None) -> AsyncGenerator[NativeChunk, None]:
     """The events of a stream, forwarded per network read. Raises ProviderError."""
-    return forward(reply, _Events())
+    return forward(reply, _Events(), idle_s)
 
 
 class _Events(Forwarder):
@@ -120,8 +123,9 @@ class _Events(Forwarder):
         if seen.message:
             self._usage = merged({}, seen.message.usage)
             self.seen["model"] = seen.message.model
-        if seen.has_content:
+        if pieces := seen.pieces:
             self.seen["content"] = True
+            self.seen["pieces"] = self.seen.get("pieces", 0) + pieces
         if seen.type == "message_delta":
             self._usage = merged(self._usage, seen.usage)
             self.seen["usage"] = usage(self._usage)

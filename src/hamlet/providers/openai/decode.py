@@ -17,8 +17,9 @@ from hamlet.core import (
     TextDelta,
     ToolCallDelta,
     Usage,
+    token_count,
 )
-from hamlet.core.errors import UpstreamProtocol
+from hamlet.core.errors import EmptyAnswer, Unfiltered, UpstreamProtocol
 from hamlet.providers.openai.errors import in_band
 from hamlet.spi import Frame
 
@@ -37,19 +38,46 @@ def reason(raw: str | None) -> FinishReason:
     return REASONS.get(raw or "", FinishReason.OTHER)
 
 
-def usage(raw: Mapping[str, Any] | None) -> Usage:
-    """Token counts: this API's totals include cached and reasoning tokens, as ours do."""
-    if not raw:
+def usage(raw: Any) -> Usage:
+    """Token counts: this API's totals include cached and reasoning tokens, as ours do.
+
+    A count that is none (a text, a negative) is left out: it must not cost the caller the answer.
+    """
+    if not isinstance(raw, dict) or not raw:
         return Usage()
-    prompt = raw.get("prompt_tokens_details") or {}
-    completion = raw.get("completion_tokens_details") or {}
     return Usage(
-        input_tokens=raw.get("prompt_tokens"),
-        output_tokens=raw.get("completion_tokens"),
-        cache_read_tokens=prompt.get("cached_tokens"),
-        reasoning_tokens=completion.get("reasoning_tokens"),
+        input_tokens=token_count(raw.get("prompt_tokens")),
+        output_tokens=token_count(raw.get("completion_tokens")),
+        cache_read_tokens=_detail(raw, "prompt_tokens_details", "cached_tokens"),
+        reasoning_tokens=_detail(raw, "completion_tokens_details", "reasoning_tokens"),
         raw=raw,
     )
+
+
+def _detail(raw: Mapping[str, Any], group: str, name: str) -> int | None:
+    details = raw.get(group)
+    return token_count(details.get(name)) if isinstance(details, dict) else None
+
+
+def need_filter(data: bytes) -> None:
+    """Raise Unfiltered if a choice or prompt says that the content filter did not run on it.
+
+    https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter
+    """
+    # Text of the model has its quotes escaped; only then is a full look worth its while.
+    if b'"content_filter_error"' in data and _is_unfiltered(orjson.loads(data)):
+        raise Unfiltered("the upstream's content filter did not run")
+
+
+def _is_unfiltered(body: Any) -> bool:
+    parts = [*(body.get("choices") or ()), *(body.get("prompt_filter_results") or ())]
+    for part in parts:
+        for key in ("content_filter_results", "content_filter_result"):
+            found = part.get(key)
+            error = found.get("error") if isinstance(found, dict) else None
+            if isinstance(error, dict) and error.get("code") == "content_filter_error":
+                return True
+    return False
 
 
 def whole(raw: bytes, model: str) -> Iterator[ChatEvent]:
@@ -58,6 +86,8 @@ def whole(raw: bytes, model: str) -> Iterator[ChatEvent]:
         body = orjson.loads(raw)
         if "error" in body and "choices" not in body:
             raise in_band(body)
+        if not body["choices"]:
+            raise EmptyAnswer("the upstream's answer has no choices")
         choice = body["choices"][0]
         message = choice["message"]
     except (ValueError, KeyError, IndexError, TypeError):
@@ -74,12 +104,17 @@ def whole(raw: bytes, model: str) -> Iterator[ChatEvent]:
 async def stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[ChatEvent]:
     """The events of a streamed answer. Raises ProviderError; a missing end is left to the host."""
     decoder = ChunkDecoder(model)
+    done = False
     async for frame in frames:
         if frame.data == DONE:
+            done = True
             break
-        for event in decoder.chunk(frame.json):
-            yield event
-    if decoder.is_whole:
+        try:
+            for event in decoder.chunk(frame.json):
+                yield event
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise UpstreamProtocol("a chunk is not what it says", phase="stream") from None
+    if decoder.is_whole or (done and decoder.has_said):
         yield decoder.finished()
 
 
@@ -114,6 +149,11 @@ class ChunkDecoder:
     def is_whole(self) -> bool:
         """Whether the vendor said why it stopped."""
         return self._reason is not None
+
+    @property
+    def has_said(self) -> bool:
+        """Whether any part of the answer has begun."""
+        return self._index >= 0
 
     def finished(self) -> Finished:
         """The last event."""

@@ -17,6 +17,7 @@ from hamlet.core import (
     ModelCard,
     NativeChunk,
     NativeRequest,
+    Terms,
     errors,
     with_headroom,
 )
@@ -27,6 +28,7 @@ from hamlet.providers.openai.limits import headroom
 from hamlet.providers.openai.settings import Settings as OpenAISettings
 from hamlet.spi import (
     API_VERSION,
+    Frame,
     ProviderSettings,
     Reply,
     Runtime,
@@ -58,11 +60,14 @@ class OpenAI:
         async with self._post("chat/completions", request.model, sent) as reply:
             told = headroom(reply.headers)
             if not request.stream:
-                for event in decode.whole(await reply.aread(), request.model):
+                raw = await reply.aread()
+                if request.terms.require_filter:
+                    decode.need_filter(raw)
+                for event in decode.whole(raw, request.model):
                     yield with_headroom(event, told)
                 return
             need_events(reply)
-            async for event in decode.stream(sse(reply), request.model):
+            async for event in decode.stream(self._frames(reply, request.terms), request.model):
                 yield with_headroom(event, told)
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
@@ -71,10 +76,10 @@ class OpenAI:
             if told := headroom(reply.headers):
                 yield NativeChunk(b"", headroom=told)
             if not request.stream:
-                yield wire.whole(await reply.aread())
+                yield wire.whole(await reply.aread(), request.terms.require_filter)
                 return
             need_events(reply)
-            async for chunk in wire.stream(reply, wire.wants_usage(request)):
+            async for chunk in wire.stream(reply, wire.wants_usage(request), request.terms):
                 yield chunk
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
@@ -93,6 +98,12 @@ class OpenAI:
     async def probe(self) -> None:
         async with self._send("GET", self._url("models")):
             return
+
+    async def _frames(self, reply: Reply, terms: Terms) -> AsyncIterator[Frame]:
+        async for frame in sse(reply, terms.byte_idle_s):
+            if terms.require_filter:
+                decode.need_filter(frame.data)
+            yield frame
 
     def _post(self, path: str, model: str, content: bytes) -> Any:
         return self._send("POST", self._url(path, model), content)

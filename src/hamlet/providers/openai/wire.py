@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from hamlet.core import NativeChunk, NativeRequest
-from hamlet.core.errors import UpstreamProtocol
-from hamlet.providers.openai.decode import DONE, reason, usage
+from hamlet.core import NO_TERMS, NativeChunk, NativeRequest, Terms
+from hamlet.core.errors import EmptyAnswer, UpstreamProtocol
+from hamlet.providers.openai.decode import DONE, need_filter, reason, usage
 from hamlet.providers.openai.encode import params
 from hamlet.providers.openai.errors import in_band
 from hamlet.spi import Forwarder, Reply, forward, parse_block
@@ -32,13 +32,17 @@ class _Delta(msgspec.Struct):
     tool_calls: list[msgspec.Raw] | None = None
 
     @property
-    def has_content(self) -> bool:
+    def pieces(self) -> int:
+        """0 without content, else at least how many tokens it is."""
         shown = self.content or self.reasoning_content or self.reasoning or self.refusal
-        return bool(shown or self.tool_calls)
+        if isinstance(shown, str) and shown:
+            return max(1, len(shown) // 4)
+        return len(self.tool_calls or ()) + bool(shown)
 
 
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
+    message: msgspec.Raw = msgspec.Raw()
     finish_reason: str | None = None
 
 
@@ -46,7 +50,7 @@ class _Look(msgspec.Struct):
     """What hamlet needs to know of an answer or a chunk."""
 
     choices: list[_Choice] | None = None
-    usage: dict[str, Any] | None = None
+    usage: Any = None
     model: str | None = None
     error: Any = None
 
@@ -77,19 +81,25 @@ def wants_usage(request: NativeRequest) -> bool:
     return bool(isinstance(wanted, dict) and wanted.get("include_usage"))
 
 
-def whole(raw: bytes) -> NativeChunk:
-    """One whole answer. Raises ProviderError."""
+def whole(raw: bytes, with_filter: bool = False) -> NativeChunk:
+    """One whole answer. Raises ProviderError; Unfiltered only `with_filter`."""
     look = _decode(raw)
     if not look.choices:
-        raise UpstreamProtocol("the upstream's answer has no choices")
+        raise EmptyAnswer("the upstream's answer has no choices")
+    if bytes(look.choices[0].message) in (b"", b"null"):
+        raise UpstreamProtocol("the upstream's answer has no message")
+    if with_filter:
+        need_filter(raw)
     finish = reason(look.choices[0].finish_reason)
     return NativeChunk(raw, True, finish, usage(look.usage), look.model, end=True)
 
 
-async def stream(reply: Reply, with_usage: bool) -> AsyncGenerator[NativeChunk, None]:
+async def stream(
+    reply: Reply, with_usage: bool, terms: Terms = NO_TERMS
+) -> AsyncGenerator[NativeChunk, None]:
     """The frames of a stream, forwarded per network read. Raises ProviderError."""
-    chunks = _Chunks(with_usage)
-    async for chunk in forward(reply, chunks):
+    chunks = _Chunks(with_usage, terms.require_filter)
+    async for chunk in forward(reply, chunks, terms.byte_idle_s):
         yield chunk
     if chunks.finished and not chunks.ended:
         # The vendor said why it stopped but not that it did: say it for it.
@@ -99,9 +109,11 @@ async def stream(reply: Reply, with_usage: bool) -> AsyncGenerator[NativeChunk, 
 class _Chunks(Forwarder):
     """Looks at `chat.completion.chunk` frames."""
 
-    def __init__(self, with_usage: bool) -> None:
+    def __init__(self, with_usage: bool, with_filter: bool) -> None:
         super().__init__()
         self._with_usage = with_usage
+        self._with_filter = with_filter
+        self._said = False
         self.finished = False
 
     def look(self, block: bytes) -> None:
@@ -109,6 +121,8 @@ class _Chunks(Forwarder):
         if frame is None:
             return
         if frame.data == DONE:
+            if not (self._said or self.finished):
+                raise EmptyAnswer("the upstream's answer ends before it has begun", phase="stream")
             self.keep(_DONE_FRAME)
             self.seen["end"] = self.ended = True
             return
@@ -116,6 +130,8 @@ class _Chunks(Forwarder):
         if seen.choices is None:
             # Clients demand that every data frame is a chunk.
             return
+        if self._with_filter:
+            need_filter(frame.data)
         self._note(seen)
         if seen.choices or not seen.usage or self._with_usage:
             self.keep(_tidy(block, frame.data, seen.choices))
@@ -126,8 +142,9 @@ class _Chunks(Forwarder):
         if seen.model:
             self.seen["model"] = seen.model
         for choice in seen.choices or ():
-            if choice.delta and choice.delta.has_content:
-                self.seen["content"] = True
+            if choice.delta and (pieces := choice.delta.pieces):
+                self.seen["content"] = self._said = True
+                self.seen["pieces"] = self.seen.get("pieces", 0) + pieces
             if choice.finish_reason:
                 self.seen["finish"] = reason(choice.finish_reason)
                 self.finished = True

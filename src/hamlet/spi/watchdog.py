@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from types import TracebackType
 
 from hamlet.core.errors import UpstreamTimeout
 
+_TICK_S = 0.05
+
 
 class Watchdog:
-    """Bounds each wait by `idle_s` and all together by `total_s` seconds.
+    """Bounds the waiting between two `fed()` by `idle_s`, and everything by `total_s` seconds.
 
-    Use as `async with watchdog:` around each wait. asyncio.timeout would arm and disarm a timer
-    for every event of a stream; this one re-arms only when it goes off.
+    Use as `async with watchdog:` around each wait. Time spent outside of waits, say by a slow
+    reader, does not count as silence. asyncio.timeout would arm and disarm a timer for every event
+    of a stream; this one re-arms only when it goes off.
     """
 
-    def __init__(self, idle_s: float, total_s: float) -> None:
+    def __init__(self, idle_s: float, total_s: float = math.inf) -> None:
+        self.waited_s = 0.0
         self._loop = asyncio.get_running_loop()
-        self._idle_s = idle_s
+        self._idle_s = self._left_s = idle_s
         self._end = self._loop.time() + total_s
-        self._due = 0.0
+        self._began = self._due = 0.0
         self._waiter: asyncio.Task[object] | None = None
         self._barked = False
         self._timer = self._loop.call_later(min(idle_s, total_s), self._look)
 
+    def fed(self) -> None:
+        """What was waited for has come: the next may take `idle_s` again."""
+        self._left_s = self._idle_s
+
     async def __aenter__(self) -> None:
-        now = self._loop.time()
+        now = self._began = self._loop.time()
         if now >= self._end:
             raise UpstreamTimeout("the answer took too long", phase="stream")
-        self._due = min(now + self._idle_s, self._end)
+        self._due = min(now + self._left_s, self._end)
         self._waiter = asyncio.current_task()
 
     async def __aexit__(
@@ -38,6 +47,9 @@ class Watchdog:
         trace: TracebackType | None,
     ) -> None:
         waiter, self._waiter = self._waiter, None
+        waited = self._loop.time() - self._began
+        self.waited_s += waited
+        self._left_s = max(0.0, self._left_s - waited)
         if not self._barked or waiter is None:
             return
         self._barked = False
@@ -52,7 +64,7 @@ class Watchdog:
     def _look(self) -> None:
         now = self._loop.time()
         if self._waiter is None:
-            self._timer = self._loop.call_at(now + self._idle_s, self._look)
+            self._timer = self._loop.call_at(now + max(self._left_s, _TICK_S), self._look)
         elif now >= self._due:
             self._barked = True
             self._waiter.cancel()
