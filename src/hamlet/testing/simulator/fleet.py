@@ -153,7 +153,7 @@ def example_fleet(count: int = 27, url: str = "http://simulated") -> str:
         providers[name] = {"kind": "openai", "base_url": f"{url}/{name}/v1", "auth": "api-key"}
         rows.append(_row(name, zone, names[0], tpm=600_000, rpm=3_600))
     providers["claude"] = {"kind": "anthropic", "base_url": f"{url}/claude"}
-    rows.append({"provider": "claude", "model": "claude-sonnet-4-5", "region": "us"})
+    rows.append({"provider": "claude", "model": "claude-opus-4-6", "region": "us"})
     route = {"tiering": "fleet", "deployments": rows}
     fleet = {"fleet": {"home": "koreacentral"}, "providers": providers, "routes": {"chat": route}}
     return yaml.safe_dump(fleet, sort_keys=False)

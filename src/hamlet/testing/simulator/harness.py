@@ -57,7 +57,8 @@ class Run:
     """One run: a world, a registry over it, a gateway, and what is seen of them.
 
     `observers` see every attempt and end as the gateway tells them; `on_outcome` is called as
-    each request ends. Both are for invariants: what they raise ends the run.
+    each request ends. Both are for invariants: the first thing they raise ends the run, once the
+    requests under way are done.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Run:
         plan: Plan | None = None,
         make: Make = default_gateway,
         observers: Sequence[Observer] = (),
-        on_outcome: Callable[[Outcome], None] | None = None,
+        on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
         self.clock: Clock = asyncio.get_running_loop().time
         self.world = World(
@@ -99,7 +100,7 @@ class Run:
                 if wait > 0:
                     await asyncio.sleep(wait)
                 if self._watch.failure is not None:
-                    raise self._watch.failure
+                    break
                 group.create_task(self._one(arrival, f"sim-{i}"))
         if self._watch.failure is not None:
             raise self._watch.failure
@@ -118,8 +119,7 @@ class Run:
         outcome.duration_s = self.clock() - begin
         self._complete(outcome, self._records.pop(request_id, None))
         self.report.outcomes.append(outcome)
-        if self._on_outcome is not None:
-            self._on_outcome(outcome)
+        self._watch.hold(self._on_outcome, outcome)
 
     async def _ask(self, arrival: Arrival, request_id: str, outcome: Outcome, begin: float) -> None:
         call = call_of(arrival, self.plan, request_id)
@@ -139,7 +139,8 @@ class Run:
         outcome.attempts = record.attempts
         if record.deployment is not None:
             outcome.deployment = record.deployment.id
-            outcome.tier = self._tiers.get((record.route, record.deployment.id), -1)
+            tier = self._tiers.get((record.route, record.deployment.id), -1)
+            outcome.tier = tier if outcome.ok else -1
 
 
 def simulate(loaded: Loaded, arrivals: Sequence[Arrival], *, seed: int, **options: Any) -> Report:
@@ -223,10 +224,14 @@ class _Watch:
 
     def _tell(self, method: str, *args: object) -> None:
         for other in self._others:
-            try:
-                getattr(other, method)(*args)
-            except Exception as error:
-                self.failure = self.failure or error
+            self.hold(getattr(other, method), *args)
+
+    def hold(self, hook: Callable[..., None], *args: object) -> None:
+        """Call a hook and keep what it raises."""
+        try:
+            hook(*args)
+        except Exception as error:
+            self.failure = self.failure or error
 
 
 def _tiers(registry: Registry) -> dict[tuple[str, str], int]:

@@ -21,12 +21,12 @@ class Step(NamedTuple):
 class Play:
     """Status, headers, and the steps of the body; the head goes out with the first step.
 
-    Whoever plays it notes each step with `sent` and calls `done(now)` however it ends, once or
-    more often. `before` is what happens instead of an answer, `end` how the body ends: properly,
-    by a closed connection ("cut"), by a reset, or never.
+    Whoever plays it waits for `upcoming` and takes it with `send`, until there is none, and calls
+    `done(now)` however it ends, once or more often. `before` is what happens instead of an answer,
+    `end` how the body ends: properly, by a closed connection ("cut"), by a reset, or never.
     """
 
-    __slots__ = ("_settle", "before", "end", "headers", "output", "status", "steps", "whole")
+    __slots__ = ("_settle", "_steps", "before", "end", "headers", "output", "status", "upcoming")
 
     def __init__(
         self,
@@ -40,19 +40,28 @@ class Play:
     ) -> None:
         self.status = status
         self.headers = headers
-        self.steps: Iterator[Step] = iter(steps)
         self.before: Before = before
         self.end: End = end
         self.output = 0
-        self.whole = False
+        self._steps: Iterator[Step] = iter(steps)
         self._settle = settle
+        self.upcoming = next(self._steps, None)
 
-    def sent(self, step: Step) -> None:
-        """A step went out."""
+    @property
+    def whole(self) -> bool:
+        """Whether everything went out and the body ends properly."""
+        return self.upcoming is None and self.end == "whole"
+
+    def send(self) -> bytes:
+        """The upcoming step's bytes, which go out now."""
+        step = self.upcoming
+        assert step is not None
         self.output += step.tokens
+        self.upcoming = next(self._steps, None)
+        return step.data
 
     def done(self, now: float) -> None:
-        """The answer ended, or whoever asked has left: `whole` says which."""
+        """The answer ended, or whoever asked has left. Only the first call counts."""
         if self._settle is not None:
             settle, self._settle = self._settle, None
             settle(self.output, self.whole, now)

@@ -13,7 +13,10 @@ from hamlet.testing.simulator.traces import Arrival
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one request. Seconds; `tier` counts from 0, -1 if nobody answered."""
+    """What became of one request. Seconds.
+
+    `deployment` is the last that was asked; `tier` counts from 0 and is -1 if nobody answered.
+    """
 
     arrival: Arrival
     started_s: float

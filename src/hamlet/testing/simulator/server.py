@@ -10,12 +10,13 @@ import socket
 import struct
 from collections import deque
 from types import TracebackType
+from typing import cast
 
 import httptools
 import orjson
 
 from hamlet.testing.simulator.faults import read_faults
-from hamlet.testing.simulator.play import Play, Step, reply
+from hamlet.testing.simulator.play import Play, reply
 from hamlet.testing.simulator.world import World
 
 ADMIN = "/_simulator/"
@@ -112,7 +113,6 @@ class _Connection(asyncio.Protocol):
         self._size = 0
         self._waiting: deque[Play] = deque()
         self._play: Play | None = None
-        self._next: Step | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._headed = False
@@ -121,8 +121,8 @@ class _Connection(asyncio.Protocol):
     # -- the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods of asyncio.Transport, but not its name.
+        self._transport = cast(asyncio.Transport, transport)
         self._server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -146,7 +146,7 @@ class _Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         if self._play is not None and self._timer is None:
-            self._arm()
+            self._arm(self._play)
 
     def abort(self) -> None:
         """Reset the connection: with nothing to linger for, close sends RST, not FIN."""
@@ -183,47 +183,33 @@ class _Connection(asyncio.Protocol):
         if play.before in ("abort", "refuse"):
             self.abort()
         elif play.before == "answer":
-            self._next = next(play.steps, None)
-            self._arm()
+            self._arm(play)
 
-    def _arm(self) -> None:
+    def _arm(self, play: Play) -> None:
         """Wait for the next step. Delays add up from the start, so lateness does not."""
-        if self._next is None:
-            self._finish()
-            return
-        self._due += self._next.wait_s
-        self._timer = self._loop.call_at(self._due, self._step)
-
-    def _step(self) -> None:
-        self._timer = None
-        play, step = self._play, self._next
-        assert play is not None
-        assert step is not None
-        parts = [] if self._headed else [_head(play)]
-        self._headed = True
-        if step.data:
-            parts += [b"%x\r\n" % len(step.data), step.data, b"\r\n"]
-        play.sent(step)
-        self._next = next(play.steps, None)
-        last = self._next is None and play.end == "whole"
-        if last:
-            parts.append(b"0\r\n\r\n")
-        self._transport.write(b"".join(parts))
-        if last:
-            self._over(play)
-        elif not self._paused:
-            self._arm()
-
-    def _finish(self) -> None:
-        """All steps of an answer that does not end properly are out; "hang" needs nothing."""
-        assert self._play is not None
-        if self._play.end == "reset":
+        if play.upcoming is not None:
+            self._due += play.upcoming.wait_s
+            self._timer = self._loop.call_at(self._due, self._step, play)
+        elif play.end == "reset":
             self.abort()
-        elif self._play.end == "cut":
+        elif play.end == "cut":
             self._transport.close()
 
+    def _step(self, play: Play) -> None:
+        self._timer = None
+        parts = [] if self._headed else [_head(play)]
+        self._headed = True
+        if data := play.send():
+            parts += [b"%x\r\n" % len(data), data, b"\r\n"]
+        if play.whole:
+            parts.append(b"0\r\n\r\n")
+        self._transport.write(b"".join(parts))
+        if play.whole:
+            self._over(play)
+        elif not self._paused:
+            self._arm(play)
+
     def _over(self, play: Play) -> None:
-        play.whole = True
         play.done(self._server.world.clock())
         self._play = None
         if self._waiting:

@@ -19,7 +19,7 @@ from hamlet.core import errors
 from hamlet.core.errors import Phase
 from hamlet.spi import Log, ProviderSettings, Transport
 from hamlet.spi.http import MAX_BODY_BYTES
-from hamlet.testing.simulator.play import Play, Step
+from hamlet.testing.simulator.play import Play
 from hamlet.testing.simulator.world import World
 
 
@@ -58,20 +58,18 @@ class SimulatedTransport:
             raise errors.UpstreamUnavailable("the connection to the upstream was lost")
         if play.before == "hang":
             await _wait(math.inf, self._idle_s, "open")
-        first = next(play.steps, None)
-        if first is not None:
-            await _wait(first.wait_s, self._idle_s, "open")
-        return SimulatedReply(play, first, self._idle_s)
+        if play.upcoming is not None:
+            await _wait(play.upcoming.wait_s, self._idle_s, "open")
+        return SimulatedReply(play, self._idle_s)
 
 
 class SimulatedReply:
     """An answer of the simulated world; its head came with its first step."""
 
-    def __init__(self, play: Play, first: Step | None, idle_s: float) -> None:
+    def __init__(self, play: Play, idle_s: float) -> None:
         self.status = play.status
         self.headers = play.headers
         self._play = play
-        self._first = first
         self._idle_s = idle_s
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
@@ -82,18 +80,15 @@ class SimulatedReply:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         play = self._play
-        if self._first is not None:
-            play.sent(self._first)
-            yield self._first.data
-        for step in play.steps:
+        if play.upcoming is not None:
+            yield play.send()
+        while (step := play.upcoming) is not None:
             await _wait(step.wait_s, self._idle_s, "stream")
-            play.sent(step)
-            yield step.data
+            yield play.send()
         if play.end == "hang":
             await _wait(math.inf, self._idle_s, "stream")
         if play.end != "whole":
             raise errors.UpstreamUnavailable("the upstream broke off its answer", phase="stream")
-        play.whole = True
 
 
 async def _wait(wait_s: float, idle_s: float, phase: Phase) -> None:
