@@ -1,0 +1,66 @@
+"""An event loop whose time jumps to the next timer instead of waiting for it.
+
+After FoundationDB's simulation: one thread, one seed, no real clock, so that hours pass in
+seconds and a failure happens again with the same seed. There is no I/O on such a loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_START_S = 1_000.0
+
+
+class Stuck(RuntimeError):
+    """Every task waits, and no timer will ever wake one."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop on virtual time: `time()`, timers, sleeps and timeouts, and no sockets."""
+
+    def __init__(self) -> None:
+        self._virtual_now = _START_S
+        super().__init__(_Jumping(self))
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._virtual_now
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass."""
+        self._virtual_now += seconds
+
+
+class _Jumping(selectors.SelectSelector):
+    """Where a loop would wait for its next timer, time jumps there."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            raise Stuck("every task waits, and no timer is set")
+        if timeout > 0:
+            self._loop.jump(timeout)
+        return []
+
+
+def run(main: Coroutine[Any, Any, T], seed: int = 0) -> T:
+    """Run a coroutine on virtual time, with the global random generator seeded meanwhile.
+
+    Raises Stuck when nothing can go on, and whatever `main` raises.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(main)
+    finally:
+        random.setstate(state)
