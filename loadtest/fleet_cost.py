@@ -58,7 +58,7 @@ def fleet_round(route: Route) -> float:
         fleet.succeeded(booking)
         fleet.settle(booking, usage)
         traffic.budget.leave()
-        admission.leave()
+        admission.leave(caller)
     return (time.process_time() - begun) / CALLS
 
 

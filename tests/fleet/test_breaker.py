@@ -96,8 +96,9 @@ def test_a_probe_that_nobody_hears_of_frees_its_place() -> None:
     assert not it.probe_due(49.0)
     assert it.probe_due(50.0)
     it.start_probe(50.0)
-    it.abandon_probe()
-    assert it.probe_due(50.0)
+    it.abandon_probe(50.0)
+    assert not it.probe_due(50.5)
+    assert it.probe_due(51.0)
 
 
 def test_failures_of_calls_begun_earlier_do_not_prolong_it() -> None:

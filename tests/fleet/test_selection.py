@@ -206,9 +206,23 @@ def test_a_cancelled_probe_frees_its_place() -> None:
     assert choice is not None
     assert choice.probe
     yard.fleet.cancelled(yard.fleet.begin(choice, Demand(100, 100)))
+    assert yard.names(20) == {"b": 20}
+    yard.clock.tick(1.0)
     again = yard.choose()
     assert again is not None
     assert again.probe
+
+
+def test_a_probe_that_its_backup_overtook_was_too_slow() -> None:
+    yard = Yard([member("a"), member("b")])
+    fail(yard, "a", errors.UpstreamUnavailable("down"), 3)
+    yard.clock.tick(11.5)
+    choice = yard.choose()
+    assert choice is not None
+    booking = yard.fleet.begin(choice, Demand(100, 100))
+    yard.clock.tick(1.0)
+    yard.fleet.cancelled(booking)
+    assert yard.condition("a").breaker.until > yard.clock() + 15
 
 
 def test_a_refused_key_or_a_missing_model_takes_a_deployment_out_at_once() -> None:

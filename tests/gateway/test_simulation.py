@@ -56,7 +56,9 @@ def test_a_fleet_that_is_down_fails_with_its_errors_and_attempts_counted() -> No
 
 
 def test_refusals_of_full_deployments_are_told_apart() -> None:
-    report = simulate(FLEET, [Arrival(0.0, 30_000, 100)] * 40, seed=1)
+    # Prompts that look smaller than they are mislead the ledger, so that it takes a refusal.
+    plan = Plan(bytes_per_token=lambda arrival: 0.01)
+    report = simulate(FLEET, [Arrival(0.0, 30_000, 100)] * 40, seed=1, plan=plan)
     refused = sum(state["refused"] for state in report.world.values())
     assert report.refusals == report.attempt_errors["rate_limited"] == refused > 0
     assert report.refusal_share == refused / report.attempts

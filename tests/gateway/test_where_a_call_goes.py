@@ -326,7 +326,8 @@ async def test_a_probe_that_is_slow_loses_to_its_backup() -> None:
     condition.breaker.open("failures", bench.fleet.clock() - 20.0)
     bench.fleet._track(condition)
     assert await bench.text() == "well"
-    assert condition.breaker.probe_due(bench.fleet.clock()), "nobody learned anything"
+    assert condition.in_flight == 0
+    assert not condition.breaker.probe_due(bench.fleet.clock())
 
 
 async def test_two_answers_at_once_leave_no_stream_open() -> None:

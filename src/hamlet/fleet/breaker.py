@@ -14,7 +14,7 @@ _RECENT, _RECENT_FAILURES, _RECENT_S = 10, 5.0, 60.0
 _BASE_S, _MAX_S = 10.0, 300.0
 _HEALTHY_S = 60.0
 _CLOSE_AFTER = 2
-_PROBE_S = 30.0
+_PROBE_S, _PROBE_PAUSE_S = 30.0, 1.0
 _SLOW, _SLOW_IN_A_ROW = 8.0, 5
 _SLOW_START_S, _SLOW_START_FROM = 30.0, 0.1
 
@@ -56,9 +56,9 @@ class Breaker:
         """The one probe is under way; if nobody hears of it again, another may start later."""
         self._probing_until = now + _PROBE_S
 
-    def abandon_probe(self) -> None:
-        """The probe came to nothing either way, as when its caller left."""
-        self._probing_until = 0.0
+    def abandon_probe(self, now: float) -> None:
+        """The probe came to nothing either way, as when its caller left. Another may follow."""
+        self._probing_until = now + _PROBE_PAUSE_S
 
     def weight(self, now: float) -> float:
         """The part of its share to give: grows from a tenth to all in the slow start."""

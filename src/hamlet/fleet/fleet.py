@@ -266,9 +266,18 @@ class Fleet:
         self._track(condition)
 
     def cancelled(self, booking: Booking) -> None:
-        """The attempt was called off: nobody is to blame. Settles it."""
+        """The attempt was called off: nobody is to blame. Settles it.
+
+        But a probe that a backup has overtaken in what would have been good time was too slow.
+        """
         if booking.probe:
-            booking.member.condition.breaker.abandon_probe()
+            member, now = booking.member, self.clock()
+            expected = member.expectation.of(self._regressor(booking, None))
+            if now - booking.started > expected:
+                member.condition.breaker.failed(now)
+            else:
+                member.condition.breaker.abandon_probe(now)
+            self._track(member.condition)
         self.settle(booking)
 
     def settle(self, booking: Booking, usage: Usage | None = None, seen: float = 0.0) -> None:

@@ -13,6 +13,8 @@ _CLIP = 3.0
 _RATIOS, _RESORT_EVERY = 400, 40
 TAU_S = 60.0
 SLOWEST = 10.0
+# Two answers in a row that take this many times what is expected are no accident.
+TOO_SLOW, _NO_ACCIDENT = 4.0, 2
 
 
 class Expectation:
@@ -80,11 +82,12 @@ class Slowness:
     After Finagle's PeakEwma, with normalised samples: long prompts do not look like slow hosts.
     """
 
-    __slots__ = ("_at", "_value")
+    __slots__ = ("_at", "_row", "_value")
 
     def __init__(self, now: float) -> None:
         self._value = 1.0
         self._at = now
+        self._row = 0
 
     def value(self, now: float) -> float:
         """Times slower than expected, 1 to 10."""
@@ -92,8 +95,13 @@ class Slowness:
             return 1.0
         return 1 + (self._value - 1) * math.exp((self._at - now) / TAU_S)
 
+    def lasts(self, now: float) -> bool:
+        """Whether it is so slow, and not by accident, that others should be asked."""
+        return self._row >= _NO_ACCIDENT and self.value(now) > TOO_SLOW
+
     def sample(self, ratio: float, now: float) -> None:
         """Take in one answer."""
+        self._row = self._row + 1 if ratio > TOO_SLOW else 0
         self.raise_to(ratio, now)
         weight = math.exp((self._at - now) / TAU_S)
         self._value = max(1.0, self._value * weight + min(ratio, SLOWEST) * (1 - weight))

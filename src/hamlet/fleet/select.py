@@ -153,7 +153,8 @@ def _to_probe(tier: Tier, look: Look) -> Member | None:
     """A member whose breaker wants to know if it is well again: it is asked first."""
     for member in tier.members:
         breaker = member.condition.breaker
-        if breaker.opened and breaker.probe_due(look.now) and look.barred(member) is None:
+        due = breaker.opened and breaker.probe_due(look.now)
+        if due and look.barred(member) is None and look.fill(member) <= look.limit:
             return member
     return None
 
@@ -189,8 +190,8 @@ def _affine(tier: Tier, look: Look, other_than: _Drawn | None) -> _Drawn | None:
 
 
 def _room(member: Member, look: Look) -> float | None:
-    """How full the call would leave the member; None if it may not or cannot take it."""
-    if look.barred(member) is not None:
+    """How full the call would leave the member; None if it cannot take it, or not in good time."""
+    if look.barred(member) is not None or member.condition.slowness.lasts(look.now):
         return None
     fill = look.fill(member)
     return fill if fill <= look.limit else None

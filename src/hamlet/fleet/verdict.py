@@ -16,6 +16,7 @@ _THROTTLE_BASE_S, _THROTTLE_MAX_S = 1.0, 30.0
 _OVERLOAD_BASE_S, _OVERLOAD_MAX_S = 2.0, 60.0
 _CONFIG_S, _QUOTA_S = 300.0, 900.0
 _REGION_S = 10.0
+_FAILED_SLOWNESS = 3.0
 _STALLED = errors.UpstreamTimeout
 
 
@@ -32,8 +33,10 @@ def judge(condition: Condition, error: ProviderError, now: float, rng: random.Ra
         breaker.open("config", now, _CONFIG_S)
     elif error.unhealthy:
         breaker.failed(now, blame(error))
+        # Until it has failed often enough to be left out, others are liked better.
+        condition.slowness.raise_to(_FAILED_SLOWNESS, now)
     else:
-        breaker.abandon_probe()
+        breaker.abandon_probe(now)
 
 
 def blame(error: ProviderError) -> float:
@@ -59,7 +62,7 @@ def _throttled(condition: Condition, error: ProviderError, now: float, rng: rand
     # A little more than asked, so that callers do not all come back in the same instant.
     condition.cool_down(wait * rng.uniform(1.0, 1.1), now)
     condition.ledger.refused(now)
-    condition.breaker.abandon_probe()
+    condition.breaker.abandon_probe(now)
 
 
 def _wait(condition: Condition, error: ProviderError, base_s: float, max_s: float) -> float:

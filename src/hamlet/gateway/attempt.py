@@ -23,6 +23,13 @@ async def pursue(hunt: Hunt, once: Once[T]) -> T:
     tenacity comes into play after the first failure: a success pays nothing for it.
     """
     try:
+        return await _pursue(hunt, once)
+    finally:
+        hunt.close()
+
+
+async def _pursue(hunt: Hunt, once: Once[T]) -> T:
+    try:
         return await once(await hunt.next())
     except ProviderError as error:
         failure: ProviderError | None = error
@@ -41,7 +48,4 @@ async def pursue(hunt: Hunt, once: Once[T]) -> T:
     retrying = AsyncRetrying(
         retry=retry_if_exception(hunt.may_go_on), wait=wait, sleep=asyncio.sleep, reraise=True
     )
-    try:
-        return await retrying(step)
-    finally:
-        hunt.close()
+    return await retrying(step)

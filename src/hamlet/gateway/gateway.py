@@ -295,7 +295,7 @@ class Gateway:
         if attempt.error is not None:
             attempt.error.deployment = attempt.deployment.id
             self.fleet.failed(booking, attempt.error)
-            self.fleet.settle(booking, _NOTHING)
+            self.fleet.settle(booking, None if _was_taken_in(attempt.error) else _NOTHING)
         self._observers.on_attempt(record, attempt)
 
     def _countdown(self, total_s: float) -> Callable[[], float]:
@@ -325,6 +325,11 @@ def _limit(call: Call, traffic: Traffic) -> int | None:
     asked = call.params.max_tokens or first.defaults.max_tokens
     cap = first.caps.max_tokens
     return min(asked, cap) if asked and cap else asked or cap
+
+
+def _was_taken_in(error: ProviderError) -> bool:
+    """Whether the upstream had begun to work: then the prompt is charged."""
+    return isinstance(error, UpstreamTimeout) and error.phase != "connect"
 
 
 def _headroom(item: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from hamlet.config import Policy
 from hamlet.core import errors
@@ -42,6 +43,7 @@ class Hunt:
         self._wait_left = self._policy.wait_share * min(self._policy.first_token_s, remaining())
         self._tried: set[str] = set()
         self._full: set[str] = set()
+        self._avoided: set[str] = set()
         self._refusals: dict[int, int] = {}
         self._attempts = 0
         self._repeats = 0
@@ -63,8 +65,7 @@ class Hunt:
             self._again = False
             return self._here
         while True:
-            look = self._look()
-            choice = self._fleet.choose(self._traffic, look)
+            choice = self._choose()
             if choice is None and not await self._wait_for_room():
                 choice = self._last_resort()
             if choice is not None:
@@ -73,23 +74,13 @@ class Hunt:
     def backup(self, primary: Choice) -> Choice | None:
         """Another deployment to ask beside `primary`, in another region if there is one.
 
-        None if there is none, or if the route has hedged enough. A probe's backup is free.
+        None if there is none, or if the route has hedged or retried enough.
         """
-        if not primary.probe and not self._pay_for_hedge():
+        if not (self._pay() if primary.probe else self._pay_for_hedge()):
             return None
-        region = primary.deployment.region
-        near = {
-            m.deployment.id
-            for tier in self._traffic.tiers
-            for m in tier.members
-            if region is not None and m.deployment.region == region
-        }
-        for avoided in (near, set[str]()):
-            look = self._fleet.look(self._demand, frozenset(self._tried | avoided))
-            choice = self._fleet.choose(self._traffic, look)
-            if choice is not None and not choice.probe:
-                return self._take(choice)
-        return None
+        self._avoid(primary.deployment)
+        choice = self._choose()
+        return self._take(choice) if choice is not None and not choice.probe else None
 
     def hedge_after(self, choice: Choice) -> float | None:
         """Seconds after which to ask a second deployment beside this one; None for never.
@@ -121,9 +112,27 @@ class Hunt:
             share = min(max(2 * p99, _ATTEMPT_LEAST_S), share) if p99 else share
         return min(limit, share)
 
-    def _look(self) -> Look:
+    def _choose(self) -> Choice | None:
+        """Somebody far from what failed, if there is anybody; else anybody."""
+        if self._avoided:
+            choice = self._fleet.choose(self._traffic, self._look(self._avoided))
+            if choice is not None:
+                return choice
+        return self._fleet.choose(self._traffic, self._look())
+
+    def _look(self, avoided: AbstractSet[str] = frozenset()) -> Look:
         spilled = frozenset(i for i, n in self._refusals.items() if n >= _SPILLS_PER_TIER)
-        return self._fleet.look(self._demand, frozenset(self._tried), spilled)
+        return self._fleet.look(self._demand, frozenset(self._tried | avoided), spilled)
+
+    def _avoid(self, failed: Deployment) -> None:
+        """Failures come in regions and zones: keep away from those of this one."""
+        places = {failed.region, failed.data_zone} - {None}
+        self._avoided |= {
+            m.deployment.id
+            for tier in self._traffic.tiers
+            for m in tier.members
+            if m.deployment.region in places or m.deployment.data_zone in places
+        }
 
     def _take(self, choice: Choice) -> Choice:
         self._tried.add(choice.deployment.id)
@@ -210,6 +219,7 @@ class Hunt:
         ):
             return False
         self._repeats = 0
+        self._avoid(here.deployment)
         self.wait_s = self._fleet.rng.uniform(0, _OTHER_JITTER_S)
         return True
 
