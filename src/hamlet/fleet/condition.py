@@ -56,6 +56,10 @@ class Condition:
         """Leave it alone for that long, at least."""
         self.cooldown_until = max(self.cooldown_until, now + seconds)
 
+    def heal(self, now: float) -> None:
+        """It is well again: how slow it was no longer counts."""
+        self.slowness = Slowness(now)
+
     def penalise(self, seconds: float, now: float) -> None:
         """Like others better for a while: its neighbours are in trouble."""
         self.penalty_until = max(self.penalty_until, now + seconds)

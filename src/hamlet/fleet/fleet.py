@@ -244,7 +244,10 @@ class Fleet:
             condition.ledger.hint(booking.headroom, now)
         if booking.headroom is None or not booking.headroom.spilled:
             self._sample(booking, now, tokens)
+        was_out = condition.breaker.opened
         condition.breaker.succeeded(now)
+        if was_out and not condition.breaker.opened:
+            condition.heal(now)
         if self._opened:
             self._track(condition)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -57,7 +58,9 @@ def _varied(arrival: Arrival) -> float:
 
 def default_gateway(holder: RegistryHolder, observers: Observers, clock: Clock) -> Gateway:
     """A gateway with no limit of its own that matters."""
-    return Gateway(holder, Admission(1_000_000, clock), observers, Fleet(clock))
+    return Gateway(
+        holder, Admission(1_000_000, clock), observers, Fleet(clock, random.Random(random.random()))
+    )
 
 
 class Run:
