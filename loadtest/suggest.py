@@ -98,7 +98,10 @@ async def served(config: str) -> AsyncIterator[tuple[str, aiohttp.ClientSession]
     address = re.search(r"http://\S+", process.stdout.readline())
     assert address
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        # Less than the server keeps a connection, so that none closes under a request.
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+        ) as http:
             for _ in range(300):
                 try:
                     async with http.get(f"{address[0]}/readyz"):

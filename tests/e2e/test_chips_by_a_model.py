@@ -157,8 +157,10 @@ async def test_a_model_in_trouble_leaves_the_answer_in_hand(http, model, trouble
     assert len(shown["chips"]["items"]) == 4
     assert shown["chips"]["tier"] == "embedded"
     assert shown["degraded"]
+    # The gateway may have tried a refusal twice within the call.
+    asked = len(model.requests)
     await chips(http)
-    assert len(model.requests) == 1, "a failure is not asked for again at once"
+    assert len(model.requests) == asked, "a failure is not asked for again at once"
 
 
 @pytest.mark.parametrize("query", ["죽고 싶어", "안녕하세요", "내 번호 010-1234-5678 로 등본"])

@@ -12,7 +12,7 @@ from hamlet.app import Hamlet
 from hamlet.config import loads
 from hamlet.content import shipped_links
 from hamlet.suggest.safety import in_crisis
-from hamlet.suggest.validate import refusal
+from hamlet.suggest.validate import refusal, unsafe
 from hamlet.testing import Canned, LoopbackUpstream
 from support.server import FAST, ROUTES
 
@@ -149,7 +149,10 @@ def hold(body: dict, status: int, shown: dict) -> None:
     danger = in_crisis(" ".join(said))
     assert len(chips) <= limit
     assert len(chips) >= min(3, limit)
-    assert links
+    assert 0 < len(links) <= body.get("links", {}).get("limit", 6)
+    for half, most in (("links", body.get("links", {}).get("limit", 6)), ("chips", limit)):
+        full = len(shown[half]["items"]) == most
+        assert shown[half]["status"] == ("ok" if full else "partial")
     assert {link["url"] for link in links} <= KNOWN
     for items in (links, chips):
         assert len({item["id"] for item in items}) == len(items)
@@ -159,6 +162,8 @@ def hold(body: dict, status: int, shown: dict) -> None:
     assert all(hosts.count(host) <= most for host in hosts)
     for chip in chips:
         assert refusal(chip["text"], shown["lang"], 40, " ".join(said)) is None
+        assert unsafe(chip["prompt"]) is None
+        assert not any(chip["text"] == text.strip() for text in said)
         assert set(chip["grounding"]) <= {link["id"] for link in links}
     if danger:
         assert {link["why"]["code"] for link in links} == {"safety"}

@@ -1,12 +1,14 @@
 """The page at `/` in a real browser."""
 
 from collections.abc import AsyncIterator
+from html import escape
 from pathlib import Path
 
 import httpx2
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from hamlet.testing import LoopbackUpstream, json_reply
 from support.browser import chromium, watched
 from support.server import FAST, ROUTES, Running, serving
 
@@ -130,6 +132,22 @@ async def test_a_link_may_fill_the_composer_but_not_send(page: Page, running: Ru
     await expect(page.locator("img")).to_have_count(0)
 
 
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+async def test_markup_from_a_web_search_is_shown_as_text(browser: Browser) -> None:
+    row = {"title": f"{escape(MARKUP)} 막차", "url": "https://x.example/", "content": "지하철 막차"}
+    async with LoopbackUpstream() as web:
+        web.reply(json_reply({"results": [row]}))
+        source = f"suggest: {{sources: {{w: {{kind: searxng, base_url: '{web.url}'}}}}}}\n"
+        async with serving(FAST + ROUTES + source) as running:
+            async with watched(browser, running.url) as page:
+                await page.goto(running.url)
+                await page.locator("#query").fill(f"지하철 막차 {MARKUP}")
+                await expect(page.locator(".card a").first).to_have_text(f"{MARKUP} 막차")
+                await expect(page.locator("img")).to_have_count(0)
+
+
 @pytest.mark.parametrize("width", [320, 640, 1280])
 async def test_nothing_scrolls_sideways_on_any_screen(page: Page, width: int) -> None:
     await page.set_viewport_size({"width": width, "height": 640})
@@ -188,10 +206,11 @@ async def test_the_ladder_can_be_watched_in_demo_mode(browser: Browser, demo: Ru
         await expect(page.locator("#status")).to_contain_text("모델이 작성")
 
 
+@pytest.mark.parametrize("width", [320, 1280])
 async def test_the_page_stands_still_while_better_answers_come(
-    browser: Browser, demo: Running
+    browser: Browser, demo: Running, width: int
 ) -> None:
-    async with watched(browser, demo.url) as page:
+    async with watched(browser, demo.url, viewport={"width": width, "height": 720}) as page:
         await page.add_init_script(SHIFTS)
         await page.goto(demo.url)
         await ready(page)
@@ -240,10 +259,12 @@ async def test_no_serious_accessibility_finding(
         await page.keyboard.press("Enter")
         await expect(page.locator("#answer")).not_to_be_empty()
         await page.add_script_tag(path=AXE)
-        found = await page.evaluate("axe.run()")
-        serious = [
-            (v["id"], v["nodes"][0]["html"])
-            for v in found["violations"]
-            if v["impact"] in ("serious", "critical")
-        ]
-        assert serious == []
+        for width in (1280, 320):
+            await page.set_viewport_size({"width": width, "height": 720})
+            found = await page.evaluate("axe.run()")
+            serious = [
+                (v["id"], v["nodes"][0]["html"])
+                for v in found["violations"]
+                if v["impact"] in ("serious", "critical")
+            ]
+            assert serious == [], width

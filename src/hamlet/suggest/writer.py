@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from hamlet.core.chat import TEXT_OUTPUT
 from hamlet.core.errors import Unsupported
 from hamlet.gateway import Call, Caller, ChatStream
 from hamlet.suggest.model import Ask, Draft
+from hamlet.suggest.web import Breaker
 
 _CANDIDATES = 8
 _LATE_S = 8.0
@@ -76,15 +78,42 @@ class Writes(Protocol):
         ...
 
 
+class LeftAlone(Exception):
+    """The route failed several times in a row, or has enough to do."""
+
+
 class ChipWriter:
     """Writes drafts through a route of the gateway. Raises what the gateway raises."""
 
-    def __init__(self, models: Models, route: str) -> None:
+    def __init__(
+        self, models: Models, route: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._models = models
         self._route = route
+        self._clock = clock
+        self._breaker = Breaker()
 
     async def write(self, ask: Ask, drafts: list[Draft]) -> None:
-        """Append drafts as they become whole, so that a cut-off answer is of use."""
+        """Append drafts as they become whole, so that a cut-off answer is of use.
+
+        Raises LeftAlone while the route is in trouble: a screen's short deadlines are no fault of a
+        deployment to the gateway, but one that never keeps them need not be asked each time.
+        """
+        breaker = self._breaker
+        if not breaker.may_ask(self._clock()):
+            raise LeftAlone
+        breaker.probing = True
+        try:
+            async with breaker.slots:
+                await self._write(ask, drafts)
+        except Exception:
+            breaker.went_wrong(self._clock(), None)
+            raise
+        finally:
+            breaker.probing = False
+        breaker.went_well()
+
+    async def _write(self, ask: Ask, drafts: list[Draft]) -> None:
         stream = await self._open(ask)
         rest = ""
         async with aclosing(stream):
