@@ -5,6 +5,7 @@ from hamlet.fleet.demand import Demand
 from hamlet.fleet.explain import Row, explain
 from hamlet.fleet.fleet import Booking, Choice, Fleet, News, Traffic, Wait
 from hamlet.fleet.select import Look
+from hamlet.fleet.sharing import Sharing, State
 
 __all__ = [
     "Booking",
@@ -14,7 +15,9 @@ __all__ = [
     "Fleet",
     "Look",
     "News",
-    "Row",
+"Row",
+    "Sharing",
+    "State",
     "Traffic",
     "Wait",
     "explain",
