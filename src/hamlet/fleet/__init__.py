@@ -15,7 +15,7 @@ __all__ = [
     "Fleet",
     "Look",
     "News",
-"Row",
+    "Row",
     "Sharing",
     "State",
     "Traffic",
