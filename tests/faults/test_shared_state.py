@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from hamlet.core.errors import RateLimited, UpstreamUnavailable
 from hamlet.fleet import Demand, Fleet, Sharing
 from hamlet.fleet.fleet import Choice
 from hamlet.fleet.link import Link
+from hamlet.fleet.tidings import Standing, Tidings, encode
 from hamlet.registry import Deployment, Quota, Reserved
-from hamlet.testing.scripted import ScriptedProvider
-from support.gateways import Log, deployment
+from hamlet.testing.scripted import ScriptedProvider, says
+from support.gateways import Bench, Log, deployment, quick
 from support.redis import RedisServer, redis_server, slow_proxy, up_to
 from support.server import until
 
@@ -288,3 +290,133 @@ async def test_cancelled_commands_never_get_anothers_answer(redis) -> None:
     assert right + given_up == 1000
     assert right > 500
     assert given_up > 100
+
+
+class Replica:
+    """A gateway process that shares: the real one but for its providers."""
+
+    def __init__(self, url: str, plays, **settings) -> None:
+        self.providers = [ScriptedProvider(play) for play in plays]
+        rows = [
+            deployment(provider, f"d{i}", capacity=PTU, region="r")
+            for i, provider in enumerate(self.providers)
+        ]
+        self.bench = Bench(rows, policy=quick(), max_in_flight=1000)
+        self.fleet = self.bench.fleet
+        self.states: list[str] = []
+        self.sharing = Sharing(
+            self.fleet, url, "test", lambda: rows, Log(), self.states.append, **settings
+        )
+        self.errors: list[BaseException] = []
+        self.answered = 0
+        self.tasks: set[asyncio.Task] = set()
+
+    async def call(self) -> None:
+        try:
+            assert await self.bench.text() == "hello"
+            self.answered += 1
+        except Exception as error:
+            self.errors.append(error)
+
+    async def load(self, until_: asyncio.Event, every_s: float = 0.01) -> None:
+        """A call every `every_s`, whatever becomes of those before."""
+        while not until_.is_set():
+            task = asyncio.create_task(self.call())
+            self.tasks.add(task)
+            await asyncio.sleep(every_s)
+        await asyncio.gather(*self.tasks)
+
+
+@asynccontextmanager
+async def replicas(url: str, plays=None, **settings) -> AsyncIterator[list[Replica]]:
+    """Two under load, which ends with the block: no call may have failed, or talked to Redis."""
+    plays = plays or [says("hello")] * 3
+    both = [Replica(url, plays, **settings) for _ in range(2)]
+    over, talkers = asyncio.Event(), set()
+    send = AbstractConnection.send_packed_command
+
+    async def noted(self, *args, **more):
+        talkers.add(asyncio.current_task())
+        return await send(self, *args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AbstractConnection, "send_packed_command", noted)
+        for each in both:
+            each.sharing.start()
+        loads = [asyncio.create_task(each.load(over)) for each in both]
+        try:
+            await until(lambda: all(r.sharing.processes == 2 for r in both))
+            yield both
+        finally:
+            over.set()
+            await asyncio.gather(*loads)
+            for each in both:
+                await each.sharing.aclose()
+    assert talkers
+    for each in both:
+        assert each.errors == []
+        assert each.answered == len(each.tasks) > 10
+        assert not talkers & each.tasks
+        assert each.bench.admission.in_flight == 0
+
+
+async def test_calls_do_not_wait_for_a_redis_that_hangs(redis) -> None:
+    async with replicas(redis.url) as both:
+        redis.pause()
+        await until(lambda: all(r.sharing.state == "away" for r in both))
+        for each in both:
+            start = each.fleet.clock()
+            await each.bench.text()
+            assert each.fleet.clock() - start < 0.5
+        redis.resume()
+        await until(lambda: all(r.sharing.state == "shared" for r in both), 3)
+
+
+async def test_calls_notice_neither_the_death_nor_the_return_of_redis(redis) -> None:
+    async with replicas(redis.url) as (one, other):
+        await redis.kill()
+        await until(lambda: one.sharing.state == other.sharing.state == "away")
+        await asyncio.sleep(0.3)
+        await redis.start()
+        await until(lambda: one.sharing.state == other.sharing.state == "shared", 3)
+
+
+async def test_what_kills_a_deployment_is_found_out_once(redis) -> None:
+    dead = [UpstreamUnavailable("refused")]
+    async with replicas(redis.url, [dead, says("hello"), says("hello")]) as both:
+        await until(lambda: all(r.fleet.conditions["d0/m"].breaker.opened for r in both), 3)
+        assert sum(len(r.providers[0].calls) for r in both) <= 8
+
+
+async def test_one_process_among_two_tries_a_broken_deployment_again(redis) -> None:
+    async with replicas(redis.url) as both:
+        for each in both:
+            each.fleet.conditions["d0/m"].breaker.open("failures", each.fleet.clock(), 0.5)
+            each.fleet._track(each.fleet.conditions["d0/m"])
+        before = [len(r.providers[0].calls) for r in both]
+        await until(lambda: all(not r.fleet.conditions["d0/m"].breaker.opened for r in both))
+        asked = [len(r.providers[0].calls) - n for r, n in zip(both, before, strict=True)]
+        assert sorted(asked)[1] >= 2
+
+
+async def test_a_backlog_of_ten_thousand_messages_holds_nothing_up(redis) -> None:
+    word = encode(Tidings("flood", 77, {"d1/m": (0.001, 0.0)}, {"d2/m": Standing(slow=1.1)}))
+    before, after = word.decode().split("77")
+    script = (
+        "for i = 1, 10000 do redis.call('publish', KEYS[1], ARGV[1] .. i .. ARGV[2]) end return 1"
+    )
+    async with replicas(redis.url) as both:
+        channel = "hamlet:fleet:test:news"
+        assert await redis.ask("EVAL", script, "1", channel, before, after) == "1"
+        start = asyncio.get_running_loop().time()
+        condition = both[0].fleet.conditions["d0/m"]
+        condition.cool_down(30, both[0].fleet.clock())
+        both[0].fleet._track(condition)
+        gap, last = 0.0, start
+        while not both[1].fleet.conditions["d0/m"].cooldown_until:
+            await asyncio.sleep(0.005)
+            now = asyncio.get_running_loop().time()
+            gap, last = max(gap, now - last), now
+            assert now - start < 10
+        assert gap < 0.5
+        await until(lambda: all(r.sharing.exchange._numbers["flood"] == 10_000 for r in both))
