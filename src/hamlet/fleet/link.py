@@ -41,9 +41,8 @@ class Link:
         async with asyncio.timeout(2 * CONNECT_S):
             await self._redis.execute_command("PING")  # type: ignore[no-untyped-call]
             await self._pubsub.subscribe(channel)
-            while await self._pubsub.get_message(timeout=CONNECT_S) is None:
-                pass
-        self._sound = True
+            confirmed = await self._pubsub.get_message(timeout=CONNECT_S)
+        self._sound = confirmed is not None
 
     async def ask(self, *commands: Command, wait_s: float | None = None) -> list[Any]:
         """The answers, in order. Raises what redis-py does, or TimeoutError."""
