@@ -67,12 +67,7 @@ class Metrics:
         self._reloads = Counter(
             "hamlet_config_reloads", "Configuration reloads", (L.OUTCOME,), registry=registry
         )
-        self._shared = Gauge(
-            "hamlet_fleet_shared_state",
-            "1 for what holds: local (no Redis), shared, or away (Redis is not to be had)",
-            (L.STATE,),
-            registry=registry,
-        )
+        self._shared = _sharing(registry)
         self.sharing("local")
 
     def on_start(self, record: Record) -> None:
@@ -118,3 +113,12 @@ class Metrics:
     async def render(self) -> bytes:
         """The exposition text, made in a thread: many series take milliseconds."""
         return await asyncio.to_thread(generate_latest, self.registry)
+
+
+def _sharing(registry: CollectorRegistry) -> Gauge:
+    return Gauge(
+        "hamlet_fleet_shared_state",
+        "1 for what holds: local (no Redis), shared, or away (Redis is not to be had)",
+        (L.STATE,),
+        registry=registry,
+    )
