@@ -76,6 +76,7 @@ async def processes(
         each.sharing.start()
     try:
         if wait:
+            await until(lambda: all(p.sharing.state == "shared" for p in all_))
             await until(lambda: all(p.sharing.processes == count for p in all_))
         yield all_
     finally:

@@ -23,6 +23,7 @@ _BEAT_S, _SILENCE_S = 1.0, 3.0
 _SNAPSHOT_MS, _MEMBERS_MS = 5_000, 60_000
 _STRIKES = 3
 _RETRY_S = 1.0
+_INSIST_S = 0.5
 # Takes the lease, or has it last longer if it is ours.
 _LEASE = """
 local holder = redis.call('get', KEYS[1])
@@ -79,8 +80,10 @@ class Sharing:
         """Stop, and take our name off the list if that is quickly done."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        while not self._task.done():
+            # Again and again: a client library has been seen to swallow a cancellation.
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_INSIST_S)
         self._task = None
         if self.state == "shared":
             link = Link(self._url, self._wait_s)
