@@ -22,9 +22,10 @@ from hamlet.api.openapi import document
 from hamlet.api.page import PageParts, page
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
-from hamlet.config import Loaded, ServerConfig, load
-from hamlet.gateway import Admission, Distress, Gateway, Observers
-from hamlet.registry import Plugins, RegistryHolder, build
+from hamlet.config import FleetConfig, Loaded, ServerConfig, load
+from hamlet.fleet import Sharing
+from hamlet.gateway import Admission, Distress, Gateway, Observers, Prober
+from hamlet.registry import Deployment, Plugins, RegistryHolder, build
 from hamlet.screen import MainScreenParts
 from hamlet.spi import Log
 from hamlet.telemetry import AccessLog, Metrics, make_log
@@ -51,6 +52,8 @@ class Hamlet:
             Admission(config.server.max_in_flight, distress=lambda: self.distress.level),
             Observers([self.metrics, AccessLog(self.log)], self.log),
         )
+        self.sharing = self._sharing(config.fleet)
+        self.prober = Prober(self.registries, self.gateway, self._processes)
         routes = self._hot_routes()
         self.shell = self._shell(routes)
         self._asgi = self._in_front(self.shell, routes, config.server)
@@ -61,8 +64,8 @@ class Hamlet:
     async def reload(self) -> None:
         """Read the file and the packs again and switch over.
 
-        Raises ConfigError, and then nothing changes. What `server`, `telemetry` and all of
-        `suggest` but its sources and packs say is read at start only.
+        Raises ConfigError, and then nothing changes. What `server`, `telemetry`, `fleet.redis`
+        and `fleet.group` and all of `suggest` but its sources and packs say is read at start only.
         """
         async with self._reloading:
             try:
@@ -76,8 +79,24 @@ class Hamlet:
             drain_s = loaded.config.server.drain_s
             self._loaded, self.keyring = loaded, Keyring(loaded.config.keys)
             self.registries.swap(registry, drain_s)
+            await self.prober.refresh()
             self.metrics.reloaded("ok")
             self.log.info("config.reloaded", source=loaded.source.name)
+
+    def _sharing(self, config: FleetConfig) -> Sharing | None:
+        if config.redis is None:
+            return None
+
+        def deployments() -> Iterator[Deployment]:
+            for route in self.registries.current.routes.values():
+                for tier in route.tiers:
+                    yield from tier
+
+        url, fleet = config.redis.get_secret_value(), self.gateway.fleet
+        return Sharing(fleet, url, config.group, deployments, self.log, self.metrics.sharing)
+
+    def _processes(self) -> int:
+        return self.sharing.processes if self.sharing else 1
 
     def _hot_routes(self) -> list[HotRoute]:
         def names() -> list[str]:
@@ -155,9 +174,15 @@ class Hamlet:
             gc.freeze()
             self.screen.start()
             self.distress.start()
+            if self.sharing is not None:
+                self.sharing.start()
+            await self.prober.start()
             try:
                 yield
             finally:
+                await self.prober.aclose()
+                if self.sharing is not None:
+                    await self.sharing.aclose()
                 await self.distress.aclose()
                 await self.screen.aclose()
                 await self.registries.aclose()

@@ -210,3 +210,23 @@ routes:
     card = registry.route("r").tiers[0][0].card
     assert (card.context_window, card.kind) == (7, "chat")
     assert any("card.windw" in row for row in problems(text.replace("context_window", "windw")))
+
+
+@pytest.mark.parametrize("url", ["http://h/0", "redis://", "redis://h:port/0", "unix://", "h:6379"])
+@pytest.mark.parametrize("section", ["fleet", "suggest"])
+def test_a_url_that_is_no_redis_is_refused_with_its_line(section, url, monkeypatch) -> None:
+    monkeypatch.setenv("REDIS", url)
+    text = f"{section}:\n  redis: env:REDIS\nproviders: {{e: {{kind: embedded}}}}\nroutes: {{r: {{deployments: [{{provider: e, model: embedded-chat}}]}}}}"
+    with pytest.raises(ConfigError) as caught:
+        loads(text, "f.yaml").source.check()
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line) == (f"{section}.redis", 2)
+    assert "a Redis URL looks like" in problem.message
+
+
+def test_redis_without_its_extra_is_refused_and_its_url_not_repeated(monkeypatch) -> None:
+    monkeypatch.setenv("REDIS", "redis://:canary@h:6379/0")
+    monkeypatch.setattr("hamlet.config.model.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"hamlet\[redis\]") as caught:
+        loads("fleet: {redis: env:REDIS}\nproviders: {}\nroutes: {}", "f.yaml").source.check()
+    assert "canary" not in str(caught.value)

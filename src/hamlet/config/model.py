@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -35,6 +38,25 @@ def _rate(value: object) -> object:
 
 
 Rate = Annotated[tuple[int, float], BeforeValidator(_rate)]
+
+
+def _redis(value: SecretStr | None) -> SecretStr | None:
+    if value is None:
+        return None
+    try:
+        url = urlsplit(value.get_secret_value())
+        sound = url.path if url.scheme == "unix" else url.hostname and url.port != 0
+    except ValueError:
+        sound = False
+    # The URL may hold a password: it is not repeated.
+    if not sound or url.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("a Redis URL looks like redis://host:6379/0, rediss:// or unix:///path")
+    if find_spec("redis") is None:
+        raise ValueError("Redis needs the extra of that name: pip install 'hamlet[redis]'")
+    return value
+
+
+RedisUrl = Annotated[SecretStr | None, AfterValidator(_redis)]
 
 
 class ServerConfig(_Strict):
@@ -197,12 +219,13 @@ class FleetConfig(_Strict):
     """What holds for all deployments. Seconds.
 
     `home` is the region hamlet runs in. `redis` is a reference to the URL of a Redis through which
-    processes share what they know. Deployments without traffic for `probe_idle_s` are probed:
-    those with reserved capacity (it costs nothing there), all, or none.
+    processes of one `group` share what they know. Deployments without traffic for `probe_idle_s`
+    are probed: those with reserved capacity (it costs nothing there), all, or none.
     """
 
     home: str | None = None
-    redis: SecretStr | None = None
+    redis: RedisUrl = None
+    group: str = Field(default="default", pattern=r"^[\w.-]{1,64}$")
     probe: Literal["reserved", "all", "off"] = "reserved"
     probe_idle_s: float = Field(default=60.0, gt=0)
 
@@ -226,7 +249,7 @@ class SuggestConfig(_Strict):
     embed: bool = False
     explore: bool = False
     demo: bool = False
-    redis: SecretStr | None = None
+    redis: RedisUrl = None
 
     sources: dict[str, ProviderConfig] = Field(default_factory=dict)
     links_fresh_s: float = Field(default=300.0, gt=0)

@@ -5,6 +5,7 @@ from hamlet.fleet.demand import Demand
 from hamlet.fleet.explain import Row, explain
 from hamlet.fleet.fleet import Booking, Choice, Fleet, News, Traffic, Wait
 from hamlet.fleet.select import Look
+from hamlet.fleet.sharing import Sharing, State
 
 __all__ = [
     "Booking",
@@ -15,6 +16,8 @@ __all__ = [
     "Look",
     "News",
     "Row",
+    "Sharing",
+    "State",
     "Traffic",
     "Wait",
     "explain",

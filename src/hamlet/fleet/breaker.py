@@ -56,6 +56,10 @@ class Breaker:
         """The one probe is under way; if nobody hears of it again, another may start later."""
         self._probing_until = now + _PROBE_S
 
+    def on_trial(self, now: float) -> bool:
+        """Whether a probe is under way, or one has succeeded and another is wanted."""
+        return self.opened and (now < self._probing_until or self._successes > 0)
+
     def abandon_probe(self, now: float) -> None:
         """The probe came to nothing either way, as when its caller left. Another may follow."""
         self._probing_until = now + _PROBE_PAUSE_S
@@ -122,11 +126,16 @@ class Breaker:
     def adopt(
         self, epoch: int, reason: Reason | None, for_s: float, trips: int, now: float
     ) -> bool:
-        """Take over what another process knows, if it is newer; True if it was."""
-        if epoch <= self.epoch:
+        """Take over what another process knows, if it is newer; True if it was.
+
+        Of two equally new ones the open one counts, so that processes come to agree.
+        """
+        stricter = reason is not None and not self.opened
+        if epoch < self.epoch or (epoch == self.epoch and not stricter):
             return False
         if reason is None:
-            self.close(now)
+            if self.opened:
+                self.close(now)
         else:
             self._become(opened=True, reason=reason)
             self.until = now + for_s

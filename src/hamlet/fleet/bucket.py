@@ -35,6 +35,12 @@ class LeakyBucket:
         """Take it for full."""
         self._level = max(self.level(now), self.depth)
 
+    def scale(self, factor: float, now: float) -> None:
+        """Shrink, with what is in it, or grow, when what is in it stays: others add their parts."""
+        self._level = self.level(now) * min(1.0, factor)
+        self.rate *= factor
+        self.depth *= factor
+
     def free_in(self, amount: float, now: float, limit: float = 1.0) -> float:
         """Seconds until `amount` fits below `limit` of the depth; infinite if it never does."""
         excess = self.level(now) + amount - limit * self.depth

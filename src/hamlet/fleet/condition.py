@@ -7,10 +7,13 @@ import random
 from hamlet.fleet.breaker import Breaker
 from hamlet.fleet.latency import Slowness
 from hamlet.fleet.ledger import ledger_for
+from hamlet.fleet.tidings import Standing
 from hamlet.registry import Capacity, Deployment
 
 _PREFIXES, _PREFIX_S = 256, 300.0
 _PENALTY = 2.0
+# Others' slowness counts if it is clearly more: what is on its way decays less than what is here.
+_CLEARLY = 1.2
 
 
 class Condition:
@@ -68,6 +71,29 @@ class Condition:
         """Times slower than expected, with what its neighbours' trouble adds."""
         value = self.slowness.value(now)
         return value * _PENALTY if now < self.penalty_until else value
+
+    def standing(self, now: float) -> Standing:
+        """What other processes should know of it."""
+        breaker = self.breaker
+        return Standing(
+            cooldown_s=max(0.0, self.cooldown_until - now),
+            penalty_s=max(0.0, self.penalty_until - now),
+            slow=self.slowness.value(now),
+            epoch=breaker.epoch,
+            reason=breaker.reason,
+            opens_in_s=max(0.0, breaker.until - now),
+            trips=breaker.trips,
+        )
+
+    def absorb(self, said: Standing, now: float) -> None:
+        """Take in what another process knows: the longer wait, the slower, the newer breaker."""
+        if said.cooldown_s:
+            self.cool_down(said.cooldown_s, now)
+        if said.penalty_s:
+            self.penalise(said.penalty_s, now)
+        if said.slow > _CLEARLY * self.slowness.value(now):
+            self.slowness.raise_to(said.slow, now)
+        self.breaker.adopt(said.epoch, said.reason, said.opens_in_s, said.trips, now)
 
     def remembers(self, prefixes: tuple[tuple[int, float], ...], now: float) -> float:
         """Tokens of the longest beginning it has served in the last five minutes."""

@@ -17,6 +17,7 @@ from hamlet.fleet.demand import Demand, Estimator
 from hamlet.fleet.latency import Expectation
 from hamlet.fleet.select import Look, Member, Tier, panicking, pick, share_of
 from hamlet.fleet.throttle import VendorThrottle
+from hamlet.fleet.tidings import Standing
 from hamlet.fleet.verdict import judge, spread
 from hamlet.registry import Deployment, Route
 
@@ -29,6 +30,7 @@ class News:
     """What this process has learned and others have not heard of yet."""
 
     costs: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    calls: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     touched: set[str] = field(default_factory=set)
 
 
@@ -231,6 +233,7 @@ class Fleet:
         condition.used_at = now
         if self.news is not None:
             self.news.costs[condition.deployment_id] += cost
+            self.news.calls[condition.deployment_id] += 1
         return Booking(member, demand, cost, now, choice.probe)
 
     def succeeded(self, booking: Booking, tokens: float | None = None) -> None:
@@ -304,6 +307,11 @@ class Fleet:
             if self.news is not None:
                 self.news.costs[condition.deployment_id] += used - booking.cost
 
+    def absorb(self, condition: Condition, said: Standing) -> None:
+        """Take in what another process knows; it is no news to pass on."""
+        condition.absorb(said, self.clock())
+        self._list(condition)
+
     def _sample(self, booking: Booking, now: float, tokens: float | None) -> None:
         member = booking.member
         x = self._regressor(booking, tokens)
@@ -339,10 +347,12 @@ class Fleet:
         )
 
     def _track(self, condition: Condition) -> None:
-        id_ = condition.deployment_id
-        if condition.breaker.opened:
-            self._opened.add(id_)
-        else:
-            self._opened.discard(id_)
+        self._list(condition)
         if self.news is not None:
-            self.news.touched.add(id_)
+            self.news.touched.add(condition.deployment_id)
+
+    def _list(self, condition: Condition) -> None:
+        if condition.breaker.opened:
+            self._opened.add(condition.deployment_id)
+        else:
+            self._opened.discard(condition.deployment_id)

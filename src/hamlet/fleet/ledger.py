@@ -59,6 +59,18 @@ class Ledger(Protocol):
         """Take in what an answer's headers said."""
         ...
 
+    def charge(self, cost: float, calls: float, now: float) -> None:
+        """Charge what other processes booked, or corrected."""
+        ...
+
+    def levels(self, now: float) -> tuple[float, float]:
+        """The cost and the calls that have not drained yet."""
+        ...
+
+    def share(self, part: float, now: float) -> None:
+        """Have this part of the configured capacity from now on."""
+        ...
+
 
 class ReservedLedger:
     """The leaky bucket of provisioned capacity, with a depth that is learned."""
@@ -69,6 +81,7 @@ class ReservedLedger:
         self._bucket = LeakyBucket(rate, rate * DEPTH_START_S, now)
         self._quiet_since = now
         self._peak = 0.0
+        self._share = 1.0
 
     @property
     def depth_s(self) -> float:
@@ -116,6 +129,16 @@ class ReservedLedger:
             said = headroom.utilisation * self._bucket.depth
             self._bucket.pour(0.5 * (said - self._bucket.level(now)), now)
 
+    def charge(self, cost: float, calls: float, now: float) -> None:
+        self._bucket.pour(cost, now)
+
+    def levels(self, now: float) -> tuple[float, float]:
+        return self._bucket.level(now), 0.0
+
+    def share(self, part: float, now: float) -> None:
+        self._bucket.scale(part / self._share, now)
+        self._share = part
+
     def _bounded(self, cost: float) -> float:
         return min(cost, _LARGEST_SHARE * self._bucket.depth)
 
@@ -131,6 +154,7 @@ class QuotaLedger:
     def __init__(self, capacity: Quota, now: float) -> None:
         self._tokens = _per_minute(capacity.tpm, _TOKENS_WINDOW_S, now)
         self._requests = _per_minute(capacity.rpm, _REQUESTS_WINDOW_S, now)
+        self._share = 1.0
 
     def cost(self, demand: Demand, cached: float = 0.0) -> float:
         # A quota counts cached tokens like any other.
@@ -166,6 +190,18 @@ class QuotaLedger:
             if left is not None and left > 0 and bucket.depth < math.inf:
                 bucket.pour(max(0.0, bucket.depth - left - bucket.level(now)), now)
 
+    def charge(self, cost: float, calls: float, now: float) -> None:
+        self._tokens.pour(cost, now)
+        self._requests.pour(calls, now)
+
+    def levels(self, now: float) -> tuple[float, float]:
+        return self._tokens.level(now), self._requests.level(now)
+
+    def share(self, part: float, now: float) -> None:
+        for bucket in (self._tokens, self._requests):
+            bucket.scale(part / self._share, now)
+        self._share = part
+
     def _bounded(self, cost: float) -> float:
         return min(cost, _LARGEST_SHARE * self._tokens.depth)
 
@@ -195,6 +231,15 @@ class OpenLedger:
         return
 
     def hint(self, headroom: Headroom, now: float) -> None:
+        return
+
+    def charge(self, cost: float, calls: float, now: float) -> None:
+        return
+
+    def levels(self, now: float) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def share(self, part: float, now: float) -> None:
         return
 
 

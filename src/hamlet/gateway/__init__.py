@@ -5,6 +5,7 @@ from hamlet.gateway.call import Call, Caller
 from hamlet.gateway.distress import Distress
 from hamlet.gateway.gateway import Gateway
 from hamlet.gateway.observer import Attempt, Observer, Observers, Record
+from hamlet.gateway.probing import Prober
 from hamlet.gateway.stream import ChatStream
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Gateway",
     "Observer",
     "Observers",
+    "Prober",
     "Record",
 ]

@@ -104,10 +104,10 @@ class Gateway:
             async def once(choice: Choice) -> EmbeddingResponse:
                 deployment = choice.deployment
                 booking = self.fleet.begin(choice, demand)
-                with self._attempting(record, booking):
+                with self.attempting(record, booking):
                     sent = replace(request, model=deployment.model)
                     answer: Awaitable[EmbeddingResponse] = deployment.provider.instance.embed(sent)
-                    response = await _within(answer, hunt.first_token_limit(choice))
+                    response = await within(answer, hunt.first_token_limit(choice))
                     self.fleet.succeeded(booking)
                 self.fleet.settle(booking, response.usage)
                 return response
@@ -193,7 +193,7 @@ class Gateway:
         prepare = prepare_native if native else prepare_chat
         body, warnings = prepare(call, deployment, policy)
         booking = self.fleet.begin(choice, pursuit.demand)
-        with self._attempting(record, booking):
+        with self.attempting(record, booking):
             instance = deployment.provider.instance
             source: AsyncGenerator[Any, None]
             source = instance.native(body) if native else instance.chat(body)
@@ -265,7 +265,7 @@ class Gateway:
             raise
 
     @contextmanager
-    def _attempting(self, record: Record, booking: Booking) -> Iterator[None]:
+    def attempting(self, record: Record, booking: Booking) -> Iterator[None]:
         """One attempt: its verdict, and foreign exceptions turned into our family.
 
         On success the booking stays open, for the answer to settle.
@@ -341,7 +341,8 @@ def _written(head: list[Any]) -> float | None:
     return float(usage.output_tokens) if usage and usage.output_tokens else None
 
 
-async def _within(awaitable: Awaitable[T], timeout_s: float) -> T:
+async def within(awaitable: Awaitable[T], timeout_s: float) -> T:
+    """What is awaited, or UpstreamTimeout."""
     try:
         async with asyncio.timeout(timeout_s) as limit:
             return await awaitable

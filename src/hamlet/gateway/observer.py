@@ -11,7 +11,7 @@ from hamlet.core.errors import HamletError, ProviderError
 from hamlet.registry.model import Deployment
 from hamlet.spi import Log
 
-Operation = Literal["chat", "embeddings"]
+Operation = Literal["chat", "embeddings", "probe"]
 Outcome = Literal["ok", "error", "rejected", "cancelled"]
 
 

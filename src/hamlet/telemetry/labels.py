@@ -10,3 +10,4 @@ DEPLOYMENT = "deployment"
 OUTCOME = "outcome"
 TOKEN_TYPE = "token_type"  # noqa: S105
 STREAM = "stream"
+STATE = "state"

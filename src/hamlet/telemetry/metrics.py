@@ -6,9 +6,11 @@ https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
 from __future__ import annotations
 
 import asyncio
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from hamlet.fleet import State
 from hamlet.gateway import Attempt, Record
 from hamlet.telemetry import labels as L
 
@@ -65,6 +67,8 @@ class Metrics:
         self._reloads = Counter(
             "hamlet_config_reloads", "Configuration reloads", (L.OUTCOME,), registry=registry
         )
+        self._shared = _sharing(registry)
+        self.sharing("local")
 
     def on_start(self, record: Record) -> None:
         self._in_flight.inc()
@@ -101,6 +105,20 @@ class Metrics:
         """Count a reload: "ok" or "refused"."""
         self._reloads.labels(outcome).inc()
 
+    def sharing(self, state: State) -> None:
+        """Whether what is known of deployments is shared with other processes."""
+        for each in get_args(State):
+            self._shared.labels(each).set(each == state)
+
     async def render(self) -> bytes:
         """The exposition text, made in a thread: many series take milliseconds."""
         return await asyncio.to_thread(generate_latest, self.registry)
+
+
+def _sharing(registry: CollectorRegistry) -> Gauge:
+    return Gauge(
+        "hamlet_fleet_shared_state",
+        "1 for what holds: local (no Redis), shared, or away (Redis is not to be had)",
+        (L.STATE,),
+        registry=registry,
+    )

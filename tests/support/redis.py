@@ -1,0 +1,128 @@
+"""A real redis-server on a unix socket, and a proxy in front of it that delays and cuts."""
+
+import asyncio
+import random
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+
+class RedisServer:
+    """Start, kill, pause and ask one server; `url` stays the same."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *options: str) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            "redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "",
+            "--dir", str(self._folder), "--enable-debug-command", "yes", *options,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdout
+        while b"ready to accept connections" not in await self._process.stdout.readline():
+            assert self._process.returncode is None
+
+    async def ask(self, *words: str) -> str:
+        """One command by the server's own client; its answer as text."""
+        process = await asyncio.create_subprocess_exec(
+            "redis-cli", "-s", str(self.socket), *words,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, _ = await process.communicate()
+        return out.decode().strip()
+
+    async def kill(self) -> None:
+        """At once, as by the kernel."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+            await self._process.communicate()
+
+    def pause(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    server = RedisServer(folder)
+    await server.start(*options)
+    try:
+        yield server
+    finally:
+        await server.kill()
+
+
+@asynccontextmanager
+async def slow_proxy(
+    to: Path, delay_s: Callable[[], float], most: Callable[[], int] = lambda: 1 << 16
+) -> AsyncIterator[str]:
+    """A Redis URL through which answers come late, and no more than `most()` bytes of each."""
+    open_ones: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        open_ones[writer] = task
+        there, back = await asyncio.open_unix_connection(str(to))
+        pipes = [
+            pump(reader, back, lambda: 0.0, lambda: 1 << 16),
+            pump(there, writer, delay_s, most),
+        ]
+        tasks = [asyncio.create_task(pipe) for pipe in pipes]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for end in (back, writer):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
+            del open_ones[writer]
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.close()
+        ends = list(open_ones.items())
+        for writer, _ in ends:
+            # Not cancelled: asyncio would report that as an error of the server's.
+            writer.transport.abort()
+        await asyncio.gather(*(task for _, task in ends))
+
+
+async def pump(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    delay_s: Callable[[], float],
+    most: Callable[[], int],
+) -> None:
+    with suppress(OSError):
+        while data := await reader.read(1 << 16):
+            if wait := delay_s():
+                await asyncio.sleep(wait)
+            writer.write(data[: most()])
+            await writer.drain()
+
+
+def up_to(seconds: float, seed: int = 1) -> Callable[[], float]:
+    """Random delays."""
+    rng = random.Random(seed)
+    return lambda: rng.uniform(0, seconds)
