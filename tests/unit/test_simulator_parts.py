@@ -204,9 +204,22 @@ def test_generated_chat_is_nearly_poisson_and_short_requests_come_in_bursts(seed
     assert gaps_cv("chat") == pytest.approx(1.05, abs=0.15)
     assert per_second("chat").count(0) <= 3
     assert max(per_second("chat")) <= 30
-    assert gaps_cv("short") > 4
-    assert 550 <= per_second("short").count(0) <= 900
-    assert 25 <= max(per_second("short")) <= 80
+    assert gaps_cv("short") > 7
+    bursts = per_second("short")
+    assert 650 <= bursts.count(0) <= 950
+    assert 35 <= max(bursts) <= 75
+    assert 0.6 <= statistics.correlation(bursts[:-1], bursts[1:]) <= 0.9
+
+
+def test_the_worst_half_minutes_of_the_generated_trace_bring_about_twice_the_mean() -> None:
+    peaks = []
+    for seed in range(6):
+        load = [0] * 1200
+        for arrival in generated(seed):
+            load[int(arrival.at_s)] += arrival.prompt + 3 * arrival.output
+        windows = sorted(sum(load[i : i + 30]) / 30 for i in range(1171))
+        peaks.append(windows[int(0.99 * len(windows))] / statistics.mean(load))
+    assert statistics.median(peaks) == pytest.approx(2.08, rel=0.15)
 
 
 def test_the_same_seed_makes_the_same_trace() -> None:
