@@ -130,6 +130,7 @@ def test_chaos_is_random_sound_and_the_same_for_the_same_seed() -> None:
     one, same, other = (chaos(random.Random(s), specs, 60.0, 400) for s in (1, 1, 2))
     assert one == same != other
     assert {fault.kind for fault in one} == set(KINDS)
+    assert {f.kind for f in chaos(random.Random(1), specs, 60.0, kinds=["dead"])} == {"dead"}
     assert all(0 <= fault.from_s < fault.to_s <= 60 * 1.3 for fault in one)
     assert all(any(fault.covers(spec) for spec in specs) for fault in one)
 
