@@ -1,13 +1,14 @@
 """The real gateway over a simulated fleet, on virtual time."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from hamlet.config import loads
 from hamlet.core.errors import ProviderError
 from hamlet.testing.simulator import Fault, Simulated, virtual
-from hamlet.testing.simulator.fleet import example_fleet
+from hamlet.testing.simulator.fleet import deployments_of, example_fleet
 from hamlet.testing.simulator.harness import Plan, Run, simulate
 from hamlet.testing.simulator.report import Report
 from hamlet.testing.simulator.traces import Arrival, generated
@@ -56,9 +57,14 @@ def test_a_fleet_that_is_down_fails_with_its_errors_and_attempts_counted() -> No
 
 
 def test_refusals_of_full_deployments_are_told_apart() -> None:
-    # Prompts that look smaller than they are mislead the ledger, so that it takes a refusal.
-    plan = Plan(bytes_per_token=lambda arrival: 0.01)
-    report = simulate(FLEET, [Arrival(0.0, 30_000, 100)] * 40, seed=1, plan=plan)
+    # Shallower than anybody who plans by the configuration would think.
+    shallow = [
+        replace(spec, capacity=replace(spec.capacity, depth_s=1.0)) if spec.kind == "ptu" else spec
+        for spec in deployments_of(FLEET.config)
+    ]
+    report = simulate(
+        FLEET, [Arrival(t / 20, 1500, 100) for t in range(300)], seed=1, specs=shallow
+    )
     refused = sum(state["refused"] for state in report.world.values())
     assert report.refusals == report.attempt_errors["rate_limited"] == refused > 0
     assert report.refusal_share == refused / report.attempts

@@ -6,8 +6,10 @@ import statistics
 import pytest
 
 from hamlet.core import FinishReason, Started, TextDelta, collect, errors
+from hamlet.spi import ProviderSettings
 from hamlet.testing import assert_valid_stream
-from hamlet.testing.simulator import Fault, Latency, Payg, Ptu, Simulated
+from hamlet.testing.simulator import Fault, Latency, Payg, Ptu, Simulated, SimulatedRuntime
+from hamlet.testing.support import SilentLog
 from support.simulation import adapter, asking, on_virtual_time
 
 # Half a second to the first token, a hundredth a token, nothing left to chance.
@@ -289,3 +291,48 @@ def test_retry_after_is_told_as_given() -> None:
     assert on_virtual_time(play, steady(), faults=[fault])["retry-after"].startswith("Wed")
     told = on_virtual_time(play, steady(), faults=[odd])
     assert (told["retry-after"], told["retry-after-ms"]) == ("NaN", "-1")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_probe_meets_the_faults_of_its_deployment(wire) -> None:
+    async def play(world, loop):
+        provider = adapter(world, steady(wire))
+        with pytest.raises(errors.UpstreamUnavailable):
+            await provider.probe()
+        world.set_faults([])
+        await provider.probe()
+        return world.state()["d/gpt-4o"]["requests"]
+
+    assert on_virtual_time(play, steady(wire), faults=[Fault("dead")]) == 0
+
+
+def test_a_deployment_may_keep_its_utilisation_to_itself() -> None:
+    async def play(world, loop):
+        return world.answer("POST", "/d/v1/chat/completions", BODY).headers
+
+    told, kept = (
+        on_virtual_time(play, steady(capacity=Ptu(tells_utilisation=tells)))
+        for tells in (True, False)
+    )
+    assert "azure-openai-deployment-utilization" in told
+    assert "azure-openai-deployment-utilization" not in kept
+
+
+def test_the_transport_in_memory_keeps_to_the_contract() -> None:
+    async def play(world, loop):
+        runtime = SimulatedRuntime(world, SilentLog())
+        transport = runtime.http(ProviderSettings(base_url="http://simulated/d/v1/"))
+        ask = {"model": "gpt-4o", "messages": [], "max_tokens": 5}
+        async with transport.stream("POST", "/chat/completions", json=ask) as reply:
+            assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+            assert b'"completion_tokens":5' in await reply.aread()
+        async with transport.stream("POST", "/chat/completions", json=ask) as reply:
+            with pytest.raises(errors.UpstreamProtocol, match="over 10 bytes"):
+                await reply.aread(10)
+        async with transport.stream("POST", "/chat/completions", content=b"no JSON") as reply:
+            assert reply.status == 400
+        await transport.aclose()
+        assert runtime.now() == loop.time()
+        assert isinstance(runtime.log, SilentLog)
+
+    on_virtual_time(play, steady())

@@ -130,6 +130,7 @@ def test_chaos_is_random_sound_and_the_same_for_the_same_seed() -> None:
     one, same, other = (chaos(random.Random(s), specs, 60.0, 400) for s in (1, 1, 2))
     assert one == same != other
     assert {fault.kind for fault in one} == set(KINDS)
+    assert {f.kind for f in chaos(random.Random(1), specs, 60.0, kinds=["dead"])} == {"dead"}
     assert all(0 <= fault.from_s < fault.to_s <= 60 * 1.3 for fault in one)
     assert all(any(fault.covers(spec) for spec in specs) for fault in one)
 
@@ -204,9 +205,22 @@ def test_generated_chat_is_nearly_poisson_and_short_requests_come_in_bursts(seed
     assert gaps_cv("chat") == pytest.approx(1.05, abs=0.15)
     assert per_second("chat").count(0) <= 3
     assert max(per_second("chat")) <= 30
-    assert gaps_cv("short") > 4
-    assert 550 <= per_second("short").count(0) <= 900
-    assert 25 <= max(per_second("short")) <= 80
+    assert gaps_cv("short") > 7
+    bursts = per_second("short")
+    assert 650 <= bursts.count(0) <= 950
+    assert 35 <= max(bursts) <= 75
+    assert 0.6 <= statistics.correlation(bursts[:-1], bursts[1:]) <= 0.9
+
+
+def test_the_worst_half_minutes_of_the_generated_trace_bring_about_twice_the_mean() -> None:
+    peaks = []
+    for seed in range(6):
+        load = [0] * 1200
+        for arrival in generated(seed):
+            load[int(arrival.at_s)] += arrival.prompt + 3 * arrival.output
+        windows = sorted(sum(load[i : i + 30]) / 30 for i in range(1171))
+        peaks.append(windows[int(0.99 * len(windows))] / statistics.mean(load))
+    assert statistics.median(peaks) == pytest.approx(2.08, rel=0.15)
 
 
 def test_the_same_seed_makes_the_same_trace() -> None:

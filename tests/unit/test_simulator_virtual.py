@@ -81,12 +81,13 @@ def test_the_global_generator_is_seeded_and_given_back() -> None:
     assert random.getstate() == kept
 
 
-def test_what_is_raised_comes_out() -> None:
+def test_what_is_raised_comes_out_with_its_seed() -> None:
     async def main() -> None:
         raise LookupError("no")
 
-    with pytest.raises(LookupError):
-        virtual.run(main())
+    with pytest.raises(LookupError) as caught:
+        virtual.run(main(), 4711)
+    assert "seed 4711" in caught.value.__notes__[0]
 
 
 def test_tasks_left_over_are_cancelled() -> None:

@@ -209,12 +209,13 @@ class Engine:
     def _stream(self, said: Said, ttft: float, gap: float, fault: Fault | None) -> Iterator[Step]:
         """The first token comes with the opening, the last with the end."""
         frames, sigma, gauss = self._frames, self.spec.latency.gap_sigma, self._rng.gauss
+        content = frames.content(said)
         wait, data, tokens = ttft, frames.opening(said), 0
         left, count, size = said.output, 0, 1
         until = fault.after if fault else -1
         while left > 0 and count != until:
             size = min(left, size)
-            data += frames.content(said, size)
+            data += content(size)
             tokens, left, count = size, left - size, count + 1
             if left > 0:
                 yield Step(wait, data, tokens)

@@ -111,14 +111,20 @@ def read_faults(data: bytes | str) -> list[Fault]:
 
 
 def chaos(
-    rng: random.Random, specs: Sequence[Simulated], until_s: float, count: int = 6
+    rng: random.Random,
+    specs: Sequence[Simulated],
+    until_s: float,
+    count: int = 6,
+    kinds: Sequence[Kind] = get_args(Kind),
 ) -> list[Fault]:
-    """Random faults for a fuzzing run: `count` of them, each a stretch of `until_s` somewhere."""
+    """Random faults for a fuzzing run: `count` of these kinds, each for a stretch of `until_s`."""
     places = sorted({spec.id for spec in specs} | {spec.region for spec in specs if spec.region})
-    return [_random_fault(rng, places, until_s) for _ in range(count)]
+    return [_random_fault(rng, places, until_s, kinds) for _ in range(count)]
 
 
-def _random_fault(rng: random.Random, places: Sequence[str], until_s: float) -> Fault:
+def _random_fault(
+    rng: random.Random, places: Sequence[str], until_s: float, kinds: Sequence[Kind]
+) -> Fault:
     start = rng.uniform(0, until_s * 0.8)
     more: dict[str, Any] = {}
     if rng.random() < 0.2:
@@ -126,7 +132,7 @@ def _random_fault(rng: random.Random, places: Sequence[str], until_s: float) -> 
     if rng.random() < 0.3:
         more["retry_after_ms"] = rng.choice(["50", "1500", "-1", "NaN", "inf", ""])
     return Fault(
-        rng.choice(get_args(Kind)),
+        rng.choice(kinds),
         start,
         start + rng.uniform(0.05, 0.5) * until_s,
         tuple(rng.sample(places, rng.randint(1, min(4, len(places))))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import yaml
@@ -104,15 +105,21 @@ def for_simulation(loaded: Loaded, url: str = "http://simulated") -> Loaded:
     return loads(yaml.safe_dump({**kept, "fleet": fleet}, sort_keys=False), loaded.source.name)
 
 
+@cache
+def _installed(kind: str) -> type[Provider]:
+    """Looked up once a process: a registry is built for every seed, and plugins do not change."""
+    return Plugins().load(kind)
+
+
 class SimulatedPlugins(Plugins):
     """The installed plugins, each with its transport leading into a world."""
 
     def __init__(self, world: World, log: Log) -> None:
-        super().__init__()
+        super().__init__(())
         self._runtime = SimulatedRuntime(world, log)
 
     def load(self, kind: str) -> type[Provider]:
-        plugin, runtime = super().load(kind), self._runtime
+        plugin, runtime = _installed(kind), self._runtime
 
         def __init__(self: Any, settings: Any, _: object) -> None:
             plugin.__init__(self, settings, runtime)

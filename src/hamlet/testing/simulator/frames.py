@@ -6,7 +6,7 @@ https://docs.anthropic.com/en/docs/build-with-claude/streaming
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,9 +54,10 @@ class OpenAIFrames:
         results = '"prompt_filter_results":[{"prompt_index":0,"content_filter_results":{}}]'
         return _data(f'{{"choices":[],"id":"","model":"",{results}}}') + first
 
-    def content(self, said: Said, tokens: int) -> bytes:
-        """One event of that many tokens."""
-        return _chunk(said, _openai_words(tokens))
+    def content(self, said: Said) -> Callable[[int], bytes]:
+        """What makes one event of so many tokens."""
+        start = _chunk_start(said)
+        return lambda tokens: start + _openai_words(tokens)
 
     def closing(self, said: Said) -> bytes:
         """The finish reason, usage if it was asked for, and the end."""
@@ -132,9 +133,9 @@ class AnthropicFrames:
             "content_block_start", index=0, content_block=block
         )
 
-    def content(self, said: Said, tokens: int) -> bytes:
-        """One event of that many tokens."""
-        return _anthropic_words(tokens)
+    def content(self, said: Said) -> Callable[[int], bytes]:
+        """What makes one event of so many tokens."""
+        return _anthropic_words
 
     def closing(self, said: Said) -> bytes:
         """The stop reason, usage, and the end."""
@@ -219,16 +220,22 @@ def _data(text: str) -> bytes:
 
 
 def _chunk(said: Said, choices: str) -> bytes:
+    return _chunk_start(said) + choices.encode() + b"}\n\n"
+
+
+def _chunk_start(said: Said) -> bytes:
     # Model names come from the simulator's own specification: nothing in them needs escapes.
-    return _data(
-        f'{{"id":"{said.id}","object":"chat.completion.chunk","created":{_CREATED},'
-        f'"model":"{said.model}","choices":{choices}}}'
-    )
+    return (
+        f'data: {{"id":"{said.id}","object":"chat.completion.chunk","created":{_CREATED},'
+        f'"model":"{said.model}","choices":'
+    ).encode()
 
 
 @lru_cache(maxsize=256)
-def _openai_words(tokens: int) -> str:
-    return f'[{{"index":0,"delta":{{"content":"{text_of(tokens)}"}},"finish_reason":null}}]'
+def _openai_words(tokens: int) -> bytes:
+    delta = {"content": text_of(tokens)}
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    return orjson.dumps([choice]) + b"}\n\n"
 
 
 @lru_cache(maxsize=256)

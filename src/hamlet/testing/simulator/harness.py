@@ -58,9 +58,9 @@ def _varied(arrival: Arrival) -> float:
 
 def default_gateway(holder: RegistryHolder, observers: Observers, clock: Clock) -> Gateway:
     """A gateway with no limit of its own that matters."""
-    return Gateway(
-        holder, Admission(1_000_000, clock), observers, Fleet(clock, random.Random(random.random()))
-    )
+    # From the generator that `virtual.run` has seeded, so that a seed decides the fleet's luck too.
+    rng = random.Random(random.getrandbits(64))
+    return Gateway(holder, Admission(1_000_000, clock), observers, Fleet(clock, rng))
 
 
 class Run:

@@ -6,6 +6,7 @@ One callback chain an answer, no task: at each step a timer writes and arms the 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from collections import deque
@@ -21,6 +22,8 @@ from hamlet.testing.simulator.world import World
 
 ADMIN = "/_simulator/"
 _MAX_BODY_BYTES = 64 << 20
+# Events after the first go out on common ticks: one wake-up of the process serves many answers.
+_TICK_S = 0.005
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -189,7 +192,8 @@ class _Connection(asyncio.Protocol):
         """Wait for the next step. Delays add up from the start, so lateness does not."""
         if play.upcoming is not None:
             self._due += play.upcoming.wait_s
-            self._timer = self._loop.call_at(self._due, self._step, play)
+            at = math.ceil(self._due / _TICK_S) * _TICK_S if self._headed else self._due
+            self._timer = self._loop.call_at(at, self._step, play)
         elif play.end == "reset":
             self.abort()
         elif play.end == "cut":

@@ -100,12 +100,14 @@ _RPM = 750.0
 def generated(seed: int, duration_s: float = 1200.0, rpm: float = _RPM) -> list[Arrival]:
     """A trace of the shape of Azure's production load of November 2023, `rpm` on average.
 
-    Matches, per class, what a 20-minute mix of that data shows (Azure Public Dataset, CC-BY 4.0;
-    Patel et al., "Splitwise", ISCA 2024): the share of each class (chat 76.5 %), the quantiles of
-    prompt and output tokens, chat that is nearly Poisson (gaps' CV 1.0, Fano factor of minutes
-    about 7), and short requests in bursts: two thirds of all seconds without any, gaps' CV above
-    5, some 50 in the worst second. The number of requests is exact. Lengths of one
-    request are independent of one another, as they nearly are in the data (|r| < 0.1).
+    Matches what a 20-minute mix of that data shows (Azure Public Dataset, CC-BY 4.0; Patel et al.,
+    "Splitwise", ISCA 2024): the shares of the classes (chat 76.5 %), the quantiles of prompt and
+    output tokens of each, chat that is nearly Poisson (gaps' CV 1.05, never silent for a second),
+    and short requests in bursts (two thirds of all seconds without any, some 50 in the worst,
+    gaps' CV 13, autocorrelation of seconds 0.78), so that the worst half minutes bring about
+    twice the mean load. The number of requests is exact; lengths are independent of one another,
+    as they nearly are in the data (|r| < 0.1). Seeds differ in how bad their bursts are, as
+    windows of the data do.
     """
     rng = random.Random(f"trace:{seed}")
     total = round(duration_s * rpm / 60)
@@ -151,14 +153,13 @@ def _drifting(rng: random.Random, seconds: int) -> list[float]:
 
 
 def _bursting(rng: random.Random, seconds: int) -> list[float]:
-    """A rate that is mostly 0: pauses with a heavy tail, bursts of some seconds, in each wandering
-    strength."""
+    """A rate that is mostly 0: pauses with a heavy tail, bursts of unequal length and strength."""
     rates: list[float] = []
     while len(rates) < seconds:
-        pause = int(rng.lognormvariate(math.log(5.0), 1.4))
-        rates += [0.0] * min(pause, 180)
-        strength = rng.lognormvariate(0.0, 0.35)
-        for _ in range(max(1, int(rng.expovariate(1 / 9.0)))):
-            rates.append(strength * rng.lognormvariate(0.0, 0.55))
+        rates += [0.0] * min(int(rng.lognormvariate(math.log(8.0), 1.5)), 180)
+        strength, level = rng.lognormvariate(0.0, 0.5), rng.gauss(0.0, 0.5)
+        for _ in range(max(1, int(rng.expovariate(1 / 11.0)))):
+            level = 0.8 * level + rng.gauss(0.0, 0.3)
+            rates.append(strength * math.exp(level))
     rates = rates[:seconds]
     return rates if any(rates) else [1.0] * seconds

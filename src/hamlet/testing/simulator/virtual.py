@@ -55,12 +55,15 @@ class _Jumping(selectors.SelectSelector):
 def run(main: Coroutine[Any, Any, T], seed: int = 0) -> T:
     """Run a coroutine on virtual time, with the global random generator seeded meanwhile.
 
-    Raises Stuck when nothing can go on, and whatever `main` raises.
+    Raises Stuck when nothing can go on, and whatever `main` raises, with a note of the seed.
     """
     state = random.getstate()
     random.seed(seed)
     try:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             return runner.run(main)
+    except Exception as error:
+        error.add_note(f"on virtual time, with seed {seed}")
+        raise
     finally:
         random.setstate(state)
