@@ -9,6 +9,7 @@ import random
 import socket
 import ssl
 import subprocess
+import warnings
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ async def test_an_upstream_is_only_believed_with_a_good_certificate(good, author
     context = server_side(authority, "good" if name == "old" else name)
     if name == "old":
         context.set_ciphers("ALL:@SECLEVEL=0")
-        with pytest.warns(DeprecationWarning):
+        with warnings.catch_warnings(action="ignore"):
             context.minimum_version = ssl.TLSVersion.TLSv1
             context.maximum_version = ssl.TLSVersion.TLSv1_1
     async with LoopbackUpstream(tls=context) as secure:
