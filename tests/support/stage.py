@@ -1,13 +1,18 @@
 """A hamlet between upstreams that fail and others that do not, with canaries in every secret."""
 
+import asyncio
 import itertools
 import json
 import logging
 import re
+import socket
+import struct
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -77,6 +82,47 @@ class Told:
         return b"[DONE]" in self.body or b"message_stop" in self.body
 
 
+class Raw:
+    """A connection on which a test says what it likes."""
+
+    def __init__(self, sock: socket.socket, stage: "Stage") -> None:
+        self.sock, self._stage = sock, stage
+        self._loop = asyncio.get_running_loop()
+
+    async def send(self, data: bytes) -> None:
+        await self._loop.sock_sendall(self.sock, data)
+
+    async def post(self, path: str, body: Mapping[str, Any], **headers: str) -> None:
+        """Send a whole request."""
+        content = json.dumps(body).encode()
+        lines = {"host": "x", "authorization": f"Bearer {CLIENT_KEY}", **headers}
+        lines["content-length"] = str(len(content))
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        await self.send(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + content)
+
+    async def read(self, size: int = 65536, within_s: float = 5.0) -> bytes:
+        """Some bytes; b"" at the end, also at one by force."""
+        async with asyncio.timeout(within_s):
+            try:
+                data = await self._loop.sock_recv(self.sock, size)
+            except ConnectionError:
+                return b""
+        self._stage.heard.append(data)
+        return data
+
+    async def read_all(self, within_s: float = 5.0) -> bytes:
+        """Everything up to the end of the connection."""
+        parts = []
+        while part := await self.read(within_s=within_s):
+            parts.append(part)
+        return b"".join(parts)
+
+    def reset(self) -> None:
+        """Leave with a RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
 def _whole_text(body: dict[str, Any]) -> str:
     if "choices" in body:
         return body["choices"][0]["message"]["content"] or ""
@@ -96,19 +142,41 @@ class Stage:
         self.running, self.http = running, http
         self.heard: list[bytes] = []
         self.library: list[str] = []
+        self._lines: list[dict[str, Any]] = []
+        self._by_id: defaultdict[Any, list[dict[str, Any]]] = defaultdict(list)
+        self._read = 0
         self._ids = (f"req_stage_{n}" for n in itertools.count())
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """What hamlet logged."""
-        return [json.loads(line) for line in self.running.log.getvalue().splitlines()]
+        """What hamlet logged: one JSON object a line."""
+        self._read_on()
+        return self._lines
+
+    def _read_on(self) -> None:
+        stream = self.running.log
+        stream.seek(self._read)
+        for line in stream.read().splitlines():
+            said = json.loads(line)
+            self._lines.append(said)
+            self._by_id[said.get("request_id")].append(said)
+        self._read = stream.tell()
+
+    def of(self, id_: str, event: str) -> list[dict[str, Any]]:
+        """The lines of this name that tell of a call."""
+        self._read_on()
+        return [line for line in self._by_id[id_] if line["event"] == event]
+
+    def body(self, model: str, *, stream: bool = True, **more: Any) -> dict[str, Any]:
+        """What `ask` sends."""
+        turns = [{"role": "user", "content": PROMPT}]
+        return {"model": model, "max_tokens": 99, "stream": stream, "messages": turns, **more}
 
     async def ask(
         self, model: str, dialect: str = "openai", *, stream: bool = True, **more: Any
     ) -> Told:
         """A chat call."""
-        turns = [{"role": "user", "content": PROMPT}]
-        body = {"model": model, "max_tokens": 99, "stream": stream, "messages": turns, **more}
+        body = self.body(model, stream=stream, **more)
         id_ = next(self._ids)
         headers = {"x-request-id": id_, "authorization": f"Bearer {CLIENT_KEY}"}
         response = await self.http.post(PATHS[dialect], json=body, headers=headers)
@@ -117,6 +185,21 @@ class Stage:
         await self.settled(id_)
         return told
 
+    @asynccontextmanager
+    async def dial(self, receive_bytes: int | None = None) -> AsyncIterator["Raw"]:
+        """A bare connection to hamlet, with a small receive buffer if asked for."""
+        sock = socket.socket()
+        if receive_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        sock.setblocking(False)
+        url = urlsplit(self.running.url)
+        await asyncio.get_running_loop().sock_connect(sock, (url.hostname, url.port))
+        raw = Raw(sock, self)
+        try:
+            yield raw
+        finally:
+            sock.close()
+
     async def settled(self, id_: str) -> None:
         """Wait for the one log line of a call."""
         await until(lambda: self.calls(id_))
@@ -124,13 +207,11 @@ class Stage:
 
     def calls(self, id_: str) -> list[dict[str, Any]]:
         """The lines that tell of a call's end."""
-        mine = [line for line in self.log if line.get("request_id") == id_]
-        return [line for line in mine if line["event"] == "call"]
+        return self.of(id_, "call")
 
     def attempts(self, id_: str) -> list[str]:
         """The classes of a call's failed attempts."""
-        mine = [line for line in self.log if line.get("request_id") == id_]
-        return [line["error"] for line in mine if line["event"] == "attempt.failed"]
+        return [line["error"] for line in self.of(id_, "attempt.failed")]
 
     async def metrics(self) -> str:
         """The exposition text."""

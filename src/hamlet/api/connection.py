@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import resource
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ from hamlet.core.errors import BadRequest
 
 MAX_HEAD_BYTES, MAX_HEADERS = 64 << 10, 200
 _UNSENT_BYTES = 16 << 10
+# <linux/tcp.h>; Python 3.11 does not name it.
+_TCP_NOTSENT_LOWAT = 25
 _LOOKS = 4
 _SPARE_FILES = 32
 
@@ -65,6 +69,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        _tune(transport.get_extra_info("socket"))
         self._head_timer = self.loop.call_later(self._patience.head_s, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -148,3 +153,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if now - self._moved_at >= stall_s:
             return self.transport.abort()
         self._stall_timer = self.loop.call_later(stall_s / _LOOKS, self._look)
+
+
+def _tune(sock: socket.socket | None) -> None:
+    """Send at once, and let little wait in the kernel for a client that does not read."""
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        # asyncio sets this on sockets that say they are TCP; what accept() gives says nothing.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)

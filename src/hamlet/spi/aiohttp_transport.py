@@ -25,7 +25,8 @@ from hamlet.spi.tls import tls_context
 _JSON = {"content-type": "application/json"}
 _IDENTITY = {"accept-encoding": "identity"}
 _OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_STALE_TRIES = 3
+# Where one kept connection was closed others may be, and each is found out by trying it.
+_STALE_TRIES = 16
 # Two of these may wait per stream while its reader is slow.
 _READ_BYTES = 16 << 10
 

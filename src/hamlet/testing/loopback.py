@@ -205,7 +205,10 @@ class LoopbackUpstream:
             if i and canned.pause_s and await self._gone(leaving, asyncio.sleep(canned.pause_s)):
                 return False
             writer.write(piece if canned.raw else b"%x\r\n%s\r\n" % (len(piece), piece))
-            await writer.drain()
+            try:
+                await writer.drain()
+            except ConnectionError:
+                return await self._left(leaving)
         return await self._finish(canned, writer, leaving)
 
     async def _finish(

@@ -1,0 +1,383 @@
+"""Connections to upstreams: refused, untrusted, stale, poisoned, redirected, given up.
+
+Rows of the fault matrix: 1, 4, 5, 19 (redirects), 33, 39, 40, 57, 65.
+"""
+
+import asyncio
+import itertools
+import random
+import socket
+import ssl
+import subprocess
+import warnings
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hamlet.core import Text
+from hamlet.spi.addresses import never_an_upstream
+from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
+from hamlet.testing.cases import answer
+from support.server import until
+from support.stage import OFTEN, SAID, Stage, provider, said, staging, well
+from support.vendor import wire_of
+
+
+def closed_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def over(first: dict[str, Any], good: LoopbackUpstream, **policy: Any) -> dict[str, Any]:
+    """A configuration whose route `r` asks `first`, then the good upstream."""
+    return {
+        "providers": {"first": first, "good": provider("openai", good.url)},
+        "routes": {
+            "r": {
+                "tiers": [
+                    [{"provider": "first", "model": "m"}],
+                    [{"provider": "good", "model": "m"}],
+                ],
+                "policy": {**OFTEN, **policy},
+            },
+            "alone": {
+                "deployments": [{"provider": "first", "model": "n"}],
+                "policy": {**OFTEN, **policy},
+            },
+        },
+    }
+
+
+@pytest.fixture
+async def good() -> AsyncIterator[LoopbackUpstream]:
+    async with LoopbackUpstream() as upstream:
+        upstream.respond(well)
+        yield upstream
+
+
+async def rescued(stage: Stage, **more: Any) -> None:
+    told = await stage.ask("r", **more)
+    assert (told.status, told.text) == (200, SAID)
+    assert stage.calls(told.id)[0]["attempts"] == 2
+
+
+async def test_a_refused_connection_is_answered_elsewhere_and_ejected_after_three(good) -> None:
+    first = provider("openai", f"http://127.0.0.1:{closed_port()}")
+    async with staging(over(first, good)) as stage:
+        for stream in (True, False, True):
+            await rescued(stage, stream=stream)
+        told = await stage.ask("r")
+        assert stage.calls(told.id)[0]["attempts"] == 1, "it is out"
+
+
+# -- TLS
+
+
+def openssl(folder: Path, *words: str) -> None:
+    subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Path:
+    """A folder with an authority (ca.pem) and certificates: good, expired, elsewhere, selfsigned."""
+    folder = tmp_path_factory.mktemp("authority")
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    subject = ["-subj", "/CN=stage"]
+    openssl(
+        folder,
+        "req",
+        "-x509",
+        *curve,
+        *subject,
+        "-days",
+        "2",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    )
+    cases = {
+        "good": ("127.0.0.1", "2"),
+        "expired": ("127.0.0.1", "-1"),
+        "elsewhere": ("127.0.0.9", "2"),
+    }
+    for name, (address, days) in cases.items():
+        openssl(folder, "req", *curve, *subject, "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        (folder / f"{name}.ext").write_text(f"subjectAltName=IP:{address}\n")
+        words = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"]
+        openssl(folder, *words, "-days", days, "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+    own = ["-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    openssl(
+        folder,
+        "req",
+        "-x509",
+        *curve,
+        *subject,
+        *own,
+        "-keyout",
+        "selfsigned.key",
+        "-out",
+        "selfsigned.pem",
+    )
+    return folder
+
+
+def server_side(authority: Path, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / f"{name}.pem", authority / f"{name}.key")
+    return context
+
+
+@pytest.mark.parametrize("name", ["good", "expired", "elsewhere", "selfsigned", "old"])
+async def test_an_upstream_is_only_believed_with_a_good_certificate(good, authority, name) -> None:
+    context = server_side(authority, "good" if name == "old" else name)
+    if name == "old":
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings(action="ignore"):
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with LoopbackUpstream(tls=context) as secure:
+        secure.respond(well)
+        first = provider("openai", secure.url, ca_file=str(authority / "ca.pem"))
+        async with staging(over(first, good)) as stage:
+            if name == "good":
+                assert (await stage.ask("alone")).text == SAID
+                return
+            await rescued(stage)
+            told = await stage.ask("alone")
+        assert told.status == 502
+        assert secure.requests == [], "nothing was said to it, verified or not"
+
+
+async def test_a_reset_in_the_handshake_is_answered_elsewhere(good) -> None:
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(rude, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        async with staging(over(provider("openai", f"https://127.0.0.1:{port}"), good)) as stage:
+            await rescued(stage)
+
+
+# -- kept connections
+
+
+async def test_an_idle_connection_closed_as_we_send_costs_nobody_anything(good) -> None:
+    """The upstream closes after each answer without saying so, at all moments around the next."""
+    rng = random.Random(33)
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        body = json_body()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+        writer.write(b"content-length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        await asyncio.sleep(rng.random() * 0.004)
+        writer.close()
+
+    server = await asyncio.start_server(hasty, "127.0.0.1", 0)
+    first = provider("openai", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server, staging(over(first, good)) as stage:
+
+        async def caller() -> None:
+            for _ in range(50):
+                told = await stage.ask("alone", stream=False)
+                assert (told.status, told.text) == (200, SAID), told.body
+                await asyncio.sleep(rng.random() * 0.004)
+
+        await asyncio.gather(*(caller() for _ in range(6)))
+        failed = [line for line in stage.log if line["event"] == "attempt.failed"]
+        assert failed == []
+
+
+def json_body() -> bytes:
+    return wire_of(Received("POST", "/v1", {}, {}, b"")).whole(answer(Text(SAID)))
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_bytes_that_nobody_asked_for_answer_nobody(good, late: bool) -> None:
+    """A vendor's surplus answer must not reach the next caller, who may be somebody else."""
+    forged = wire_of(Received("POST", "/v1", {}, {}, b"")).whole(answer(Text("somebody else's")))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    true, surplus = json_body(), head % len(forged) + forged
+
+    async def generous(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                request = await reader.readuntil(b"\r\n\r\n")
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return writer.close()
+            length = int(request.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            writer.write(head % len(true) + true)
+            if late:
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            writer.write(surplus)
+
+    server = await asyncio.start_server(generous, "127.0.0.1", 0)
+    first = provider("openai", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server, staging(over(first, good)) as stage:
+        for _ in range(5):
+            told = await stage.ask("alone", stream=False)
+            assert (told.status, told.text) == (200, SAID)
+            await asyncio.sleep(0.04 if late else 0)
+
+
+# -- where a call may go
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_never_followed(good, status: int) -> None:
+    async with LoopbackUpstream() as first, LoopbackUpstream() as trap:
+        trap.respond(well)
+        first.reply(Canned(status, {"location": f"{trap.url}/v1/chat/completions"}))
+        async with staging(over(provider("openai", first.url), good)) as stage:
+            await rescued(stage)
+            await rescued(stage, stream=False)
+        assert trap.accepted == 0
+
+
+async def test_nothing_a_caller_says_makes_hamlet_call_another_host(good) -> None:
+    async with LoopbackUpstream() as trap:
+        trap.respond(well)
+        async with staging(over(provider("openai", good.url), good)) as stage:
+            image = {"type": "image_url", "image_url": {"url": f"{trap.url}/cat.png"}}
+            turns = [{"role": "user", "content": [image]}]
+            odd = {"base_url": trap.url, "api_base": trap.url, "url": trap.url}
+            told = await stage.ask("alone", messages=turns, **odd)
+            assert told.status == 200
+            for model in (
+                trap.url,
+                f"alone@{trap.url}",
+                "../../alone",
+                "alone?x=",
+                "alone#",
+                "first/n",
+            ):
+                told = await stage.ask(model)
+                assert told.status == 404
+        assert trap.accepted == 0
+        assert {request.path for request in good.requests} == {"/v1/chat/completions"}
+
+
+def test_some_addresses_are_no_upstreams_whoever_owns_the_name() -> None:
+    for address in (
+        "169.254.169.254",
+        "fe80::1%eth0",
+        "::ffff:169.254.169.254",
+        "168.63.129.16",
+        "fd00:ec2::254",
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+    ):
+        assert never_an_upstream(address), address
+    for address in ("10.1.2.3", "127.0.0.1", "::1", "192.168.0.7", "20.1.2.3", "fd12::1"):
+        assert not never_an_upstream(address), address
+
+
+async def test_a_name_that_leads_to_a_metadata_service_is_not_called(good, monkeypatch) -> None:
+    async def poisoned(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+
+    first = provider("openai", "http://vendor.example:80")
+    async with staging(over(first, good)) as stage:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", poisoned)
+        await rescued(stage)
+
+
+# -- clients that leave
+
+
+def endless(request: Received) -> Canned:
+    frames = said(wire_of(request))
+    return sse_reply(frames[:3], end="hang")
+
+
+MOMENTS: dict[str, Callable[[Received], Canned]] = {
+    "before the headers": lambda request: Canned(before="hang"),
+    "before content": lambda request: sse_reply(said(wire_of(request))[:1], end="hang"),
+    "in mid-stream": endless,
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_client_that_leaves_ends_its_upstream_call(good, moment: str, how: str) -> None:
+    async with LoopbackUpstream() as first:
+        first.respond(MOMENTS[moment])
+        config = over(provider("openai", first.url), good, first_token_s=30, idle_s=30)
+        async with staging({**config, "server": {"header_wait_s": 0.05}}) as stage:
+            async with stage.dial() as raw:
+                await raw.post(
+                    "/v1/chat/completions", stage.body("r"), **{"x-request-id": "req_left"}
+                )
+                await first.received()
+                if moment == "in mid-stream":
+                    while "안녕".encode() not in await raw.read():
+                        pass
+                if how == "reset":
+                    raw.reset()
+            await first.hung_up(within_s=1.0)
+            await stage.settled("req_left")
+            assert stage.calls("req_left")[0]["outcome"] == "cancelled"
+            assert good.requests == []
+
+
+async def test_a_client_that_leaves_between_attempts_ends_the_call(good) -> None:
+    async with LoopbackUpstream() as first:
+        first.reply(json_reply({}, 429, {"retry-after-ms": "3000"}))
+        config = over(provider("openai", first.url), good)
+        async with staging(config) as stage:
+            async with stage.dial() as raw:
+                body = stage.body("alone")
+                await raw.post("/v1/chat/completions", body, **{"x-request-id": "req_left"})
+                await first.received()
+            await stage.settled("req_left")
+            assert stage.calls("req_left")[0]["outcome"] == "cancelled"
+            assert len(first.requests) == 1
+
+
+async def test_a_pool_is_whole_after_a_storm_of_cancelled_calls(good) -> None:
+    """Twenty callers at a time on ten connections, most of whom leave at some random moment."""
+    rng = random.Random(40)
+    async with LoopbackUpstream() as first:
+        first.respond(
+            lambda request: sse_reply(said(wire_of(request)), pause_s=rng.random() * 0.005)
+        )
+        row = provider("openai", first.url, max_connections=10)
+        async with staging(over(row, good, first_token_s=10, idle_s=10)) as stage:
+
+            async def leave(n: int) -> None:
+                async with stage.dial() as raw:
+                    body = stage.body("alone")
+                    await raw.post("/v1/chat/completions", body, **{"x-request-id": f"req_{n}"})
+                    await asyncio.sleep(rng.random() * 0.03)
+
+            numbers = itertools.count()
+            for _ in range(20):
+                await asyncio.gather(*(leave(next(numbers)) for _ in range(20)))
+            await until(lambda: stage.running.hamlet.gateway.admission.in_flight == 0)
+            done = await asyncio.gather(*(stage.ask("alone") for _ in range(20)))
+            assert [told.text for told in done] == [SAID] * 20
+            assert "PoolTimeout" not in stage.running.log.getvalue()
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_up_failover(good) -> None:
+    async with LoopbackUpstream() as first:
+        first.reply(json_reply({}, 500))
+        async with staging(over(provider("openai", first.url), good)) as stage:
+            async with stage.dial(receive_bytes=2048) as raw:
+                body = stage.body("r")
+                await raw.post("/v1/chat/completions", body, **{"x-request-id": "req_deaf"})
+                await stage.settled("req_deaf")
+                assert b"[DONE]" in await raw.read() + await raw.read()
+            assert stage.calls("req_deaf")[0]["attempts"] == 2
