@@ -155,6 +155,7 @@ class Hamlet:
             gc.freeze()
             self.screen.start()
             self.distress.start()
+            await self.registries.current.warm()
             try:
                 yield
             finally:
