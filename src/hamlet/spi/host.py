@@ -11,7 +11,7 @@ from hamlet.spi.http import Transport
 from hamlet.spi.runtime import Log
 from hamlet.spi.settings import ProviderSettings, TransportName
 
-DEFAULT_TRANSPORT: TransportName = "aiohttp"
+DEFAULT_TRANSPORT: TransportName = "httptools"
 
 
 class HostRuntime:
