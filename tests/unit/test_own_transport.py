@@ -1,6 +1,7 @@
 """What our own transport promises beyond what test_spi holds for both."""
 
 import asyncio
+import errno
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ import uvloop
 
 from hamlet.core import errors
 from hamlet.spi import ProviderSettings
-from hamlet.spi.h1 import HttptoolsTransport, pool
+from hamlet.spi.h1 import HttptoolsTransport, connection, pool
 from hamlet.testing.support import runtime
 from support.raw import OK, Peer, RawUpstream, certificate, polite, server_tls
 
@@ -93,7 +94,9 @@ async def test_an_answer_left_early_closes_soon_although_it_never_ends() -> None
             await left.wait()
 
 
-async def test_an_answer_left_early_is_not_read_to_a_distant_end() -> None:
+async def test_an_answer_left_early_is_not_read_to_a_distant_end(monkeypatch) -> None:
+    monkeypatch.setattr(connection, "_LINGER_S", 60)
+
     async def script(peer: Peer, _: int) -> None:
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 900000\r\n\r\n", b"x" * 200_000)
@@ -103,8 +106,7 @@ async def test_an_answer_left_early_is_not_read_to_a_distant_end() -> None:
         http = transport(upstream.url)
         async with http.stream("GET", "/"):
             pass
-        # Sooner than the grace for an end that is near.
-        await until(lambda: not upstream._tasks, 0.2)
+        await until(lambda: not upstream._tasks, 5)
 
 
 async def test_the_connection_used_last_is_used_next_and_the_others_grow_old() -> None:
@@ -221,7 +223,7 @@ async def test_whoever_waits_while_others_are_served_does_not_share_their_failur
 
         async def refused():
             await asyncio.sleep(0.01)
-            raise OSError
+            raise errors.UpstreamUnavailable("refused", phase="connect")
 
         connections._dial = refused
         calls = [asyncio.create_task(connections.acquire()) for _ in range(3)]
@@ -241,10 +243,10 @@ async def test_a_connection_lost_as_it_was_made_is_not_kept() -> None:
         dial = connections._dial
 
         async def lost():
-            connection = await dial()
-            connection.abort()
-            await until(lambda: connection.gone)
-            return connection
+            made = await dial()
+            made.abort()
+            await until(lambda: made.gone)
+            return made
 
         connections._dial = lost
         assert (await outcome(http))[0] is errors.UpstreamUnavailable
@@ -341,11 +343,11 @@ async def test_a_connection_lost_between_the_pool_and_the_call_is_stale() -> Non
     async with RawUpstream(polite) as upstream:
         http = transport(upstream.url)
         assert await body_of(http) == b"ok"
-        connection = http._site("").pool._free[-1]
-        connection.connection_lost(None)
+        idle = http._site("").pool._free[-1]
+        idle.connection_lost(None)
         with pytest.raises(errors.UpstreamUnavailable):
-            await connection.ask(b"", b"")
-        assert connection.was_stale
+            await idle.ask(b"", b"")
+        assert idle.was_stale
 
 
 # -- the framing
@@ -515,15 +517,33 @@ async def test_a_trickle_of_headers_is_not_silence() -> None:
         assert await body_of(transport(upstream.url, idle_timeout_s=0.1)) == b"ok"
 
 
-async def test_a_slow_connect_is_bounded() -> None:
-    async def never(*_, **__):
-        await asyncio.sleep(60)
+async def test_a_name_whose_first_address_is_deaf_is_reached_at_the_next(monkeypatch) -> None:
+    async with RawUpstream(polite) as upstream:
+        port = int(upstream.url.rpartition(":")[2])
 
-    http = transport("http://127.0.0.1:9", connect_timeout_s=0.02)
-    http._site("").pool._dial = never
-    with pytest.raises(errors.UpstreamTimeout) as caught:
-        await body_of(http)
+        async def two(*_, **__):
+            return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+        http = transport(f"http://two.test:{port}")
+        monkeypatch.setattr("hamlet.spi.h1.dial._OUR_LIMITS", {5})
+        assert await body_of(http) == b"ok"
+        await http.aclose()
+
+
+async def test_where_no_upstream_can_be_nothing_is_sent() -> None:
+    with pytest.raises(errors.UpstreamUnavailable) as caught:
+        await body_of(transport("http://169.254.169.254"))
     assert caught.value.phase == "connect"
+
+
+async def test_a_limit_of_our_own_is_no_fault_of_the_upstream(monkeypatch) -> None:
+    async def full(*_, **__):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", full)
+    with pytest.raises(errors.LocalLimit):
+        await body_of(transport("http://127.0.0.1:9"))
 
 
 # -- the request

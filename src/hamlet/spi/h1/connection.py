@@ -12,7 +12,8 @@ from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
 from hamlet.spi.h1.parse import AnswerParser
 
-_HIGH_BYTES, _LOW_BYTES = 256 << 10, 64 << 10
+# What may wait per stream while its reader is slow.
+_HIGH_BYTES, _LOW_BYTES = 32 << 10, 8 << 10
 _LINGER_S, _LINGER_BYTES = 0.25, 64 << 10
 _JOIN_BYTES = 64 << 10
 
@@ -111,6 +112,7 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             self._lingering = True
+            self.answer.take()
             self._resume()
             self._watch(_LINGER_S)
 

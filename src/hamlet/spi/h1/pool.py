@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
-from dataclasses import dataclass
 
-from hamlet.core import errors
 from hamlet.core.errors import ProviderError
 from hamlet.spi.h1.connection import Connection
+from hamlet.spi.h1.dial import Origin, dial
 from hamlet.spi.settings import ProviderSettings
 
 # A handshake is some 1.7 ms of the loop, for which every open stream waits: a storm of them must
 # leave gaps. Over a real network's round trips this still opens about a hundred a second.
 MAX_HANDSHAKES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where to connect to; `tls` is None for plain HTTP."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
 
 
 class Pool:
@@ -76,12 +65,10 @@ class Pool:
     async def _connect(self) -> Connection:
         self._connecting += 1
         try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                connection = await self._dial()
-        except (TimeoutError, OSError, UnicodeError) as error:
-            failure = _translated(error)
+            connection = await self._dial()
+        except ProviderError as failure:
             self._fail(failure)
-            raise failure from None
+            raise
         else:
             if not connection.gone:
                 self._open.add(connection)
@@ -93,16 +80,12 @@ class Pool:
         return connection
 
     async def _dial(self) -> Connection:
-        settings, origin = self._settings, self._origin
+        settings = self._settings
 
         def protocol() -> Connection:
             return Connection(settings.idle_timeout_s, settings.keepalive_s, self._idle, self._lost)
 
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            protocol, origin.host, origin.port, ssl=origin.tls
-        )
-        return connection
+        return await dial(self._origin, protocol, settings.connect_timeout_s)
 
     async def _turn(self) -> Connection | None:
         """Wait until a connection is handed over, or one may be opened (None)."""
@@ -148,9 +131,3 @@ class Pool:
             if not waiter.done():
                 return waiter
         return None
-
-
-def _translated(error: Exception) -> ProviderError:
-    if isinstance(error, TimeoutError):
-        return errors.UpstreamTimeout("connecting to the upstream took too long", phase="connect")
-    return errors.UpstreamUnavailable("the upstream cannot be reached", phase="connect")

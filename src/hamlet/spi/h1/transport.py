@@ -13,7 +13,8 @@ import orjson
 
 from hamlet.core import errors
 from hamlet.spi.h1.connection import Connection
-from hamlet.spi.h1.pool import Origin, Pool
+from hamlet.spi.h1.dial import Origin
+from hamlet.spi.h1.pool import Pool
 from hamlet.spi.http import MAX_BODY_BYTES
 from hamlet.spi.settings import ProviderSettings
 from hamlet.spi.tls import tls_context
