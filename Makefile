@@ -11,7 +11,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 	--no-emit-find-links --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test lint check-imports format bench lock clean
+.PHONY: help serve demo test lint check-imports format bench load lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,13 @@ format: $(VENV)/.dev ## Put the code in the house style
 	$(BIN)/ruff format src tests examples loadtest
 	$(BIN)/ruff check --fix src tests examples loadtest
 
-bench: $(VENV)/.dev ## Measure start-up and what hamlet adds to a call
+bench: $(VENV)/.dev ## Measure hamlet beside other gateways, and what it adds to a call
+	@deploy/peers.sh
+	$(BIN)/python -m loadtest.peers
 	$(BIN)/python loadtest/overhead.py
+
+load: $(VENV)/.dev ## Play every load scenario in full size (hours; see loadtest/scenarios.toml)
+	$(BIN)/python -m loadtest all --size full
 
 bench-suggest: $(VENV)/.dev ## Load the main screen, healthy and with every upstream down
 	$(BIN)/python loadtest/suggest.py

@@ -174,6 +174,7 @@ class Hamlet:
             gc.freeze()
             self.screen.start()
             self.distress.start()
+            await self.registries.current.warm()
             if self.sharing is not None:
                 self.sharing.start()
             await self.prober.start()

@@ -95,3 +95,19 @@ def _vectors(request: Received, floats: bool = False) -> Canned:
         rows.append({"index": i, "embedding": vector if floats else packed})
     body = {"data": rows[::-1], "model": "model-1", "usage": {"prompt_tokens": 4}}
     return json_reply(json.dumps(body).encode())
+
+
+class TestOpenAIOverAiohttp(TestOpenAI):
+    transport = "aiohttp"
+
+
+class TestAnthropicOverAiohttp(TestAnthropic):
+    transport = "aiohttp"
+
+
+class TestOpenAIOverHttptools(TestOpenAI):
+    transport = "httptools"
+
+
+class TestAnthropicOverHttptools(TestAnthropic):
+    transport = "httptools"

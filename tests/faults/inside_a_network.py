@@ -148,7 +148,23 @@ async def lossy() -> None:
 async def narrow() -> None:
     def spoil(_: str) -> None:
         run("ip", "link", "set", "lo", "mtu", "1400")
-        run("tc", *["qdisc", "add", "dev", "lo", "root", "tbf", "rate", "256kbit", "burst", "4kb", "latency", "2s"])
+        run(
+            "tc",
+            *[
+                "qdisc",
+                "add",
+                "dev",
+                "lo",
+                "root",
+                "tbf",
+                "rate",
+                "256kbit",
+                "burst",
+                "4kb",
+                "latency",
+                "2s",
+            ],
+        )
 
     await through_a_bad_line(spoil, calls=6)
 

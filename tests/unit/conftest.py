@@ -12,8 +12,8 @@ async def upstream():
         yield upstream
 
 
-@pytest.fixture
-async def host():
-    host = runtime()
+@pytest.fixture(params=["httptools", "aiohttp"])
+async def host(request):
+    host = runtime(request.param)
     yield host
     await host.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from hamlet.config import GatewayConfig
@@ -35,6 +36,10 @@ class Registry:
             return self.routes[name]
         except KeyError:
             raise RouteNotFound(f"the model {name!r} does not exist", param="model") from None
+
+    async def warm(self) -> None:
+        """Open the connections that providers want open before their first call."""
+        await asyncio.gather(*(runtime.warm() for runtime in self._runtimes))
 
     async def aclose(self) -> None:
         """Close every provider and its transports."""

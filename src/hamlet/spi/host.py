@@ -6,29 +6,43 @@ import time
 from collections.abc import Mapping
 
 from hamlet.spi.aiohttp_transport import AiohttpTransport
+from hamlet.spi.h1 import HttptoolsTransport
 from hamlet.spi.http import Transport
 from hamlet.spi.runtime import Log
-from hamlet.spi.settings import ProviderSettings
+from hamlet.spi.settings import ProviderSettings, TransportName
+
+DEFAULT_TRANSPORT: TransportName = "httptools"
 
 
 class HostRuntime:
-    """A Runtime for one provider instance: its transports live and die with it."""
+    """A Runtime for one provider instance: its transports live and die with it.
 
-    def __init__(self, log: Log) -> None:
+    `transport` is for providers whose settings name none.
+    """
+
+    def __init__(self, log: Log, transport: TransportName = DEFAULT_TRANSPORT) -> None:
         self._log = log
-        self._transports: list[Transport] = []
+        self._default = transport
+        self._transports: list[AiohttpTransport | HttptoolsTransport] = []
 
     @property
     def log(self) -> Log:
         return self._log
 
     def http(self, settings: ProviderSettings, headers: Mapping[str, str] = {}) -> Transport:
-        transport = AiohttpTransport(settings, headers)
+        own = (settings.transport or self._default) == "httptools"
+        transport = (HttptoolsTransport if own else AiohttpTransport)(settings, headers)
         self._transports.append(transport)
         return transport
 
     def now(self) -> float:
         return time.monotonic()
+
+    async def warm(self) -> None:
+        """Open the connections that the settings want open before the first call."""
+        for transport in self._transports:
+            if isinstance(transport, HttptoolsTransport):
+                await transport.warm()
 
     async def aclose(self) -> None:
         """Close every transport handed out."""

@@ -21,8 +21,15 @@ Classify = Callable[[int, Mapping[str, Any]], type[errors.ProviderError] | None]
 class Reply(Protocol):
     """An HTTP answer whose body is still on its way. Header names are lower case."""
 
-    status: int
-    headers: Mapping[str, str]
+    @property
+    def status(self) -> int:
+        """The status code."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The fields of the head."""
+        ...
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """The whole body; UpstreamProtocol if it is over `limit` bytes."""
@@ -38,7 +45,8 @@ class Transport(Protocol):
 
     Failures are raised as UpstreamUnavailable or UpstreamTimeout with their phase: "connect" (no
     byte was sent), "open" (no answer yet), "stream" (while reading the body). Redirects are never
-    followed. Leaving the context early closes the connection.
+    followed. Leaving the context early closes the connection: at once by an exception, else within
+    a moment in which the answer may still end.
     """
 
     def stream(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+TransportName = Literal["httptools", "aiohttp"]
 
 
 class ProviderSettings(BaseModel):
@@ -10,7 +14,8 @@ class ProviderSettings(BaseModel):
 
     A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
     resolves it. Keep secrets in such fields only: they are the ones that reprs and logs hide.
-    `ca_file` (PEM) takes the place of the system's authorities.
+    `transport` None is the host's choice. `prewarm` connections are opened at start (httptools
+    only). `ca_file` (PEM) takes the place of the system's authorities.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -22,6 +27,8 @@ class ProviderSettings(BaseModel):
     idle_timeout_s: float = Field(default=60.0, gt=0)
     keepalive_s: float = Field(default=55.0, gt=0)
     max_connections: int = Field(default=2000, ge=1)
+    transport: TransportName | None = None
+    prewarm: int = Field(default=0, ge=0, le=32)
     ca_file: str | None = None
 
     def secret(self) -> str:

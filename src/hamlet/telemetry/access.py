@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hamlet.gateway import Attempt, Record
@@ -13,6 +14,10 @@ class AccessLog:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        # All fields come from the configuration or closed sets, but the tidy request id.
+        self._line: Callable[[str, dict[str, Any]], object] = getattr(
+            log, "line", lambda event, fields: log.info(event, **fields)
+        )
 
     def on_start(self, record: Record) -> None:
         return
@@ -34,27 +39,28 @@ class AccessLog:
         )
 
     def on_end(self, record: Record) -> None:
+        usage, error, deployment = record.usage, record.error, record.deployment
         fields: dict[str, Any] = {
             "request_id": record.request_id,
             "operation": record.operation,
             "route": record.route,
             "caller": record.caller,
             "outcome": record.outcome,
-            "error": record.error.code if record.error else None,
-            "deployment": record.deployment.id if record.deployment else None,
+            "error": error.code if error else None,
+            "deployment": deployment.id if deployment else None,
             "attempts": record.attempts,
             "stream": record.stream,
             "dialect": record.dialect,
             "fast_lane": record.native,
             "finish": record.finish,
-            "input_tokens": record.usage.input_tokens,
-            "output_tokens": record.usage.output_tokens,
-            "cache_read_tokens": record.usage.cache_read_tokens,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cache_read_tokens": usage.cache_read_tokens,
             "first_token_ms": _ms(record.first_token_s),
             "duration_ms": _ms(record.duration_s),
             "warnings": len(record.warnings) or None,
         }
-        self._log.info("call", **{k: v for k, v in fields.items() if v is not None})
+        self._line("call", {k: v for k, v in fields.items() if v is not None})
 
 
 def _ms(seconds: float | None) -> float | None:

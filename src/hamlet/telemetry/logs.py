@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import orjson
@@ -13,16 +14,27 @@ from structlog.typing import EventDict, WrappedLogger
 from hamlet.core import redact
 from hamlet.spi import Log
 
+_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
+
 
 def make_log(
     level: str = "info",
     form: Literal["json", "console"] = "json",
     stream: TextIO | None = None,
 ) -> Log:
-    """A logger that writes to `stream` (stderr if none). Configures nothing global."""
+    """A logger that writes to `stream` (stderr if none). Configures nothing global.
+
+    As JSON it also has `line`, for what is written on every call.
+    """
     renderer: Any = structlog.dev.ConsoleRenderer() if form == "console" else _json
+    target = stream or sys.stderr
+    bound: Any = structlog.make_filtering_bound_logger(level)
+    if form == "json":
+        silent = logging.getLevelName(level.upper()) > logging.INFO
+        line = staticmethod(_nothing if silent else _Lines(target))
+        bound = type("Log", (bound,), {"line": line})
     log: Log = structlog.wrap_logger(
-        structlog.PrintLogger(stream or sys.stderr),
+        structlog.PrintLogger(target),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -30,7 +42,7 @@ def make_log(
             _redacted,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=bound,
         context_class=dict,
     )
     return log
@@ -41,6 +53,25 @@ def adopt_stdlib(log: Log, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Bridge(log)]
     root.setLevel(max(logging.getLevelName(level.upper()), logging.INFO))
+
+
+class _Lines:
+    """Writes a line at level info past structlog's processors, which cost ten times as much.
+
+    The fields must be free of secrets as they are: nothing redacts them.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, event: str, fields: dict[str, Any]) -> None:
+        fields |= {"event": event, "level": "info", "timestamp": datetime.now(UTC)}
+        self._stream.write(orjson.dumps(fields, option=_LINE).decode())
+        self._stream.flush()
+
+
+def _nothing(event: str, fields: dict[str, Any]) -> None:
+    return
 
 
 class _Bridge(logging.Handler):

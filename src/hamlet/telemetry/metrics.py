@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from hamlet.fleet import State
 from hamlet.gateway import Attempt, Record
 from hamlet.telemetry import labels as L
+from hamlet.telemetry.series import Histogram
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _FIRST = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -52,9 +53,10 @@ class Metrics:
             buckets=_TOKENS,
             registry=registry,
         )
-        self._in_flight = Gauge(
+        self._in_flight = 0
+        Gauge(
             "hamlet_calls_in_flight", "Calls admitted and not ended", registry=registry
-        )
+        ).set_function(lambda: self._in_flight)
         self._failovers = Counter(
             "hamlet_failovers", "Attempts beyond a call's first", (L.ROUTE,), registry=registry
         )
@@ -71,33 +73,32 @@ class Metrics:
         self.sharing("local")
 
     def on_start(self, record: Record) -> None:
-        self._in_flight.inc()
+        self._in_flight += 1
 
     def on_attempt(self, record: Record, attempt: Attempt) -> None:
         deployment = attempt.deployment
         outcome = "cancelled" if attempt.cancelled else "ok"
         if attempt.error is not None:
             outcome = attempt.error.code
-        self._attempt.labels(
-            record.operation, deployment.provider.name, deployment.id, outcome
-        ).observe(attempt.duration_s)
+        self._attempt.observe(
+            (record.operation, deployment.provider.name, deployment.id, outcome),
+            attempt.duration_s,
+        )
         if record.attempts > 1:
             self._failovers.labels(record.route).inc()
 
     def on_end(self, record: Record) -> None:
         if record.admitted:
-            self._in_flight.dec()
+            self._in_flight -= 1
         outcome = record.error.code if record.error else record.outcome
         stream = "true" if record.stream else "false"
-        self._duration.labels(record.operation, record.route, outcome, stream).observe(
-            record.duration_s
-        )
+        self._duration.observe((record.operation, record.route, outcome, stream), record.duration_s)
         if record.stream and record.first_token_s is not None:
-            self._first_token.labels(record.route).observe(record.first_token_s)
+            self._first_token.observe((record.route,), record.first_token_s)
         counts = (("input", record.usage.input_tokens), ("output", record.usage.output_tokens))
         for kind, count in counts:
             if count is not None:
-                self._tokens.labels(record.operation, record.route, kind).observe(count)
+                self._tokens.observe((record.operation, record.route, kind), count)
         if record.warnings:
             self._warnings.labels(record.route).inc(len(record.warnings))
 

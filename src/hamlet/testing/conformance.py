@@ -29,6 +29,8 @@ from hamlet.core import (
     unpack,
 )
 from hamlet.spi import API_VERSION, Runtime, operations
+from hamlet.spi.host import DEFAULT_TRANSPORT
+from hamlet.spi.settings import TransportName
 from hamlet.testing.cases import ask
 from hamlet.testing.support import Guarded, answered, comparable, events_of, runtime
 
@@ -36,7 +38,9 @@ _SECRET = "sk-conformance-0123456789"  # noqa: S105
 
 
 class _Contract(Guarded):
-    """The shape of any provider."""
+    """The shape of any provider. `transport` is what carries its calls."""
+
+    transport: TransportName = DEFAULT_TRANSPORT
 
     def make(self, base_url: str, runtime: Runtime) -> Any:
         """A provider of the tested kind that calls `base_url`, if it calls anybody."""
@@ -45,7 +49,7 @@ class _Contract(Guarded):
     @pytest_asyncio.fixture
     async def host(self) -> AsyncIterator[Runtime]:
         """The host that the provider gets."""
-        host = runtime()
+        host = runtime(self.transport)
         yield host
         await host.aclose()
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from hamlet.core import ChatEvent, ChatRequest, ChatResponse, collect
-from hamlet.spi.host import HostRuntime
+from hamlet.spi.host import DEFAULT_TRANSPORT, HostRuntime
+from hamlet.spi.settings import TransportName
 from hamlet.testing.grammar import assert_valid_stream
 
 
@@ -20,9 +21,9 @@ class SilentLog:
     info = warning = error = debug
 
 
-def runtime() -> HostRuntime:
+def runtime(transport: TransportName = DEFAULT_TRANSPORT) -> HostRuntime:
     """A host to construct providers with; the test closes it."""
-    return HostRuntime(SilentLog())
+    return HostRuntime(SilentLog(), transport)
 
 
 async def events_of(provider: Any, request: ChatRequest) -> list[ChatEvent]:

@@ -59,6 +59,7 @@ _PART_FEATURES = {
     b'"input_audio"': Feature.AUDIO,
     b'"file"': Feature.DOCUMENTS,
 }
+_MARK = re.compile(b"|".join(_PART_FEATURES))
 
 
 class _Head(msgspec.Struct):
@@ -132,8 +133,8 @@ def _params(fields: Fields) -> ChatParams:
 
 
 def _features(fields: Fields, params: ChatParams) -> frozenset[Feature]:
-    raw = memoryview(fields["messages"])
-    needed = {feature for mark, feature in _PART_FEATURES.items() if re.search(mark, raw)}
+    marks = _MARK.findall(memoryview(fields["messages"]))
+    needed = {_PART_FEATURES[mark] for mark in marks}
     if "tools" in fields and decode(fields["tools"], list[_Tool] | None, "tools"):
         needed.add(Feature.TOOLS)
     if (params.n or 1) > 1:

@@ -1,0 +1,190 @@
+"""Load tests.
+
+    python -m loadtest run SCENARIO [--target URL] [--size ci|full] [--out DIR]
+    python -m loadtest all [--size ci|full] [--out DIR]
+    python -m loadtest compare A B [--out FILE]
+    python -m loadtest generate
+
+Without a target, hamlet is started over simulated vendors. The exit code is 0 when all checks
+hold, 1 when one does not, 2 when the run is invalid: then it says nothing about the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from loadtest import compare, generate
+from loadtest.engine import Side, run
+from loadtest.outcome import Run
+from loadtest.report import write_report
+from loadtest.scenario import Scenario, Size, scenarios
+from loadtest.schedule import schedule
+from loadtest.stage import KEY, Stage, stage
+
+TRACES = Path("../shared/traces")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.command == "generate":
+        generate.write()
+        return 0
+    if options.command == "compare":
+        print(compare.write(Run.read(options.a), Run.read(options.b), options.out))
+        return 0
+    known = scenarios()
+    names = list(known) if options.command == "all" else [options.scenario]
+    if names[0] not in known:
+        print(f"no such scenario; there are: {', '.join(known)}", file=sys.stderr)
+        return 2
+    return max(perform(known[name], options) for name in names)
+
+
+def perform(scenario: Scenario, options: argparse.Namespace) -> int:
+    """Run one scenario, write its result and report, print its verdict."""
+    size: Size = options.size
+    out: Path = options.out / scenario.name
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
+        own = None if options.target else stage(scenario, size, Path(folder))
+        with own or nullcontext() as standing:
+            result = _run(scenario, size, standing, options)
+    holds = result.judge(scenario.checks_of(size))
+    result.save(out / "result.json")
+    write_report(result, out / "report.html")
+    _tell(result, out)
+    if result.invalid:
+        return 2
+    return 0 if holds else 1
+
+
+def _run(
+    scenario: Scenario, size: Size, standing: Stage | None, options: argparse.Namespace
+) -> Run:
+    shots = schedule(scenario, size, options.seed, options.traces)
+    sides = [
+        standing.target if standing else Side("target", options.target, options.key, options.model)
+    ]
+    if scenario.beside and standing:
+        sides.append(standing.direct)
+    elif scenario.beside and options.beside:
+        sides.append(Side("direct", options.beside, options.key, options.model))
+    began, length = datetime.now(UTC).isoformat(timespec="seconds"), scenario.length_s(size)
+    with _progress() as progress:
+        bar = progress.add_task(scenario.name, total=length)
+        going = run(
+            shots,
+            sides,
+            prompt_bytes=scenario.prompt_bytes,
+            pid=standing.pid if standing else options.pid,
+            progress=lambda at, _: progress.update(bar, completed=at),
+        )
+        samples, looks = uvloop.run(going)
+        progress.update(bar, completed=length)
+    starts, steps = 0.0, []
+    for step in scenario.steps(size):
+        steps.append((starts, step.end_rate, step.length_s))
+        starts += step.length_s
+    return Run(
+        scenario=scenario.name,
+        size=size,
+        seed=options.seed,
+        target=options.target or "hamlet over simulated vendors, all on this machine",
+        machine=f"{platform.machine()}, {platform.system()} {platform.release()}",
+        commit=_commit(),
+        started_at=began,
+        length_s=length,
+        steps=steps,
+        samples=samples,
+        looks=looks,
+        in_flight_after=_in_flight(sides[0].url),
+    )
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description:14}"), BarColumn(), TimeRemainingColumn())
+    return Progress(*columns, disable=not sys.stderr.isatty())
+
+
+def _in_flight(url: str) -> float | None:
+    """Calls that hamlet still counts as under way, half a second after the last one ended."""
+    for _ in range(10):
+        try:
+            with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:  # noqa: S310
+                rows = answer.read().decode().splitlines()
+        except OSError:
+            return None
+        left = next(
+            (float(r.split()[1]) for r in rows if r.startswith("hamlet_calls_in_flight ")), None
+        )
+        if not left:
+            return left
+        time.sleep(0.05)
+    return left
+
+
+def _tell(result: Run, out: Path) -> None:
+    figures = result.figures()
+    print(f"{result.scenario}: {figures['requests']:.0f} requests, {dict(result.errors())}")
+    for verdict in result.verdicts:
+        bound = f"<= {verdict['at_most']}" if "at_most" in verdict else f">= {verdict['at_least']}"
+        mark = "ok  " if verdict["passed"] else "FAIL"
+        value = "not known" if verdict["value"] is None else f"{verdict['value']:.4g}"
+        print(f"  {mark} {verdict['figure']} {value} ({bound})")
+    if result.invalid:
+        print(f"  INVALID: {result.invalid}")
+    print(f"  {out / 'report.html'}")
+
+
+def _commit() -> str:
+    try:
+        told = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return told.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="loadtest", description="Load tests of a gateway.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--target", help="a base URL; without it hamlet is started")
+    common.add_argument("--beside", help="the upstream's base URL, to tell overhead")
+    common.add_argument("--key", default=KEY)
+    common.add_argument("--model", default="model")
+    common.add_argument("--pid", type=int, help="the target's process, to be watched")
+    common.add_argument("--size", choices=["ci", "full"], default="ci")
+    common.add_argument("--seed", type=int, default=1)
+    common.add_argument("--traces", type=Path, default=TRACES)
+    common.add_argument("--out", type=Path, default=Path("load-results"))
+    one = commands.add_parser("run", parents=[common], help="run one scenario")
+    one.add_argument("scenario")
+    commands.add_parser("all", parents=[common], help="run every scenario")
+    two = commands.add_parser("compare", help="two results side by side")
+    two.add_argument("a", type=Path)
+    two.add_argument("b", type=Path)
+    two.add_argument("--out", type=Path, default=Path("comparison.html"))
+    commands.add_parser("generate", help="write the Gatling simulation and the locustfile anew")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

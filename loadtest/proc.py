@@ -1,0 +1,156 @@
+"""What Linux says of processes: CPU time, memory, descriptors; and starting and stopping them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found = [pid]
+    for parent in found:
+        for file in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in file.read_text().split()]
+            except OSError:
+                continue
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """User and system seconds of a process tree so far."""
+    total = 0.0
+    for each in tree(pid):
+        try:
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        total += (int(fields[11]) + int(fields[12])) * _TICK_S
+    return total
+
+
+def pss_mib(pid: int) -> float:
+    """Proportional memory of a process tree in MiB."""
+    total = 0
+    for each in tree(pid):
+        try:
+            text = Path(f"/proc/{each}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(row.split()[1]) for row in text.splitlines() if row.startswith("Pss:"))
+    return total / 1024
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory of one process in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def descriptors(pid: int) -> int:
+    """Open file descriptors of one process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All cores since boot, in core-seconds."""
+
+    busy_s: float
+    steal_s: float
+
+    @classmethod
+    def now(cls) -> Machine:
+        fields = [
+            int(x) * _TICK_S for x in Path("/proc/stat").read_text().split("\n")[0].split()[1:]
+        ]
+        user, nice, system, _, _, irq, softirq, steal = fields[:8]
+        return cls(user + nice + system + irq + softirq, steal)
+
+
+class Process:
+    """A child in a session of its own, so that all it starts ends with it."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] = {},
+        cpu: int | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        pinned = ["taskset", "-c", str(cpu), *command] if cpu is not None else list(command)
+        self.started = time.monotonic()
+        with log.open("ab") as out:
+            self._child = subprocess.Popen(
+                pinned,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **env},
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    def stop(self) -> None:
+        """End it and its descendants."""
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.pid, sent)
+            except ProcessLookupError:
+                break
+            try:
+                self._child.wait(8)
+            except subprocess.TimeoutExpired:
+                continue
+        self._child.wait()
+
+
+def wait_for(
+    url: str,
+    process: Process,
+    within_s: float,
+    body: bytes | None = None,
+    more: Mapping[str, str] = {},
+) -> float:
+    """Seconds from the process's start to its first 200. Raises RuntimeError."""
+    headers = {
+        "content-type": "application/json",
+        "authorization": "Bearer sk-bench-1234567890",
+        **more,
+    }
+    while process.alive and time.monotonic() - process.started < within_s:
+        try:
+            request = urllib.request.Request(url, body, headers)  # noqa: S310
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+                if answer.status == 200:
+                    return time.monotonic() - process.started
+        except OSError:
+            time.sleep(0.02)
+    raise RuntimeError(f"{url} did not answer")

@@ -1,0 +1,103 @@
+"""hamlet over simulated vendors, as processes of their own, for runs that name no target."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from loadtest.engine import Side
+from loadtest.proc import Process, free_port, wait_for
+from loadtest.scenario import Scenario, Size
+
+KEY = "sk-bench-1234567890"
+CONFIG = """
+keys: [{name: load, secret: env:LOAD_KEY, rate: 10000000/min}]
+providers:
+  one: {kind: openai, base_url: "http://127.0.0.1:9/v1"}
+  two: {kind: openai, base_url: "http://127.0.0.1:9/v1"}
+  three: {kind: openai, base_url: "http://127.0.0.1:9/v1"}
+routes:
+  model: {deployments: [{provider: one, model: gpt-4o}, {provider: two, model: gpt-4o}, {provider: three, model: gpt-4o}]}
+"""
+# Rows of (time to first token, gap): what vendors take, or nothing at all.
+_PACES = {False: [(0.12, 0.004), (0.18, 0.006), (0.25, 0.005)], True: [(0.001, 0.0)]}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A target with its process id, and the upstream beside it."""
+
+    target: Side
+    direct: Side
+    pid: int
+
+
+@contextmanager
+def stage(scenario: Scenario, size: Size, folder: Path) -> Iterator[Stage]:
+    """Start the vendors with the scenario's faults, and hamlet over them; stop both after."""
+    vendors: Process | None = None
+    hamlet: Process | None = None
+    written = folder / "pointed.yaml"
+    try:
+        hamlet_port, command = free_port(), [sys.executable, "-m"]
+        vendors = Process(
+            [*command, "hamlet.testing.simulator", *_vendors(scenario, size, folder, written)],
+            log=folder / "vendors.log",
+        )
+        _until_written(written, vendors)
+        config = yaml.safe_load(written.read_text())
+        config["keys"] = yaml.safe_load(CONFIG)["keys"]
+        file = folder / "hamlet.yaml"
+        file.write_text(yaml.safe_dump(config))
+        hamlet = Process(
+            [*command, "hamlet", "serve", "--port", str(hamlet_port), "--config", str(file)],
+            log=folder / "hamlet.log",
+            env={"LOAD_KEY": KEY},
+        )
+        url = f"http://127.0.0.1:{hamlet_port}"
+        wait_for(f"{url}/readyz", hamlet, 30)
+        direct = str(config["providers"]["two"]["base_url"]).removesuffix("/v1")
+        yield Stage(
+            Side("target", url, KEY, "model"), Side("direct", direct, KEY, "gpt-4o"), hamlet.pid
+        )
+    finally:
+        for process in (hamlet, vendors):
+            if process is not None:
+                process.stop()
+
+
+def _vendors(scenario: Scenario, size: Size, folder: Path, written: Path) -> list[str]:
+    config, faults, pace = folder / "stage.yaml", folder / "faults.json", folder / "pace.csv"
+    config.write_text(CONFIG.replace("secret: env:LOAD_KEY", f"hash: 'sha256:{'0' * 64}'"))
+    rows = [f"x,x,{ttft},{gap},1,1,1" for ttft, gap in _PACES[scenario.instant]]
+    head = "provider,model_size,ttft_s,inter_token_s,e2e_s,prompt_tokens,completion_tokens"
+    pace.write_text("\n".join([head, *rows]) + "\n")
+    length = scenario.length_s(size)
+    # The schedule of faults counts from the vendors' start, the run begins when all stand ready.
+    ahead = 3.0
+    planned = [
+        {
+            **storm.model_dump(exclude={"begin", "end"}, exclude_none=True),
+            "from_s": storm.begin * length + ahead,
+            "to_s": storm.end * length + ahead,
+        }
+        for storm in scenario.faults
+    ]
+    faults.write_text(json.dumps(planned))
+    options = ["--config", str(config), "--write", str(written), "--latency", str(pace)]
+    return [*options, "--faults", str(faults)]
+
+
+def _until_written(file: Path, process: Process) -> None:
+    while process.alive and time.monotonic() - process.started < 30:
+        if file.exists() and file.read_text().endswith("\n"):
+            return
+        time.sleep(0.02)
+    raise RuntimeError("the simulated vendors did not start")

@@ -1,0 +1,101 @@
+"""One connection's answers as they are parsed: strict framing, bounded heads."""
+
+from __future__ import annotations
+
+import httptools
+
+MAX_HEAD_BYTES = 64 << 10
+_VERSIONS = ("1.1", "1.0")
+
+
+class AnswerParser:
+    """Fed with bytes, it holds one answer at a time; `begin` makes it ready for the next.
+
+    Framing is as strict as RFC 9112 section 6.3 allows a client to be: one length or `chunked`
+    alone. What llhttp lets pass beyond that is refused here. Interim answers (1xx) are skipped.
+    """
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self.begin()
+
+    def begin(self, *, bare: bool = False) -> None:
+        """Expect a new answer; a `bare` one, to HEAD, has no body whatever its head says."""
+        self.status = 0
+        self.has_head = self.complete = self.keeps_alive = False
+        self.parts: list[bytes] = []
+        self.buffered = 0
+        self.encoding = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self._head_bytes = self._unfinished = 0
+        self._bare, self._interim = bare, False
+        self._length = self._chunked = self._surplus = False
+
+    def feed(self, data: bytes) -> None:
+        """Parse. Raises HttpParserError, also for what comes after the answer's end."""
+        self._parser.feed_data(data)
+        if self._surplus:
+            raise httptools.HttpParserError("more than one answer")
+        if not self.has_head:
+            # A field that never ends reaches no callback.
+            self._unfinished += len(data)
+            if self._unfinished > MAX_HEAD_BYTES:
+                raise httptools.HttpParserError("the head is too long")
+
+    def ends_with_connection(self) -> bool:
+        """Whether the body is framed by nothing but the connection's end."""
+        return self.has_head and not (self._length or self._chunked)
+
+    def take(self) -> bytes:
+        """What of the body is there and was not taken yet."""
+        parts = self.parts
+        if not parts:
+            return b""
+        self.parts, self.buffered = [], 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    # -- called by httptools; whatever is raised here comes out of `feed` as HttpParserError
+
+    def on_message_begin(self) -> None:
+        self._surplus = self.complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError("the head is too long")
+        if self.has_head:
+            return
+        self.fields.append((name, value))
+        # Most names are of another length; lower() is for the few that could matter.
+        if len(name) == 14 and name.lower() == b"content-length":
+            self._length = True
+        elif len(name) == 17 and name.lower() == b"transfer-encoding":
+            if self._chunked or value.strip().lower() != b"chunked":
+                raise ValueError("an unknown transfer coding")
+            self._chunked = True
+        elif len(name) == 16 and name.lower() == b"content-encoding":
+            self.encoding = value.strip().lower()
+
+    def on_headers_complete(self) -> None:
+        if self._parser.get_http_version() not in _VERSIONS:
+            raise ValueError("not HTTP/1")
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._interim = True
+            self.fields, self._length, self._chunked = [], False, False
+            return
+        self.status, self.has_head, self._head_bytes = status, True, 0
+        self.complete = self._bare
+
+    def on_body(self, data: bytes) -> None:
+        if not self._bare:
+            self.parts.append(data)
+            self.buffered += len(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+            return
+        # Only here does llhttp know: once feed_data has returned it says no to everything.
+        self.keeps_alive = not self._bare and self._parser.should_keep_alive()
+        self.complete = True

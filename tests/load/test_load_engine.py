@@ -1,0 +1,276 @@
+"""The load engine measures what it says: schedules, samples, validity, verdicts, reports."""
+
+import asyncio
+import math
+import random
+import re
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from loadtest import compare, generate
+from loadtest.engine import Side, run
+from loadtest.outcome import Look, Run, Sample, quantile
+from loadtest.report import in_flight, per_second, write_report
+from loadtest.scenario import Check, Step, scenarios
+from loadtest.schedule import Shot, poisson, schedule
+from support.raw import OK, Peer, RawUpstream
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+CONTENT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def shots(*more: Shot, count: int = 0) -> list[Shot]:
+    return [*more, *(Shot(i, i * 0.01, False, False, 10, 10) for i in range(count))]
+
+
+def made(samples: list[Sample], **more) -> Run:
+    fields = {
+        "scenario": "peak", "size": "ci", "seed": 1, "target": "t", "machine": "m", "commit": "c",
+        "started_at": "now", "length_s": 3.0, "steps": [(0.0, 10.0, 3.0)], "looks": [],
+    }  # fmt: skip
+    return Run(samples=samples, **{**fields, **more})
+
+
+def sample(number: int, latency: float = 0.1, outcome: str = "ok", **more) -> Sample:
+    at = number * 0.01
+    whole = {"sent": at, "first": at + latency / 2, "last": at + latency}
+    return Sample(number, "target", at, outcome=outcome, **{**whole, **more})
+
+
+# -- schedules
+
+
+def test_a_schedule_is_fixed_by_its_seed(tmp_path) -> None:
+    for scenario in scenarios().values():
+        first = schedule(scenario, "ci", 3, tmp_path)
+        assert first == schedule(scenario, "ci", 3, tmp_path)
+        assert first != schedule(scenario, "ci", 4, tmp_path) or scenario.trace
+        times = [shot.at_s for shot in first]
+        assert times == sorted(times)
+        assert times[0] >= 0
+        assert times[-1] < scenario.length_s("ci")
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (Step(rate=12.5, seconds=1200), 15_000),
+        (Step(rate=0, to=20, seconds=1000), 10_000),
+        (Step(rate=20, to=0, seconds=1000), 10_000),
+        (Step(rate=0, seconds=100), 0),
+    ],
+)
+def test_arrivals_are_as_many_as_the_rate_says(step: Step, expected: int) -> None:
+    times = list(poisson(step, random.Random(1)))
+    assert abs(len(times) - expected) <= 4 * math.sqrt(expected)
+    half = sum(at < step.seconds / 2 for at in times)
+    mean = (step.rate + (step.rate + step.end_rate) / 2) / 2 * step.seconds / 2
+    assert abs(half - mean) <= 4 * math.sqrt(mean) + 1
+
+
+def test_a_trace_is_replayed_as_it_stands(tmp_path) -> None:
+    rows = "arrival_s,prompt_tokens,completion_tokens,class\n0.5,10,20,chat\n2.9,11,21,chat\n3.1,1,1,x\n"
+    (tmp_path / "azure2023_mix_750rpm.csv").write_text(rows)
+    replayed = schedule(scenarios()["replay"], "ci", 1, tmp_path)
+    assert [(s.at_s, s.prompt, s.output) for s in replayed] == [(0.5, 10, 20), (2.9, 11, 21)]
+
+
+def test_a_scenario_with_an_unknown_key_is_refused(tmp_path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('[a]\nabout = ""\nci = []\nfull = []\nchecks = []\nspeed = 3\n')
+    with pytest.raises(ValidationError, match="speed"):
+        scenarios(file)
+    with pytest.raises(ValidationError, match="exactly one"):
+        Check(figure="p50_ms", at_most=1, at_least=1)
+
+
+def test_every_check_names_a_figure() -> None:
+    known = made([]).figures().keys()
+    for scenario in scenarios().values():
+        assert {check.figure for check in scenario.checks} <= known
+
+
+# -- sending
+
+
+async def outcomes(script, *planned: Shot) -> list[Sample]:
+    async with RawUpstream(script) as upstream:
+        samples, _ = await run(planned, [Side("target", upstream.url, "k", "m")])
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("answer", "stream", "outcome"),
+    [
+        (OK, False, "ok"),
+        (HEAD + chunk(CONTENT) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n", True, "ok"),
+        (HEAD + chunk(CONTENT) + b"0\r\n\r\n", True, "no end"),
+        (HEAD + chunk(CONTENT), True, "stream: UpstreamUnavailable"),
+        (HEAD + chunk(b'data: {"error":{"message":"x"}}\n\n') + b"0\r\n\r\n", True, "error in the stream"),
+        (b"HTTP/1.1 429 X\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n", True, "status 429"),
+        (b"", False, "open: UpstreamUnavailable"),
+    ],
+)  # fmt: skip
+async def test_every_answer_has_its_class(answer: bytes, stream: bool, outcome: str) -> None:
+    async def script(peer: Peer, _: int) -> None:
+        if (await peer.request()).startswith(b"POST"):
+            await peer.send(answer)
+
+    (only,) = await outcomes(script, Shot(0, 0.0, stream, False, 10, 10))
+    assert only.outcome == outcome
+    assert only.says_when == (outcome == "status 429")
+    assert only.intended <= only.sent <= only.last
+    assert math.isnan(only.first) == (
+        outcome not in ("ok", "no end", "stream: UpstreamUnavailable")
+    )
+
+
+async def test_a_slow_target_slows_no_arrival_and_counts_from_the_intended_start() -> None:
+    async def script(peer: Peer, _: int) -> None:
+        await peer.request()
+        await asyncio.sleep(0.3)
+        await peer.send(OK)
+
+    samples = await outcomes(script, *shots(count=20))
+    assert all(s.outcome == "ok" for s in samples)
+    # All were under way at once: nobody waited for an answer before sending.
+    assert max(s.sent for s in samples) < min(s.last for s in samples)
+    assert all(s.latency >= 0.3 for s in samples)
+    late = replace(samples[0], intended=samples[0].intended - 1)
+    assert late.latency == pytest.approx(samples[0].latency + 1)
+
+
+async def test_a_client_that_leaves_is_no_failure() -> None:
+    left = asyncio.Event()
+
+    async def script(peer: Peer, _: int) -> None:
+        if (await peer.request()).startswith(b"POST"):
+            await peer.send(HEAD + chunk(CONTENT))
+            await peer.reader.read()
+            left.set()
+
+    (only,) = await outcomes(script, Shot(0, 0.0, True, True, 10, 10))
+    assert only.outcome == "left"
+    assert made([only]).figures()["failed_share"] == 0
+
+
+# -- figures and verdicts
+
+
+def test_quantiles_are_exact_and_know_nothing_of_what_is_missing() -> None:
+    values = [float(v) for v in range(1, 101)]
+    assert [quantile(values, q) for q in (0.5, 0.99, 1.0)] == [50, 99, 100]
+    assert quantile([math.nan], 0.5) is None
+
+
+def test_a_run_whose_sender_lagged_or_that_lost_an_arrival_is_invalid() -> None:
+    fine = [sample(i) for i in range(100)]
+    assert made(fine).invalid is None
+    assert "lagged" in (made([replace(s, sent=s.intended + 0.03) for s in fine]).invalid or "")
+    assert "never sent" in (made([*fine, Sample(1, "target", 0.0)]).invalid or "")
+    assert "neither" in (made([replace(fine[0], outcome="unfinished")]).invalid or "")
+
+
+def test_a_refusal_is_excused_if_it_says_when_to_come_again() -> None:
+    run_ = made(
+        [
+            sample(0),
+            sample(1, outcome="status 503", says_when=True),
+            sample(2, outcome="status 429"),
+        ]
+    )
+    figures = run_.figures()
+    assert figures["failed_share"] == pytest.approx(2 / 3)
+    assert figures["unexcused_share"] == pytest.approx(1 / 3)
+
+
+def test_overhead_is_the_difference_of_the_two_sides() -> None:
+    through = [sample(i, 0.2) for i in range(50)]
+    direct = [replace(sample(i, 0.15), side="direct") for i in range(50)]
+    assert made(through + direct).figures()["overhead_p95_ms"] == pytest.approx(50)
+    assert made(through).figures()["overhead_p95_ms"] is None
+
+
+def test_the_knee_is_the_last_step_that_was_kept_up_with() -> None:
+    steps = [(0.0, 10.0, 1.0), (1.0, 20.0, 1.0), (2.0, 40.0, 1.0)]
+    samples = [sample(i) for i in range(200)] + [sample(250, outcome="status 503")]
+    assert made(samples, steps=steps).figures()["knee_rpm"] == 1200
+    slow = [replace(s, last=s.last + 1) if s.number > 100 else s for s in samples]
+    assert made(slow, steps=steps).figures()["knee_rpm"] == 600
+
+
+def test_what_grows_is_seen_in_the_second_half() -> None:
+    looks = [Look(float(i), i * 0.1, 100 + max(0, i - 50) / 3600, 9) for i in range(100)]
+    figures = made([], looks=looks).figures()
+    assert figures["rss_slope_mib_h"] == pytest.approx(1.0, rel=0.05)
+    assert figures["descriptor_slope_h"] == pytest.approx(0.0)
+    assert figures["cpu_share"] == pytest.approx(0.1)
+
+
+def test_a_figure_that_is_not_known_fails_its_check() -> None:
+    run_ = made([sample(0)])
+    assert not run_.judge([Check(figure="cpu_share", at_most=1)])
+    assert run_.judge(
+        [Check(figure="failed_share", at_most=0), Check(figure="requests", at_least=1)]
+    )
+    assert not run_.judge([Check(figure="requests", at_least=2)])
+
+
+# -- reports
+
+
+def test_a_saved_run_reads_back_and_its_report_needs_nothing_else(tmp_path) -> None:
+    looks = [Look(float(i), i * 0.1, 80.0, 9, 1.5) for i in range(3)]
+    run_ = made([*(sample(i) for i in range(50)), sample(60, outcome="<b>odd")], looks=looks)
+    run_.judge([Check(figure="failed_share", at_most=0), Check(figure="p99_ms", at_least=1)])
+    run_.save(tmp_path / "r.json")
+    assert Run.read(tmp_path / "r.json") == run_
+    write_report(run_, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert not re.search(r"(src|href)=|<script|<link|@import|<b>odd", page)
+    assert page.count("<svg") >= 9
+    assert "Infra spec" in page
+    assert "fails" in page
+
+
+def test_counts_by_second_and_in_flight_add_up() -> None:
+    samples = [sample(i) for i in range(150)]
+    assert sum(count for _, count in per_second(samples, "intended")) == 150
+    assert in_flight(samples)[-1][1] == 0
+
+
+def test_a_comparison_sees_a_change_and_no_change(tmp_path) -> None:
+    rng = random.Random(1)
+    a = made([sample(i, rng.uniform(0.1, 0.2)) for i in range(400)])
+    b = made([sample(i, rng.uniform(0.1, 0.2) * 0.7) for i in range(400)])
+    middle, low, high = compare.change(
+        [s.latency for s in a.samples], [s.latency for s in b.samples], 0.5
+    )
+    assert low < middle < high < -0.2
+    middle, low, high = compare.change(
+        [s.latency for s in a.samples], [s.latency for s in a.samples], 0.5
+    )
+    assert low <= 0 <= high
+    told = compare.write(a, b, tmp_path / "c.html")
+    assert "latency p50: -" in told
+    assert "<svg" in (tmp_path / "c.html").read_text()
+    with pytest.raises(ValueError, match="different schedules"):
+        compare.write(a, replace(b, seed=2), tmp_path / "c.html")
+
+
+# -- the other tools
+
+
+def test_gatling_and_locust_hold_the_same_scenarios() -> None:
+    for file, text in generate.texts().items():
+        assert file.read_text() == text, f"{file.name}: python -m loadtest generate"
+    for name, scenario in scenarios().items():
+        if not scenario.faults and not scenario.leave:
+            steps = generate.profile(scenario)["steps"]
+            assert [step["seconds"] for step in steps] == [s.length_s for s in scenario.full], name

@@ -1,0 +1,629 @@
+"""What our own transport promises beyond what test_spi holds for both."""
+
+import asyncio
+import errno
+import shutil
+
+import pytest
+import uvloop
+
+from hamlet.core import errors
+from hamlet.spi import ProviderSettings
+from hamlet.spi.h1 import HttptoolsTransport, connection, pool
+from hamlet.testing.support import runtime
+from support.raw import OK, Peer, RawUpstream, certificate, polite, server_tls
+
+
+def transport(url: str, **settings) -> HttptoolsTransport:
+    return HttptoolsTransport(ProviderSettings(base_url=url, **settings))
+
+
+async def body_of(http: HttptoolsTransport, path: str = "/", **request) -> bytes:
+    async with http.stream("POST", path, content=b"{}", **request) as reply:
+        return await reply.aread()
+
+
+async def outcome(http: HttptoolsTransport) -> tuple[type | None, bytes]:
+    """The error a call ends with, if any, and what of the body came before it."""
+    got = b""
+    try:
+        async with http.stream("POST", "/", content=b"{}") as reply:
+            async for data in reply.chunks():
+                got += data
+    except errors.ProviderError as error:
+        return type(error), got
+    return None, got
+
+
+async def until(holds, within_s: float = 2.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not holds():
+            await asyncio.sleep(0.002)
+
+
+# -- the pool
+
+
+async def test_ten_thousand_calls_need_no_more_connections_than_callers() -> None:
+    async def caller(http: HttptoolsTransport, calls: int) -> None:
+        for i in range(calls):
+            assert await body_of(http) == b"ok", i
+
+    async with RawUpstream(polite) as upstream:
+        http = transport(upstream.url)
+        callers = [caller(http, 10_000 // 32 + 1) for _ in range(32)]
+        await asyncio.gather(*callers)
+        await http.aclose()
+    assert upstream.accepted <= 40
+
+
+async def test_streams_whose_end_comes_late_keep_their_connection() -> None:
+    async def script(peer: Peer, _: int) -> None:
+        while True:
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nDONE\r\n")
+            await asyncio.sleep(0.005)
+            await peer.send(b"1\r\n", b"x\r\n", b"0\r\n\r\n")
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        for _ in range(5):
+            async with http.stream("POST", "/", content=b"{}") as reply:
+                async for data in reply.chunks():
+                    assert data == b"DONE"
+                    break
+            await asyncio.sleep(0.02)
+        await http.aclose()
+    assert upstream.accepted == 1
+
+
+async def test_an_answer_left_early_closes_soon_although_it_never_ends() -> None:
+    left = asyncio.Event()
+
+    async def script(peer: Peer, _: int) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
+        await peer.reader.read()
+        left.set()
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        async with http.stream("GET", "/"):
+            pass
+        async with asyncio.timeout(1):
+            await left.wait()
+
+
+async def test_an_answer_left_early_is_not_read_to_a_distant_end(monkeypatch) -> None:
+    monkeypatch.setattr(connection, "_LINGER_S", 60)
+
+    async def script(peer: Peer, _: int) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 900000\r\n\r\n", b"x" * 200_000)
+        await peer.reader.read()
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        async with http.stream("GET", "/"):
+            pass
+        await until(lambda: not upstream._tasks, 5)
+
+
+async def test_the_connection_used_last_is_used_next_and_the_others_grow_old() -> None:
+    async def script(peer: Peer, n: int) -> None:
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.01)
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n%d" % n)
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url, keepalive_s=0.1)
+        await asyncio.gather(*(body_of(http) for _ in range(3)))
+        served = {await body_of(http) for _ in range(12)}
+        assert len(served) == 1
+        await until(lambda: len(upstream._tasks) == 1)
+        await until(lambda: not upstream._tasks)
+        assert upstream.accepted == 3
+        await http.aclose()
+
+
+async def test_no_more_connections_than_allowed_and_whoever_waits_gets_one() -> None:
+    async def slow(peer: Peer, _: int) -> None:
+        while True:
+            await peer.request()
+            await asyncio.sleep(0.01)
+            await peer.send(OK)
+
+    async with RawUpstream(slow) as upstream:
+        http = transport(upstream.url, max_connections=2)
+        calls = [asyncio.create_task(body_of(http)) for _ in range(10)]
+        await asyncio.sleep(0.005)
+        calls[4].cancel()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert [d for d in done if d != b"ok"] == [done[4]]
+        assert upstream.accepted == 2
+        await http.aclose()
+
+
+async def test_a_turn_that_comes_as_its_caller_leaves_goes_to_the_next() -> None:
+    async with RawUpstream(polite) as upstream:
+        http = transport(upstream.url, max_connections=1)
+        connections = http._site("").pool
+        first = await connections.acquire()
+        waiting = [asyncio.create_task(connections.acquire()) for _ in range(2)]
+        await asyncio.sleep(0)
+        connections._idle(first)
+        waiting[0].cancel()
+        assert await waiting[1] is first
+        # The same where the turn is to open a connection.
+        waiting = [asyncio.create_task(connections.acquire()) for _ in range(2)]
+        await asyncio.sleep(0)
+        connections._lost(first)
+        waiting[0].cancel()
+        second = await waiting[1]
+        assert second.usable
+        await http.aclose()
+        await until(lambda: second.gone)
+        first.abort()
+        await until(lambda: first.gone)
+
+
+async def test_handshakes_are_few_at_a_time_and_their_failure_is_shared(monkeypatch) -> None:
+    monkeypatch.setattr(pool, "MAX_HANDSHAKES", 2)
+    async with RawUpstream(polite) as upstream:
+        http = transport(upstream.url)
+        connections, most = http._site("").pool, 0
+        dial = connections._dial
+
+        async def watched():
+            nonlocal most
+            most = max(most, connections._connecting)
+            await asyncio.sleep(0.002)
+            return await dial()
+
+        connections._dial = watched
+        assert await asyncio.gather(*(body_of(http) for _ in range(9))) == [b"ok"] * 9
+        assert most == 2
+        await http.aclose()
+    http = transport(upstream.url)
+    calls = [asyncio.create_task(body_of(http)) for _ in range(10)]
+    await asyncio.sleep(0)
+    calls.pop().cancel()
+    failed = await asyncio.gather(*calls, return_exceptions=True)
+    assert {(type(e), e.phase) for e in failed} == {(errors.UpstreamUnavailable, "connect")}
+
+
+async def test_connections_are_opened_before_the_first_call() -> None:
+    async with RawUpstream(polite) as upstream:
+        http = transport(upstream.url, prewarm=3)
+        await http.warm()
+        assert upstream.accepted == 3
+        assert await body_of(http) == b"ok"
+        assert upstream.accepted == 3
+        await http.aclose()
+    await http.warm()
+    await transport(upstream.url).warm()
+
+
+async def test_a_host_warms_the_transports_that_can_be_warmed() -> None:
+    async with RawUpstream(polite) as upstream:
+        host = runtime("httptools")
+        for kind in ("httptools", "aiohttp"):
+            host.http(ProviderSettings(base_url=upstream.url, prewarm=2, transport=kind))
+        await host.warm()
+        assert upstream.accepted == 2
+        await host.aclose()
+
+
+async def test_whoever_waits_while_others_are_served_does_not_share_their_failures() -> None:
+    async with RawUpstream(polite) as upstream:
+        http = transport(upstream.url, max_connections=2)
+        connections = http._site("").pool
+        first, dial = await connections.acquire(), connections._dial
+
+        async def refused():
+            await asyncio.sleep(0.01)
+            raise errors.UpstreamUnavailable("refused", phase="connect")
+
+        connections._dial = refused
+        calls = [asyncio.create_task(connections.acquire()) for _ in range(3)]
+        await asyncio.sleep(0)
+        calls[2].cancel()
+        with pytest.raises(errors.UpstreamUnavailable):
+            await calls[0]
+        connections._dial = dial
+        assert (await asyncio.gather(calls[1], return_exceptions=True))[0] is not first
+        await http.aclose()
+
+
+async def test_a_connection_lost_as_it_was_made_is_not_kept() -> None:
+    async with RawUpstream(polite) as upstream:
+        http = transport(upstream.url)
+        connections = http._site("").pool
+        dial = connections._dial
+
+        async def lost():
+            made = await dial()
+            made.abort()
+            await until(lambda: made.gone)
+            return made
+
+        connections._dial = lost
+        assert (await outcome(http))[0] is errors.UpstreamUnavailable
+        assert not connections._open
+
+
+async def test_closing_ends_what_is_under_way() -> None:
+    async def silent(peer: Peer, _: int) -> None:
+        await peer.reader.read()
+
+    async with RawUpstream(silent) as upstream:
+        http = transport(upstream.url)
+        call = asyncio.create_task(outcome(http))
+        await until(lambda: upstream.accepted == 1)
+        await http.aclose()
+        assert await call == (errors.UpstreamUnavailable, b"")
+        # A connection that is made while the pool closes is closed too.
+        assert (await outcome(http))[0] is errors.UpstreamUnavailable
+
+
+# -- connections that went stale
+
+
+async def test_a_stale_connection_costs_no_attempt() -> None:
+    async def once_each(peer: Peer, n: int) -> None:
+        await peer.request()
+        await peer.send(OK)
+        if n % 2:
+            # Closes just as the next request arrives: the race of row 12.
+            await peer.request()
+            peer.reset()
+        else:
+            await polite(peer, n)
+
+    async with RawUpstream(once_each) as upstream:
+        http = transport(upstream.url)
+        assert await body_of(http) == b"ok"
+        assert await body_of(http) == b"ok"
+        assert upstream.accepted == 2
+        await http.aclose()
+
+
+async def test_a_stale_connection_is_retried_once_and_only_if_nothing_came() -> None:
+    async def script(peer: Peer, n: int) -> None:
+        if n == 1:
+            await peer.request()
+            await peer.send(OK)
+        await peer.request()
+        peer.reset()
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        assert await body_of(http) == b"ok"
+        assert await outcome(http) == (errors.UpstreamUnavailable, b"")
+        assert upstream.accepted == 2
+
+    async def half(peer: Peer, n: int) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200")
+        peer.reset()
+
+    async with RawUpstream(half) as upstream:
+        http = transport(upstream.url)
+        assert await body_of(http) == b"ok"
+        assert await outcome(http) == (errors.UpstreamUnavailable, b"")
+        assert upstream.accepted == 1
+
+
+async def test_a_connection_closed_while_idle_is_not_used() -> None:
+    async def once(peer: Peer, _: int) -> None:
+        await peer.request()
+        await peer.send(OK)
+
+    async with RawUpstream(once) as upstream:
+        http = transport(upstream.url)
+        for n in range(1, 4):
+            assert await body_of(http) == b"ok"
+            await until(lambda: not upstream._tasks)
+            assert upstream.accepted == n
+
+
+async def test_a_connection_that_is_closing_is_passed_over() -> None:
+    async with RawUpstream(polite) as upstream:
+        http = transport(upstream.url)
+        for n in (1, 2):
+            assert await body_of(http) == b"ok"
+            assert upstream.accepted == n
+            http._site("").pool._free[-1].abort()
+
+
+async def test_a_connection_lost_between_the_pool_and_the_call_is_stale() -> None:
+    async with RawUpstream(polite) as upstream:
+        http = transport(upstream.url)
+        assert await body_of(http) == b"ok"
+        idle = http._site("").pool._free[-1]
+        idle.connection_lost(None)
+        with pytest.raises(errors.UpstreamUnavailable):
+            await idle.ask(b"", b"")
+        assert idle.was_stale
+
+
+# -- the framing
+
+
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nto the end", b"to the end"),
+        (b"HTTP/1.0 200 OK\r\n\r\nold", b"old"),
+        (b"HTTP/1.1 204 No\r\n\r\n", b""),
+        (b"HTTP/1.1 103 Hints\r\nlink: x\r\n\r\n" + OK, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nX-Empty:\r\nContent-Length: 1\r\n\r\na", b"a"),
+        (b"HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n1;x=y\r\na\r\n0\r\nt: 1\r\n\r\n", b"a"),
+    ],
+)  # fmt: skip
+async def test_sound_answers_are_read(raw: bytes, body: bytes) -> None:
+    async def script(peer: Peer, _: int) -> None:
+        await peer.request()
+        await peer.send(raw)
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        for n in (1, 2):
+            assert await outcome(http) == (None, body)
+            await until(lambda: not upstream._tasks)
+            assert upstream.accepted == n
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0x1\r\n\r\na",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n folded: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nname : 1\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/0.9 200 OK\r\n\r\n",
+        b"HTTP/1.1 101 Switch\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 700_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+        OK + b"HTTP/1.1 200 OK\r\n",
+        OK + b"\x00rubbish",
+    ],
+)  # fmt: skip
+async def test_unsound_answers_are_refused(raw: bytes) -> None:
+    async def script(peer: Peer, _: int) -> None:
+        await peer.request()
+        await peer.send(raw)
+        await peer.reader.read()
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        assert (await outcome(http))[0] is errors.UpstreamProtocol
+        await until(lambda: not upstream._tasks)
+
+
+async def test_what_came_before_a_fault_is_still_the_callers() -> None:
+    async def script(peer: Peer, n: int) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        if n == 1:
+            peer.reset()
+        elif n == 2:
+            await peer.send(b"zz\r\n")
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        assert await outcome(http) == (errors.UpstreamUnavailable, b"abc")
+        assert await outcome(http) == (errors.UpstreamProtocol, b"abc")
+        assert await outcome(http) == (errors.UpstreamUnavailable, b"abc")
+
+
+async def test_an_answer_to_head_has_no_body() -> None:
+    async def script(peer: Peer, _: int) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nall wrong")
+        await peer.reader.read()
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        async with http.stream("HEAD", "/") as reply:
+            assert await reply.aread() == b""
+        assert reply.headers == reply.headers == {"content-length": "9"}
+        with pytest.raises(RuntimeError):
+            await reply.aread()
+
+
+async def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
+    async def script(peer: Peer, n: int) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await asyncio.sleep(0.01)
+        await peer.send(b"HTTP/1.1 408 Timeout\r\ncontent-length: 0\r\n\r\n")
+        await peer.reader.read()
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        for n in (1, 2):
+            assert await body_of(http) == b"ok"
+            assert upstream.accepted == n
+            await until(lambda: not upstream._tasks)
+
+
+async def test_an_answer_to_half_a_request_ends_the_connection() -> None:
+    async def hasty(peer: Peer, _: int) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 413 Large\r\ncontent-length: 0\r\n\r\n")
+        await peer.reader.read()
+
+    async with RawUpstream(hasty) as upstream:
+        http = transport(upstream.url)
+        async with http.stream("POST", "/", content=b"x" * 20_000_000) as reply:
+            assert reply.status == 413
+        await until(lambda: not upstream._tasks)
+
+
+# -- flow and time
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_upstream_is_read_no_faster_than_the_caller_reads(loop) -> None:
+    total = 40 << 20
+
+    async def check() -> None:
+        sent = 0
+
+        async def flood(peer: Peer, _: int) -> None:
+            nonlocal sent
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % total)
+            while sent < total:
+                await peer.send(b"x" * (64 << 10))
+                sent += 64 << 10
+            await peer.request()
+
+        async with RawUpstream(flood) as upstream:
+            http = transport(upstream.url, idle_timeout_s=0.1)
+            async with http.stream("POST", "/", content=b"{}") as reply:
+                # Longer than the idle timeout: a slow reader is no silent upstream.
+                await asyncio.sleep(0.25)
+                assert sent < total / 2
+                assert http._site("").pool._open.copy().pop().answer.buffered < 1 << 20
+                assert len(await reply.aread()) == total
+            await http.aclose()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(check())
+
+
+async def test_a_trickle_of_headers_is_not_silence() -> None:
+    async def drip(peer: Peer, _: int) -> None:
+        await peer.request()
+        for i in range(0, len(OK), 4):
+            await peer.send(OK[i : i + 4])
+            await asyncio.sleep(0.02)
+
+    async with RawUpstream(drip) as upstream:
+        assert await body_of(transport(upstream.url, idle_timeout_s=0.1)) == b"ok"
+
+
+async def test_a_name_whose_first_address_is_deaf_is_reached_at_the_next(monkeypatch) -> None:
+    async with RawUpstream(polite) as upstream:
+        port = int(upstream.url.rpartition(":")[2])
+
+        async def two(*_, **__):
+            return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+        http = transport(f"http://two.test:{port}")
+        monkeypatch.setattr("hamlet.spi.h1.dial._OUR_LIMITS", {5})
+        assert await body_of(http) == b"ok"
+        await http.aclose()
+
+
+async def test_where_no_upstream_can_be_nothing_is_sent() -> None:
+    with pytest.raises(errors.UpstreamUnavailable) as caught:
+        await body_of(transport("http://169.254.169.254"))
+    assert caught.value.phase == "connect"
+
+
+async def test_a_limit_of_our_own_is_no_fault_of_the_upstream(monkeypatch) -> None:
+    async def full(*_, **__):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", full)
+    with pytest.raises(errors.LocalLimit):
+        await body_of(transport("http://127.0.0.1:9"))
+
+
+# -- the request
+
+
+async def test_the_request_is_what_was_asked() -> None:
+    seen: list[bytes] = []
+
+    async def script(peer: Peer, _: int) -> None:
+        while True:
+            seen.append(await peer.request())
+            await peer.send(OK)
+
+    async with RawUpstream(script) as upstream:
+        address = upstream.url.removeprefix("http://")
+        settings = ProviderSettings(
+            base_url=f"http://a%40b:pw@{address}/v1/", headers={"X-Org": "o"}
+        )
+        http = HttptoolsTransport(settings, {"Authorization": "x"})
+        async with http.stream("POST", "/chat?v=1", json={"a": 1}, headers={"x-org": "p"}) as reply:
+            await reply.aread()
+        async with http.stream("GET", f"http://{address}") as reply:
+            await reply.aread()
+        async with http.stream("POST", "/안#녕") as reply:
+            await reply.aread()
+        await http.aclose()
+    first, second, third = (request.decode().split("\r\n") for request in seen)
+    assert first[0] == "POST /v1/chat?v=1 HTTP/1.1"
+    assert first[-1] == '{"a":1}'
+    assert {
+        f"host: {address}",
+        "authorization: Basic YUBiOnB3",
+        "content-length: 7",
+        "content-type: application/json",
+        "accept-encoding: identity",
+        "x-org: p",
+    } <= set(first)
+    assert "x-org: o" not in first
+    assert second[0] == "GET / HTTP/1.1"
+    assert not any(line.startswith("content-") for line in second)
+    assert third[0] == "POST /v1/%EC%95%88 HTTP/1.1"
+    assert "content-length: 0" in third
+    assert upstream.accepted == 1
+
+
+@pytest.mark.parametrize("header", [("x y", "1"), ("x", "1\r\nevil: 1"), ("x", "\0")])
+async def test_a_header_that_cannot_be_sent_is_refused(header: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="cannot be sent"):
+        HttptoolsTransport(ProviderSettings(base_url="http://127.0.0.1:9"), dict([header]))
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:99999"])
+async def test_a_url_that_is_not_http_is_refused(url: str) -> None:
+    with pytest.raises(errors.UpstreamProtocol):
+        await body_of(transport(url))
+
+
+# -- TLS
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+@pytest.mark.parametrize("kind", ["httptools", "aiohttp"])
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_calls_go_over_verified_tls_and_share_connections(tmp_path, loop, kind) -> None:
+    key, cert = certificate(tmp_path)
+
+    async def check() -> None:
+        async with RawUpstream(polite, server_tls(key, cert)) as upstream:
+            host = runtime(kind)
+            settings = ProviderSettings(base_url=upstream.url, ca_file=str(cert))
+            http = host.http(settings)
+            for _ in range(20):
+                assert await body_of(http) == b"ok"
+            assert upstream.accepted == 1
+            stranger = host.http(ProviderSettings(base_url=upstream.url))
+            with pytest.raises(errors.UpstreamUnavailable) as caught:
+                await body_of(stranger)
+            assert caught.value.phase == "connect"
+            await host.aclose()
+            await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(check())
