@@ -43,6 +43,7 @@ class Hamlet:
         self._loaded = loaded
         self._plugins = plugins or Plugins()
         self._reloading = asyncio.Lock()
+        self.draining = False
         self.metrics = Metrics()
         self.registries = RegistryHolder(build(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
@@ -98,6 +99,15 @@ class Hamlet:
     def _processes(self) -> int:
         return self.sharing.processes if self.sharing else 1
 
+    def drain(self) -> None:
+        """Say on /readyz that no more traffic is wanted. What comes is still served."""
+        self.draining = True
+
+    def end_streams(self) -> int:
+        """End what still runs, streams with an error in-band; returns how many there were."""
+        self.gateway.admission.draining = True
+        return self._front.end_all()
+
     def _hot_routes(self) -> list[HotRoute]:
         def names() -> list[str]:
             return list(self.registries.current.routes)
@@ -119,8 +129,7 @@ class Hamlet:
             docs_url=None,
             redoc_url=None,
         )
-        admission = self.gateway.admission
-        app.include_router(shell.health(lambda: not admission.draining, self.metrics.render))
+        app.include_router(shell.health(lambda: not self.draining, self.metrics.render))
         parts = self.screen
         desk = Desk(
             lambda: self.keyring,
@@ -140,7 +149,7 @@ class Hamlet:
 
     def _in_front(self, app: ASGI, routes: list[HotRoute], server: ServerConfig) -> ASGI:
         pacing = Pacing(server.header_wait_s, server.keepalive_s)
-        front = HotRoutes(
+        front = self._front = HotRoutes(
             app,
             routes,
             max_body_bytes=server.max_body_bytes,

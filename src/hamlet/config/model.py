@@ -72,6 +72,7 @@ class ServerConfig(_Strict):
     request_head_s: float = Field(default=10.0, gt=0)
     request_body_s: float = Field(default=60.0, gt=0)
     reader_stall_s: float = Field(default=30.0, gt=0)
+    drain_delay_s: float = Field(default=1.0, ge=0)
     drain_s: float = Field(default=30.0, ge=0)
     cors_origins: tuple[str, ...] = ()
 
