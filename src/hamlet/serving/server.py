@@ -94,11 +94,11 @@ class DrainingServer(uvicorn.Server):
             server.close()
         for sock in sockets or []:
             sock.close()
-        left = self._limit_s
-        left -= await self._until(lambda: self._signals > 1 or self._idle(), _KEEP_ALIVE_S)
+        silence_s = min(_KEEP_ALIVE_S, self._limit_s)
+        waited = await self._until(lambda: self._signals > 1 or self._idle(), silence_s)
         for connection in list(state.connections):
             connection.shutdown()
-        await self._until(lambda: self._signals > 2 or self._idle(), left)
+        await self._until(lambda: self._signals > 2 or self._idle(), self._limit_s - waited)
         if cut := self._application.end_streams():
             await self._until(self._idle, _LAST_WORDS_S)
         for task in list(state.tasks):
