@@ -103,6 +103,11 @@ class HotRoutes:
             if not sent.started:
                 await send_response(send, route.refuse(HamletError("internal error"), request_id))
 
+    def route(self, method: str, path: str) -> HotRoute | None:
+        """The hot route of a request, if it has one."""
+        found = self._find({"method": method, "path": path})
+        return found[0] if found else None
+
     def _find(self, scope: Scope) -> tuple[HotRoute, Mapping[str, str]] | None:
         method, path = scope["method"], scope["path"]
         if route := self._plain.get((method, path)):

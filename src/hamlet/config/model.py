@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from hamlet.config.cutover import CutoverConfig
 from hamlet.core import ChatParams
 
 # What a key's `routes` names to allow the main screen.
@@ -279,6 +280,7 @@ class GatewayConfig(_Strict):
     fleet: FleetConfig = FleetConfig()
     suggest: SuggestConfig = SuggestConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    cutover: CutoverConfig | None = None
 
     @field_validator("keys")
     @classmethod
