@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from hamlet.config import ConfigError, CutoverConfig, Loaded, Problem
+from hamlet.cutover.redis_store import RedisStore
 from hamlet.cutover.store import FileStore, StateStore
 
 
@@ -26,6 +27,8 @@ def settings(loaded: Loaded) -> CutoverConfig:
 
 def open_store(config: CutoverConfig) -> StateStore:
     """The store that a configuration names."""
+    if config.redis is not None:
+        return RedisStore(config.redis.get_secret_value())
     return FileStore(config.state)
 
 

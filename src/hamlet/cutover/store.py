@@ -29,6 +29,10 @@ class StateStore(Protocol):
         """The document. Raises StateUnreadable."""
         ...
 
+    def create(self, document: Document) -> None:
+        """Write the first document. Raises FileExistsError if there is one."""
+        ...
+
     def change(self, make: Change) -> Document:
         """Replace the document by what `make` makes of it, and write the journal, as one step.
 
@@ -55,7 +59,6 @@ class FileStore:
             raise StateUnreadable(f"{self._path.name}: {type(error).__name__}") from None
 
     def create(self, document: Document) -> None:
-        """Write the first document. Raises FileExistsError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("x", encoding="utf-8") as file:
             file.write(document.text())

@@ -21,7 +21,7 @@ from hamlet.cli.cutover.desk import (
     me,
     stop,
 )
-from hamlet.cutover import Document, FeatureState, FileStore, Stage
+from hamlet.cutover import Document, FeatureState, Stage
 from hamlet.cutover.edge import envoy, gateway_api, nginx, write_runtime
 from hamlet.cutover.moves import next_step
 
@@ -39,12 +39,12 @@ def init(config: ConfigFile = CONFIG) -> None:
             written_at=time.time(), features={name: FeatureState() for name in desk.config.features}
         )
         try:
-            FileStore(desk.config.state).create(document)
+            desk.board.store.create(document)
         except FileExistsError:
-            stop(f"{desk.config.state} is there already")
+            stop("there is a state already")
         if desk.config.edge.runtime is not None:
             write_runtime(desk.config.edge.runtime, desk.config, document)
-        print(f"{desk.config.state}: {', '.join(desk.config.features)}: legacy")
+        print(f"{', '.join(desk.config.features)}: legacy")
 
 
 @cutover.command()

@@ -23,6 +23,7 @@ def envoy(config: CutoverConfig, document: Document, admin_port: int = 9901) -> 
     admin = {"address": _address("127.0.0.1", admin_port)}
     clusters = [_hamlet2(config), _hamlet1(config)]
     bootstrap: dict[str, Any] = {
+        "node": {"id": "edge", "cluster": "edge"},
         "admin": admin,
         "static_resources": {"listeners": [_listener(config, document)], "clusters": clusters},
     }
