@@ -48,6 +48,9 @@ bench-suggest: $(VENV)/.dev ## Load the main screen, healthy and with every upst
 restarts: $(VENV)/.dev ## Restart under load: 10 times, 30,000 requests, 200 streams (6 minutes)
 	$(BIN)/python loadtest/restarts.py
 
+cutover: $(VENV)/.dev ## Play the whole move from hamlet1 under load (EDGE=envoy or nginx; 4 minutes)
+	$(BIN)/python loadtest/cutover.py --edge $(or $(EDGE),envoy)
+
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
 	$(BIN)/python loadtest/quality.py $(QUALITY)
 	$(BIN)/python loadtest/quality.py $(QUALITY) --embed

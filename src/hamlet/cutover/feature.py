@@ -77,15 +77,20 @@ class Feature:
         outcome: Outcome,
         first_s: float | None,
         total_s: float,
+        *,
+        epoch: int,
         poor: bool | None = None,
     ) -> None:
-        """An arm has ended a request."""
-        self.window.add(arm, outcome, first_s, total_s, poor)
-        self.tally.ended(arm, outcome)
+        """An arm has ended a request that began at `epoch`; it says nothing of a later one."""
+        if epoch == self.tally.epoch:
+            self.window.add(arm, outcome, first_s, total_s, poor)
+            self.tally.ended(arm, outcome)
         self.observer.request(self.name, arm, outcome, first_s, total_s)
 
-    def compared(self, kind: Kind, result: Compared, request_id: str) -> None:
-        """Two answers were compared; mismatches are kept, without their words."""
+    def compared(self, kind: Kind, result: Compared, request_id: str, *, epoch: int) -> None:
+        """Two answers of `epoch` were compared; mismatches are kept, without their words."""
+        if epoch != self.tally.epoch:
+            return
         self.tally.compared_as(kind, result.verdict)
         self.observer.compared(self.name, kind, result.verdict)
         if kind == "noise" and result.verdict == "contract_mismatch":

@@ -82,7 +82,7 @@ class Shadow:
     async def _run(
         self, feature: Feature, kind: Kind, control: Answer, attempt: Try, request_id: str
     ) -> None:
-        start = time.monotonic()
+        start, epoch = time.monotonic(), feature.tally.epoch
         try:
             async with asyncio.timeout(self._config.deadline_s):
                 answer = await attempt()
@@ -96,4 +96,4 @@ class Shadow:
         result = await asyncio.to_thread(
             compare, control, answer, content=config.content, ignore=config.ignore, noisy=noisy
         )
-        feature.compared(kind, result, request_id)
+        feature.compared(kind, result, request_id, epoch=epoch)

@@ -233,7 +233,8 @@ class Crossing:
         poor = None
         if outcome == "ok" and self._inspected(one.state) and random.random() < _INSPECTED:
             poor = watched.answer().poor
-        one.feature.ended(arm, outcome, watched.first_s, watched.elapsed_s, poor)
+        epoch = one.state.changed
+        one.feature.ended(arm, outcome, watched.first_s, watched.elapsed_s, epoch=epoch, poor=poor)
 
     def _inspected(self, state: FeatureState) -> int:
         return _INSPECTED_BYTES if state.stage == "canary" else 0
