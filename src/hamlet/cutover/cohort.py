@@ -25,24 +25,28 @@ class KeyReader:
 
     def __init__(self, names: Sequence[str]) -> None:
         """`names` are fields of the JSON body, or `header:NAME`; the first that is there counts."""
-        self._names = tuple(names)
-        self._needs_body = any(not name.startswith("header:") for name in names)
+        self._names = [(name, _header(name)) for name in names]
+        self._needs_body = any(header is None for _, header in self._names)
 
-    def key(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, otherwise: str) -> str:
-        """The key; the API key where no name is there, and `otherwise` where that is not either."""
-        sent = dict(headers)
+    def key(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> str | None:
+        """The key; the API key where no name is there, None where that is not either."""
         fields = _decoded(body) if self._needs_body and body[:1] == b"{" else {}
-        for name in self._names:
-            if name.startswith("header:"):
-                found = sent.get(name[7:].lower().encode("latin-1"), b"").decode("latin-1")
-            else:
-                found = _value(fields, name)
+        sent = dict(headers)
+        for name, header in self._names:
+            found = (
+                _value(fields, name) if header is None else sent.get(header, b"").decode("latin-1")
+            )
             if found:
                 return found
         for name_ in _API_KEYS:
             if name_ in sent:
                 return sent[name_].decode("latin-1")
-        return otherwise
+        return None
+
+
+def _header(name: str) -> bytes | None:
+    of_header = name.startswith("header:")
+    return name.removeprefix("header:").lower().encode("latin-1") if of_header else None
 
 
 def _decoded(body: bytes) -> Mapping[str, msgspec.Raw]:

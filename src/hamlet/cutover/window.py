@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hamlet.cutover.model import Arm
 
@@ -15,8 +15,7 @@ _KEPT = 4096
 _Z = 1.96
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One request: when it ended, how, and how long it took. `poor`: empty, cut or refused."""
 
     at: float

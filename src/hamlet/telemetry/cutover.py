@@ -43,14 +43,18 @@ class CutoverMetrics:
         self._transitions = counter("transitions", "Moves of features", L.TO, L.CAUSE)
         self._state = gauge("state", "1 for where a feature stands", L.STATE)
         self._weight = gauge("weight_ratio", "The new arm's share of users")
+        # Looking a child up by its labels costs as much as all the rest of a crossing.
+        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram, Histogram]] = {}
         for feature in features:
             self._zero(feature)
 
     def _zero(self, feature: str) -> None:
         """Counters exist before anything happens, so that rates of them do."""
         for arm in ("legacy", "new"):
+            seconds = (self._first.labels(feature, arm), self._duration.labels(feature, arm))
             for outcome in ("ok", "failed", "rescued", "client_error", "cancelled"):
-                self._requests.labels(feature, arm, outcome)
+                counted = self._requests.labels(feature, arm, outcome)
+                self._bound[feature, arm, outcome] = (counted, *seconds)
         for kind in ("candidate", "noise"):
             for verdict in VERDICTS:
                 self._comparisons.labels(feature, kind, verdict)
@@ -58,11 +62,12 @@ class CutoverMetrics:
     def request(
         self, feature: str, arm: Arm, outcome: str, first_s: float | None, total_s: float
     ) -> None:
-        self._requests.labels(feature, arm, outcome).inc()
+        counted, first, total = self._bound[feature, arm, outcome]
+        counted.inc()
         if outcome == "ok":
-            self._duration.labels(feature, arm).observe(total_s)
+            total.observe(total_s)
             if first_s is not None:
-                self._first.labels(feature, arm).observe(first_s)
+                first.observe(first_s)
 
     def rescued(self, feature: str, reason: str) -> None:
         self._rescues.labels(feature, reason).inc()

@@ -138,11 +138,11 @@ def test_shares_are_kept_and_features_are_drawn_apart() -> None:
 def test_a_key_is_the_first_name_that_is_there() -> None:
     keys = KeyReader(("conversationId", "header:X-User"))
     sent = [(b"x-user", b"u1"), (b"authorization", b"Bearer k")]
-    assert keys.key(sent, b'{"conversationId": "c1"}', "r") == "c1"
-    assert keys.key(sent, b'{"conversationId": 7}', "r") == "7"
-    assert keys.key(sent, b'{"conversationId": null}', "r") == "u1"
-    assert keys.key(sent[1:], b"no json", "r") == "Bearer k"
-    assert keys.key([], b'{"conversationId": ["c"]}', "r") == "r"
+    assert keys.key(sent, b'{"conversationId": "c1"}') == "c1"
+    assert keys.key(sent, b'{"conversationId": 7}') == "7"
+    assert keys.key(sent, b'{"conversationId": null}') == "u1"
+    assert keys.key(sent[1:], b"no json") == "Bearer k"
+    assert keys.key([], b'{"conversationId": ["c"]}') is None
 
 
 class Clock:

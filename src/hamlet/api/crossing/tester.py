@@ -33,7 +33,8 @@ class Tester:
         if self._key is None:
             return None
         sent = dict(headers)
-        if not hmac.compare_digest(sent.get(b"x-hamlet-tester", b""), self._key):
+        given = sent.get(b"x-hamlet-tester")
+        if given is None or not hmac.compare_digest(given, self._key):
             return None
         arm = sent.get(b"x-hamlet-arm", b"").decode("latin-1")
         return Wish(arm if arm in ("legacy", "new") else None, b"x-hamlet-probe" in sent)
