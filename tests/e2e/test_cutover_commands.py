@@ -108,6 +108,7 @@ async def test_a_feature_goes_all_the_way_and_back(both, cutover, tmp_path) -> N
     steps = [(e.after, e.cause) for e in both.board.store.journal() if e.feature == "chat"]
     assert steps == [
         ("proxy", "operator"),
+        ("proxy", "operator"),  # the share that is tried in the dark
         ("shadow", "operator"),
         ("canary 1%", "operator"),
         ("new", "autopilot"),

@@ -95,6 +95,11 @@ class Watched:
     With `hold`, an answer that is none (status 400 and above) is not passed on but kept.
     """
 
+    __slots__ = (
+        *("_began", "_headers", "_hold", "_keep", "_marks", "_parts", "_send", "_size", "_start"),
+        *("_tail", "first_s", "held", "started", "status", "whole"),
+    )
+
     def __init__(
         self,
         send: Send,
@@ -155,7 +160,7 @@ class Watched:
     @property
     def failed(self) -> bool:
         """Whether the server failed, before its answer or in it."""
-        broken = any(mark in self._tail for mark in _IN_BAND)
+        broken = _IN_BAND[0] in self._tail or _IN_BAND[1] in self._tail
         return self.status >= 500 or not self.whole or broken
 
     def answer(self) -> Answer:
