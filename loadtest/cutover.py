@@ -303,12 +303,17 @@ async def again(at: Stage, load: Load, count: int, say: Say) -> None:
 
 async def restarts(at: Stage, load: Load, count: int, say: Say) -> None:
     """Both hamlets one after the other, as a rollout does it."""
+    first, whole = load.sent, at.stands("chat")["stage"] == "new"
     for name in ("one", "two"):
         status = await at.programs[name].stop()
         if status != 0:
             raise Failed(f"hamlet {name} ended with {status}")
         await at.programs[name].start()
         await at.healthy()
+    await load.settled()
+    arms = {arm for seen in at.vendor.arms(first).values() for arm in seen}
+    if whole and arms != {"new"}:
+        raise Failed(f"during the restart the vendor was asked by {arms}")
     say("rolling restart of both hamlets")
 
 

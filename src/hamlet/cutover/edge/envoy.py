@@ -1,4 +1,4 @@
-"""Envoy's configuration. Its two quiet traps are set right here: see `_health` and `_hamlet2`."""
+"""Envoy's configuration. Its three quiet traps are set right here: see `_health` and `_hamlet2`."""
 
 from __future__ import annotations
 
@@ -93,8 +93,10 @@ def _hamlet2(config: CutoverConfig) -> dict[str, Any]:
     instead["endpoint"]["health_check_config"] = {"disable_active_health_check": True}
     endpoints = [{"lb_endpoints": well, "priority": 0}, {"lb_endpoints": [instead], "priority": 1}]
     breaker = {"max_retries": 200, "max_requests": 10_000, "max_connections": 10_000}
+    # Else a third of all goes to hamlet1 as soon as half of the hamlets restart.
+    policy = {"overprovisioning_factor": 100 * len(well)}
     return {
-        **_cluster("hamlet2", endpoints),
+        **_cluster("hamlet2", endpoints, policy),
         "health_checks": [_health()],
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "circuit_breakers": {"thresholds": [{**breaker, "max_pending_requests": 10_000}]},
@@ -105,8 +107,12 @@ def _hamlet1(config: CutoverConfig) -> dict[str, Any]:
     return _cluster("hamlet1", [{"lb_endpoints": [_endpoint(config.edge.hamlet1)]}])
 
 
-def _cluster(name: str, endpoints: list[dict[str, Any]]) -> dict[str, Any]:
-    assignment = {"cluster_name": name, "endpoints": endpoints}
+def _cluster(
+    name: str, endpoints: list[dict[str, Any]], policy: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    assignment: dict[str, Any] = {"cluster_name": name, "endpoints": endpoints}
+    if policy is not None:
+        assignment["policy"] = policy
     return {
         "name": name,
         "type": "STRICT_DNS",
