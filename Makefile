@@ -50,6 +50,12 @@ load: $(VENV)/.dev ## Play every load scenario in full size (hours; see loadtest
 bench-suggest: $(VENV)/.dev ## Load the main screen, healthy and with every upstream down
 	$(BIN)/python loadtest/suggest.py
 
+restarts: $(VENV)/.dev ## Restart under load: 10 times, 30,000 requests, 200 streams (6 minutes)
+	$(BIN)/python loadtest/restarts.py
+
+cutover: $(VENV)/.dev ## Play the whole move from hamlet1 under load (EDGE=envoy or nginx; 4 minutes)
+	$(BIN)/python loadtest/cutover.py --edge $(or $(EDGE),envoy)
+
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
 	$(BIN)/python loadtest/quality.py $(QUALITY)
 	$(BIN)/python loadtest/quality.py $(QUALITY) --embed

@@ -3,7 +3,8 @@
 # elsewhere their tests are skipped, and this says so.
 set -u
 missing=""
-for pair in chromium:chromium node:nodejs npm:npm redis-server:redis-server; do
+for pair in chromium:chromium node:nodejs npm:npm redis-server:redis-server \
+    prometheus:prometheus nginx:nginx-light; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -z "$missing" ] && exit 0

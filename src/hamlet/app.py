@@ -15,7 +15,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from hamlet.api import shell
 from hamlet.api.admin import Desk, admin
-from hamlet.api.auth import Keyring
+from hamlet.api.auth import DarkKeyring, Keyring
+from hamlet.api.crossing import Crossing
+from hamlet.api.hamlet1 import hamlet1_routes
 from hamlet.api.hot import ASGI, HotRoute, HotRoutes, Receive, Scope, Send
 from hamlet.api.main_screen import EventsEndpoint, events_route, main_screen_routes
 from hamlet.api.openapi import document
@@ -25,10 +27,13 @@ from hamlet.api.streaming import Pacing
 from hamlet.config import FleetConfig, Loaded, ServerConfig, load
 from hamlet.fleet import Sharing
 from hamlet.gateway import Admission, Distress, Gateway, Observers, Prober
+from hamlet.migration import MigrationParts
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build
 from hamlet.screen import MainScreenParts
 from hamlet.spi import Log
 from hamlet.telemetry import AccessLog, Metrics, make_log
+
+_NEVER_S = 1e6
 
 
 class Hamlet:
@@ -43,6 +48,9 @@ class Hamlet:
         self._loaded = loaded
         self._plugins = plugins or Plugins()
         self._reloading = asyncio.Lock()
+        self._fronts: list[HotRoutes] = []
+        self._crossing: Crossing | None = None
+        self.draining = False
         self.metrics = Metrics()
         self.registries = RegistryHolder(build(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
@@ -54,6 +62,11 @@ class Hamlet:
         )
         self.sharing = self._sharing(config.fleet)
         self.prober = Prober(self.registries, self.gateway, self._processes)
+        self.migration: MigrationParts | None = None
+        if config.cutover is not None:
+            self.migration = MigrationParts(
+                loaded, self.metrics.registry, self.gateway.admission, self.log
+            )
         routes = self._hot_routes()
         self.shell = self._shell(routes)
         self._asgi = self._in_front(self.shell, routes, config.server)
@@ -98,17 +111,32 @@ class Hamlet:
     def _processes(self) -> int:
         return self.sharing.processes if self.sharing else 1
 
-    def _hot_routes(self) -> list[HotRoute]:
-        def names() -> list[str]:
-            return list(self.registries.current.routes)
+    def drain(self) -> None:
+        """Say on /readyz that no more traffic is wanted. What comes is still served."""
+        self.draining = True
 
-        models = model_routes(self.gateway, lambda: self.keyring, names)
+    def end_streams(self) -> int:
+        """End what still runs, streams with an error in-band; returns how many there were."""
+        self.gateway.admission.draining = True
+        passing = self._crossing.end_all() if self._crossing else 0
+        return passing + sum(front.end_all() for front in self._fronts)
+
+    def _hot_routes(self) -> list[HotRoute]:
         self.screen = MainScreenParts(self._loaded, self.gateway, self.registries, self.log)
-        service, admission = self.screen.service, self.gateway.admission
+        admission = self.gateway.admission
         signer, events = self.screen.signer, self.screen.events
         taking = EventsEndpoint(events, signer, admission, lambda: self.keyring)
-        screen = main_screen_routes(service, admission, lambda: self.keyring)
-        return [*models, *screen, events_route(taking)]
+        return [*self._use_cases(lambda: self.keyring), events_route(taking)]
+
+    def _use_cases(self, keyring: Callable[[], Keyring]) -> list[HotRoute]:
+        """The routes that answer questions, for the callers of a keyring."""
+        service, gateway = self.screen.service, self.gateway
+        routes = model_routes(gateway, keyring, lambda: list(self.registries.current.routes))
+        routes += main_screen_routes(service, gateway.admission, keyring)
+        moving = self.migration.config if self.migration else None
+        if moving is not None and moving.chat_route is not None:
+            routes += hamlet1_routes(gateway, service, keyring, moving.chat_route)
+        return routes
 
     def _shell(self, routes: list[HotRoute]) -> FastAPI:
         # FastAPI's own pages load their scripts from a CDN: the document alone is served.
@@ -119,8 +147,7 @@ class Hamlet:
             docs_url=None,
             redoc_url=None,
         )
-        admission = self.gateway.admission
-        app.include_router(shell.health(lambda: not admission.draining, self.metrics.render))
+        app.include_router(shell.health(lambda: not self.draining, self.metrics.render))
         parts = self.screen
         desk = Desk(
             lambda: self.keyring,
@@ -132,14 +159,28 @@ class Hamlet:
             self.gateway.fleet,
             lambda: self.registries.current.routes,
         )
-        app.include_router(admin(desk))
+        app.include_router(admin(desk, *([self.migration.status()] if self.migration else [])))
         page(app, PageParts(parts.service, lambda: self.keyring, parts))
         shell.dialect_errors(app)
         document(app, routes)
         return app
 
     def _in_front(self, app: ASGI, routes: list[HotRoute], server: ServerConfig) -> ASGI:
-        pacing = Pacing(server.header_wait_s, server.keepalive_s)
+        front = self._front(app, routes, server, server.header_wait_s)
+        outer = _with_cors(front, server)
+        if self.migration is None:
+            return outer
+        # A status that goes out before there is content would leave nothing to rescue.
+        new = self._front(app, routes, server, _NEVER_S)
+        hidden = self._use_cases(lambda: DarkKeyring(self.keyring))
+        dark = self._front(app, hidden, server, _NEVER_S)
+        self._crossing = self.migration.crossing(outer, new, _with_cors(new, server), dark)
+        return self._crossing
+
+    def _front(
+        self, app: ASGI, routes: list[HotRoute], server: ServerConfig, header_wait_s: float
+    ) -> HotRoutes:
+        pacing = Pacing(header_wait_s, server.keepalive_s)
         front = HotRoutes(
             app,
             routes,
@@ -148,22 +189,8 @@ class Hamlet:
             log=self.log,
             body_s=server.request_body_s,
         )
-        if not server.cors_origins:
-            return front
-        return CORSMiddleware(
-            front,
-            allow_origins=server.cors_origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=(
-                "authorization",
-                "content-type",
-                "traceparent",
-                "x-api-key",
-                "x-request-budget-ms",
-                "x-request-id",
-            ),
-            expose_headers=("x-request-id", "retry-after", "server-timing", "etag"),
-        )
+        self._fronts.append(front)
+        return front
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -178,9 +205,13 @@ class Hamlet:
             if self.sharing is not None:
                 self.sharing.start()
             await self.prober.start()
+            if self.migration is not None:
+                await self.migration.start()
             try:
                 yield
             finally:
+                if self.migration is not None:
+                    await self.migration.aclose()
                 await self.prober.aclose()
                 if self.sharing is not None:
                     await self.sharing.aclose()
@@ -202,6 +233,25 @@ class Hamlet:
 def create_app(path: Path | None = None) -> Hamlet:
     """The application for a config file; the built-in default if there is none."""
     return Hamlet(load(path))
+
+
+def _with_cors(front: HotRoutes, server: ServerConfig) -> ASGI:
+    if not server.cors_origins:
+        return front
+    return CORSMiddleware(
+        front,
+        allow_origins=server.cors_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=(
+            "authorization",
+            "content-type",
+            "traceparent",
+            "x-api-key",
+            "x-request-budget-ms",
+            "x-request-id",
+        ),
+        expose_headers=("x-request-id", "retry-after", "server-timing", "etag"),
+    )
 
 
 @contextmanager

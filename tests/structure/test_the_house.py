@@ -66,7 +66,7 @@ def test_public_names_are_declared_sorted_and_documented(package) -> None:
 
 def test_every_setting_stands_in_the_configuration_guide() -> None:
     guide = (ROOT / "docs/configuration.md").read_text()
-    from hamlet.config import model
+    from hamlet.config import cutover, model
 
     for section in (
         model.ServerConfig,
@@ -76,6 +76,13 @@ def test_every_setting_stands_in_the_configuration_guide() -> None:
         model.RouteConfig,
         model.FleetConfig,
         model.TelemetryConfig,
+        cutover.CutoverConfig,
+        cutover.FeatureConfig,
+        cutover.IgnoreConfig,
+        cutover.ShadowConfig,
+        cutover.GuardConfig,
+        cutover.GateConfig,
+        cutover.EdgeConfig,
     ):
         for name in section.model_fields:
             assert f"`{name}`" in guide, f"{section.__name__}.{name} is not documented"

@@ -37,8 +37,8 @@ class Desk:
     routes: Callable[[], Mapping[str, Route]]
 
 
-def admin(desk: Desk) -> APIRouter:
-    """The routes under `/v1/admin`."""
+def admin(desk: Desk, *more: APIRouter) -> APIRouter:
+    """The routes under `/v1/admin`, and what others add to them."""
 
     def needed(request: Request) -> None:
         keyring = desk.keyring()
@@ -51,6 +51,8 @@ def admin(desk: Desk) -> APIRouter:
     _operations(router, desk)
     _fleet(router, desk)
     _content(router, desk)
+    for other in more:
+        router.include_router(other)
     return router
 
 

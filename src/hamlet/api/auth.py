@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hamlet.config import KeyConfig
 from hamlet.core.errors import Forbidden, Unauthenticated
@@ -24,6 +25,10 @@ class Keyring:
         """Whether no keys are configured."""
         return not self._by_digest
 
+    def known(self, caller: Caller) -> Caller:
+        """A caller who needs no key, as this keyring names it."""
+        return caller
+
     def caller(self, headers: Mapping[str, str]) -> Caller:
         """The caller that the headers prove. Raises Unauthenticated or Forbidden.
 
@@ -41,6 +46,23 @@ class Keyring:
         if key.kind == "publishable" and key.origins and headers.get("origin") not in key.origins:
             raise Forbidden("this key may not be used from here")
         return caller
+
+
+class DarkKeyring(Keyring):
+    """The same callers for requests that they did not make: named apart, and without a rate."""
+
+    def __init__(self, real: Keyring) -> None:
+        self._real = real
+
+    @property
+    def is_empty(self) -> bool:
+        return self._real.is_empty
+
+    def caller(self, headers: Mapping[str, str]) -> Caller:
+        return self.known(self._real.caller(headers))
+
+    def known(self, caller: Caller) -> Caller:
+        return replace(caller, name=f"shadow:{caller.name}", rate=None)
 
 
 def presented_key(headers: Mapping[str, str]) -> str:

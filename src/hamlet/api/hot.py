@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from hamlet.api.http import Handler, Opening, Request, Response
+from hamlet.api.http import Handler, Opening, Reply, Request, Response
 from hamlet.api.streaming import Pacing, send_opening, send_response
-from hamlet.core.errors import BadRequest, HamletError, SlowRequest, TooLarge
+from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, TooLarge
 from hamlet.spi import Log
 
 Scope = MutableMapping[str, Any]
@@ -60,6 +60,14 @@ class HotRoutes:
         self._pacing = pacing
         self._body_s = body_s
         self._log = log
+        self._live: set[_Live] = set()
+
+    def end_all(self) -> int:
+        """End every call under way, streams with an error in-band; returns how many."""
+        for live in self._live:
+            live.ending = True
+            live.task.cancel()
+        return len(self._live)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._find(scope) if scope["type"] == "http" else None
@@ -89,11 +97,16 @@ class HotRoutes:
         )
         sent = _Sent(send)
         try:
-            await self._serve(route.handler, request, receive, sent)
+            await self._serve(route, request, receive, sent)
         except Exception as error:
             self._log.error("request.failed", request_id=request_id, exc_info=error)
             if not sent.started:
                 await send_response(send, route.refuse(HamletError("internal error"), request_id))
+
+    def route(self, method: str, path: str) -> HotRoute | None:
+        """The hot route of a request, if it has one."""
+        found = self._find({"method": method, "path": path})
+        return found[0] if found else None
 
     def _find(self, scope: Scope) -> tuple[HotRoute, Mapping[str, str]] | None:
         method, path = scope["method"], scope["path"]
@@ -105,12 +118,13 @@ class HotRoutes:
         return None
 
     async def _serve(
-        self, handler: Handler, request: Request, receive: Receive, send: Send
+        self, route: HotRoute, request: Request, receive: Receive, send: _Sent
     ) -> None:
-        """Race the handler and its answer against the client going away."""
+        """Race the handler and its answer against the client going away, and hamlet's own end."""
         work = asyncio.current_task()
         assert work is not None
-        gone, done = False, False
+        live, gone, done = _Live(work), False, False
+        reply: Reply | None = None
 
         async def watch() -> None:
             nonlocal gone
@@ -123,21 +137,47 @@ class HotRoutes:
         def finishing() -> None:
             nonlocal done
             done = True
+            self._live.discard(live)
 
         watcher = asyncio.create_task(watch())
+        self._live.add(live)
         try:
-            reply = await handler(request)
+            reply = await route.handler(request)
             if isinstance(reply, Opening):
                 await send_opening(send, reply, self._pacing, finishing)
             else:
                 finishing()
                 await send_response(send, reply)
         except asyncio.CancelledError:
-            if not gone or work.uncancel() > 0:
+            # Whoever else cancels this counts for more than the two of us.
+            ours = gone + live.ending
+            if not ours or [work.uncancel() for _ in range(ours)][-1] > 0:
                 raise
+            if live.ending and not gone:
+                await _say_ended(send, route, request, reply)
         finally:
             done = True
+            self._live.discard(live)
             watcher.cancel()
+
+
+async def _say_ended(send: _Sent, route: HotRoute, request: Request, reply: Reply | None) -> None:
+    """Tell of hamlet's own end, so that no one takes a cut answer for a whole one."""
+    error = Draining("hamlet is shutting down; please try again", retry_after=1.0)
+    refusal = route.refuse(error, request.id)
+    if not send.started:
+        return await send_response(send, refusal)
+    if isinstance(reply, Opening):
+        frames = reply.in_band(refusal)
+        await send({"type": "http.response.body", "body": frames, "more_body": False})
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A call under way."""
+
+    task: asyncio.Task[Any]
+    ending: bool = False
 
 
 class _Sent:

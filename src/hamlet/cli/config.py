@@ -12,6 +12,7 @@ from rich.table import Table
 
 from hamlet.cli.failure import failing_cleanly
 from hamlet.config import GatewayConfig, load, suggestion
+from hamlet.cutover import settings
 from hamlet.registry import Deployment, Registry, build
 from hamlet.screen import check_packs
 from hamlet.telemetry import make_log
@@ -26,7 +27,10 @@ def check(file: Annotated[Path, typer.Argument(help="The YAML file")]) -> None:
     """Say everything that is wrong with FILE, with its lines; status 2 if anything is."""
     registry = _registry(file)
     with failing_cleanly():
-        check_packs(load(file))
+        loaded = load(file)
+        check_packs(loaded)
+        if loaded.config.cutover is not None:
+            settings(loaded)
     routes, providers = len(registry.routes), len(registry.providers)
     print(f"{file}: ok ({providers} providers, {routes} routes, {len(registry.sources)} sources)")
 

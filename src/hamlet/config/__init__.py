@@ -1,5 +1,6 @@
 """YAML into a GatewayConfig; every error at once, with its path and line."""
 
+from hamlet.config.cutover import CutoverConfig
 from hamlet.config.load import Loaded, load, loads, suggestion, validate
 from hamlet.config.model import (
     MAIN_SCREEN,
@@ -20,6 +21,7 @@ from hamlet.config.source import ConfigError, Problem, Source
 __all__ = [
     "MAIN_SCREEN",
     "ConfigError",
+    "CutoverConfig",
     "DeploymentConfig",
     "FleetConfig",
     "GatewayConfig",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from hamlet.config.cutover import CutoverConfig
 from hamlet.config.model import (
     FleetConfig,
     GatewayConfig,
@@ -25,6 +26,11 @@ from hamlet.config.source import ConfigError, Problem, Source, parse
 from hamlet.config.source import Path as ConfigPath
 
 M = TypeVar("M", bound=BaseModel)
+_WITH_SECRETS: Mapping[str, type[BaseModel]] = {
+    "suggest": SuggestConfig,
+    "fleet": FleetConfig,
+    "cutover": CutoverConfig,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ def loads(text: str, name: str = "default.yaml") -> Loaded:
             resolve(KeyConfig, key, source, ("keys", i)) if isinstance(key, dict) else key
             for i, key in enumerate(data["keys"])
         ]
-    for name, section in (("suggest", SuggestConfig), ("fleet", FleetConfig)):
+    for name, section in _WITH_SECRETS.items():
         if isinstance(data.get(name), dict):
             data[name] = resolve(section, data[name], source, (name,))
     config = validate(GatewayConfig, data, source, ()) or _sound_part(data)

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from hamlet.config.cutover import CutoverConfig
 from hamlet.core import ChatParams
 
 # What a key's `routes` names to allow the main screen.
@@ -72,6 +73,7 @@ class ServerConfig(_Strict):
     request_head_s: float = Field(default=10.0, gt=0)
     request_body_s: float = Field(default=60.0, gt=0)
     reader_stall_s: float = Field(default=30.0, gt=0)
+    drain_delay_s: float = Field(default=1.0, ge=0)
     drain_s: float = Field(default=30.0, ge=0)
     cors_origins: tuple[str, ...] = ()
 
@@ -278,6 +280,7 @@ class GatewayConfig(_Strict):
     fleet: FleetConfig = FleetConfig()
     suggest: SuggestConfig = SuggestConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    cutover: CutoverConfig | None = None
 
     @field_validator("keys")
     @classmethod

@@ -1,0 +1,196 @@
+"""What the crossing costs: the router's own work, and what passing through hamlet adds to hamlet1.
+
+    python loadtest/crossing.py [ROUNDS] [CALLS]
+
+The first is timed in this process around an application that does nothing, with the clock's best of
+several rounds. The second calls the Node stand-in directly and through hamlet, interleaved round by
+round, serially over one kept connection; hamlet1, hamlet, the vendor and the client share the machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import uvloop
+from cutover_parts import ROOT, Program, Vendor, answers, free_port, program
+
+from hamlet.api.crossing import Crossing, NewArm
+from hamlet.api.crossing.passage import Passage
+from hamlet.api.crossing.tester import Tester
+from hamlet.config import load
+from hamlet.cutover import (
+    Board,
+    Document,
+    Features,
+    FeatureState,
+    FileStore,
+    Shadow,
+    View,
+    settings,
+)
+from hamlet.cutover.legacy import Legacy
+from hamlet.telemetry import CutoverMetrics, make_log
+
+CONFIG = """
+server: {{port: {hamlet}}}
+providers: {{vendor: {{kind: openai_compatible, base_url: "{vendor}/v1"}}}}
+routes: {{chat: {{deployments: [{{provider: vendor, model: new-model}}]}}}}
+cutover:
+  legacy_url: http://127.0.0.1:{hamlet1}
+  state: state.json
+  chat_route: chat
+  tester_key: file:tester
+  features: {{chat: {{paths: [/api/chat]}}, rest: {{paths: ["/api/*"]}}}}
+telemetry: {{log_level: error}}
+"""
+BODY = orjson.dumps(
+    {
+        "conversationId": "c-81726",
+        "messages": [{"sender": "user", "text": "When is the last subway in Seoul? " * 8}],
+    }
+)
+HEADERS = [
+    (b"host", b"hamlet"),
+    (b"user-agent", b"bench"),
+    (b"accept", b"*/*"),
+    (b"content-type", b"application/json"),
+    (b"content-length", str(len(BODY)).encode()),
+    (b"x-request-id", b"req_1"),
+]
+
+
+async def router(folder: Path, calls: int) -> None:
+    """Microseconds that a request spends in the crossing, over what its arm takes."""
+    log = make_log("error")
+    config = settings(load(folder / "hamlet.yaml"))
+    from prometheus_client import CollectorRegistry
+
+    features = Features(config, CutoverMetrics(CollectorRegistry(), list(config.features)), log)
+    view = View(Board(FileStore(config.state), config), log)
+
+    async def arm(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}", "more_body": False})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": BODY, "more_body": False}
+
+    async def send(message: Any) -> None:
+        return None
+
+    new = NewArm(arm, arm, lambda *_: None, lambda *_: True)  # type: ignore[arg-type, return-value]
+    crossing = Crossing(
+        arm,
+        new,
+        Passage(Legacy(config)),
+        view,
+        features,
+        Shadow(config.shadow, lambda: 0.0, log),
+        Tester("key"),
+        salt=config.salt,
+        max_body_bytes=1 << 20,
+        log=log,
+    )
+    scope = {"type": "http", "method": "POST", "path": "/api/chat", "headers": HEADERS}
+
+    async def timed(application: Any, path: str) -> float:
+        # Time of this process alone: the machine has other things to do.
+        start = time.process_time()
+        for _ in range(calls):
+            await application({**scope, "path": path}, receive, send)
+        return (time.process_time() - start) / calls * 1e6
+
+    async def best(application: Any, path: str) -> float:
+        return min([await timed(application, path) for _ in range(15)])
+
+    bare = await best(arm, "/api/chat")
+    print(f"an application that does nothing: {bare:.1f} us")
+    for name, state, path in (
+        ("a path that does not move", FeatureState(), "/v1/models"),
+        ("canary, new arm", FeatureState(stage="canary", weight_bp=9_999), "/api/chat"),
+        ("new", FeatureState(stage="new"), "/api/chat"),
+    ):
+        view.document = Document(epoch=1, features={"chat": state})
+        features.stand(view.document)
+        print(f"{name}: router adds {await best(crossing, path) - bare:.1f} us")
+
+
+async def passing(folder: Path, ports: dict[str, int], rounds: int, calls: int) -> None:
+    """Milliseconds that hamlet adds to hamlet1, as the median of all calls."""
+    direct, through = (f"http://127.0.0.1:{ports[name]}" for name in ("hamlet1", "hamlet"))
+    cases = [
+        ("GET /api/profile", "GET", "/api/profile", None),
+        ("POST /api/chat", "POST", "/api/chat", BODY),
+        ("POST /api/upload, 100 kB", "POST", "/api/upload", b"x" * 100_000),
+    ]
+    async with aiohttp.ClientSession() as http:
+        for name, method, path, body in cases:
+            times: dict[str, list[float]] = {direct: [], through: []}
+            for _ in range(rounds):
+                for base in (direct, through):
+                    for _ in range(calls):
+                        start = time.perf_counter()
+                        async with http.request(method, base + path, data=body) as answer:
+                            await answer.read()
+                            assert answer.status < 300, answer.status
+                        times[base].append(time.perf_counter() - start)
+            a, b = (statistics.median(times[base]) * 1000 for base in (direct, through))
+            p99 = [
+                statistics.quantiles(times[base], n=100)[98] * 1000 for base in (direct, through)
+            ]
+            print(
+                f"{name}: direct p50 {a:.2f} ms p99 {p99[0]:.1f} ms, through hamlet p50 {b:.2f} ms "
+                f"p99 {p99[1]:.1f} ms, added p50 {b - a:.2f} ms"
+            )
+
+
+async def main(rounds: int, calls: int) -> None:
+    """Start everything and measure."""
+    ports = {name: free_port() for name in ("hamlet1", "hamlet")}
+    vendor = Vendor()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with vendor.upstream as upstream:
+            (folder / "hamlet.yaml").write_text(CONFIG.format(vendor=upstream.url, **ports))
+            (folder / "tester").write_text("key")
+            proxy = FeatureState(stage="proxy")
+            FileStore(folder / "state.json").create(
+                Document(epoch=1, features={"chat": proxy, "rest": proxy})
+            )
+            await router(folder, 3000)
+            node = {"UPSTREAM": f"{upstream.url}/v1", "PORT": str(ports["hamlet1"])}
+            server = (program("node"), str(ROOT / "tests/hamlet1/server.js"))
+            serve = (
+                sys.executable,
+                "-m",
+                "hamlet",
+                "serve",
+                "--config",
+                str(folder / "hamlet.yaml"),
+            )
+            programs = [
+                Program(server, folder / "node.log", node),
+                Program(serve, folder / "hamlet.log"),
+            ]
+            try:
+                for started in programs:
+                    await started.start()
+                await answers(f"http://127.0.0.1:{ports['hamlet1']}/health")
+                await answers(f"http://127.0.0.1:{ports['hamlet']}/readyz")
+                await passing(folder, ports, rounds, calls)
+            finally:
+                for started in programs:
+                    await started.stop()
+
+
+if __name__ == "__main__":
+    given = [int(word) for word in sys.argv[1:]]
+    uvloop.run(main(*(given + [10, 100][len(given) :])))

@@ -1,0 +1,175 @@
+"""An answer as it was sent, and what can be said of it without knowing its API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+
+# What differs from one answer to the next by nature.
+_VOLATILE = frozenset(
+    ("id", "ts", "took", "created", "created_at", "request_id", "system_fingerprint", "token")
+)
+_FINISH = frozenset(("finish", "finish_reason", "stop_reason"))
+_CUT = frozenset(("length", "max_tokens"))
+_REFUSALS = re.compile(
+    r"i(?:'|’)?m sorry,? but|i can(?:'|’)?t (?:help|assist)|i cannot (?:help|assist)|as an ai\b"
+    r"|도와드릴 수 없|답변할 수 없|お手伝いできません|お答えできません",
+    re.IGNORECASE,
+)
+_MOST_LEAVES = 20_000
+
+
+@dataclass(slots=True)
+class Event:
+    """One server-sent event: its name, and its data as JSON if it is that."""
+
+    name: str
+    data: Any
+
+
+@dataclass
+class Answer:
+    """A whole answer. `first_s` and `total_s` count from when it was asked for, in seconds."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    first_s: float | None = None
+    total_s: float = 0.0
+    whole: bool = True
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is the server's fault that this is no answer."""
+        return not self.whole or self.status >= 500 or self.status == 429
+
+    def header(self, name: str) -> str | None:
+        """A header's first value."""
+        wanted = name.encode()
+        found = next((value for key, value in self.headers if key.lower() == wanted), None)
+        return None if found is None else found.decode("latin-1")
+
+    @cached_property
+    def media_type(self) -> str:
+        """`application/json`"""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """The events of a stream, comments left out; a whole answer is one event."""
+        if self.media_type != "text/event-stream":
+            return [Event("", _json(self.body))]
+        return list(_events(self.body.decode("utf-8", "replace")))
+
+    @cached_property
+    def grammar(self) -> list[str]:
+        """The names of events in order, each run of the same name once."""
+        names = [event.name for event in self.events]
+        return [name for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+
+    @cached_property
+    def shape(self) -> dict[str, set[str]]:
+        """The types at each path; elements of a list share one path."""
+        shape: dict[str, set[str]] = {}
+        for event in self.events:
+            for path, value in _leaves(event.data, event.name or "$"):
+                shape.setdefault(path, set()).add(_type(value))
+        return shape
+
+    @cached_property
+    def values(self) -> list[tuple[str, Any]]:
+        """Every value but those that differ by nature; the pieces of a stream are joined."""
+        joined: dict[str, Any] = {}
+        for event in self.events:
+            for path, value in _leaves(event.data, event.name or "$"):
+                if path.rpartition(".")[2] in _VOLATILE or isinstance(value, (dict, list)):
+                    continue
+                old = joined.get(path)
+                both_text = isinstance(old, str) and isinstance(value, str)
+                joined[path] = old + value if both_text else value
+        return sorted(joined.items(), key=lambda pair: pair[0])
+
+    @cached_property
+    def text(self) -> str:
+        """All words in it."""
+        skipped = _FINISH | {"model", "object", "role", "type", "lang"}
+        words = (v for p, v in self.values if p.rpartition(".")[2] not in skipped)
+        return "\n".join(word for word in words if isinstance(word, str))
+
+    @cached_property
+    def finish(self) -> str | None:
+        """The reason why a model stopped, as the API names it."""
+        said = [v for p, v in self.values if p.rpartition(".")[2] in _FINISH and v]
+        return str(said[-1]) if said else None
+
+    def number(self, *names: str) -> float | None:
+        """The last number under one of these names."""
+        found = [v for p, v in self.values if p.rpartition(".")[2] in names]
+        return next((v for v in reversed(found) if isinstance(v, (int, float))), None)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether its words are a refusal, as far as a pattern can tell."""
+        return _REFUSALS.search(self.text[:400]) is not None
+
+    @property
+    def poor(self) -> bool:
+        """Whether it is empty, cut off or a refusal."""
+        return not self.whole or not self.text.strip() or self.finish in _CUT or self.refuses
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return body.decode("utf-8", "replace")
+
+
+def _events(text: str) -> Iterator[Event]:
+    """https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    for block in re.split(r"\r?\n\r?\n", text):
+        name, data = "", []
+        for line in block.splitlines():
+            field, _, value = line.partition(":")
+            if field == "event":
+                name = value.strip()
+            elif field == "data":
+                data.append(value.removeprefix(" "))
+        if not data:
+            continue
+        joined = "\n".join(data)
+        if joined == "[DONE]":
+            yield Event("[DONE]", None)
+        else:
+            yield Event(name or "data", _json(joined.encode()))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    stack, count = [(path, value)], 0
+    while stack and count < _MOST_LEAVES:
+        path, value = stack.pop()
+        count += 1
+        yield path, value
+        if isinstance(value, dict):
+            stack.extend((f"{path}.{key}", inner) for key, inner in value.items())
+        elif isinstance(value, list):
+            stack.extend((f"{path}[]", inner) for inner in reversed(value))
+
+
+def _type(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"

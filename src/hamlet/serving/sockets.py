@@ -1,0 +1,66 @@
+"""The listening socket: bound here, or inherited from a supervisor or systemd."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Mapping
+
+# https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
+_FIRST_FD = 3
+
+
+def bind(host: str, port: int, backlog: int = 2048) -> socket.socket:
+    """A socket that listens already, so that no connection is refused from here on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def inherited(environment: Mapping[str, str], fd: int | None = None) -> socket.socket | None:
+    """The socket that was handed down as `fd` or by systemd's socket activation, if any."""
+    if fd is None:
+        mine = environment.get("LISTEN_PID") == str(os.getpid())
+        if not mine or environment.get("LISTEN_FDS", "0") == "0":
+            return None
+        fd = _FIRST_FD
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock
+
+
+def notify(environment: Mapping[str, str], text: str) -> None:
+    """Tell systemd, if it wants to know: `READY=1`, `STOPPING=1`."""
+    address = environment.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    # A leading @ stands for the abstract name space.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+class Lifeline:
+    """A worker's end of its line to the supervisor."""
+
+    def __init__(self, fd: int) -> None:
+        self._sock = socket.socket(fileno=fd)
+        self._sock.setblocking(False)
+
+    def started(self) -> None:
+        """Say that this worker serves; from now on, drain when the supervisor is gone."""
+        self._sock.send(b"1")
+        asyncio.get_running_loop().add_reader(self._sock, self._gone)
+
+    def _gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._sock)
+        os.kill(os.getpid(), signal.SIGTERM)

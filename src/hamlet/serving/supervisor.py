@@ -1,0 +1,183 @@
+"""Several hamlets on one socket, replaced one by one without a refused connection."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hamlet.spi import Log
+
+_READY_S = 60.0
+_AGAIN_S = (0.2, 10.0)
+# How a worker says that its configuration is wrong; starting it again would not help.
+_REFUSED = 2
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One process. It says on its line that it serves, and drains if the line's other end goes."""
+
+    process: asyncio.subprocess.Process
+    line: socket.socket
+    ready: asyncio.Future[bool]
+    retiring: bool = False
+    watcher: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Supervisor:
+    """Owns the listening socket and keeps `count` workers on it.
+
+    SIGTERM and SIGINT stop all, after each has drained; SIGHUP is passed on (they read their
+    configuration again); SIGUSR2 replaces the workers one by one: a new one first serves, then an
+    old one drains. A worker that dies is replaced; one that does not become ready is given up and
+    the old one stays.
+    """
+
+    def __init__(
+        self, command: Sequence[str], sock: socket.socket, count: int, log: Log, kill_after_s: float
+    ) -> None:
+        """`command` serves on the socket that it is given as `--fd N`."""
+        self._command = tuple(command)
+        self._sock, self._count, self._log = sock, count, log
+        self._kill_after_s = kill_after_s
+        self._workers: list[Worker] = []
+        self._stopping = asyncio.Event()
+        self._rolling = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._status = 0
+        self._last_signal = signal.SIGTERM
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> int:
+        """Serve until told to stop; returns the exit status. `started`: all workers serve."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: self._spawn(self._replace_all()))
+        first = await asyncio.gather(*(self._start() for _ in range(self._count)))
+        if not all(first) and not self._stopping.is_set():
+            self._status = self._status or 1
+            self._stop()
+        else:
+            started()
+        await self._stopping.wait()
+        await self._end_all()
+        return self._status
+
+    # -- workers
+
+    async def _start(self) -> Worker | None:
+        """A worker that serves, or None if it does not come to it."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        fds = (self._sock.fileno(), theirs.fileno())
+        words = ("--fd", str(fds[0]), "--line-fd", str(fds[1]))
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, *words, pass_fds=fds, start_new_session=True
+            )
+        worker = Worker(process, ours, asyncio.get_running_loop().create_future())
+        self._workers.append(worker)
+        worker.watcher = self._spawn(self._watch(worker))
+        ready = await _readiness(ours)
+        worker.ready.set_result(ready)
+        if not ready:
+            await self._give_up(worker)
+            return None
+        self._log.info("worker.ready", pid=process.pid)
+        return worker
+
+    async def _give_up(self, worker: Worker) -> None:
+        worker.retiring = True
+        if worker.process.returncode is None:
+            worker.process.kill()
+        status = await worker.process.wait()
+        self._status = status if status == _REFUSED else self._status
+        self._log.error("worker.not_ready", pid=worker.process.pid, status=status)
+
+    async def _watch(self, worker: Worker) -> None:
+        """Wait for a worker's end, and replace it if nobody wanted that end."""
+        status = await worker.process.wait()
+        worker.line.close()
+        self._workers.remove(worker)
+        if worker.retiring or self._stopping.is_set() or not worker.ready.done():
+            return
+        self._log.error("worker.died", pid=worker.process.pid, status=status)
+        pause, longest = _AGAIN_S
+        while not self._stopping.is_set() and await self._start() is None:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    async def _replace_all(self) -> None:
+        async with self._rolling:
+            for old in [w for w in self._workers if not w.retiring]:
+                if self._stopping.is_set() or await self._start() is None:
+                    self._log.error("restart.given_up")
+                    return
+                self._retire(old)
+            self._log.info("restart.done", workers=self._count)
+
+    def _retire(self, worker: Worker) -> None:
+        worker.retiring = True
+        _send(worker, self._last_signal)
+        self._spawn(self._kill_late(worker))
+
+    async def _kill_late(self, worker: Worker) -> None:
+        try:
+            await asyncio.wait_for(worker.process.wait(), self._kill_after_s)
+        except TimeoutError:
+            self._log.error("worker.killed", pid=worker.process.pid)
+            worker.process.kill()
+
+    # -- signals
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            _send(worker, number)
+
+    def _stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self._stopping.is_set():
+            # Asked again: the workers are to hurry.
+            self._pass_on(number)
+        self._last_signal = number
+        self._stopping.set()
+
+    async def _end_all(self) -> None:
+        for worker in list(self._workers):
+            self._retire(worker)
+        watchers = [w.watcher for w in self._workers if w.watcher is not None]
+        await asyncio.gather(*watchers, return_exceptions=True)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._sock.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def worker_command(words: Sequence[str]) -> list[str]:
+    """How this same hamlet is started again, with what is installed now."""
+    return [sys.executable, "-m", "hamlet", "serve", *words]
+
+
+def _send(worker: Worker, number: signal.Signals) -> None:
+    if worker.process.returncode is None:
+        worker.process.send_signal(number)
+
+
+async def _readiness(line: socket.socket) -> bool:
+    """Wait for the byte that a worker sends when it serves; False if it ends without, or late."""
+    try:
+        async with asyncio.timeout(_READY_S):
+            return await asyncio.get_running_loop().sock_recv(line, 1) != b""
+    except (TimeoutError, OSError):
+        return False

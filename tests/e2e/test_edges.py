@@ -1,0 +1,89 @@
+"""What is written for the edge: taken by the real programs, and the same as what is committed."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hamlet.config import load
+from hamlet.cutover import Document, FeatureState, settings
+from hamlet.cutover.edge import envoy, gateway_api, nginx, write_runtime
+
+ROOT = Path(__file__).parents[2]
+EDGE = ROOT / "deploy/edge"
+MIXED = Document(
+    epoch=7,
+    features={
+        "chat": FeatureState(stage="canary", weight_bp=500),
+        "related_links": FeatureState(stage="proxy"),
+    },
+)
+
+
+@pytest.fixture
+def config(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-example-0123456789")
+    loaded = load(ROOT / "deploy/examples/cutover.yaml")
+    config = settings(loaded)
+    # The examples must not name where this tree lies.
+    runtime = Path("/etc/hamlet/cutover/runtime.json")
+    return config.model_copy(update={"edge": config.edge.model_copy(update={"runtime": runtime})})
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [(envoy, "envoy.yaml"), (gateway_api, "gateway-api.yaml"), (nginx, "nginx.conf")],
+)
+def test_what_is_committed_is_what_is_written(config, write, name) -> None:
+    assert (EDGE / name).read_text() == write(config, MIXED)
+    assert write(config, MIXED) == write(config, MIXED)
+
+
+def test_envoy_takes_its_configuration(config, tmp_path) -> None:
+    program = shutil.which("envoy", path=ROOT / ".venv/bin") or shutil.which("envoy")
+    if program is None:
+        pytest.skip("envoy is not installed")
+    edge = config.edge.model_copy(update={"runtime": tmp_path / "runtime.json"})
+    placed = config.model_copy(update={"edge": edge})
+    write_runtime(tmp_path / "runtime.json", placed, MIXED)
+    (tmp_path / "envoy.yaml").write_text(envoy(placed, MIXED))
+    words = [program, "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=50)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_nginx_takes_its_configuration(config, tmp_path) -> None:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed")
+    # Names of services resolve only where they run.
+    text = nginx(config, MIXED)
+    for name in ("hamlet1", "hamlet2-0", "hamlet2-1"):
+        text = text.replace(f"server {name}:", "server 127.0.0.1:")
+    (tmp_path / "edge.conf").write_text(text)
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}}\n"
+        f"http {{ access_log off; include {tmp_path}/edge.conf; }}\n"
+    )
+    ran = subprocess.run(
+        [program, "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_feature_is_wholly_on_one_side_of_the_edge(config, tmp_path) -> None:
+    write_runtime(tmp_path / "runtime.json", config, MIXED)
+    layer = json.loads((tmp_path / "runtime.json").read_text())["resources"][0]["layer"]
+    routes = yaml.safe_load(gateway_api(config, MIXED))["spec"]["rules"]
+    by_name = {rule.get("name"): rule["backendRefs"] for rule in routes}
+    for feature, adopted in (("chat", 100), ("related_links", 100), ("chips", 0)):
+        assert layer[f"hamlet.adopted.{feature}.hamlet2"] == adopted
+        assert layer[f"hamlet.adopted.{feature}.hamlet1"] == 100 - adopted
+        weights = [ref["weight"] for ref in by_name[feature.replace("_", "-")]]
+        assert weights == [adopted, 100 - adopted]

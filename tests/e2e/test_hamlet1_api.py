@@ -1,0 +1,93 @@
+"""Both services behind one API: what an old frontend relies on is the same on either."""
+
+import httpx2
+import orjson
+import pytest
+
+from hamlet.cutover.answer import Answer
+from hamlet.cutover.compare import compare
+from support.cutover import ASK, crossed
+from support.hamlet1 import SERVER, needs_node
+
+pytestmark = needs_node
+
+CASES = [
+    ("POST", "/api/chat", ASK),
+    ("POST", "/api/chat", ASK | {"stream": True}),
+    ("POST", "/api/chat", ASK | {"maxLength": 5, "temperature": 0}),
+    ("POST", "/api/chat", {"messages": []}),
+    ("POST", "/api/chat", {"messages": [{"sender": "nobody", "text": "x"}]}),
+    ("POST", "/api/chat", []),
+    ("POST", "/api/chat", None),
+    ("POST", "/api/chips", {"q": "How do I learn Python?", "lang": "en"}),
+    ("POST", "/api/chips", {"lang": "ko"}),
+    ("POST", "/api/chips", None),
+    ("GET", "/api/related?q=python&lang=en", None),
+    ("GET", "/api/related", None),
+    ("GET", "/api/related?lang=xx", None),
+    ("POST", "/api/related", {"q": "서울 지하철", "lang": "ko"}),
+    ("POST", "/api/related", None),
+]
+
+
+@pytest.fixture
+async def both(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEST_TESTER_KEY", "tester")
+    async with crossed(tmp_path) as both:
+        yield both
+
+
+def answer(response: httpx2.Response) -> Answer:
+    return Answer(response.status_code, list(response.headers.raw), response.content)
+
+
+async def test_either_arm_keeps_the_contract(both) -> None:
+    for method, path, body in CASES:
+        await either_arm(both, method, path, body)
+
+
+async def either_arm(both, method, path, body) -> None:
+    content = {"content": b"null" if body is None else orjson.dumps(body)}
+    content = content if method == "POST" else {}
+    answers = []
+    for arm in ("legacy", "new"):
+        headers = {
+            "x-hamlet-tester": "tester",
+            "x-hamlet-arm": arm,
+            "content-type": "application/json",
+        }
+        answers.append(answer(await both.http.request(method, path, headers=headers, **content)))
+    content_rule = "noise" if "chat" in path else "off"
+    result = compare(*answers, content=content_rule)
+    assert result.verdict in ("equal", "tolerated"), (result, answers[0].body, answers[1].body)
+    assert [a.header("x-powered-by") for a in answers] == ["Hamlet/1", "Hamlet/1"]
+    assert [a.header("content-type") for a in answers] == [answers[0].header("content-type")] * 2
+    if "stream" not in (body or {}):
+        assert all(a.body.endswith(b"\n") for a in answers)
+
+
+async def test_a_vendors_trouble_reads_the_same(both) -> None:
+    from hamlet.testing import json_reply, sse_reply
+
+    refused = {"error": {"message": "no", "type": "x", "code": "y"}}
+    cut = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"to"},"finish_reason":null}]}\n\n'
+    for reply, ask in (
+        (json_reply(refused, 400), ASK),
+        (json_reply(refused, 500), ASK),
+        (sse_reply([cut], end="truncate"), ASK | {"stream": True}),
+    ):
+        both.vendor.reply(reply)
+        shown = []
+        for arm in ("legacy", "new"):
+            headers = {"x-hamlet-tester": "tester", "x-hamlet-arm": arm}
+            response = await both.http.post("/api/chat", json=ask, headers=headers)
+            told = answer(response)
+            shown.append((told.status, told.media_type, told.grammar, sorted(told.shape)))
+        assert shown[0] == shown[1]
+
+
+def test_the_stand_in_needs_nothing_from_npm() -> None:
+    lines = SERVER.read_text().splitlines()
+    modules = [line.split("'")[1] for line in lines if "require(" in line]
+    assert modules
+    assert all(module.startswith("node:") for module in modules)

@@ -1,0 +1,50 @@
+"""The Node stand-in for hamlet1, as a process."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+SERVER = Path(__file__).parents[1] / "hamlet1/server.js"
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+
+
+@dataclass
+class Hamlet1:
+    """Where it listens. `fault` makes it slow, or answer with a status."""
+
+    url: str
+    process: asyncio.subprocess.Process
+
+    async def fault(self, **fault: int) -> None:
+        async with httpx2.AsyncClient() as http:
+            await http.post(f"{self.url}/_fault", json={"delayMs": 0, "status": 0, **fault})
+
+    async def stop(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def hamlet1(upstream: str, port: int = 0) -> AsyncIterator[Hamlet1]:
+    """hamlet1 over a vendor's base URL."""
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(SERVER),
+        env={**os.environ, "UPSTREAM": upstream, "PORT": str(port)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout
+        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        yield Hamlet1(f"http://127.0.0.1:{int(line)}", process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

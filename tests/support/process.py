@@ -1,0 +1,67 @@
+"""hamlet as a process of its own, the way users start it."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Started:
+    """A running `hamlet serve`, and where it writes what it logs."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    log: Path
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self, within_s: float = 20.0) -> int:
+        """Its exit status."""
+        return await asyncio.wait_for(self.process.wait(), within_s)
+
+    def workers(self) -> list[int]:
+        """The process ids of those it supervises."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
+@asynccontextmanager
+async def started(
+    config: Path,
+    *options: str,
+    environment: Mapping[str, str] = {},
+    fds: Sequence[int] = (),
+) -> AsyncIterator[Started]:
+    """`hamlet serve` on a free port, once it serves; ended with the block."""
+    log = config.with_suffix(f".{os.urandom(4).hex()}.log")
+    words = ("-m", "hamlet", "serve", "--port", "0", "--config", str(config), *options)
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *words,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=sink,
+            env={**os.environ, **environment},
+            pass_fds=fds,
+        )
+    try:
+        assert process.stdout
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        found = re.search(rb"http://\S+", line)
+        assert found, log.read_text()
+        yield Started(process, found[0].decode(), log)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), 20)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
