@@ -56,6 +56,10 @@ restarts: $(VENV)/.dev ## Restart under load: 10 times, 30,000 requests, 200 str
 cutover: $(VENV)/.dev ## Play the whole move from hamlet1 under load (EDGE=envoy or nginx; 4 minutes)
 	$(BIN)/python loadtest/cutover.py --edge $(or $(EDGE),envoy)
 
+fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time (TRACE=file.csv; some minutes)
+	$(BIN)/python loadtest/fleet_cost.py
+	$(BIN)/python -m loadtest.fleet $(TRACE)
+
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
 	$(BIN)/python loadtest/quality.py $(QUALITY)
 	$(BIN)/python loadtest/quality.py $(QUALITY) --embed
