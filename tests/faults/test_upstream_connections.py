@@ -227,7 +227,10 @@ async def test_bytes_that_nobody_asked_for_answer_nobody(good, late: bool) -> No
     async with server, staging(over(first, good)) as stage:
         for _ in range(5):
             told = await stage.ask("alone", stream=False)
-            assert (told.status, told.text) == (200, SAID)
+            # Bytes beyond an answer in the same read may cost it: strict framing takes neither.
+            assert told.status == 200 if late else told.status in (200, 502, 503)
+            assert told.status != 200 or told.text == SAID
+            assert b"somebody else" not in told.body
             await asyncio.sleep(0.04 if late else 0)
 
 
@@ -285,7 +288,11 @@ def test_some_addresses_are_no_upstreams_whoever_owns_the_name() -> None:
 
 
 async def test_a_name_that_leads_to_a_metadata_service_is_not_called(good, monkeypatch) -> None:
-    async def poisoned(*_: Any, **__: Any) -> list[Any]:
+    resolve = asyncio.get_running_loop().getaddrinfo
+
+    async def poisoned(host: Any, *more: Any, **how: Any) -> list[Any]:
+        if host != "vendor.example":
+            return await resolve(host, *more, **how)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
 
     first = provider("openai", "http://vendor.example:80")
@@ -335,7 +342,7 @@ async def test_a_client_that_leaves_ends_its_upstream_call(good, moment: str, ho
 async def test_a_client_that_leaves_between_attempts_ends_the_call(good) -> None:
     async with LoopbackUpstream() as first:
         first.reply(json_reply({}, 429, {"retry-after-ms": "3000"}))
-        config = over(provider("openai", first.url), good)
+        config = over(provider("openai", first.url), good, wait_share=1.0, first_token_s=8.0)
         async with staging(config) as stage:
             async with stage.dial() as raw:
                 body = stage.body("alone")
@@ -379,5 +386,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_up_failover(good) -> No
                 body = stage.body("r")
                 await raw.post("/v1/chat/completions", body, **{"x-request-id": "req_deaf"})
                 await stage.settled("req_deaf")
-                assert b"[DONE]" in await raw.read() + await raw.read()
+                heard = b""
+                while b"[DONE]" not in heard:
+                    heard += await raw.read()
             assert stage.calls("req_deaf")[0]["attempts"] == 2
