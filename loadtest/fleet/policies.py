@@ -5,6 +5,7 @@ Each remembers less than hamlet's fleet: nothing, a flat minute, or the server's
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from hamlet.core import errors
@@ -16,7 +17,7 @@ _MINUTE_S = 60.0
 _UNKNOWN_WAIT_S = 10.0
 
 
-class _Plain(Fleet):
+class _Plain(Fleet, ABC):
     """Strict tiers; within one `draw` picks from those untried and not cooling down."""
 
     def choose(self, traffic: Traffic, look: Look) -> Choice | None:
@@ -26,8 +27,9 @@ class _Plain(Fleet):
                 return Choice(self.draw(free), i)
         return None
 
+    @abstractmethod
     def draw(self, free: list[Member]) -> Member:
-        raise NotImplementedError
+        """One of those who may be asked."""
 
     def _free(self, member: Member, look: Look) -> bool:
         tried = member.deployment.id in look.tried
