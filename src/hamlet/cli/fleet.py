@@ -93,17 +93,21 @@ def _message(told: Any) -> str:
     return str(fault.get("message")) if isinstance(fault, dict) else "refused"
 
 
+_COLUMNS = (
+    "tier", "deployment", "region", "capacity", "fill", "in flight", "expected", "slow",
+    "cooldown", "chance", "breaker", "verdict",
+)  # fmt: skip
+
+
 def _plan(route: str, rows: list[dict[str, Any]]) -> Table:
+    """A table of the columns that say anything, so that it fits a narrow terminal."""
     table = Table(title=route, title_justify="left", box=None, pad_edge=False)
-    for name in ("tier", "deployment", "region", "capacity"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("fill", no_wrap=True)
-    for name in ("in flight", "expected", "slow", "cooldown", "chance"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("breaker", no_wrap=True)
-    table.add_column("verdict")
-    for row in rows:
-        table.add_row(*_cells(row))
+    cells = [_cells(row) for row in rows]
+    kept = [i for i in range(len(_COLUMNS)) if any(str(row[i]) for row in cells)]
+    for i in kept:
+        table.add_column(_COLUMNS[i], no_wrap=True, overflow="fold")
+    for row in cells:
+        table.add_row(*(row[i] for i in kept))
     return table
 
 
