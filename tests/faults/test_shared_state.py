@@ -208,7 +208,8 @@ async def test_while_redis_is_away_each_has_its_share_and_parts_add_up_after(red
         other.call(2000)
         await redis.start()
         await until(lambda: all(p.sharing.state == "shared" for p in (one, other)), 3)
-        await until(lambda: abs(one.level() - other.level()) < 200, 2)
+        # A snapshot may be a second old, in which a thousand tokens drain: a thirtieth of it all.
+        await until(lambda: abs(one.level() - other.level()) < 1100, 2)
         assert one.level() <= before + 5000
         assert one.level() > before + 5000 - 4 * 1100
         assert one.condition().ledger._bucket.rate == pytest.approx(1000)

@@ -101,6 +101,25 @@ def test_the_newer_breaker_counts_and_of_equals_the_open_one(clock) -> None:
     assert other.condition.breaker.until == clock() + 30
 
 
+def test_how_slow_it_was_is_forgotten_everywhere_once_it_is_well(clock) -> None:
+    one, other = Side("a", clock), Side("b", clock)
+    one.condition.slowness.raise_to(9, clock())
+    one.condition.breaker.open("slow", clock(), 10)
+    told = one.exchange.tidings(whole=True)
+    assert told is not None
+    other.exchange.absorb(told)
+    assert other.condition.slow(clock()) == 9
+    one.condition.breaker.close(clock())
+    one.condition.heal(clock())
+    late, news = other.exchange.tidings(whole=True), one.exchange.tidings(whole=True)
+    assert late is not None
+    assert news is not None
+    one.exchange.absorb(late)
+    other.exchange.absorb(news)
+    assert one.condition.slow(clock()) == other.condition.slow(clock()) == 1
+    assert not other.condition.breaker.opened
+
+
 @pytest.mark.parametrize("capacity", [PTU, Quota(60_000, 600), None], ids=["ptu", "quota", "open"])
 def test_alone_each_has_its_share_and_together_the_parts_add_up(clock, capacity) -> None:
     one, other = Side("a", clock, capacity), Side("b", clock, capacity)

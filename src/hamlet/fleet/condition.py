@@ -91,9 +91,14 @@ class Condition:
             self.cool_down(said.cooldown_s, now)
         if said.penalty_s:
             self.penalise(said.penalty_s, now)
-        if said.slow > _CLEARLY * self.slowness.value(now):
-            self.slowness.raise_to(said.slow, now)
+        was_out = self.breaker.opened
         self.breaker.adopt(said.epoch, said.reason, said.opens_in_s, said.trips, now)
+        if was_out and not self.breaker.opened:
+            self.heal(now)
+        # Who has not heard yet that it is well again still tells how slow it was.
+        heard = said.epoch >= self.breaker.epoch
+        if heard and said.slow > _CLEARLY * self.slowness.value(now):
+            self.slowness.raise_to(said.slow, now)
 
     def remembers(self, prefixes: tuple[tuple[int, float], ...], now: float) -> float:
         """Tokens of the longest beginning it has served in the last five minutes."""

@@ -218,6 +218,7 @@ class Sharing:
 
 
 def _root(error: BaseException) -> BaseException:
+    """What went wrong first, out of a group's wrapping."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
