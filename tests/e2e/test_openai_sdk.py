@@ -177,7 +177,8 @@ async def test_raises_the_error_that_the_vendors_answer_means(
     assert error.request_id
     assert error.response.headers["x-should-retry"] == "false"
     if status == 429:
-        assert error.response.headers["retry-after-ms"] == "1500"
+        # The fleet's own earliest time: what was asked for and up to a tenth more.
+        assert 1000 < int(error.response.headers["retry-after-ms"]) <= 1650
 
 
 async def test_an_unknown_model_is_not_found(client: AsyncOpenAI) -> None:
