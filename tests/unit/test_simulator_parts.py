@@ -302,7 +302,7 @@ def test_a_configuration_is_pointed_at_the_simulator_without_credentials() -> No
 
 async def test_a_simulated_registry_is_the_real_one_and_needs_no_secrets(monkeypatch) -> None:
     for i in range(1, 5):
-        monkeypatch.setenv(f"NOT_SET_{i}", "only so that the file is sound")
+        monkeypatch.setenv(f"NOT_SET_{i}", "redis://only-so-that-the-file-is-sound")
     loaded = loads(MIXED)
     for i in range(1, 5):
         monkeypatch.delenv(f"NOT_SET_{i}")
