@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -123,13 +124,15 @@ def _start(
     processes.append(process)
     lua = script(home, BODY, launch.headers)
     url = f"http://127.0.0.1:{port}"
-    start_s = _first_answer(url, process, launch.headers)
+    try:
+        start_s = wait_for(url + PATH, process, 90, BODY, launch.headers)
+    except RuntimeError:
+        # It is said to be missing; its own last words are in the log.
+        print(f"{name} does not answer: {(home / 'log').read_text()[-500:]}", file=sys.stderr)
+        process.stop()
+        return None
     time.sleep(0.5)
     return Contender(name, url, process, lua, start_s, pss_mib(process.pid), [])
-
-
-def _first_answer(url: str, process: Process, headers: dict[str, str]) -> float:
-    return wait_for(url + PATH, process, 90, BODY, headers)
 
 
 def _upstream(folder: Path, port: int, tls: str) -> Process:

