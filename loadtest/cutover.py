@@ -318,11 +318,15 @@ async def restarts(at: Stage, load: Load, count: int, say: Say) -> None:
 
 
 async def without_hamlet1(at: Stage, load: Load, count: int, say: Say) -> None:
-    """hamlet1 is killed and started while nobody needs it."""
+    """hamlet1 is killed and started while nobody needs it: only what is at `new` is asked."""
+    load.only_chat = True
+    await load.settled()
     await at.programs["hamlet1"].stop(signal.SIGKILL)
-    await at.programs["hamlet1"].start()
     await load.until(count // 3)
-    say("hamlet1 restarted")
+    await at.programs["hamlet1"].start()
+    await answers(f"http://127.0.0.1:{at.ports['hamlet1']}/health")
+    load.only_chat = False
+    say("hamlet1 was away for a while")
 
 
 async def two_operators(at: Stage) -> None:

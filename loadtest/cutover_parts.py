@@ -174,6 +174,7 @@ class Load:
         self._task: asyncio.Task[None] | None = None
         self.results: list[Result] = []
         self.sent = 0
+        self.only_chat = False
         self._moved = asyncio.Condition()
 
     async def __aenter__(self) -> Load:
@@ -222,6 +223,7 @@ class Load:
 
     async def _one(self, http: aiohttp.ClientSession, number: int) -> None:
         kind = ("chat", "stream", "chat", "related", "chips", "stream", "chat", "chat")[number % 8]
+        kind = "chat" if self.only_chat and kind in ("related", "chips") else kind
         user = self._users[number * 7 % len(self._users)]
         result = Result(number, user, time.monotonic(), kind == "stream")
         try:
