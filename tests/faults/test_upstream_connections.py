@@ -20,6 +20,7 @@ from hamlet.core import Text
 from hamlet.spi.addresses import never_an_upstream
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 from hamlet.testing.cases import answer
+from support import stage as stage_module
 from support.server import until
 from support.stage import OFTEN, SAID, Stage, provider, said, staging, well
 from support.vendor import wire_of
@@ -49,6 +50,13 @@ def over(first: dict[str, Any], good: LoopbackUpstream, **policy: Any) -> dict[s
             },
         },
     }
+
+
+@pytest.fixture(params=["httptools", "aiohttp"], autouse=True)
+def transport(request, monkeypatch) -> str:
+    """Both transports owe the same."""
+    monkeypatch.setattr(stage_module, "TRANSPORT", request.param)
+    return request.param
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Spill, wait, retry, hedge or give up: where a call goes after each answer."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -186,6 +187,24 @@ async def test_a_long_prompt_comes_back_to_where_it_was_read() -> None:
         await stream.aclose()
     asked = [attempt.deployment.id for attempt in bench.notes.attempts]
     assert asked.count(asked[-1]) >= 3
+
+
+async def test_a_wait_longer_than_the_policys_longest_is_not_begun() -> None:
+    error = errors.UpstreamUnavailable("down", retry_after=30.0)
+    bench = Bench([deployment(refusing(error))], policy=quick(backoff_max_s=1.0))
+    with pytest.raises(errors.UpstreamUnavailable):
+        await bench.text()
+    assert len(bench.notes.attempts) == 1
+
+
+async def test_if_the_other_goes_away_meanwhile_the_failure_is_told(monkeypatch) -> None:
+    other = deployment(ScriptedProvider(), "b")
+    bench = Bench([deployment(refusing(errors.UpstreamTimeout("late")))], [other], policy=quick())
+    monkeypatch.setattr(bench.fleet.rng, "uniform", lambda low, high: high)
+    condition, now = bench.fleet.condition(other), bench.fleet.clock()
+    asyncio.get_running_loop().call_later(0.01, condition.cool_down, 60.0, now)
+    with pytest.raises(errors.UpstreamTimeout):
+        await bench.text()
 
 
 # -- hedging
@@ -397,6 +416,18 @@ async def test_a_cancelled_wait_gives_its_place_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await late
     assert admission.in_flight == 0
+
+
+async def test_a_place_that_comes_with_the_end_of_patience_is_taken() -> None:
+    admission, caller = Admission(1), Caller("k")
+    admission.admit(caller)
+    waiting = asyncio.ensure_future(admission.enter(caller, Importance.CRITICAL, 0.1))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.001, admission.leave, caller)
+    # The loop is held up until both are due in the same round: the place first, then the timeout.
+    time.sleep(0.05)  # noqa: ASYNC251
+    await waiting
+    assert admission.in_flight == 1
 
 
 async def test_the_last_places_are_not_for_what_may_be_shed() -> None:

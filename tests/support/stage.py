@@ -33,6 +33,9 @@ PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 LANES = [(ours, theirs) for ours in PATHS for theirs in PATHS]
 OFTEN = {"attempts": 3, "first_token_s": 0.6, "idle_s": 0.6, "total_s": 8.0}
 
+# Which transport providers use; None leaves it to hamlet. Tests that run over both set it.
+TRANSPORT: str | None = None
+
 Play = Callable[[Wire], Canned]
 
 
@@ -264,7 +267,8 @@ async def staging(config: Mapping[str, Any]) -> AsyncIterator[Stage]:
 def provider(kind: str, url: str, **more: Any) -> dict[str, Any]:
     """A provider row for a loopback vendor."""
     base = url if kind == "anthropic" else f"{url}/v1"
-    return {"kind": kind, "base_url": base, "api_key": "env:STAGE_UPSTREAM_KEY", **more}
+    row = {"kind": kind, "base_url": base, "api_key": "env:STAGE_UPSTREAM_KEY"}
+    return row | ({"transport": TRANSPORT} if TRANSPORT else {}) | more
 
 
 def said(wire: Wire) -> list[bytes]:

@@ -173,6 +173,7 @@ def test_no_file_breaks_the_reader(text: str, form: str, kind: str) -> None:
         ("Google{을/를} 쓰기", "Google를 쓰기"),
         ("번호 3{이/가} 맞다", "번호 3이 맞다"),
         ("번호 2{이/가} 맞다", "번호 2가 맞다"),
+        ("번호 7{으로/로} 가기", "번호 7로 가기"),
         ("東京{을/를} 보기", "東京를 보기"),
     ],
 )

@@ -1,0 +1,86 @@
+"""What only the reference transport does in its own way: names, and kept connections that ended."""
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from hamlet.core import errors
+from hamlet.spi import ProviderSettings
+from hamlet.spi.aiohttp_transport import AiohttpTransport, _Resolver
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@asynccontextmanager
+async def answering_once_a_connection(how: str) -> AsyncIterator[tuple[int, list[int]]]:
+    """A server that keeps connections but ends each, unheard, at its second request."""
+    accepted: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(1)
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(ANSWER)
+        await writer.drain()
+        await reader.read(1)
+        writer.transport.abort() if how == "reset" else writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], accepted
+
+
+async def said(transport: AiohttpTransport) -> bytes:
+    # aiohttp itself repeats what is idempotent; a model call is not.
+    async with transport.stream("POST", "/", content=b"{}") as reply:
+        return await reply.aread()
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_kept_connection_that_ends_unheard_is_replaced_once(how: str) -> None:
+    async with answering_once_a_connection(how) as (port, accepted):
+        transport = AiohttpTransport(ProviderSettings(base_url=f"http://127.0.0.1:{port}"))
+        try:
+            assert [await said(transport) for _ in range(3)] == [b"ok"] * 3
+        finally:
+            await transport.aclose()
+    assert len(accepted) == 3
+
+
+async def test_an_upstream_may_be_named() -> None:
+    async with answering_once_a_connection("close") as (port, _):
+        transport = AiohttpTransport(ProviderSettings(base_url=f"http://localhost:{port}"))
+        try:
+            assert await said(transport) == b"ok"
+        finally:
+            await transport.aclose()
+
+
+async def test_the_resolver_lets_go_of_what_it_holds() -> None:
+    resolver = _Resolver(1.0)
+    assert await resolver.resolve("localhost", 80)
+    await resolver.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.EMFILE, "too many open files"), errors.LocalLimit),
+        (OSError(errno.ECONNRESET, "reset"), errors.UpstreamUnavailable),
+    ],
+)
+async def test_our_own_limits_are_told_from_upstreams_faults(error, kind, monkeypatch) -> None:
+    transport = AiohttpTransport(ProviderSettings(base_url="http://127.0.0.1:9"))
+
+    async def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", fails)
+    try:
+        with pytest.raises(kind):
+            await said(transport)
+    finally:
+        await transport.aclose()
