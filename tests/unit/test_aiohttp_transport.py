@@ -10,7 +10,7 @@ import pytest
 
 from hamlet.core import errors
 from hamlet.spi import ProviderSettings
-from hamlet.spi.aiohttp_transport import AiohttpTransport, _Resolver
+from hamlet.spi.aiohttp_transport import AiohttpTransport, _is_unheard, _Resolver
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -84,3 +84,15 @@ async def test_our_own_limits_are_told_from_upstreams_faults(error, kind, monkey
             await said(transport)
     finally:
         await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("error", "unheard"),
+    [
+        (aiohttp.ServerDisconnectedError(), True),
+        (aiohttp.ClientOSError(errno.ECONNRESET, "reset"), True),
+        (aiohttp.ClientPayloadError("cut"), False),
+    ],
+)
+def test_only_a_connection_lost_before_any_byte_is_unheard(error, unheard: bool) -> None:
+    assert _is_unheard(error) is unheard
