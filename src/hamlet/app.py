@@ -31,9 +31,12 @@ from hamlet.migration import MigrationParts
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build
 from hamlet.screen import MainScreenParts
 from hamlet.spi import Log
-from hamlet.telemetry import AccessLog, Metrics, make_log
+from hamlet.telemetry import AccessLog, FleetState, Metrics, ScreenMetrics, make_log
+from hamlet.telemetry.exposition import Row
+from hamlet.telemetry.usage import UsageLog
 
 _NEVER_S = 1e6
+_STALLED_S = 0.25
 
 
 class Hamlet:
@@ -54,12 +57,16 @@ class Hamlet:
         self.metrics = Metrics()
         self.registries = RegistryHolder(build(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
-        self.distress = Distress()
+        self.distress = Distress(heard=self._lagged)
+        usage = config.telemetry.usage_file
+        self._usage = [UsageLog(usage)] if usage is not None else []
+        self.observers = Observers([self.metrics, AccessLog(self.log), *self._usage], self.log)
         self.gateway = Gateway(
             self.registries,
             Admission(config.server.max_in_flight, distress=lambda: self.distress.level),
-            Observers([self.metrics, AccessLog(self.log)], self.log),
+            self.observers,
         )
+        self._count()
         self.sharing = self._sharing(config.fleet)
         self.prober = Prober(self.registries, self.gateway, self._processes)
         self.migration: MigrationParts | None = None
@@ -92,6 +99,7 @@ class Hamlet:
             drain_s = loaded.config.server.drain_s
             self._loaded, self.keyring = loaded, Keyring(loaded.config.keys)
             self.registries.swap(registry, drain_s)
+            self.metrics.prepare(registry.routes)
             await self.prober.refresh()
             self.metrics.reloaded("ok")
             self.log.info("config.reloaded", source=loaded.source.name)
@@ -108,6 +116,45 @@ class Hamlet:
         url, fleet = config.redis.get_secret_value(), self.gateway.fleet
         return Sharing(fleet, url, config.group, deployments, self.log, self.metrics.sharing)
 
+    def _count(self) -> None:
+        """Let metrics see what they read at a scrape."""
+        fleet = FleetState(self.gateway.fleet, lambda: self.registries.current.routes)
+        self.metrics.avoidable = fleet.avoidable
+        self.metrics.prepare(self.registries.current.routes)
+        self.metrics.exposition.reads(fleet.rows)
+        self.metrics.exposition.reads(self._rows)
+
+    def _rows(self) -> list[Row]:
+        admission = self.gateway.admission
+        sources = self.screen.web.status().items()
+        return [
+            ("hamlet_ready", (), self._ready()),
+            ("hamlet_draining", (), self.draining),
+            ("hamlet_build_info", (version("hamlet"),), 1),
+            ("hamlet_calls_limit", (), admission.max_in_flight),
+            ("hamlet_queue_depth", (), admission.waiting),
+            ("hamlet_distress_level", (), self.distress.level),
+            ("hamlet_telemetry_errors_total", (), self.observers.failures),
+            *(("hamlet_web_source_open", (n,), s["state"] == "open") for n, s in sources),
+        ]
+
+    def _ready(self) -> bool:
+        return not self.draining
+
+    async def _exposed(self, accept: str) -> tuple[bytes, str]:
+        return await self.metrics.exposition.render(accept)
+
+    def admin_app(self) -> FastAPI:
+        """Health and metrics, for a port of their own."""
+        app = FastAPI(title="hamlet admin", docs_url=None, redoc_url=None, openapi_url=None)
+        app.include_router(shell.health(self._ready, self._exposed))
+        return app
+
+    def _lagged(self, seconds: float) -> None:
+        self.metrics.lagged(seconds)
+        if seconds > _STALLED_S:
+            self.log.warning("loop.stalled", lag_ms=round(seconds * 1000, 1))
+
     def _processes(self) -> int:
         return self.sharing.processes if self.sharing else 1
 
@@ -122,7 +169,13 @@ class Hamlet:
         return passing + sum(front.end_all() for front in self._fronts)
 
     def _hot_routes(self) -> list[HotRoute]:
-        self.screen = MainScreenParts(self._loaded, self.gateway, self.registries, self.log)
+        self.screen = MainScreenParts(
+            self._loaded,
+            self.gateway,
+            self.registries,
+            self.log,
+            ScreenMetrics(self.metrics.exposition),
+        )
         admission = self.gateway.admission
         signer, events = self.screen.signer, self.screen.events
         taking = EventsEndpoint(events, signer, admission, lambda: self.keyring)
@@ -147,7 +200,8 @@ class Hamlet:
             docs_url=None,
             redoc_url=None,
         )
-        app.include_router(shell.health(lambda: not self.draining, self.metrics.render))
+        apart = self._loaded.config.telemetry.admin_port is not None
+        app.include_router(shell.health(self._ready, None if apart else self._exposed))
         parts = self.screen
         desk = Desk(
             lambda: self.keyring,
@@ -188,6 +242,7 @@ class Hamlet:
             pacing=pacing,
             log=self.log,
             body_s=server.request_body_s,
+            heard=self.metrics.answered_http,
         )
         self._fronts.append(front)
         return front
@@ -218,6 +273,8 @@ class Hamlet:
                 await self.distress.aclose()
                 await self.screen.aclose()
                 await self.registries.aclose()
+                for usage in self._usage:
+                    usage.close()
 
     def _reload_soon(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._reload_quietly())

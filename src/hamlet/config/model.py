@@ -264,7 +264,15 @@ class SuggestConfig(_Strict):
 
 
 class TelemetryConfig(_Strict):
-    """Logs."""
+    """Logs and metrics.
+
+    With `admin_port` health and metrics are served there, and metrics there alone. `usage_file`
+    gets a line per call with what it used and cost.
+    """
+
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = Field(default=None, ge=0, le=65535)
+    usage_file: Path | None = None
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

@@ -34,6 +34,8 @@ class AccessLog:
             upstream_status=attempt.error.upstream_status,
             upstream_id=attempt.error.upstream_id,
             phase=attempt.error.phase,
+            trace_id=record.trace_id or None,
+            way=attempt.way,
             cause=_cause(attempt.error),
             duration_ms=_ms(attempt.duration_s),
         )
@@ -42,6 +44,7 @@ class AccessLog:
         usage, error, deployment = record.usage, record.error, record.deployment
         fields: dict[str, Any] = {
             "request_id": record.request_id,
+            "trace_id": record.trace_id or None,
             "operation": record.operation,
             "route": record.route,
             "caller": record.caller,
@@ -58,6 +61,9 @@ class AccessLog:
             "cache_read_tokens": usage.cache_read_tokens,
             "first_token_ms": _ms(record.first_token_s),
             "duration_ms": _ms(record.duration_s),
+            "queue_ms": _ms(record.queue_s) or None,
+            "tier": record.tier + 1 if record.deployment else None,
+            "usage_estimated": usage.estimated or None,
             "warnings": len(record.warnings) or None,
         }
         self._line("call", {k: v for k, v in fields.items() if v is not None})
