@@ -22,6 +22,11 @@ class ScreenMetrics:
         self._events = counter("hamlet_suggest_events_total")
         for surface in L.CLOSED[L.SURFACE]:
             self._late.zero((surface,))
+        degraded = CATALOGUE["hamlet_suggest_degradations_total"]
+        for part in L.CLOSED[L.PART]:
+            for origin in degraded.of(L.ORIGIN) or ():
+                for reason in degraded.of(L.REASON) or ():
+                    self._degraded.zero((part, origin, reason))
         kinds = CATALOGUE["hamlet_suggest_events_total"].of(L.TYPE) or ()
         for part in L.CLOSED[L.PART]:
             for result in CATALOGUE["hamlet_suggest_cache_total"].of(L.RESULT) or ():
