@@ -5,6 +5,8 @@ import itertools
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx2
@@ -108,6 +110,20 @@ def expressions() -> list[tuple[str, str, str]]:
     return found
 
 
+def unpainted(url: str, out: Path) -> set[str]:
+    """The panels without anything in them, in what `hamlet dash snapshot` draws."""
+    command = [sys.executable, "-m", "hamlet", "dash", "snapshot", "--prom", url]
+    options = ["--out", str(out), "--hours", "0.01", "--scrape-s", "4"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    html = out.read_text()
+    assert "<script" not in html
+    assert not re.search(r'(src|href)="(?!#)', html), "it needs no network"
+    assert html.count("<svg") > 40
+    panels = html.split('<section class="panel"')[1:]
+    return {re.findall(r"<h3.*?>(.*?)</h3>", p)[0] for p in panels if 'class="none"' in p}
+
+
 @needs_node
 @pytest.mark.timeout(180)
 async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, monkeypatch) -> None:
@@ -147,6 +163,7 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
         finally:
             stop.set()
             await driving
+        assert await asyncio.to_thread(unpainted, prom.url, tmp_path / "all.html") <= EMPTY.keys()
         wrong = {n: e for n, e in missing.items() if n.split(": ")[1] not in EMPTY}
         assert not wrong, json.dumps(wrong, indent=1)
         assert await prom.values('count(ALERTS{alertname="HamletDown"}) or vector(0)') == [0]

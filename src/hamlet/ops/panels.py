@@ -214,7 +214,7 @@ def _body(panel: Panel) -> dict[str, Any]:
             }
             for i, query in enumerate(panel.queries)
         ],
-        "fieldConfig": {"defaults": _field(panel), "overrides": []},
+        "fieldConfig": {"defaults": _field(panel), "overrides": list(_fixed(panel))},
         "options": _options(panel),
     }
 
@@ -257,6 +257,15 @@ def _field(panel: Panel) -> dict[str, Any]:
             "showPoints": "never",
         }
     return field
+
+
+def _fixed(panel: Panel) -> Iterator[dict[str, Any]]:
+    """What is good is green everywhere, what is bad red."""
+    if panel.kind != "timeseries":
+        return
+    for name, color in (("ok", "green"), ("failed", "red"), ("overload", "orange")):
+        fixed = {"id": "color", "value": {"mode": "fixed", "fixedColor": color}}
+        yield {"matcher": {"id": "byName", "options": name}, "properties": [fixed]}
 
 
 # No traffic is not an error.

@@ -145,7 +145,6 @@ SCREEN = Dashboard(
                     "Taken of seen. " + _EVENTS,
                     "percentunit",
                     Query(f"sort_desc({_ctr('part, tier')})", "{{part}} {{tier}}"),
-                    maximum=1.0,
                 ),
                 graph(
                     "Events",
