@@ -79,8 +79,8 @@ class HotRoutes:
             return await self._app(scope, receive, send)
         route, args = found
         headers = _headers(scope)
-        request_id = request_id_of(headers)
-        begin_trace(headers.get("traceparent"))
+        trace = begin_trace(headers.get("traceparent"))
+        request_id = request_id_of(headers, trace.trace_id)
         send = _counting(send, self._heard, route.path)
         try:
             body = await _read(receive, headers, self._max_body_bytes, self._body_s)
@@ -207,10 +207,16 @@ def _counting(send: Send, heard: Callable[[str, int], None], path: str) -> Send:
     return counted
 
 
-def request_id_of(headers: Mapping[str, str]) -> str:
-    """The caller's own request id if it is a tidy one, else a new one."""
+def request_id_of(headers: Mapping[str, str], trace_id: str = "") -> str:
+    """The caller's own request id if it is a tidy one, else a new one.
+
+    A trace that began here gives its id; one that the caller began may have many requests.
+    """
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.match(given) else f"req_{secrets.token_hex(12)}"
+    if _REQUEST_ID.match(given):
+        return given
+    fresh = trace_id if trace_id and "traceparent" not in headers else secrets.token_hex(12)
+    return f"req_{fresh[:24]}"
 
 
 def _pattern(path: str) -> re.Pattern[str]:

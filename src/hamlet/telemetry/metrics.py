@@ -155,14 +155,20 @@ class Metrics:
             self._per_token.observe(labels, (record.duration_s - first_s) / (written - 1))
 
     def _billed(self, record: Record, deployment: Deployment) -> None:
-        usage, id_ = record.usage, deployment.id
+        usage, id_, count = record.usage, deployment.id, self._tokens.count
         provider, model = deployment.provider.name, deployment.model
-        for kind, count in zip(L.TOKEN_TYPES, _counts(usage), strict=True):
-            if not count:
-                continue
-            self._tokens.count((id_, kind), count)
-            if kind in ("input", "output"):
-                self._usage.observe((provider, model, kind), count)
+        if read := usage.input_tokens:
+            count((id_, "input"), read)
+            self._usage.observe((provider, model, "input"), read)
+        if written := usage.output_tokens:
+            count((id_, "output"), written)
+            self._usage.observe((provider, model, "output"), written)
+        if usage.cache_read_tokens:
+            count((id_, "cached_input"), usage.cache_read_tokens)
+        if usage.cache_write_tokens:
+            count((id_, "cache_write"), usage.cache_write_tokens)
+        if usage.reasoning_tokens:
+            count((id_, "reasoning"), usage.reasoning_tokens)
         if spent := cost_usd(deployment, usage):
             self._cost.count((record.route, id_), spent)
 
@@ -223,18 +229,8 @@ def cost_usd(deployment: Deployment, usage: Usage) -> float:
     price = deployment.card.price
     if price is None:
         return 0.0
-    read, written, cached, *_ = (count or 0 for count in _counts(usage))
+    read, written = usage.input_tokens or 0, usage.output_tokens or 0
+    cached = usage.cache_read_tokens or 0
     cheaper = price.input if price.cached_input is None else price.cached_input
     fresh = max(0, read - cached)
     return (fresh * price.input + cached * cheaper + written * price.output) / 1e6
-
-
-def _counts(usage: Usage) -> tuple[int | None, ...]:
-    """In the order of the token types."""
-    return (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    )

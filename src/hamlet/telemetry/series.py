@@ -28,8 +28,10 @@ class Counter(Collector):
 
     def count(self, labels: tuple[str, ...] = (), by: float = 1.0) -> None:
         """Add `by` under label values in the order in which the labels were declared."""
-        counts = self._counts
-        counts[labels] = counts.get(labels, 0.0) + by
+        try:
+            self._counts[labels] += by
+        except KeyError:
+            self._counts[labels] = by
 
     def describe(self) -> Iterable[CounterMetricFamily]:
         yield CounterMetricFamily(self._name, self._documentation, labels=self._labels)
