@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO, cast
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -25,15 +27,17 @@ from hamlet.api.page import PageParts, page
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
 from hamlet.config import FleetConfig, Loaded, ServerConfig, load
-from hamlet.fleet import Sharing
+from hamlet.fleet import Fleet, Sharing
 from hamlet.gateway import Admission, Distress, Gateway, Observers, Prober
 from hamlet.migration import MigrationParts
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build
 from hamlet.screen import MainScreenParts
 from hamlet.spi import Log
 from hamlet.telemetry import AccessLog, FleetState, Metrics, ScreenMetrics, make_log
+from hamlet.telemetry.breakers import BreakerLog
 from hamlet.telemetry.exposition import Row
 from hamlet.telemetry.usage import UsageLog
+from hamlet.telemetry.writer import Writer
 
 _NEVER_S = 1e6
 _STALLED_S = 0.25
@@ -47,7 +51,12 @@ class Hamlet:
     ) -> None:
         """Build everything. Raises ConfigError; opens no connection."""
         config = loaded.config
-        self.log = log or make_log(config.telemetry.log_level, config.telemetry.log_format)
+        self._writer: Writer | None = None
+        if log is None:
+            self._writer = Writer(sys.stderr)
+            told = config.telemetry
+            log = make_log(told.log_level, told.log_format, cast(TextIO, self._writer))
+        self.log = log
         self._loaded = loaded
         self._plugins = plugins or Plugins()
         self._reloading = asyncio.Lock()
@@ -60,11 +69,14 @@ class Hamlet:
         self.distress = Distress(heard=self._lagged)
         usage = config.telemetry.usage_file
         self._usage = [UsageLog(usage)] if usage is not None else []
-        self.observers = Observers([self.metrics, AccessLog(self.log), *self._usage], self.log)
+        fleet = Fleet()
+        access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
+        self.observers = Observers([self.metrics, access, breakers, *self._usage], self.log)
         self.gateway = Gateway(
             self.registries,
             Admission(config.server.max_in_flight, distress=lambda: self.distress.level),
             self.observers,
+            fleet,
         )
         self._count()
         self.sharing = self._sharing(config.fleet)
@@ -134,6 +146,7 @@ class Hamlet:
             ("hamlet_calls_limit", (), admission.max_in_flight),
             ("hamlet_queue_depth", (), admission.waiting),
             ("hamlet_distress_level", (), self.distress.level),
+            ("hamlet_log_dropped_total", (), self._writer.dropped if self._writer else 0),
             ("hamlet_telemetry_errors_total", (), self.observers.failures),
             *(("hamlet_web_source_open", (n,), s["state"] == "open") for n, s in sources),
         ]

@@ -152,13 +152,15 @@ async def test_exemplars_and_log_lines_carry_the_callers_trace(running: Running)
     assert "trace_id" not in await scrape(running.url)
 
 
-ENDLESS = 1000
+def endless(request):
+    """Never ends some answers."""
+    if request.json["model"] == "endless":
+        return sse_reply(said(wire_of(request))[:3], end="hang")
+    return well(request)
 
 
 def faulty(request):
-    """Fails a third of the calls, in three ways, and never ends some."""
-    if request.json["max_tokens"] == ENDLESS:
-        return sse_reply(said(wire_of(request))[:3], end="hang")
+    """Fails a third of the calls, in three ways."""
     number = request.json["max_tokens"] % 9
     wire = wire_of(request)
     if number == 0:
@@ -174,7 +176,7 @@ async def test_what_is_counted_adds_up_under_faults_and_leaving_clients(tmp_path
     usage_file = tmp_path / "usage.jsonl"
     async with LoopbackUpstream() as bad, LoopbackUpstream() as good:
         bad.respond(faulty)
-        good.respond(well)
+        good.respond(endless)
         config = {
             "telemetry": {"usage_file": str(usage_file)},
             "providers": {"bad": provider("openai", bad.url), "good": provider("openai", good.url)},
@@ -185,7 +187,8 @@ async def test_what_is_counted_adds_up_under_faults_and_leaving_clients(tmp_path
                         [{"provider": "good", "model": "m"}],
                     ],
                     "policy": OFTEN,
-                }
+                },
+                "slow": {"deployments": [{"provider": "good", "model": "endless"}]},
             },
         }
         async with staging(config) as stage:
@@ -221,7 +224,7 @@ async def test_what_is_counted_adds_up_under_faults_and_leaving_clients(tmp_path
 async def leave(stage) -> None:
     """Begin a stream, and leave before its end."""
     turns = [{"role": "user", "content": PROMPT}]
-    body = {"model": "r", "stream": True, "messages": turns, "max_tokens": ENDLESS}
+    body = {"model": "slow", "stream": True, "messages": turns, "max_tokens": 9}
     request = stage.http.stream(
         "POST", "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {CLIENT_KEY}"}
     )
