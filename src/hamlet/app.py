@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -26,7 +26,7 @@ from hamlet.api.openapi import document
 from hamlet.api.page import PageParts, page
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
-from hamlet.config import FleetConfig, Loaded, ServerConfig, load
+from hamlet.config import ConfigError, FleetConfig, Loaded, Problem, ServerConfig, load
 from hamlet.fleet import Fleet, Sharing
 from hamlet.gateway import Admission, Distress, Gateway, Observers, Prober
 from hamlet.migration import MigrationParts
@@ -38,6 +38,9 @@ from hamlet.telemetry.breakers import BreakerLog
 from hamlet.telemetry.exposition import Row
 from hamlet.telemetry.usage import UsageLog
 from hamlet.telemetry.writer import Writer
+
+if TYPE_CHECKING:
+    from hamlet.telemetry.spans import Spans
 
 _NEVER_S = 1e6
 _STALLED_S = 0.25
@@ -71,7 +74,9 @@ class Hamlet:
         self._usage = [UsageLog(usage)] if usage is not None else []
         fleet = Fleet()
         access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
-        self.observers = Observers([self.metrics, access, breakers, *self._usage], self.log)
+        self._spans = _spans(loaded, fleet)
+        watchers = [self.metrics, access, breakers, *self._usage, *self._spans]
+        self.observers = Observers(watchers, self.log)
         self.gateway = Gateway(
             self.registries,
             Admission(config.server.max_in_flight, distress=lambda: self.distress.level),
@@ -288,6 +293,8 @@ class Hamlet:
                 await self.registries.aclose()
                 for usage in self._usage:
                     usage.close()
+                for spans in self._spans:
+                    await asyncio.to_thread(spans.close)
 
     def _reload_soon(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._reload_quietly())
@@ -322,6 +329,21 @@ def _with_cors(front: HotRoutes, server: ServerConfig) -> ASGI:
         ),
         expose_headers=("x-request-id", "retry-after", "server-timing", "etag"),
     )
+
+
+def _spans(loaded: Loaded, fleet: Fleet) -> list[Spans]:
+    """What sends traces, if the configuration wants any. Raises ConfigError without the extra."""
+    telemetry = loaded.config.telemetry
+    if telemetry.otlp is None:
+        return []
+    try:
+        from hamlet.telemetry.spans import Spans
+    except ImportError:
+        path = ("telemetry", "otlp")
+        text = "traces need the extra: pip install 'hamlet[otel]'"
+        problem = Problem(".".join(path), loaded.source.line(path), text)
+        raise ConfigError(loaded.source.name, [problem]) from None
+    return [Spans(fleet, telemetry.sample, telemetry.otlp)]
 
 
 @contextmanager
