@@ -28,7 +28,7 @@ from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
 from hamlet.config import ConfigError, FleetConfig, Loaded, Problem, ServerConfig, load
 from hamlet.fleet import Fleet, Sharing
-from hamlet.gateway import Admission, Distress, Gateway, Observers, Prober
+from hamlet.gateway import Admission, Distress, Gateway, Observer, Observers, Prober
 from hamlet.migration import MigrationParts
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build
 from hamlet.screen import MainScreenParts
@@ -75,7 +75,7 @@ class Hamlet:
         fleet = Fleet()
         access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
         self._spans = _spans(loaded, fleet)
-        watchers = [self.metrics, access, breakers, *self._usage, *self._spans]
+        watchers: list[Observer] = [self.metrics, access, breakers, *self._usage, *self._spans]
         self.observers = Observers(watchers, self.log)
         self.gateway = Gateway(
             self.registries,

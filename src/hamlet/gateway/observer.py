@@ -71,11 +71,12 @@ class Record:
             return "first"
         if hedge:
             return "hedge"
-        if self.failed is None:
-            return "failover"
-        if isinstance(self.failed.error, RateLimited):
+        failed = self.failed
+        if failed is not None and isinstance(failed.error, RateLimited):
             return "spill"
-        return "retry" if self.failed.deployment.id == deployment.id else "failover"
+        return (
+            "retry" if failed is not None and failed.deployment.id == deployment.id else "failover"
+        )
 
 
 class Observer(Protocol):
