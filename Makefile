@@ -60,6 +60,12 @@ fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time (TRACE=f
 	$(BIN)/python loadtest/fleet_cost.py
 	$(BIN)/python -m loadtest.fleet $(TRACE)
 
+pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs/pictures
+	$(BIN)/python -m loadtest.pictures
+
+bench-signals: $(VENV)/.dev ## Measure what metrics, log line and ids cost a call, and what a scrape stops
+	$(BIN)/python -m loadtest.signals
+
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
 	$(BIN)/python loadtest/quality.py $(QUALITY)
 	$(BIN)/python loadtest/quality.py $(QUALITY) --embed

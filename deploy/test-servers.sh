@@ -4,7 +4,8 @@
 set -u
 missing=""
 for pair in chromium:chromium node:nodejs npm:npm redis-server:redis-server \
-    prometheus:prometheus nginx:nginx-light; do
+    prometheus:prometheus nginx:nginx-light prometheus-alertmanager:prometheus-alertmanager \
+    prometheus-node-exporter:prometheus-node-exporter; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -z "$missing" ] && exit 0

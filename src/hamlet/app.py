@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -24,16 +26,24 @@ from hamlet.api.openapi import document
 from hamlet.api.page import PageParts, page
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
-from hamlet.config import FleetConfig, Loaded, ServerConfig, load
-from hamlet.fleet import Sharing
-from hamlet.gateway import Admission, Distress, Gateway, Observers, Prober
+from hamlet.config import ConfigError, FleetConfig, Loaded, Problem, ServerConfig, load
+from hamlet.fleet import Fleet, Sharing
+from hamlet.gateway import Admission, Distress, Gateway, Observer, Observers, Prober
 from hamlet.migration import MigrationParts
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build
 from hamlet.screen import MainScreenParts
 from hamlet.spi import Log
-from hamlet.telemetry import AccessLog, Metrics, make_log
+from hamlet.telemetry import AccessLog, FleetState, Metrics, ScreenMetrics, make_log
+from hamlet.telemetry.breakers import BreakerLog
+from hamlet.telemetry.exposition import Row
+from hamlet.telemetry.usage import UsageLog
+from hamlet.telemetry.writer import Writer
+
+if TYPE_CHECKING:
+    from hamlet.telemetry.spans import Spans
 
 _NEVER_S = 1e6
+_STALLED_S = 0.25
 
 
 class Hamlet:
@@ -44,7 +54,12 @@ class Hamlet:
     ) -> None:
         """Build everything. Raises ConfigError; opens no connection."""
         config = loaded.config
-        self.log = log or make_log(config.telemetry.log_level, config.telemetry.log_format)
+        self._writer: Writer | None = None
+        if log is None:
+            self._writer = Writer(sys.stderr)
+            told = config.telemetry
+            log = make_log(told.log_level, told.log_format, cast(TextIO, self._writer))
+        self.log = log
         self._loaded = loaded
         self._plugins = plugins or Plugins()
         self._reloading = asyncio.Lock()
@@ -54,12 +69,21 @@ class Hamlet:
         self.metrics = Metrics()
         self.registries = RegistryHolder(build(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
-        self.distress = Distress()
+        self.distress = Distress(heard=self._lagged)
+        usage = config.telemetry.usage_file
+        self._usage = [UsageLog(usage)] if usage is not None else []
+        fleet = Fleet()
+        access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
+        self._spans = _spans(loaded, fleet)
+        watchers: list[Observer] = [self.metrics, access, breakers, *self._usage, *self._spans]
+        self.observers = Observers(watchers, self.log)
         self.gateway = Gateway(
             self.registries,
             Admission(config.server.max_in_flight, distress=lambda: self.distress.level),
-            Observers([self.metrics, AccessLog(self.log)], self.log),
+            self.observers,
+            fleet,
         )
+        self._count()
         self.sharing = self._sharing(config.fleet)
         self.prober = Prober(self.registries, self.gateway, self._processes)
         self.migration: MigrationParts | None = None
@@ -92,6 +116,7 @@ class Hamlet:
             drain_s = loaded.config.server.drain_s
             self._loaded, self.keyring = loaded, Keyring(loaded.config.keys)
             self.registries.swap(registry, drain_s)
+            self.metrics.prepare(registry.routes)
             await self.prober.refresh()
             self.metrics.reloaded("ok")
             self.log.info("config.reloaded", source=loaded.source.name)
@@ -108,6 +133,46 @@ class Hamlet:
         url, fleet = config.redis.get_secret_value(), self.gateway.fleet
         return Sharing(fleet, url, config.group, deployments, self.log, self.metrics.sharing)
 
+    def _count(self) -> None:
+        """Let metrics see what they read at a scrape."""
+        fleet = FleetState(self.gateway.fleet, lambda: self.registries.current.routes)
+        self.metrics.avoidable = fleet.avoidable
+        self.metrics.prepare(self.registries.current.routes)
+        self.metrics.exposition.reads(fleet.rows)
+        self.metrics.exposition.reads(self._rows)
+
+    def _rows(self) -> list[Row]:
+        admission = self.gateway.admission
+        sources = self.screen.web.status().items()
+        return [
+            ("hamlet_ready", (), self._ready()),
+            ("hamlet_draining", (), self.draining),
+            ("hamlet_build_info", (version("hamlet"),), 1),
+            ("hamlet_calls_limit", (), admission.max_in_flight),
+            ("hamlet_queue_depth", (), admission.waiting),
+            ("hamlet_distress_level", (), self.distress.level),
+            ("hamlet_log_dropped_total", (), self._writer.dropped if self._writer else 0),
+            ("hamlet_telemetry_errors_total", (), self.observers.failures),
+            *(("hamlet_web_source_open", (n,), s["state"] == "open") for n, s in sources),
+        ]
+
+    def _ready(self) -> bool:
+        return not self.draining
+
+    async def _exposed(self, accept: str) -> tuple[bytes, str]:
+        return await self.metrics.exposition.render(accept)
+
+    def admin_app(self) -> FastAPI:
+        """Health and metrics, for a port of their own."""
+        app = FastAPI(title="hamlet admin", docs_url=None, redoc_url=None, openapi_url=None)
+        app.include_router(shell.health(self._ready, self._exposed))
+        return app
+
+    def _lagged(self, seconds: float) -> None:
+        self.metrics.lagged(seconds)
+        if seconds > _STALLED_S:
+            self.log.warning("loop.stalled", lag_ms=round(seconds * 1000, 1))
+
     def _processes(self) -> int:
         return self.sharing.processes if self.sharing else 1
 
@@ -122,7 +187,13 @@ class Hamlet:
         return passing + sum(front.end_all() for front in self._fronts)
 
     def _hot_routes(self) -> list[HotRoute]:
-        self.screen = MainScreenParts(self._loaded, self.gateway, self.registries, self.log)
+        self.screen = MainScreenParts(
+            self._loaded,
+            self.gateway,
+            self.registries,
+            self.log,
+            ScreenMetrics(self.metrics.exposition),
+        )
         admission = self.gateway.admission
         signer, events = self.screen.signer, self.screen.events
         taking = EventsEndpoint(events, signer, admission, lambda: self.keyring)
@@ -147,7 +218,8 @@ class Hamlet:
             docs_url=None,
             redoc_url=None,
         )
-        app.include_router(shell.health(lambda: not self.draining, self.metrics.render))
+        apart = self._loaded.config.telemetry.admin_port is not None
+        app.include_router(shell.health(self._ready, None if apart else self._exposed))
         parts = self.screen
         desk = Desk(
             lambda: self.keyring,
@@ -188,6 +260,7 @@ class Hamlet:
             pacing=pacing,
             log=self.log,
             body_s=server.request_body_s,
+            heard=self.metrics.answered_http,
         )
         self._fronts.append(front)
         return front
@@ -218,6 +291,10 @@ class Hamlet:
                 await self.distress.aclose()
                 await self.screen.aclose()
                 await self.registries.aclose()
+                for usage in self._usage:
+                    usage.close()
+                for spans in self._spans:
+                    await asyncio.to_thread(spans.close)
 
     def _reload_soon(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._reload_quietly())
@@ -252,6 +329,21 @@ def _with_cors(front: HotRoutes, server: ServerConfig) -> ASGI:
         ),
         expose_headers=("x-request-id", "retry-after", "server-timing", "etag"),
     )
+
+
+def _spans(loaded: Loaded, fleet: Fleet) -> list[Spans]:
+    """What sends traces, if the configuration wants any. Raises ConfigError without the extra."""
+    telemetry = loaded.config.telemetry
+    if telemetry.otlp is None:
+        return []
+    try:
+        from hamlet.telemetry.spans import Spans
+    except ImportError:
+        path = ("telemetry", "otlp")
+        text = "traces need the extra: pip install 'hamlet[otel]'"
+        problem = Problem(".".join(path), loaded.source.line(path), text)
+        raise ConfigError(loaded.source.name, [problem]) from None
+    return [Spans(fleet, telemetry.sample, telemetry.otlp)]
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from hamlet.suggest import (
 )
 from hamlet.suggest.demo import DemoWeb, DemoWriter, Stage
 from hamlet.suggest.writer import Writes
+from hamlet.telemetry import ScreenMetrics
 
 T = TypeVar("T")
 _LEARN_EVERY_S = 60.0
@@ -44,14 +45,19 @@ class MainScreenParts:
     """Service, content, caches and events of one process. Opens no connection by itself."""
 
     def __init__(
-        self, loaded: Loaded, gateway: Gateway, registries: RegistryHolder, log: Log
+        self,
+        loaded: Loaded,
+        gateway: Gateway,
+        registries: RegistryHolder,
+        log: Log,
+        metrics: ScreenMetrics,
     ) -> None:
         """Raises ConfigError if the packs cannot be used."""
         self._config = config = loaded.config.suggest
         self._log = log
         secret = _secret(config)
         self.signer = Signer(secret)
-        self.events = EventStore(config.events_db)
+        self.events = EventStore(config.events_db, metrics.event)
         self.stage = Stage() if config.demo else None
         self.web = WebSearch(lambda: self._sources(registries))
         self._explorer = Explorer() if config.explore else None
@@ -82,7 +88,7 @@ class MainScreenParts:
         source, bank = catalogue(content.links), ChipBank(content)
         links = RelatedLinks(source, self.web, found, key)
         chips = DynamicChips(bank, writer, drafts, key, self._explorer)
-        self.service = SuggestService(links, chips, self.signer, content.pins)
+        self.service = SuggestService(links, chips, self.signer, content.pins, metrics.answered)
         self._indexed: tuple[Any, ChipBank] = (source, bank)
 
     def _sources(self, registries: RegistryHolder) -> Mapping[str, SupportsSearch]:

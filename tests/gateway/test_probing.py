@@ -204,7 +204,7 @@ async def test_nothing_is_probed_by_default_and_what_is_does_not_count_as_a_call
         async def probed() -> bool:
             text = (await running.hamlet.metrics.render()).decode()
             assert "hamlet_calls_in_flight 0.0" in text
-            assert "gen_ai_server_request_duration_seconds_count" not in text
+            assert "hamlet_request_duration_seconds_count" not in text
             return 'operation="probe"' in text
 
         async with asyncio.timeout(5):

@@ -36,6 +36,7 @@ async def serving(config: str | Path = FAST + ROUTES) -> AsyncIterator[Running]:
     log = StringIO()
     loaded = load(config) if isinstance(config, Path) else loads(config, "test.yaml")
     hamlet = Hamlet(loaded, log=make_log("debug", stream=log))
+    hamlet.metrics.exposition.keep_s = 0.0
     own = loaded.config.server
     settings = uvicorn.Config(
         hamlet,

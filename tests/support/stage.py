@@ -234,7 +234,7 @@ class Stage:
         assert "Traceback" not in printed
         classes = {line["error"] for line in self.log if line["event"] == "attempt.failed"}
         for name in classes:
-            assert f'outcome="{name}"' in metrics, "every class is counted"
+            assert f'result="{name}"' in metrics, "every class is counted"
 
 
 class _Library(logging.Handler):

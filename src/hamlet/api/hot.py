@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from hamlet.api.http import Handler, Opening, Reply, Request, Response
 from hamlet.api.streaming import Pacing, send_opening, send_response
 from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, TooLarge
+from hamlet.core.trace import begin_trace
 from hamlet.spi import Log
 
 Scope = MutableMapping[str, Any]
@@ -52,7 +53,10 @@ class HotRoutes:
         pacing: Pacing,
         log: Log,
         body_s: float = 60.0,
+        heard: Callable[[str, int], None] = lambda path, code: None,
     ) -> None:
+        """`heard` is told each answer's path template and status."""
+        self._heard = heard
         self._app = app
         self._plain = {(r.method, r.path): r for r in routes if "{" not in r.path}
         self._templated = [(r, _pattern(r.path)) for r in routes if "{" in r.path]
@@ -75,7 +79,9 @@ class HotRoutes:
             return await self._app(scope, receive, send)
         route, args = found
         headers = _headers(scope)
-        request_id = request_id_of(headers)
+        trace = begin_trace(headers.get("traceparent"))
+        request_id = request_id_of(headers, trace.trace_id)
+        send = _counting(send, self._heard, route.path)
         try:
             body = await _read(receive, headers, self._max_body_bytes, self._body_s)
         except ConnectionResetError:
@@ -192,10 +198,25 @@ class _Sent:
         await self._send(message)
 
 
-def request_id_of(headers: Mapping[str, str]) -> str:
-    """The caller's own request id if it is a tidy one, else a new one."""
+def _counting(send: Send, heard: Callable[[str, int], None], path: str) -> Send:
+    async def counted(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            heard(path, message["status"])
+        await send(message)
+
+    return counted
+
+
+def request_id_of(headers: Mapping[str, str], trace_id: str = "") -> str:
+    """The caller's own request id if it is a tidy one, else a new one.
+
+    A trace that began here gives its id; one that the caller began may have many requests.
+    """
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.match(given) else f"req_{secrets.token_hex(12)}"
+    if _REQUEST_ID.match(given):
+        return given
+    fresh = trace_id if trace_id and "traceparent" not in headers else secrets.token_hex(12)
+    return f"req_{fresh[:24]}"
 
 
 def _pattern(path: str) -> re.Pattern[str]:

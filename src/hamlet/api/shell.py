@@ -14,9 +14,12 @@ from hamlet.api.hot import request_id_of
 from hamlet.api.openai.errors import error_body
 from hamlet.core.errors import HamletError, RouteNotFound
 
+Expose = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""Gives the metrics' text and its content type for an Accept header."""
 
-def health(ready: Callable[[], bool], metrics: Callable[[], Awaitable[bytes]]) -> APIRouter:
-    """Liveness, readiness and metrics. Neither of the first two asks any provider."""
+
+def health(ready: Callable[[], bool], metrics: Expose | None) -> APIRouter:
+    """Liveness, readiness and perhaps metrics. Neither of the first two asks any provider."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/livez", summary="The process serves")
@@ -29,11 +32,16 @@ def health(ready: Callable[[], bool], metrics: Callable[[], Awaitable[bytes]]) -
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "draining"}, 503)
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-    async def exposition() -> Response:
-        return Response(await metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
+    if metrics is not None:
+        _exposed(router, metrics)
     return router
+
+
+def _exposed(router: APIRouter, metrics: Expose) -> None:
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def exposition(request: Request) -> Response:
+        text, media_type = await metrics(request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": media_type})
 
 
 def dialect_errors(app: FastAPI) -> None:

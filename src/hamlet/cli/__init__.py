@@ -7,6 +7,7 @@ import typer
 from hamlet.cli.catalogue import catalogue
 from hamlet.cli.config import config
 from hamlet.cli.cutover import cutover
+from hamlet.cli.dash import dash
 from hamlet.cli.fleet import fleet
 from hamlet.cli.plugins import plugins
 from hamlet.cli.serve import serve
@@ -18,6 +19,7 @@ app.add_typer(catalogue, name="catalogue")
 app.add_typer(config, name="config")
 app.add_typer(cutover, name="cutover")
 app.add_typer(fleet, name="fleet")
+app.add_typer(dash, name="dash")
 
 
 @app.callback()

@@ -71,7 +71,7 @@ def _serve(loaded: Loaded, host: str, sock: socket.socket, line_fd: int | None) 
         print(greet(host, sock), flush=True)
         notify(os.environ, "READY=1")
 
-    run(application, sock, loaded.config.server, started)
+    run(application, sock, loaded.config.server, loaded.config.telemetry, started)
 
 
 def _supervise(loaded: Loaded, host: str, sock: socket.socket, count: int, words: list[str]) -> int:

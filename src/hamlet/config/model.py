@@ -264,7 +264,18 @@ class SuggestConfig(_Strict):
 
 
 class TelemetryConfig(_Strict):
-    """Logs."""
+    """Logs, metrics, traces.
+
+    With `admin_port` health and metrics are served there, and metrics there alone. `usage_file`
+    gets a line per call with what it used and cost. `otlp` is the URL of a collector's traces,
+    which needs the extra `otel`; `sample` is the part of unremarkable calls that are traced.
+    """
+
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = Field(default=None, ge=0, le=65535)
+    usage_file: Path | None = None
+    otlp: str | None = Field(default=None, pattern=r"^https?://")
+    sample: float = Field(default=0.1, ge=0, le=1)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

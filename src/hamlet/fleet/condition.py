@@ -26,6 +26,7 @@ class Condition:
         "_prefixes",
         "breaker",
         "capacity",
+        "charged",
         "cooldown_until",
         "deployment_id",
         "in_flight",
@@ -46,6 +47,7 @@ class Condition:
         self.penalty_until = 0.0
         self.throttles = 0
         self.in_flight = 0
+        self.charged = 0.0
         self.used_at = now
         self._prefixes: dict[int, float] = {}
 

@@ -77,6 +77,7 @@ class Booking:
     probe: bool = False
     open: bool = True
     headroom: Headroom | None = None
+    tier: int = 0
 
 
 class Fleet:
@@ -234,7 +235,7 @@ class Fleet:
         if self.news is not None:
             self.news.costs[condition.deployment_id] += cost
             self.news.calls[condition.deployment_id] += 1
-        return Booking(member, demand, cost, now, choice.probe)
+        return Booking(member, demand, cost, now, choice.probe, tier=choice.tier)
 
     def succeeded(self, booking: Booking, tokens: float | None = None) -> None:
         """The attempt committed. `tokens` is what a whole answer turned out to have."""
@@ -302,6 +303,7 @@ class Fleet:
             demand = booking.demand
             read, written = round(demand.input_tokens), round(seen)
             used = condition.ledger.used(Usage(read, written))
+        condition.charged += booking.cost if used is None else used
         if used is not None:
             condition.ledger.correct(used - booking.cost, now)
             if self.news is not None:

@@ -65,6 +65,11 @@ class Admission:
         self._held: defaultdict[str, int] = defaultdict(int)
         self._queue: list[tuple[Caller, asyncio.Future[None]]] = []
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a place."""
+        return len(self._queue)
+
     def admit(self, caller: Caller, importance: Importance = Importance.CRITICAL) -> None:
         """Count one call in; pair with `leave`. Raises Draining, LimitExceeded or Busy."""
         self._check(caller, importance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 _EVERY_S, _LOOK_S = 0.1, 1.0
@@ -22,7 +23,11 @@ class Distress:
     their limits. It never makes hamlet unready: a balancer would then take all of them out.
     """
 
-    def __init__(self, memory_limit: int | None = None) -> None:
+    def __init__(
+        self, memory_limit: int | None = None, heard: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """`heard` is told how late the loop woke up, in seconds, ten times a second."""
+        self._heard = heard
         self.level = 0
         self.lag_s = 0.0
         self._memory_limit = memory_limit or _memory_limit()
@@ -46,6 +51,7 @@ class Distress:
                 before = loop.time()
                 await asyncio.sleep(_EVERY_S)
                 self.lag_s = loop.time() - before - _EVERY_S
+                self._heard(self.lag_s)
                 least = min(least, self.lag_s)
             self.take(lagging=least > _LAG_S, full=self._is_full())
 

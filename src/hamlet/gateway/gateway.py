@@ -19,6 +19,7 @@ from hamlet.core.errors import (
     UpstreamProtocol,
     UpstreamTimeout,
 )
+from hamlet.core.trace import trace_id
 from hamlet.fleet import Booking, Choice, Demand, Fleet, Traffic
 from hamlet.gateway.admission import Admission, Importance, check_route
 from hamlet.gateway.attempt import pursue
@@ -120,7 +121,9 @@ class Gateway:
     # -- the steps
 
     def _record(self, operation: Operation, route: str, caller: Caller, request_id: str) -> Record:
-        return Record(operation, route, caller.name, request_id, False, self._clock())
+        record = Record(operation, route, caller.name, request_id, False, self._clock())
+        record.trace_id = trace_id()
+        return record
 
     def _route(
         self, stack: ExitStack, record: Record, caller: Caller, operation: Operation
@@ -139,6 +142,7 @@ class Gateway:
     ) -> None:
         importance = Importance.SHEDDABLE if route.sheddable else Importance.CRITICAL
         await self.admission.enter(caller, importance, total_s)
+        record.queue_s = self._clock() - record.started
         stack.callback(self.admission.leave, caller)
         record.admitted = True
         self._observers.on_start(record)
@@ -176,7 +180,7 @@ class Gateway:
 
         def backup() -> Awaitable[ChatStream] | None:
             other = pursuit.hunt.backup(choice)
-            return self._open(pursuit, other) if other is not None else None
+            return self._open(pursuit, other, hedge=True) if other is not None else None
 
         return await hedged(
             self._open(pursuit, choice),
@@ -186,14 +190,14 @@ class Gateway:
             stand_in=choice.probe,
         )
 
-    async def _open(self, pursuit: _Pursuit, choice: Choice) -> ChatStream:
+    async def _open(self, pursuit: _Pursuit, choice: Choice, *, hedge: bool = False) -> ChatStream:
         call, record, policy = pursuit.call, pursuit.record, pursuit.traffic.route.policy
         deployment = choice.deployment
         native = speaks(deployment, call)
         prepare = prepare_native if native else prepare_chat
         body, warnings = prepare(call, deployment, policy)
         booking = self.fleet.begin(choice, pursuit.demand)
-        with self.attempting(record, booking):
+        with self.attempting(record, booking, hedge=hedge):
             instance = deployment.provider.instance
             source: AsyncGenerator[Any, None]
             source = instance.native(body) if native else instance.chat(body)
@@ -208,6 +212,7 @@ class Gateway:
             # A whole answer is told by its length, which its head knows.
             self.fleet.succeeded(booking, _written(head) if whole else None)
         record.native, record.warnings, record.deployment = native, warnings, deployment
+        record.tier = choice.tier
 
         def settle(meter: Meter) -> None:
             self._settle(pursuit, meter, booking)
@@ -265,15 +270,18 @@ class Gateway:
             raise
 
     @contextmanager
-    def attempting(self, record: Record, booking: Booking) -> Iterator[None]:
+    def attempting(
+        self, record: Record, booking: Booking, *, hedge: bool = False
+    ) -> Iterator[None]:
         """One attempt: its verdict, and foreign exceptions turned into our family.
 
         On success the booking stays open, for the answer to settle.
         """
         deployment = booking.member.deployment
+        attempt = Attempt(deployment, self._clock(), tier=booking.tier)
+        attempt.way = record.way_to(deployment, hedge)
         record.attempts += 1
-        record.deployment = deployment
-        attempt = Attempt(deployment, self._clock())
+        record.deployment, record.tier = deployment, booking.tier
         try:
             yield
         except ProviderError as error:
@@ -293,6 +301,7 @@ class Gateway:
     def _judge(self, record: Record, attempt: Attempt, booking: Booking) -> None:
         attempt.duration_s = self._clock() - attempt.started
         if attempt.error is not None:
+            record.failed = attempt
             attempt.error.deployment = attempt.deployment.id
             self.fleet.failed(booking, attempt.error)
             self.fleet.settle(booking, None if _was_taken_in(attempt.error) else _NOTHING)

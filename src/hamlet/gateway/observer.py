@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from hamlet.core import FinishReason, Usage
-from hamlet.core.errors import HamletError, ProviderError
+from hamlet.core.errors import HamletError, ProviderError, RateLimited
 from hamlet.registry.model import Deployment
 from hamlet.spi import Log
 
@@ -15,20 +15,32 @@ Operation = Literal["chat", "embeddings", "probe"]
 Outcome = Literal["ok", "error", "rejected", "cancelled"]
 
 
+Way = Literal["first", "retry", "failover", "spill", "hedge"]
+
+
 @dataclass(slots=True)
 class Attempt:
-    """One upstream call, up to its commit or failure. Seconds."""
+    """One upstream call, up to its commit or failure. Seconds; `tier` counts from 0.
+
+    `way` is how the call came to it: first, the same deployment again, another after a failure or
+    a refusal for being full, or beside a late one.
+    """
 
     deployment: Deployment
     started: float
     duration_s: float = 0.0
     error: ProviderError | None = None
     cancelled: bool = False
+    tier: int = 0
+    way: Way = "first"
 
 
 @dataclass(slots=True)
 class Record:
-    """One call from admission to its end; filled in as it goes. Seconds, monotonic start."""
+    """One call from its arrival to its end; filled in as it goes. Seconds, monotonic start.
+
+    `tier` is that of the deployment, from 0; `failed` the last attempt that did.
+    """
 
     operation: Operation
     route: str
@@ -48,6 +60,23 @@ class Record:
     finish: FinishReason | None = None
     outcome: Outcome = "ok"
     error: HamletError | None = None
+    queue_s: float = 0.0
+    tier: int = 0
+    failed: Attempt | None = None
+    trace_id: str = ""
+
+    def way_to(self, deployment: Deployment, hedge: bool) -> Way:
+        """How the call comes to its next attempt."""
+        if self.attempts == 0:
+            return "first"
+        if hedge:
+            return "hedge"
+        failed = self.failed
+        if failed is not None and isinstance(failed.error, RateLimited):
+            return "spill"
+        return (
+            "retry" if failed is not None and failed.deployment.id == deployment.id else "failover"
+        )
 
 
 class Observer(Protocol):
@@ -72,6 +101,7 @@ class Observers:
     def __init__(self, observers: Sequence[Observer], log: Log) -> None:
         self._observers = tuple(observers)
         self._log = log
+        self.failures = 0
 
     def on_start(self, record: Record) -> None:
         self._tell("on_start", record)
@@ -87,6 +117,7 @@ class Observers:
             try:
                 getattr(observer, method)(*args)
             except Exception as error:
+                self.failures += 1
                 self._log.error(
                     "observer.failed",
                     observer=type(observer).__name__,

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import uvicorn
 
 from hamlet.api.connection import Patience, guarded, most_connections
-from hamlet.config import ServerConfig
+from hamlet.config import ServerConfig, TelemetryConfig
+from hamlet.serving.beside import Beside
 from hamlet.spi import Log
 from hamlet.telemetry import adopt_stdlib
 
@@ -26,6 +27,10 @@ class Drains(Protocol):
     """An ASGI application that can be told to stop in steps."""
 
     log: Log
+
+    def admin_app(self) -> Any:
+        """Health and metrics, as an ASGI application."""
+        ...
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
@@ -58,7 +63,9 @@ class DrainingServer(uvicorn.Server):
         limit_s: float = 30.0,
         backlog: int = 2048,
         started: Callable[[], None] = lambda: None,
+        beside: Beside | None = None,
     ) -> None:
+        self._beside = beside
         config = uvicorn.Config(
             application,
             http=guarded(patience),  # type: ignore[arg-type]
@@ -83,6 +90,8 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._beside is not None:
+            await self._beside.start()
         self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -104,6 +113,8 @@ class DrainingServer(uvicorn.Server):
         for task in list(state.tasks):
             task.cancel()
         log.info("drain.finished", cut=cut)
+        if self._beside is not None:
+            await self._beside.aclose()
         await self.lifespan.shutdown()
 
     def _idle(self) -> bool:
@@ -132,16 +143,22 @@ def run(
     application: Drains,
     sock: socket.socket,
     server: ServerConfig,
+    telemetry: TelemetryConfig,
     started: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT."""
     adopt_stdlib(application.log)
+    beside = None
+    if telemetry.admin_port is not None:
+        admin, log = application.admin_app(), application.log
+        beside = Beside(admin, telemetry.admin_host, telemetry.admin_port, log)
     DrainingServer(
         application,
         patience=Patience(server.request_head_s, server.reader_stall_s),
         delay_s=server.drain_delay_s,
         limit_s=server.drain_s,
         started=started,
+        beside=beside,
     ).run(sockets=[sock])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -71,10 +71,16 @@ class Rate:
 
 
 class EventStore:
-    """Events in SQLite, in write-ahead mode, on a thread of its own. `path` may be ":memory:"."""
+    """Events in SQLite, in write-ahead mode, on a thread of its own. `path` may be ":memory:".
 
-    def __init__(self, path: str = ":memory:") -> None:
+    `heard` is told of each new event, in that thread.
+    """
+
+    def __init__(
+        self, path: str = ":memory:", heard: Callable[[Event], None] = lambda _: None
+    ) -> None:
         self._path = path
+        self._heard = heard
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="events")
         self._connection: sqlite3.Connection | None = None
 
@@ -111,12 +117,15 @@ class EventStore:
         return self._connection
 
     def _add(self, events: Sequence[Event]) -> int:
-        rows = [_row(event, event.shown) for event in events]
+        added = []
+        insert = f"insert or ignore into event values ({','.join('?' * 11)})"  # noqa: S608
         with self._open() as connection:
-            before = connection.total_changes
-            places = ",".join("?" * 11)
-            connection.executemany(f"insert or ignore into event values ({places})", rows)  # noqa: S608
-            return connection.total_changes - before
+            for event in events:
+                if connection.execute(insert, _row(event, event.shown)).rowcount:
+                    added.append(event)
+        for event in added:
+            self._heard(event)
+        return len(added)
 
     def _rates(self) -> list[Rate]:
         return [Rate(*row) for row in self._open().execute(_RATES)]

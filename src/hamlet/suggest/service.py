@@ -31,8 +31,15 @@ class SuggestService:
     """Answers every valid ask with something to tap, within its budget."""
 
     def __init__(
-        self, links: RelatedLinks, chips: DynamicChips, signer: Signer, pins: Sequence[Pin] = ()
+        self,
+        links: RelatedLinks,
+        chips: DynamicChips,
+        signer: Signer,
+        pins: Sequence[Pin] = (),
+        heard: Callable[[Suggestions], None] = lambda _: None,
     ) -> None:
+        """`heard` is told of each whole answer."""
+        self._heard = heard
         self._links = links
         self._chips = chips
         self._signer = signer
@@ -82,7 +89,9 @@ class SuggestService:
             links = self._links.better(ask, links.half, searching)
         if writing and not kept_chips and chips.half is not None:
             chips = await self._chips.better(ask, chips, writing, pin)
-        yield shown(links, chips)
+        last = shown(links, chips)
+        self._heard(last)
+        yield last
 
     async def _own_links(self, ask: Ask, crisis: bool, pin: Pin | None) -> Outcome[Links]:
         if not ask.want_links:

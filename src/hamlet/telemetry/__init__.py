@@ -4,5 +4,15 @@ from hamlet.telemetry.access import AccessLog
 from hamlet.telemetry.cutover import CutoverMetrics
 from hamlet.telemetry.logs import adopt_stdlib, make_log
 from hamlet.telemetry.metrics import Metrics
+from hamlet.telemetry.screen import ScreenMetrics
+from hamlet.telemetry.state import FleetState
 
-__all__ = ["AccessLog", "CutoverMetrics", "Metrics", "adopt_stdlib", "make_log"]
+__all__ = [
+    "AccessLog",
+    "CutoverMetrics",
+    "FleetState",
+    "Metrics",
+    "ScreenMetrics",
+    "adopt_stdlib",
+    "make_log",
+]

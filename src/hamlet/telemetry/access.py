@@ -8,6 +8,9 @@ from typing import Any
 from hamlet.gateway import Attempt, Record
 from hamlet.spi import Log
 
+# Shorter waits for a place are none.
+_LEAST_S = 0.0005
+
 
 class AccessLog:
     """Writes each call's end, and each failed attempt. Never what was said."""
@@ -34,33 +37,52 @@ class AccessLog:
             upstream_status=attempt.error.upstream_status,
             upstream_id=attempt.error.upstream_id,
             phase=attempt.error.phase,
+            trace_id=record.trace_id or None,
+            way=attempt.way,
             cause=_cause(attempt.error),
             duration_ms=_ms(attempt.duration_s),
         )
 
     def on_end(self, record: Record) -> None:
         usage, error, deployment = record.usage, record.error, record.deployment
+        first_s = record.first_token_s
         fields: dict[str, Any] = {
             "request_id": record.request_id,
             "operation": record.operation,
             "route": record.route,
             "caller": record.caller,
             "outcome": record.outcome,
-            "error": error.code if error else None,
-            "deployment": deployment.id if deployment else None,
             "attempts": record.attempts,
             "stream": record.stream,
-            "dialect": record.dialect,
             "fast_lane": record.native,
-            "finish": record.finish,
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "cache_read_tokens": usage.cache_read_tokens,
-            "first_token_ms": _ms(record.first_token_s),
-            "duration_ms": _ms(record.duration_s),
-            "warnings": len(record.warnings) or None,
+            "duration_ms": round(record.duration_s * 1000, 2),
         }
-        self._line("call", {k: v for k, v in fields.items() if v is not None})
+        # What is not known is left out; one by one that is quicker than a second dictionary.
+        if record.trace_id:
+            fields["trace_id"] = record.trace_id
+        if error is not None:
+            fields["error"] = error.code
+        if deployment is not None:
+            fields["deployment"], fields["tier"] = deployment.id, record.tier + 1
+        if record.dialect is not None:
+            fields["dialect"] = record.dialect
+        if record.finish is not None:
+            fields["finish"] = record.finish
+        if usage.input_tokens is not None:
+            fields["input_tokens"] = usage.input_tokens
+        if usage.output_tokens is not None:
+            fields["output_tokens"] = usage.output_tokens
+        if usage.cache_read_tokens is not None:
+            fields["cache_read_tokens"] = usage.cache_read_tokens
+        if usage.estimated:
+            fields["usage_estimated"] = True
+        if first_s is not None:
+            fields["first_token_ms"] = round(first_s * 1000, 2)
+        if record.queue_s > _LEAST_S:
+            fields["queue_ms"] = round(record.queue_s * 1000, 2)
+        if record.warnings:
+            fields["warnings"] = len(record.warnings)
+        self._line("call", fields)
 
 
 def _ms(seconds: float | None) -> float | None:

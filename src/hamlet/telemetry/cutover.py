@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from hamlet.cutover import Arm, Cause, FeatureState
@@ -58,6 +60,13 @@ class CutoverMetrics:
         for kind in ("candidate", "noise"):
             for verdict in VERDICTS:
                 self._comparisons.labels(feature, kind, verdict)
+        for reason in ("status", "timeout", "exception"):
+            self._rescues.labels(feature, reason)
+        for reason in ("too_large", "busy", "budget"):
+            self._dropped.labels(feature, reason)
+        for stage in STAGES:
+            for cause in get_args(Cause):
+                self._transitions.labels(feature, stage, cause)
 
     def request(
         self, feature: str, arm: Arm, outcome: str, first_s: float | None, total_s: float

@@ -1,15 +1,35 @@
-"""Every label name a metric may carry.
+"""Every label a metric may carry, and its values where they are a closed set.
 
-Values come from the config or from closed sets, never from a client, which bounds the series.
+Other values come from the configuration, never from a client, which bounds the series.
 """
+
+from __future__ import annotations
+
+from typing import Final
 
 OPERATION = "operation"
 ROUTE = "route"
 PROVIDER = "provider"
+MODEL = "model"
+REGION = "region"
 DEPLOYMENT = "deployment"
+CAPACITY = "capacity"
+TIER = "tier"
 OUTCOME = "outcome"
+RESULT = "result"
+ERROR_TYPE = "error_type"
+PHASE = "phase"
 TOKEN_TYPE = "token_type"  # noqa: S105
 STREAM = "stream"
+PATH = "path"
+CODE = "code"
+BY = "by"
+SURFACE = "surface"
+PART = "part"
+ORIGIN = "origin"
+TYPE = "type"
+SOURCE = "source"
+VERSION = "version"
 FEATURE = "feature"
 ARM = "arm"
 REASON = "reason"
@@ -18,3 +38,60 @@ VERDICT = "verdict"
 STATE = "state"
 TO = "to"
 CAUSE = "cause"
+
+OUTCOMES = ("ok", "degraded", "failed", "overload", "rejected", "client_error", "cancelled")
+# The codes of ProviderError's family; what a plugin adds counts as the first.
+FAILURES = (
+    "upstream_error",
+    "busy",
+    "conflict",
+    "content_filter",
+    "context_length_exceeded",
+    "empty_answer",
+    "invalid_request",
+    "overloaded",
+    "rate_limited",
+    "stream_interrupted",
+    "unfiltered",
+    "unsupported",
+    "upstream_auth",
+    "upstream_model_missing",
+    "upstream_protocol",
+    "upstream_quota",
+    "upstream_timeout",
+    "upstream_unavailable",
+)
+RESULTS = ("ok", "cancelled", *FAILURES)
+# The codes of RequestError's family.
+REJECTIONS = (
+    "invalid_request",
+    "invalid_api_key",
+    "forbidden",
+    "model_not_found",
+    "request_too_large",
+    "request_timeout",
+    "rate_limit_exceeded",
+    "rate_limited",
+    "busy",
+    "draining",
+    "no_deployment",
+)
+REATTEMPTS = ("retry", "failover", "spill", "hedge")
+TOKEN_TYPES = ("input", "output", "cached_input", "cache_write", "reasoning")
+TIERS = ("pinned", "web", "llm", "cache", "stale", "embedded", "starter")
+STATES = ("closed", "open", "half_open")
+
+# How many values a label may have where that is not up to the configuration.
+CLOSED: Final = {
+    OPERATION: ("chat", "embeddings", "probe"),
+    OUTCOME: OUTCOMES,
+    RESULT: RESULTS,
+    ERROR_TYPE: ("", "timeout", "error"),
+    PHASE: ("connect", "open", "stream"),
+    TOKEN_TYPE: TOKEN_TYPES,
+    STREAM: ("true", "false"),
+    BY: ("client", "upstream", "server"),
+    SURFACE: ("home", "search", "chat", "page"),
+    PART: ("links", "chips"),
+    CAPACITY: ("reserved", "quota", "unknown"),
+}

@@ -1,13 +1,46 @@
-"""A histogram for what is observed on every call."""
+"""Counters and histograms for what is counted on every call."""
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+
+class Counter(Collector):
+    """Counted in the event loop alone; a series is there from `zero` on, or its first count."""
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], *, registry: CollectorRegistry
+    ) -> None:
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._counts: dict[tuple[str, ...], float] = {}
+        registry.register(self)
+
+    def zero(self, labels: tuple[str, ...]) -> None:
+        """Show a series before anything is counted, so that its first count makes a rate."""
+        self._counts.setdefault(labels, 0.0)
+
+    def count(self, labels: tuple[str, ...] = (), by: float = 1.0) -> None:
+        """Add `by` under label values in the order in which the labels were declared."""
+        try:
+            self._counts[labels] += by
+        except KeyError:
+            self._counts[labels] = by
+
+    def describe(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        for labels, count in list(self._counts.items()):
+            family.add_metric(labels, count)
+        yield family
 
 
 class Histogram(Collector):
@@ -31,13 +64,23 @@ class Histogram(Collector):
         self._series: dict[tuple[str, ...], _Series] = {}
         registry.register(self)
 
-    def observe(self, labels: tuple[str, ...], value: float) -> None:
-        """Count `value` under label values in the order in which the labels were declared."""
+    def zero(self, labels: tuple[str, ...]) -> None:
+        """Show a series before anything is observed."""
+        self._series.setdefault(labels, _Series(len(self._bounds) + 1))
+
+    def observe(self, labels: tuple[str, ...], value: float, trace_id: str = "") -> None:
+        """Count `value` under label values in the order in which the labels were declared.
+
+        The last `trace_id` of each bucket becomes its exemplar.
+        """
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = _Series(len(self._bounds) + 1)
-        series.counts[bisect_left(self._bounds, value)] += 1
+        bucket = bisect_left(self._bounds, value)
+        series.counts[bucket] += 1
         series.total += value
+        if trace_id:
+            series.traces[bucket] = (trace_id, value, time.time())
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
         yield HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
@@ -46,17 +89,25 @@ class Histogram(Collector):
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         edges = [*map(str, map(float, self._bounds)), "+Inf"]
         for labels, series in list(self._series.items()):
-            below, buckets = 0, []
-            for edge, count in zip(edges, list(series.counts), strict=True):
-                below += count
-                buckets.append((edge, float(below)))
-            family.add_metric(labels, buckets, series.total)
+            family.add_metric(labels, list(_buckets(edges, series)), series.total)
         yield family
 
 
+def _buckets(edges: Sequence[str], series: _Series) -> Iterable[Any]:
+    below, traces = 0, dict(series.traces)
+    for i, (edge, count) in enumerate(zip(edges, list(series.counts), strict=True)):
+        below += count
+        if i in traces:
+            trace_id, value, at = traces[i]
+            yield edge, float(below), Exemplar({"trace_id": trace_id}, value, at)
+        else:
+            yield edge, float(below)
+
+
 class _Series:
-    __slots__ = ("counts", "total")
+    __slots__ = ("counts", "total", "traces")
 
     def __init__(self, size: int) -> None:
         self.counts = [0] * size
         self.total = 0.0
+        self.traces: dict[int, tuple[str, float, float]] = {}

@@ -1,0 +1,160 @@
+"""What telemetry costs: `make bench-signals`. Prints microseconds a call, and what a scrape stops.
+
+A call's share is metrics, access line, trace and request id, measured together on records like the
+gateway's. A scrape is measured at the largest series count that a configuration may have, by how
+late a loop wakes up beside it: in a thread as it is, and inline for comparison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import statistics
+import time
+from typing import Any
+
+import orjson
+from prometheus_client import generate_latest
+
+from hamlet.api.hot import request_id_of
+from hamlet.config import Policy
+from hamlet.core import FinishReason, ModelCard, Price, Usage
+from hamlet.core.trace import begin_trace, trace_id
+from hamlet.fleet import Fleet
+from hamlet.gateway import Attempt, Record
+from hamlet.registry import Deployment, ProviderHandle, Reserved, Route
+from hamlet.telemetry import AccessLog, FleetState, Metrics, make_log
+
+_CALLS, _ROUNDS = 20_000, 5
+
+
+def _deployments(count: int) -> list[Deployment]:
+    return [
+        Deployment(
+            f"provider-{i % 5}/model-{i}",
+            ProviderHandle(f"provider-{i % 5}", "scripted", None, ("chat",)),
+            f"model-{i % 2}",
+            ModelCard(price=Price(input=1, output=4)),
+            capacity=Reserved(50, 2500, 3.0),
+        )
+        for i in range(count)
+    ]
+
+
+def _filled(deployments: list[Deployment], routes: int) -> Metrics:
+    """Metrics with every series that calls can make."""
+    metrics = Metrics()
+    tiers = tuple(tuple(deployments[i::5]) for i in range(5))
+    known = {f"route-{i}": Route(f"route-{i}", "chat", tiers, Policy()) for i in range(routes)}
+    metrics.prepare(known)
+    state = FleetState(Fleet(), lambda: dict(list(known.items())[:1]))
+    metrics.exposition.reads(state.rows)
+    for route in known:
+        for deployment in deployments:
+            for stream in (True, False):
+                record, attempt = _call(deployment, route, stream)
+                metrics.on_start(record)
+                metrics.on_attempt(record, attempt)
+                metrics.on_end(record)
+    return metrics
+
+
+def _call(deployment: Deployment, route: str, stream: bool = True) -> tuple[Record, Attempt]:
+    record = Record("chat", route, "somebody", "req_0123456789", stream, 0.0, "openai", True)
+    record.trace_id, record.attempts, record.deployment = "a" * 32, 1, deployment
+    record.first_token_s, record.duration_s, record.finish = 0.4, 2.5, FinishReason.STOP
+    record.usage = Usage(1200, 300, 400)
+    return record, Attempt(deployment, 0.0, 0.4)
+
+
+def reference() -> float:
+    """Microseconds of CPU for what every machine does alike: orjson and a dictionary, 100 times."""
+    fields = {f"key_{i}": i for i in range(20)}
+    begun = time.process_time()
+    for _ in range(200):
+        for _ in range(100):
+            orjson.dumps(dict(fields))
+    return (time.process_time() - begun) / 200 * 1e6
+
+
+def per_call() -> float:
+    """Microseconds of CPU for all that is told of one call."""
+    deployments = _deployments(27)
+    metrics = _filled(deployments, 4)
+    access = AccessLog(make_log(stream=io.StringIO()))
+    calls = [_call(deployment, "route-1") for deployment in deployments]
+    begun = time.process_time()
+    for i in range(_CALLS):
+        request_id_of({}, begin_trace(None).trace_id)
+        record, attempt = calls[i % 27]
+        record.trace_id = trace_id()
+        for observer in (metrics, access):
+            told: Any = observer
+            told.on_start(record)
+            told.on_attempt(record, attempt)
+            told.on_end(record)
+        metrics.answered_http("/v1/chat/completions", 200)
+    return (time.process_time() - begun) / _CALLS * 1e6
+
+
+async def _lag_during(work: Any) -> float:
+    """How late the loop woke up at worst while `work` ran, in milliseconds."""
+    worst, done = 0.0, False
+
+    async def watch() -> None:
+        nonlocal worst
+        while not done:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            worst = max(worst, time.perf_counter() - before - 0.001)
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0.02)
+    await work()
+    await asyncio.sleep(0.02)
+    done = True
+    await watcher
+    return worst * 1000
+
+
+async def scrapes(metrics: Metrics) -> tuple[int, list[float], list[float]]:
+    """(series, lags of threaded scrapes, lags of one made inline). Milliseconds."""
+    exposition = metrics.exposition
+
+    async def threaded() -> None:
+        await exposition.render("", fresh=True)
+
+    async def inline() -> None:
+        generate_latest(metrics.registry)
+
+    text, _ = await exposition.render("", fresh=True)
+    series = sum(not line.startswith(b"#") for line in text.splitlines())
+    return (
+        series,
+        [await _lag_during(threaded) for _ in range(20)],
+        [await _lag_during(inline) for _ in range(_ROUNDS)],
+    )
+
+
+def main() -> None:
+    """Print both."""
+    pairs = [(per_call(), reference()) for _ in range(_ROUNDS)]
+    cost, unit = min(c for c, _ in pairs), min(r for _, r in pairs)
+    print(f"metrics + access line + ids: {cost:.1f} us a call (best of {_ROUNDS}; limit 25),")
+    print(f"  {cost / unit:.2f} times 100 small orjson documents ({unit:.1f} us)")
+    for count, routes in ((6, 4), (27, 4), (64, 13)):
+        metrics = _filled(_deployments(count), routes)
+        # As the application does when it starts.
+        gc.collect()
+        gc.freeze()
+        series, threaded, inline = asyncio.run(scrapes(metrics))
+        print(
+            f"{count:3} deployments, {series:5} series: a scrape makes the loop late by "
+            f"{statistics.median(threaded):5.1f} ms (median of 20), {max(threaded):5.1f} ms (worst); "
+            f"inline {statistics.median(inline):6.1f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()

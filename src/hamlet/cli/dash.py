@@ -1,0 +1,65 @@
+"""`hamlet dash export | snapshot`: the dashboards as files, and as pictures without a Grafana."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+
+from hamlet.ops.build import DASHBOARDS
+from hamlet.ops.query import Frame, QueryError
+from hamlet.ops.snapshot import page
+
+dash = typer.Typer(no_args_is_help=True, help="The dashboards over hamlet's metrics.")
+_Out = Annotated[Path, typer.Option("--out", help="Where to write")]
+
+
+@dash.command()
+def export(out: _Out = Path("dashboards")) -> None:
+    """Write the dashboards as JSON, for Grafana to load."""
+    out.mkdir(parents=True, exist_ok=True)
+    for board in DASHBOARDS:
+        (out / f"{board.uid}.json").write_text(json.dumps(board.json(), indent=2) + "\n", "utf-8")
+    typer.echo(f"{len(DASHBOARDS)} dashboards in {out}")
+
+
+@dash.command()
+def snapshot(
+    prom: Annotated[str, typer.Option("--prom", help="Where Prometheus serves")],
+    out: _Out = Path("hamlet.html"),
+    hours: Annotated[float, typer.Option(help="How far back", min=0.01)] = 6.0,
+    end: Annotated[float | None, typer.Option(help="Unix seconds of the end; now if none")] = None,
+    uid: Annotated[list[str] | None, typer.Option(help="Only these dashboards")] = None,
+    folder: Annotated[Path | None, typer.Option(help="JSON files instead of the own ones")] = None,
+    scrape_s: Annotated[float, typer.Option(help="Prometheus' scrape interval")] = 15.0,
+) -> None:
+    """Draw the dashboards into one HTML file that needs neither script nor network."""
+    boards = [board for board in _boards(folder) if not uid or board["uid"] in uid]
+    if not boards:
+        raise _stop("no such dashboard")
+    last = time.time() if end is None else end
+    frame = Frame(last - hours * 3600, last, scrape_s)
+    with httpx2.Client(base_url=prom, timeout=60) as http:
+        try:
+            out.write_text(page(boards, http, frame), "utf-8")
+        except QueryError as error:
+            raise _stop(str(error)) from None
+    typer.echo(f"{len(boards)} dashboards in {out}")
+
+
+def _boards(folder: Path | None) -> list[dict[str, Any]]:
+    if folder is None:
+        return [board.json() for board in DASHBOARDS]
+    try:
+        return [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
+    except (OSError, ValueError) as error:
+        raise _stop(f"{folder}: {type(error).__name__}") from None
+
+
+def _stop(message: str) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(2)

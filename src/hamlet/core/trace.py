@@ -1,0 +1,54 @@
+"""The trace a call belongs to, after W3C Trace Context (https://www.w3.org/TR/trace-context/)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Ids in lower-case hex: 32 digits of the trace, 16 of the caller's span ("" if none)."""
+
+    trace_id: str
+    parent_id: str = ""
+    sampled: bool = False
+
+
+_current: ContextVar[Trace | None] = ContextVar("hamlet_trace", default=None)
+
+
+def begin_trace(traceparent: str | None) -> Trace:
+    """Continue the caller's trace in this task; a new one if the header is missing or invalid."""
+    trace = _parsed(traceparent) if traceparent else None
+    trace = trace or Trace(secrets.token_hex(16))
+    _current.set(trace)
+    return trace
+
+
+def current_trace() -> Trace | None:
+    """The trace of this task."""
+    return _current.get()
+
+
+def trace_id() -> str:
+    """The id of this task's trace; "" if it has none."""
+    trace = _current.get()
+    return trace.trace_id if trace is not None else ""
+
+
+def _parsed(header: str) -> Trace | None:
+    match = _TRACEPARENT.match(header.strip())
+    if match is None:
+        return None
+    version, trace, parent, flags, more = match.groups()
+    # Later versions may say more; version 00 must not, and ff is none.
+    if version == "ff" or (version == "00" and more):
+        return None
+    if not (trace.strip("0") and parent.strip("0")):
+        return None
+    return Trace(trace, parent, bool(int(flags, 16) & 1))

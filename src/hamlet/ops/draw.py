@@ -1,0 +1,238 @@
+"""Panels as HTML and SVG that stand by themselves: no script, no network."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+import pygal
+from pygal.style import Style
+
+from hamlet.ops.query import Series
+from hamlet.ops.units import shown
+
+_COLORS = {
+    "green": "#3f9c5a",
+    "yellow": "#d9a514",
+    "red": "#d1433f",
+    "blue": "#3d71c4",
+    "orange": "#e07b29",
+    "purple": "#8c5fc0",
+    "gray": "#9aa0a6",
+}
+_PALETTE = (
+    "#3d71c4", "#3f9c5a", "#e07b29", "#8c5fc0", "#d1433f", "#2aa5a0", "#b58a00", "#c2557f",
+    "#5d6d7e", "#7aa33c", "#4a4fb0", "#a0522d",
+)  # fmt: skip
+_MOST_LINES = 12
+_PIXELS = 46
+_KEY_PIXELS = 17
+Panel = Mapping[str, Any]
+
+
+def drawn(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+    """The body of one panel."""
+    if not any(not math.isnan(one.last) for one in series):
+        return '<p class="none">no data</p>'
+    draw = _DRAW[panel["type"]]
+    return draw(panel, series, times)
+
+
+def _stat(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+    value = series[0].last
+    return f'<p class="stat" style="color:{_color(panel, value)}">{escape(_text(panel, value))}</p>'
+
+
+def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+    stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal"
+    kind = pygal.StackedLine if stacked else pygal.Line
+    shown_ones = sorted(series, key=lambda one: one.name)[:_MOST_LINES]
+    colors = [_named(panel, one.name) or _PALETTE[i] for i, one in enumerate(shown_ones)]
+    width, height = _size(panel)
+    height -= _KEY_PIXELS * (1 + sum(len(one.name) + 4 for one in shown_ones) * 6 // width)
+    chart = kind(
+        **_shape(panel, width, height),
+        fill=stacked,
+        show_dots=False,
+        show_legend=False,
+        show_minor_x_labels=False,
+        x_labels_major_count=5,
+        range=_range(panel, series, stacked),
+        style=_style(tuple(colors)),
+    )
+    long = times[-1] - times[0] > 86_400
+    form = "%d %b" if long else "%H:%M"
+    chart.x_labels = [datetime.fromtimestamp(at, UTC).strftime(form) for at in times]
+    for one in shown_ones:
+        chart.add(one.name, [None if math.isnan(v) else v for v in one.values])
+    key = "".join(
+        f'<em><i style="background:{color}"></i>{escape(one.name)}</em>'
+        for one, color in zip(shown_ones, colors, strict=True)
+    )
+    return f'{_rendered(chart)}<p class="key">{key}</p>'
+
+
+def _named(panel: Panel, name: str) -> str | None:
+    """The colour that the panel fixes for a series."""
+    for override in panel["fieldConfig"]["overrides"]:
+        if override["matcher"]["options"] == name:
+            return _COLORS[override["properties"][0]["value"]["fixedColor"]]
+    return None
+
+
+def _bars(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+    width, height = _size(panel)
+    rows = [one for one in series if not math.isnan(one.last)]
+    chart = pygal.HorizontalBar(
+        **_shape(panel, width, height),
+        style=_style(_PALETTE),
+        show_legend=False,
+        print_values=True,
+        print_values_position="top",
+        spacing=2,
+        margin_bottom=4,
+        show_minor_y_labels=True,
+        range=(
+            0,
+            max([one.last for one in rows] + [panel["fieldConfig"]["defaults"].get("max", 0)]) or 1,
+        ),
+    )
+    # pygal draws its first row at the bottom.
+    chart.x_labels = [one.name for one in reversed(rows)]
+    chart.add("", [{"value": o.last, "color": _color(panel, o.last)} for o in reversed(rows)])
+    return _rendered(chart)
+
+
+def _table(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+    names = sorted({name for one in series for name in one.labels} - {"__name__"})
+    head = "".join(f"<th>{escape(name)}</th>" for name in (*names, "value"))
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td>{escape(one.labels.get(name, ''))}</td>" for name in names)
+        + f'<td class="number">{escape(_text(panel, one.last))}</td></tr>'
+        for one in sorted(series, key=lambda s: -s.last)
+    )
+    return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def _timeline(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+    known = _mapped(panel)
+    rows = []
+    for one in sorted(series, key=lambda s: s.name):
+        spans = "".join(
+            f'<i style="flex:{count};background:{known.get(value, ("", "transparent"))[1]}"></i>'
+            for value, count in _runs(one.values)
+        )
+        rows.append(f"<div class=lane><b>{escape(one.name)}</b><span>{spans}</span></div>")
+    legend = "".join(
+        f'<em style="color:{color}">■ {escape(text)}</em> ' for text, color in known.values()
+    )
+    return f'<div class="lanes">{"".join(rows)}</div><p class="key">{legend}</p>'
+
+
+def _runs(values: Sequence[float]) -> list[tuple[float | None, int]]:
+    runs: list[tuple[float | None, int]] = []
+    for value in values:
+        state = None if math.isnan(value) else value
+        if runs and runs[-1][0] == state:
+            runs[-1] = (state, runs[-1][1] + 1)
+        else:
+            runs.append((state, 1))
+    return runs
+
+
+_DRAW: dict[str, Callable[[Panel, Sequence[Series], Sequence[float]], str]] = {
+    "stat": _stat,
+    "timeseries": _graph,
+    "bargauge": _bars,
+    "table": _table,
+    "state-timeline": _timeline,
+}
+
+
+def _shape(panel: Panel, width: int, height: int) -> dict[str, Any]:
+    unit = panel["fieldConfig"]["defaults"]["unit"]
+    return {
+        "js": [],
+        "width": width,
+        "height": height,
+        "margin": 6,
+        "margin_right": 18,
+        "formatter": lambda value: shown(value, unit),
+        "value_formatter": lambda value: "" if value is None else shown(value, unit),
+        "disable_xml_declaration": True,
+        "show_y_guides": True,
+        "truncate_label": -1,
+        "max_scale": 5,
+    }
+
+
+def _style(colors: tuple[str, ...]) -> Any:
+    return Style(
+        background="transparent",
+        plot_background="transparent",
+        foreground="#444",
+        foreground_strong="#222",
+        foreground_subtle="#ccc",
+        guide_stroke_color="#e3e3e3",
+        major_guide_stroke_color="#e3e3e3",
+        guide_stroke_dasharray="none",
+        major_guide_stroke_dasharray="none",
+        opacity=".75",
+        transition="0s",
+        colors=colors,
+        font_family="system-ui, sans-serif",
+        label_font_size=11,
+        major_label_font_size=11,
+        value_font_size=10,
+        value_colors=("#222",) * 12,
+    )
+
+
+def _rendered(chart: Any) -> str:
+    text: str = chart.render(is_unicode=True)
+    text = re.sub(r"<!--.*?-->|<desc[^>]*>.*?</desc>|<title>.*?</title>", "", text, flags=re.DOTALL)
+    # With no script to read it, what pygal keeps for its tooltips is ballast.
+    start = text.find("<script")
+    return text if start < 0 else text[:start] + text[text.rindex("</script>") + 9 :]
+
+
+def _range(panel: Panel, series: Sequence[Series], stacked: bool) -> tuple[float, float]:
+    columns = zip(*(one.values for one in series), strict=True)
+    finite = [[v for v in column if not math.isnan(v)] for column in columns]
+    most = max((sum(c) if stacked else max(c) for c in finite if c), default=0.0)
+    return 0.0, max(most, panel["fieldConfig"]["defaults"].get("max", 0)) or 1.0
+
+
+def _size(panel: Panel) -> tuple[int, int]:
+    grid = panel["gridPos"]
+    return grid["w"] * _PIXELS - 20, grid["h"] * 30 - 34
+
+
+def _text(panel: Panel, value: float) -> str:
+    named = _mapped(panel).get(value)
+    field = panel["fieldConfig"]["defaults"]
+    return named[0] if named else shown(value, field["unit"], field.get("decimals"))
+
+
+def _mapped(panel: Panel) -> dict[float | None, tuple[str, str]]:
+    return {
+        float(value): (option["text"], _COLORS[option["color"]])
+        for mapping in panel["fieldConfig"]["defaults"]["mappings"]
+        if mapping["type"] == "value"
+        for value, option in mapping["options"].items()
+    }
+
+
+def _color(panel: Panel, value: float) -> str:
+    if named := _mapped(panel).get(value):
+        return named[1]
+    color = "blue"
+    for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]:
+        if step["value"] is None or value >= step["value"]:
+            color = step["color"]
+    return _COLORS[color]

@@ -1,0 +1,302 @@
+"""A dashboard as data, and as Grafana's JSON (schema version 39)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["stat", "timeseries", "bargauge", "table", "state-timeline"]
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_WIDTH = 24
+_SIZES: dict[Kind, tuple[int, int]] = {
+    "stat": (3, 4),
+    "timeseries": (8, 8),
+    "bargauge": (8, 8),
+    "table": (12, 9),
+    "state-timeline": (12, 9),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One expression. `legend` names its series by their labels: "{{route}}"."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One question and its answer. `bad` is where the number turns red, `warn` yellow.
+
+    `unit` is Grafana's name of it; `size` is (columns of 24, rows of 30 pixels).
+    """
+
+    kind: Kind
+    title: str
+    description: str
+    unit: str
+    queries: tuple[Query, ...]
+    warn: float | None = None
+    bad: float | None = None
+    stack: bool = False
+    maximum: float | None = None
+    size: tuple[int, int] | None = None
+    mappings: tuple[tuple[float, str, str], ...] = ()
+    decimals: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A heading and the panels under it."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A drop-down over the values that a label of a metric has."""
+
+    name: str
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """A page of panels. `uid` is its address for good."""
+
+    uid: str
+    title: str
+    description: str
+    variables: tuple[Variable, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def panels(self) -> Iterator[Panel]:
+        """All panels in order."""
+        for row in self.rows:
+            yield from row.panels
+
+    def json(self) -> dict[str, Any]:
+        """What Grafana loads."""
+        return {
+            "uid": self.uid,
+            "title": self.title,
+            "description": self.description,
+            "tags": ["hamlet"],
+            "schemaVersion": 39,
+            "version": 1,
+            "editable": True,
+            "graphTooltip": 1,
+            "timezone": "utc",
+            "refresh": "30s",
+            "time": {"from": "now-1h", "to": "now"},
+            "links": [_LINKS],
+            "annotations": {"list": [_annotation(*row) for row in _ANNOTATIONS]},
+            "templating": {"list": [_DATASOURCE, *map(_variable, self.variables)]},
+            "panels": list(_laid_out(self.rows)),
+        }
+
+
+def stat(title: str, description: str, unit: str, expr: str, **more: Any) -> Panel:
+    """One number."""
+    return Panel("stat", title, description, unit, (Query(expr),), **more)
+
+
+def graph(title: str, description: str, unit: str, *queries: Query, **more: Any) -> Panel:
+    """Lines over time."""
+    return Panel("timeseries", title, description, unit, queries, **more)
+
+
+def bars(title: str, description: str, unit: str, query: Query, **more: Any) -> Panel:
+    """One bar for each series, now."""
+    return Panel("bargauge", title, description, unit, (query,), **more)
+
+
+def table(title: str, description: str, unit: str, query: Query, **more: Any) -> Panel:
+    """The series as rows, now."""
+    return Panel("table", title, description, unit, (query,), **more)
+
+
+def timeline(title: str, description: str, *queries: Query, **more: Any) -> Panel:
+    """What state each series was in."""
+    return Panel("state-timeline", title, description, "none", queries, **more)
+
+
+_LINKS = {
+    "type": "dashboards",
+    "title": "hamlet",
+    "tags": ["hamlet"],
+    "asDropdown": True,
+    "keepTime": True,
+    "includeVars": True,
+}
+_DATASOURCE = {
+    "name": "datasource",
+    "type": "datasource",
+    "query": "prometheus",
+    "current": {},
+    "hide": 0,
+}
+_ANNOTATIONS = (
+    ("Cutover", "changes(hamlet_cutover_weight_ratio[1m]) > 0", "orange"),
+    ("Reload", "increase(hamlet_config_reloads_total[1m]) > 0", "blue"),
+)
+
+
+def _annotation(name: str, expr: str, color: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "datasource": SOURCE,
+        "enable": True,
+        "expr": expr,
+        "iconColor": color,
+        "step": "60s",
+    }
+
+
+def _variable(variable: Variable) -> dict[str, Any]:
+    return {
+        "name": variable.name,
+        "type": "query",
+        "datasource": SOURCE,
+        "query": {"query": f"label_values({variable.metric}, {variable.name})", "refId": "A"},
+        "refresh": 2,
+        "includeAll": True,
+        "allValue": ".*",
+        "multi": True,
+        "current": {"text": "All", "value": "$__all"},
+        "sort": 1,
+    }
+
+
+def _laid_out(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    y, id_ = 0, 0
+    for row in rows:
+        id_ += 1
+        yield {
+            "id": id_,
+            "type": "row",
+            "title": row.title,
+            "collapsed": False,
+            "panels": [],
+            "gridPos": {"x": 0, "y": y, "w": _WIDTH, "h": 1},
+        }
+        y, x, tallest = y + 1, 0, 0
+        for panel in row.panels:
+            w, h = panel.size or _SIZES[panel.kind]
+            if x + w > _WIDTH:
+                y, x, tallest = y + tallest, 0, 0
+            id_ += 1
+            yield {"id": id_, "gridPos": {"x": x, "y": y, "w": w, "h": h}, **_body(panel)}
+            x, tallest = x + w, max(tallest, h)
+        y += tallest
+
+
+def _body(panel: Panel) -> dict[str, Any]:
+    instant = panel.kind in ("bargauge", "table")
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.description,
+        "datasource": SOURCE,
+        "targets": [
+            {
+                "refId": chr(ord("A") + i),
+                "datasource": SOURCE,
+                "expr": query.expr,
+                "legendFormat": query.legend or "__auto",
+                "instant": instant,
+                "range": not instant,
+                **({"format": "table"} if panel.kind == "table" else {}),
+            }
+            for i, query in enumerate(panel.queries)
+        ],
+        "fieldConfig": {"defaults": _field(panel), "overrides": list(_fixed(panel))},
+        "options": _options(panel),
+    }
+
+
+def _field(panel: Panel) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = [
+        {"color": "blue" if panel.bad is None else "green", "value": None}
+    ]
+    if panel.warn is not None:
+        steps.append({"color": "yellow", "value": panel.warn})
+    if panel.bad is not None:
+        steps.append({"color": "red", "value": panel.bad})
+    # A number that is bad when it is low: the colours run the other way.
+    if panel.bad is not None and panel.warn is not None and panel.bad < panel.warn:
+        steps = [
+            {"color": "red", "value": None},
+            {"color": "yellow", "value": panel.bad},
+            {"color": "green", "value": panel.warn},
+        ]
+    field: dict[str, Any] = {
+        "unit": panel.unit,
+        "min": 0,
+        "color": {"mode": "palette-classic" if panel.kind == "timeseries" else "thresholds"},
+        "thresholds": {"mode": "absolute", "steps": steps},
+        "mappings": [
+            {"type": "value", "options": {f"{value:g}": {"text": text, "color": color, "index": i}}}
+            for i, (value, text, color) in enumerate(panel.mappings)
+        ]
+        + [_NOTHING],
+    }
+    if panel.maximum is not None:
+        field["max"] = panel.maximum
+    if panel.decimals is not None:
+        field["decimals"] = panel.decimals
+    if panel.kind == "timeseries":
+        mode = "normal" if panel.stack else "none"
+        field["custom"] = {
+            "fillOpacity": 30 if panel.stack else 5,
+            "stacking": {"mode": mode, "group": "A"},
+            "showPoints": "never",
+        }
+    return field
+
+
+def _fixed(panel: Panel) -> Iterator[dict[str, Any]]:
+    """What is good is green everywhere, what is bad red."""
+    if panel.kind != "timeseries":
+        return
+    for name, color in (("ok", "green"), ("failed", "red"), ("overload", "orange")):
+        fixed = {"id": "color", "value": {"mode": "fixed", "fixedColor": color}}
+        yield {"matcher": {"id": "byName", "options": name}, "properties": [fixed]}
+
+
+# No traffic is not an error.
+_NOTHING = {
+    "type": "special",
+    "options": {"match": "null+nan", "result": {"text": "-", "index": 9}},
+}
+
+
+def _options(panel: Panel) -> dict[str, Any]:
+    reduce = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+    match panel.kind:
+        case "stat":
+            return {"reduceOptions": reduce, "graphMode": "area", "colorMode": "value"}
+        case "bargauge":
+            return {
+                "reduceOptions": reduce,
+                "orientation": "horizontal",
+                "displayMode": "gradient",
+                "showUnfilled": True,
+            }
+        case "timeseries":
+            return {
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            }
+        case "state-timeline":
+            return {"showValue": "never", "mergeValues": True, "rowHeight": 0.9}
+        case "table":
+            return {
+                "showHeader": True,
+                "cellHeight": "sm",
+                "sortBy": [{"displayName": "Value", "desc": True}],
+            }

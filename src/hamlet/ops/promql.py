@@ -1,0 +1,48 @@
+"""Pieces of PromQL that dashboards, rules and alerts share; names are checked."""
+
+from __future__ import annotations
+
+from hamlet.telemetry.catalogue import CATALOGUE
+
+RATE = "$__rate_interval"
+# What the availability objective counts, and what of it is bad.
+COUNTED = 'outcome!~"client_error|cancelled|rejected"'
+BAD = 'outcome=~"failed|overload"'
+
+
+def metric(name: str, *selectors: str) -> str:
+    """A selector of a metric of the catalogue. Raises KeyError for any other name."""
+    known = CATALOGUE.get(name)
+    if known is None:
+        base, _, _ = name.rpartition("_")
+        if CATALOGUE[base].type != "histogram":
+            raise KeyError(name)
+    inside = ",".join(selector for selector in selectors if selector)
+    return f"{name}{{{inside}}}" if inside else name
+
+
+def rate(name: str, *selectors: str, window: str = RATE, by: str = "") -> str:
+    """Events a second, summed."""
+    return f"{summed(by)}(rate({metric(name, *selectors)}[{window}]))"
+
+
+def summed(by: str) -> str:
+    """The head of a sum."""
+    return f"sum by ({by}) " if by else "sum"
+
+
+def ratio(part: str, whole: str) -> str:
+    """A share: 0 where nothing of the part happened, missing where nothing did at all."""
+    return f"({part}) / ({whole} > 0)"
+
+
+def quantile(q: float, name: str, *selectors: str, window: str = RATE, by: str = "") -> str:
+    """A quantile of a histogram, by the labels given."""
+    keep = f"{by}, le" if by else "le"
+    inner = rate(f"{name}_bucket", *selectors, window=window, by=keep)
+    return f"histogram_quantile({q}, {inner})"
+
+
+def mean(name: str, *selectors: str, by: str = "") -> str:
+    """The mean of a histogram's observations."""
+    return ratio(rate(f"{name}_sum", *selectors, by=by), rate(f"{name}_count", *selectors, by=by))

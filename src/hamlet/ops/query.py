@@ -1,0 +1,99 @@
+"""Asks a Prometheus what a dashboard's panels ask, without a Grafana between them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+_POINTS = 180
+
+
+class QueryError(Exception):
+    """Prometheus could not be asked, or refused an expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series: its legend, labels, and a value at each of the frame's times (nan for none)."""
+
+    name: str
+    labels: Mapping[str, str]
+    values: tuple[float, ...]
+
+    @property
+    def last(self) -> float:
+        """The last value there is."""
+        return next((v for v in reversed(self.values) if not math.isnan(v)), math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The times that are asked about. Unix seconds."""
+
+    start: float
+    end: float
+    scrape_s: float = 15.0
+
+    @property
+    def step(self) -> float:
+        """Seconds between two points."""
+        return max(round((self.end - self.start) / _POINTS), 1)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """All points."""
+        count = int((self.end - self.start) / self.step) + 1
+        return tuple(self.start + i * self.step for i in range(count))
+
+    def fill_in(self, expr: str) -> str:
+        """The expression with every variable at "All"."""
+        interval = max(self.step, 4 * self.scrape_s)
+        return re.sub(r"\$\w+", ".*", expr.replace("$__rate_interval", f"{interval:.0f}s"))
+
+
+def ask(http: httpx2.Client, frame: Frame, target: Mapping[str, Any]) -> list[Series]:
+    """The series of one target: over the frame, or at its end if it is instant."""
+    expr = frame.fill_in(target["expr"])
+    if target.get("instant"):
+        rows = _get(http, "query", {"query": expr, "time": frame.end})
+        points = [[row["value"]] for row in rows]
+        times: Sequence[float] = (frame.end,)
+    else:
+        span = {"start": frame.start, "end": frame.end, "step": frame.step}
+        rows = _get(http, "query_range", {"query": expr, **span})
+        points = [row["values"] for row in rows]
+        times = frame.times
+    return [
+        Series(_legend(target, row["metric"]), row["metric"], _on(times, found))
+        for row, found in zip(rows, points, strict=True)
+    ]
+
+
+def _get(http: httpx2.Client, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    try:
+        told = http.get(f"/api/v1/{path}", params=query).json()
+    except (httpx2.HTTPError, ValueError) as error:
+        raise QueryError(
+            f"{http.base_url}: no Prometheus answers: {type(error).__name__}"
+        ) from None
+    if told.get("status") != "success":
+        raise QueryError(f"{told.get('error')}: {query['query']}")
+    result: list[dict[str, Any]] = told["data"]["result"]
+    return result
+
+
+def _on(times: Sequence[float], points: Sequence[tuple[float, str]]) -> tuple[float, ...]:
+    found = {round(float(at)): float(value) for at, value in points}
+    return tuple(found.get(round(at), math.nan) for at in times)
+
+
+def _legend(target: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+    form = target.get("legendFormat", "")
+    if form in ("", "__auto"):
+        return ", ".join(f"{k}={v}" for k, v in labels.items() if k != "__name__")
+    return re.sub(r"\{\{(\w+)\}\}", lambda m: labels.get(m[1], ""), form)

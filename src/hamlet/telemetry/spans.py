@@ -1,0 +1,179 @@
+"""Spans of calls and their attempts, over OTLP; needs the extra `otel`. Never what was said.
+
+Names follow OpenTelemetry's GenAI conventions:
+https://github.com/open-telemetry/semantic-conventions-genai (docs/gen-ai/gen-ai-spans.md)
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
+
+from hamlet.core.trace import current_trace
+from hamlet.fleet import Fleet
+from hamlet.gateway import Attempt, Record
+from hamlet.telemetry.metrics import outcome_of
+
+# A first token later than the service level allows is worth a trace.
+_LATE_S = 2.56
+_WORTH = ("failed", "overload", "degraded")
+_EXPORT_S = 5.0
+
+
+class Spans:
+    """An observer that makes a call's spans when it has ended, if they are worth keeping.
+
+    Kept are `sample` of all calls (by trace id, so that all processes choose alike), those that the
+    caller sampled, and all that failed, needed more than one attempt or began late.
+    """
+
+    def __init__(
+        self, fleet: Fleet, sample: float, url: str = "", exporter: SpanExporter | None = None
+    ) -> None:
+        """`url` is that of the collector's traces, as http://collector:4318/v1/traces."""
+        self._clock = fleet.clock
+        self._sample = sample
+        self._ids = _Ids()
+        self._provider = TracerProvider(
+            resource=Resource({"service.name": "hamlet", "service.version": version("hamlet")}),
+            id_generator=self._ids,
+        )
+        exporter = exporter or OTLPSpanExporter(url, timeout=_EXPORT_S)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("hamlet")
+        self._attempts: dict[int, list[tuple[Attempt, float]]] = {}
+
+    def on_start(self, record: Record) -> None:
+        return
+
+    def on_attempt(self, record: Record, attempt: Attempt) -> None:
+        if record.operation != "probe":
+            self._attempts.setdefault(id(record), []).append((attempt, self._clock()))
+
+    def on_end(self, record: Record) -> None:
+        attempts = self._attempts.pop(id(record), [])
+        parent = current_trace()
+        asked = parent is not None and parent.sampled
+        if record.trace_id and (asked or self._worth(record)):
+            self._make(record, attempts, parent.parent_id if parent else "")
+
+    def close(self) -> None:
+        """Export what is left. Blocks; call it in a thread."""
+        self._provider.shutdown()
+
+    def _worth(self, record: Record) -> bool:
+        return (
+            int(record.trace_id[:8], 16) < self._sample * 2**32
+            or outcome_of(record) in _WORTH
+            or record.attempts > 1
+            or (record.first_token_s or 0.0) > _LATE_S
+        )
+
+    def _make(self, record: Record, attempts: list[tuple[Attempt, float]], parent_id: str) -> None:
+        offset = time.time_ns() - int(self._clock() * 1e9)
+
+        def at(clock: float) -> int:
+            return int(clock * 1e9) + offset
+
+        end = self._clock()
+        self._ids.trace_id = int(record.trace_id, 16)
+        root = self._tracer.start_span(
+            f"{record.operation} {record.route}",
+            _parent(record.trace_id, parent_id),
+            SpanKind.SERVER,
+            _about(record),
+            start_time=at(record.started),
+        )
+        inside = trace.set_span_in_context(root)
+        if record.admitted:
+            waited = self._tracer.start_span("hamlet.admit", inside, start_time=at(record.started))
+            waited.end(at(record.started + record.queue_s))
+        for number, (attempt, ended) in enumerate(attempts, 1):
+            span = self._tracer.start_span(
+                f"{record.operation} {attempt.deployment.model}",
+                inside,
+                SpanKind.CLIENT,
+                _attempted(record, attempt, number),
+                start_time=at(attempt.started),
+            )
+            answered = attempt.error is None and not attempt.cancelled
+            if answered:
+                span.add_event("first_chunk", timestamp=at(ended))
+            if attempt.error is not None:
+                span.set_status(StatusCode.ERROR)
+            # The attempt that answered lasts as long as its answer.
+            span.end(at(end if answered else ended))
+        if outcome_of(record) in _WORTH:
+            root.set_status(StatusCode.ERROR)
+        root.end(at(end))
+
+
+class _Ids(IdGenerator):
+    """Gives a root the trace id that logs and exemplars carry already."""
+
+    def __init__(self) -> None:
+        self.trace_id = 0
+
+    def generate_trace_id(self) -> int:
+        return self.trace_id
+
+    def generate_span_id(self) -> int:
+        return secrets.randbits(64) or 1
+
+
+def _parent(trace_id: str, parent_id: str) -> Any:
+    if not parent_id:
+        return trace.set_span_in_context(trace.INVALID_SPAN)
+    flags = TraceFlags(TraceFlags.SAMPLED)
+    context = SpanContext(int(trace_id, 16), int(parent_id, 16), is_remote=True, trace_flags=flags)
+    return trace.set_span_in_context(NonRecordingSpan(context))
+
+
+def _about(record: Record) -> dict[str, Any]:
+    usage = record.usage
+    return _known(
+        {
+            "hamlet.request_id": record.request_id,
+            "hamlet.route": record.route,
+            "hamlet.outcome": outcome_of(record),
+            "hamlet.attempts": record.attempts,
+            "hamlet.tier": record.tier + 1,
+            "gen_ai.operation.name": record.operation,
+            "gen_ai.usage.input_tokens": usage.input_tokens,
+            "gen_ai.usage.output_tokens": usage.output_tokens,
+            "gen_ai.response.finish_reasons": [str(record.finish)] if record.finish else None,
+            "error.type": record.error.code if record.error else None,
+        }
+    )
+
+
+def _attempted(record: Record, attempt: Attempt, number: int) -> dict[str, Any]:
+    error = attempt.error
+    return _known(
+        {
+            "hamlet.attempt": number,
+            "hamlet.way": attempt.way,
+            "hamlet.deployment": attempt.deployment.id,
+            "gen_ai.operation.name": record.operation,
+            "gen_ai.provider.name": attempt.deployment.provider.name,
+            "gen_ai.request.model": attempt.deployment.model,
+            "error.type": error.code if error else None,
+            "http.response.status_code": error.upstream_status if error else None,
+            "hamlet.upstream_request_id": error.upstream_id if error else None,
+        }
+    )
+
+
+def _known(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}

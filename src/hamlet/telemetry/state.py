@@ -1,0 +1,98 @@
+"""What is read of fleet, admission and process at a scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from hamlet.fleet import Condition, Fleet, Traffic
+from hamlet.fleet.ledger import ReservedLedger
+from hamlet.fleet.select import HOT, Member
+from hamlet.gateway import Attempt, Record
+from hamlet.registry import Deployment, Quota, Reserved, Route
+from hamlet.telemetry import labels as L
+from hamlet.telemetry.exposition import Row
+
+Routes = Callable[[], Mapping[str, Route]]
+
+
+class FleetState:
+    """Reads a fleet as it is now, for the routes in use."""
+
+    def __init__(self, fleet: Fleet, routes: Routes) -> None:
+        self._fleet = fleet
+        self._routes = routes
+
+    def rows(self) -> Iterator[Row]:
+        """Every deployment and every route, once each."""
+        deployments: dict[str, Deployment] = {}
+        for route in self._routes().values():
+            traffic = self._traffic(route)
+            yield "hamlet_retry_budget_ratio", (route.name,), traffic.budget.share_left
+            yield "hamlet_hedge_budget_ratio", (route.name,), traffic.hedges.share_left
+            for i, tier in enumerate(route.tiers, 1):
+                for deployment in tier:
+                    deployments[deployment.id] = deployment
+                    yield _info(route, i, deployment)
+        now = self._fleet.clock()
+        for deployment in deployments.values():
+            yield from _rows(deployment, self._fleet.condition(deployment), now)
+
+    def avoidable(self, record: Record, attempt: Attempt) -> bool:
+        """Whether reserved capacity above the attempt's tier was well and had room."""
+        route = self._routes().get(record.route)
+        if route is None:
+            return False
+        now = self._fleet.clock()
+        above = self._traffic(route).tiers[: attempt.tier]
+        return any(_roomy(member, now) for tier in above for member in tier.members)
+
+    def _traffic(self, route: Route) -> Traffic:
+        return self._fleet.traffic(route, stream=route.operation == "chat")
+
+
+def _roomy(member: Member, now: float) -> bool:
+    condition, limit = member.condition, member.deployment.max_in_flight
+    return (
+        isinstance(member.deployment.capacity, Reserved)
+        and not condition.breaker.opened
+        and now >= condition.cooldown_until
+        and (limit is None or condition.in_flight < limit)
+        and not condition.slowness.lasts(now)
+        and condition.ledger.fill(0, now) < HOT
+    )
+
+
+def _info(route: Route, tier: int, deployment: Deployment) -> Row:
+    capacity = deployment.capacity
+    kind = "quota" if isinstance(capacity, Quota) else "unknown"
+    labels = (
+        route.name,
+        deployment.id,
+        deployment.provider.name,
+        deployment.model,
+        deployment.region or "",
+        str(tier),
+        "reserved" if isinstance(capacity, Reserved) else kind,
+    )
+    return "hamlet_deployment_info", labels, 1.0
+
+
+def _rows(deployment: Deployment, condition: Condition, now: float) -> Iterator[Row]:
+    of, ledger, breaker = (deployment.id,), condition.ledger, condition.breaker
+    if deployment.capacity is not None:
+        yield "hamlet_deployment_fill_ratio", of, ledger.fill(0, now)
+    if isinstance(ledger, ReservedLedger) and isinstance(deployment.capacity, Reserved):
+        yield "hamlet_deployment_depth_seconds", of, ledger.depth_s
+        yield "hamlet_deployment_ptu", of, deployment.capacity.ptu
+        rate = deployment.capacity.tokens_per_s
+        yield "hamlet_deployment_capacity_tokens_per_second", of, rate
+        yield "hamlet_deployment_charged_tokens_total", of, condition.charged
+    if deployment.max_in_flight is not None:
+        yield "hamlet_deployment_limit", of, deployment.max_in_flight
+    yield "hamlet_deployment_slowness_ratio", of, condition.slow(now)
+    yield "hamlet_deployment_cooldown_seconds", of, max(0.0, condition.cooldown_until - now)
+    yield "hamlet_deployment_in_flight", of, condition.in_flight
+    yield "hamlet_circuit_changes_total", of, breaker.epoch
+    state = breaker.state(now)
+    for each in L.STATES:
+        yield "hamlet_circuit_state", (deployment.id, each), each == state

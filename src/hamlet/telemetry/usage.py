@@ -1,0 +1,58 @@
+"""The billing record: one line per call that used anything, as a stream of its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from hamlet.gateway import Attempt, Record
+from hamlet.telemetry.metrics import cost_usd
+
+_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
+
+
+class UsageLog:
+    """Appends to a file, opened at the first line. Names the caller's key, never what was said."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def on_start(self, record: Record) -> None:
+        return
+
+    def on_attempt(self, record: Record, attempt: Attempt) -> None:
+        return
+
+    def on_end(self, record: Record) -> None:
+        usage, deployment = record.usage, record.deployment
+        if deployment is None or usage.input_tokens is None:
+            return
+        fields = {
+            "timestamp": datetime.now(UTC),
+            "request_id": record.request_id,
+            "trace_id": record.trace_id or None,
+            "caller": record.caller,
+            "route": record.route,
+            "deployment": deployment.id,
+            "model": deployment.model,
+            "outcome": record.outcome,
+            "input": usage.input_tokens,
+            "output": usage.output_tokens,
+            "cached_input": usage.cache_read_tokens,
+            "cache_write": usage.cache_write_tokens,
+            "reasoning": usage.reasoning_tokens,
+            "estimated": usage.estimated,
+            "cost_usd": cost_usd(deployment, usage),
+        }
+        if self._file is None:
+            self._file = self._path.open("ab", buffering=0)
+        self._file.write(orjson.dumps(fields, option=_LINE))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()

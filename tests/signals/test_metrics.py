@@ -1,0 +1,255 @@
+"""What is counted: that it adds up, stays bounded, and is what the reference says."""
+
+import asyncio
+import json
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from hamlet.core import errors
+from hamlet.core.errors import HamletError
+from hamlet.telemetry import labels as L
+from hamlet.telemetry.catalogue import CATALOGUE
+from hamlet.telemetry.reference import LIBRARY, bound, document
+from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
+from support.server import FAST, ROUTES, Running, serving, until
+from support.stage import CLIENT_KEY, OFTEN, PROMPT, provider, said, staging, well
+from support.vendor import wire_of
+
+ROOT = Path(__file__).parents[2]
+
+
+async def scrape(url: str, accept: str = "") -> str:
+    async with httpx2.AsyncClient() as http:
+        return (await http.get(f"{url}/metrics", headers={"accept": accept})).text
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample by its name and labels."""
+    return {
+        (s.name, frozenset(s.labels.items())): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+
+
+def total(text: str, name: str, **labels: str) -> float:
+    """The sum over all series of a name that have these labels."""
+    wanted = set(labels.items())
+    return sum(v for (n, of), v in samples(text).items() if n == name and wanted <= of)
+
+
+def family(parent: type[HamletError]) -> set[str]:
+    found = {parent.code}
+    for child in parent.__subclasses__():
+        if child.__module__ == errors.__name__:
+            found |= family(child)
+    return found
+
+
+def test_the_closed_sets_are_those_of_the_error_family() -> None:
+    assert set(L.FAILURES) == family(errors.ProviderError)
+    assert set(L.REJECTIONS) == family(errors.RequestError)
+
+
+def test_the_reference_is_the_catalogue() -> None:
+    assert (ROOT / "docs/metrics.md").read_text() == document(), "python -m hamlet.ops.build"
+    assert bound() <= 10_000
+
+
+@pytest.fixture
+async def running():
+    async with serving(FAST + ROUTES) as running:
+        yield running
+
+
+async def test_everything_exposed_is_in_the_catalogue_with_its_labels(running: Running) -> None:
+    await scrape(running.url)
+    for found in text_string_to_metric_families(await scrape(running.url)):
+        if found.name.startswith(("process_", "python_")):
+            continue
+        name = found.name + ("_total" if found.type == "counter" else "")
+        known = CATALOGUE[name]
+        assert known.type == found.type, name
+        for sample in found.samples:
+            assert set(sample.labels) - {"le"} == set(known.labels), name
+            for label, value in sample.labels.items():
+                closed = known.of(label)
+                assert closed is None or value in closed, (name, label, value)
+
+
+async def test_outcomes_are_there_before_anything_happens(running: Running) -> None:
+    found = samples(await scrape(running.url))
+    for route in ("hamlet", "hamlet-embed", "unknown"):
+        for outcome in L.OUTCOMES:
+            key = frozenset({("route", route), ("outcome", outcome)})
+            assert found["hamlet_requests_total", key] == 0
+    of = ("deployment", "embedded/embedded-chat")
+    for result in L.RESULTS:
+        assert found["hamlet_attempts_total", frozenset({of, ("result", result)})] == 0
+
+
+async def test_random_models_paths_and_keys_leave_the_series_bounded(running: Running) -> None:
+    rng = random.Random(3)
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+
+    async with httpx2.AsyncClient(base_url=running.url, timeout=60) as http:
+
+        async def one(i: int) -> None:
+            kind = i % 4
+            model = "hamlet" if kind == 0 else f"m-{rng.random()}"
+            path = f"/v1/p{rng.random()}" if kind == 1 else "/v1/chat/completions"
+            headers = {"authorization": f"Bearer k-{rng.random()}", "x-request-id": f"id{i}"}
+            await http.post(path, json={**body, "model": model}, headers=headers)
+
+        await asyncio.gather(*map(one, range(200)))
+        before = len(samples(await scrape(running.url)))
+        for start in range(200, 5000, 400):
+            await asyncio.gather(*map(one, range(start, start + 400)))
+    text = await scrape(running.url)
+    assert len(samples(text)) - before < 30
+    assert len(samples(text)) <= bound()
+    assert not re.search(r"m-0\.|k-0\.|/v1/p0", text)
+    assert sum(n.startswith(("process_", "python_")) for n, _ in samples(text)) <= LIBRARY
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+async def test_promtool_finds_nothing_to_say(running: Running) -> None:
+    text = await scrape(running.url)
+    found = await asyncio.to_thread(
+        subprocess.run, ["promtool", "check", "metrics"], input=text.encode(), capture_output=True
+    )
+    assert found.returncode == 0, found.stderr.decode() + found.stdout.decode()
+
+
+async def test_exemplars_and_log_lines_carry_the_callers_trace(running: Running) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    body = {"model": "hamlet", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    async with httpx2.AsyncClient(base_url=running.url) as http:
+        for header in (
+            f"00-{trace}-00f067aa0ba902b7-01",
+            "00-zz-1",
+            f"00-{'0' * 32}-{'1' * 16}-00",
+        ):
+            answer = await http.post(
+                "/v1/chat/completions", json=body, headers={"traceparent": header}
+            )
+            assert answer.status_code == 200
+    lines = [json.loads(line) for line in running.log.getvalue().splitlines()]
+    ids = [line["trace_id"] for line in lines if line["event"] == "call"]
+    assert ids[0] == trace
+    assert len(set(ids)) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{32}", id_) for id_ in ids)
+    text = await scrape(running.url, "application/openmetrics-text; version=1.0.0")
+    assert text.endswith("# EOF\n")
+    assert f'# {{trace_id="{ids[-1]}"}}' in text
+    assert "trace_id" not in await scrape(running.url)
+
+
+def endless(request):
+    """Never ends some answers."""
+    if request.json["model"] == "endless":
+        return sse_reply(said(wire_of(request))[:3], end="hang")
+    return well(request)
+
+
+def faulty(request):
+    """Fails a third of the calls, in three ways."""
+    number = request.json["max_tokens"] % 9
+    wire = wire_of(request)
+    if number == 0:
+        return json_reply(wire.error(429), 429, {"retry-after": "0"})
+    if number == 3:
+        return json_reply(wire.error(500), 500)
+    if number == 6:
+        return json_reply(wire.error(400), 400)
+    return well(request)
+
+
+async def test_what_is_counted_adds_up_under_faults_and_leaving_clients(tmp_path) -> None:
+    usage_file = tmp_path / "usage.jsonl"
+    async with LoopbackUpstream() as bad, LoopbackUpstream() as good:
+        bad.respond(faulty)
+        good.respond(endless)
+        config = {
+            "telemetry": {"usage_file": str(usage_file)},
+            "providers": {"bad": provider("openai", bad.url), "good": provider("openai", good.url)},
+            "routes": {
+                "r": {
+                    "tiers": [
+                        [{"provider": "bad", "model": "m"}],
+                        [{"provider": "good", "model": "m"}],
+                    ],
+                    "policy": OFTEN,
+                },
+                "slow": {"deployments": [{"provider": "good", "model": "endless"}]},
+            },
+        }
+        async with staging(config) as stage:
+            for i in range(40):
+                await stage.ask("r", stream=i % 2 == 0, max_tokens=i + 1)
+            await stage.ask("nobody")
+            await leave(stage)
+            text = await stage.metrics()
+            calls = [line for line in stage.log if line["event"] == "call"]
+            used = [json.loads(line) for line in usage_file.read_text().splitlines()]
+    assert PROMPT not in usage_file.read_text()
+    assert total(text, "hamlet_requests_total") == len(calls) == 42
+    assert total(text, "hamlet_requests_total", outcome="cancelled") == 1
+    assert total(text, "hamlet_requests_total", route="unknown", outcome="client_error") == 1
+    assert total(text, "hamlet_rejected_total") == 1
+    # Every attempt is a call's first, or counted with how the call came to it.
+    attempts, again = total(text, "hamlet_attempts_total"), total(text, "hamlet_reattempts_total")
+    assert attempts == sum(line["attempts"] for line in calls)
+    assert attempts - again == sum(line["attempts"] > 0 for line in calls)
+    assert again > 0
+    answered = total(text, "hamlet_requests_total", outcome="ok")
+    assert total(text, "hamlet_answers_total") == answered
+    assert attempts >= answered
+    assert total(text, "hamlet_http_responses_total", path="/v1/chat/completions") >= 41
+    for kind in ("input", "output"):
+        assert total(text, "hamlet_tokens_total", token_type=kind) == sum(
+            line[kind] or 0 for line in used
+        )
+    assert total(text, "hamlet_telemetry_errors_total") == 0
+    assert total(text, "hamlet_deployment_in_flight") == 0
+
+
+async def leave(stage) -> None:
+    """Begin a stream, and leave before its end."""
+    turns = [{"role": "user", "content": PROMPT}]
+    body = {"model": "slow", "stream": True, "messages": turns, "max_tokens": 9}
+    request = stage.http.stream(
+        "POST", "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {CLIENT_KEY}"}
+    )
+    before = len([line for line in stage.log if line["event"] == "call"])
+    async with request as response:
+        async for _ in response.aiter_raw():
+            break
+    await until(lambda: len([x for x in stage.log if x["event"] == "call"]) == before + 1)
+    assert stage.running.hamlet.gateway.admission.in_flight == 0
+
+
+async def test_an_observer_that_raises_is_counted(running: Running) -> None:
+    class Broken:
+        def on_start(self, record):
+            raise RuntimeError
+
+        def on_attempt(self, record, attempt):
+            raise RuntimeError
+
+        def on_end(self, record):
+            raise RuntimeError
+
+    observers = running.hamlet.observers
+    observers._observers = (*observers._observers, Broken())
+    body = {"model": "hamlet", "messages": [{"role": "user", "content": "hi"}]}
+    async with httpx2.AsyncClient(base_url=running.url) as http:
+        assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
+    assert total(await scrape(running.url), "hamlet_telemetry_errors_total") == 3

@@ -1,0 +1,71 @@
+"""What is drawn: numbers as people read them, and clear words when there is nothing to draw from."""
+
+import json
+import math
+
+import pytest
+from typer.testing import CliRunner
+
+from hamlet.cli import app
+from hamlet.ops.calls import OVERVIEW
+from hamlet.ops.draw import drawn
+from hamlet.ops.query import Frame, Series
+from hamlet.ops.units import shown
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (math.nan, "s", "-"),
+        (0.00042, "s", "420 µs"),
+        (0.25, "s", "250 ms"),
+        (2.5, "s", "2.5 s"),
+        (600, "s", "10 min"),
+        (0.0015, "percentunit", "0.15 %"),
+        (0.5, "percentunit", "50 %"),
+        (210_000_000, "bytes", "200 MiB"),
+        (1536, "Bps", "1.5 KiB/s"),
+        (12.25, "reqps", "12.2/s"),
+        (4100, "none", "4.1k"),
+        (0.0004, "currencyUSD", "$0.0004"),
+        (1234.5, "currencyUSD", "$1,234.50"),
+    ],
+)
+def test_numbers_are_shown_with_their_unit(value: float, unit: str, text: str) -> None:
+    assert shown(value, unit) == text
+
+
+def panel(title: str) -> dict:
+    return next(p for p in OVERVIEW.json()["panels"] if p["title"] == title)
+
+
+def test_every_kind_of_panel_escapes_what_it_is_given() -> None:
+    evil = Series("<script>x</script>", {"route": "<b>"}, (1.0, math.nan, 2.0))
+    for title in ("Calls by route", "Outcomes", "Failing deployments", "Failed"):
+        html = drawn(panel(title), [evil], (0.0, 60.0, 120.0))
+        assert "<script" not in html
+        assert "<b>" not in html
+
+
+def test_a_panel_without_data_says_so() -> None:
+    nothing = Series("a", {}, (math.nan,))
+    assert "no data" in drawn(panel("Failed"), [nothing], (0.0,))
+    assert "no data" in drawn(panel("Failed"), [], (0.0,))
+
+
+def test_variables_stand_at_all_and_windows_hold_four_scrapes() -> None:
+    frame = Frame(0, 600, scrape_s=15)
+    filled = frame.fill_in('rate(a{job=~"$job"}[$__rate_interval])')
+    assert filled == 'rate(a{job=~".*"}[60s])'
+
+
+def test_dashboards_are_exported_and_a_missing_prometheus_is_said_plainly(tmp_path) -> None:
+    run = CliRunner().invoke
+    assert run(app, ["dash", "export", "--out", str(tmp_path)]).exit_code == 0
+    boards = [json.loads(file.read_text())["uid"] for file in tmp_path.glob("*.json")]
+    assert len(boards) == 7
+    options = ["dash", "snapshot", "--prom", "http://127.0.0.1:1", "--out", str(tmp_path / "x")]
+    told = run(app, options)
+    assert told.exit_code == 2
+    assert "no Prometheus answers" in told.output
+    assert run(app, [*options, "--uid", "nobody"]).exit_code == 2

@@ -1,0 +1,106 @@
+"""Spans over OTLP, as a collector gets them: their tree, their names, and nothing that was said."""
+
+import gzip
+import sys
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from hamlet.app import Hamlet
+from hamlet.config import ConfigError, loads
+from hamlet.core.trace import begin_trace
+from hamlet.testing import Canned, LoopbackUpstream, json_reply
+from support.server import FAST, ROUTES
+from support.stage import CLIENT_KEY, OFTEN, PROMPT, SAID, UPSTREAM_KEY, provider, staging, well
+from support.vendor import wire_of
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def told(collector: LoopbackUpstream) -> list:
+    spans = []
+    for request in collector.requests:
+        body = request.body
+        body = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+        message = ExportTraceServiceRequest.FromString(body)
+        spans += [s for r in message.resource_spans for g in r.scope_spans for s in g.spans]
+    return spans
+
+
+def attributes(span) -> dict:
+    return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+
+
+async def test_a_failed_attempt_and_its_successor_are_children_of_the_callers_trace() -> None:
+    async with LoopbackUpstream() as bad, LoopbackUpstream() as good, LoopbackUpstream() as otlp:
+        bad.respond(lambda request: json_reply(wire_of(request).error(500), 500))
+        good.respond(well)
+        otlp.respond(lambda request: Canned(200))
+        config = {
+            "telemetry": {"otlp": f"{otlp.url}/v1/traces", "sample": 0},
+            "providers": {"bad": provider("openai", bad.url), "good": provider("openai", good.url)},
+            "routes": {
+                "r": {
+                    "tiers": [
+                        [{"provider": "bad", "model": "m1"}],
+                        [{"provider": "good", "model": "m2"}],
+                    ],
+                    "policy": OFTEN,
+                },
+                "fine": {"deployments": [{"provider": "good", "model": "m3"}]},
+            },
+        }
+        async with staging(config) as stage:
+            stage.http.headers["traceparent"] = f"00-{TRACE}-{PARENT}-00"
+            assert (await stage.ask("r")).text == SAID
+            await stage.ask("fine")
+        spans = told(otlp)
+        raw = b"".join(request.body for request in otlp.requests)
+    names = {span.name: span for span in spans}
+    assert set(names) == {"chat r", "hamlet.admit", "chat m1", "chat m2"}, "the quiet call is not"
+    root = names["chat r"]
+    assert {span.trace_id.hex() for span in spans} == {TRACE}
+    assert root.parent_span_id.hex() == PARENT
+    assert {names[n].parent_span_id for n in ("chat m1", "chat m2")} == {root.span_id}
+    failed, answered = attributes(names["chat m1"]), attributes(names["chat m2"])
+    assert failed["error.type"] == "upstream_unavailable"
+    assert failed["http.response.status_code"] == 500
+    assert answered["hamlet.way"] == "failover"
+    assert answered["gen_ai.provider.name"] == "good"
+    assert [event.name for event in names["chat m2"].events] == ["first_chunk"]
+    assert attributes(root)["gen_ai.usage.output_tokens"] == 9
+    assert root.start_time_unix_nano <= names["chat m1"].start_time_unix_nano
+    assert names["chat m2"].end_time_unix_nano <= root.end_time_unix_nano
+    for secret in (PROMPT, SAID, CLIENT_KEY, UPSTREAM_KEY):
+        assert secret.encode() not in raw
+        assert secret not in str(spans)
+
+
+def test_without_the_extra_the_setting_is_refused_with_its_line(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "hamlet.telemetry.spans", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    loaded = loads(FAST + ROUTES + "telemetry: {otlp: 'http://127.0.0.1:1/v1/traces'}\n")
+    with pytest.raises(ConfigError, match=r"telemetry\.otlp.*hamlet\[otel\]"):
+        Hamlet(loaded)
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [
+        (f"00-{TRACE}-{PARENT}-01", True),
+        (f"01-{TRACE}-{PARENT}-01-later", True),
+        (f"00-{TRACE}-{PARENT}-01-more", False),
+        (f"ff-{TRACE}-{PARENT}-01", False),
+        (f"00-{TRACE.upper()}-{PARENT}-01", False),
+        (f"00-{'0' * 32}-{PARENT}-01", False),
+        (f"00-{TRACE}-{'0' * 16}-01", False),
+        (f"00-{TRACE}-{PARENT}", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_valid_traceparent_is_continued_and_any_other_begins_a_trace(header, kept) -> None:
+    trace = begin_trace(header)
+    assert (trace.trace_id == TRACE) is kept
+    assert trace.sampled is kept
+    assert len(trace.trace_id) == 32
