@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-import pygal
-from pygal.style import Style
-
+from hamlet.ops.chart import Style, pygal
 from hamlet.ops.query import Series
 from hamlet.ops.units import shown
-
-# pygal hooks into imports, for maps we have none of, by a protocol that Python gave up: with the
-# hook in place every import that fails elsewhere in the process warns.
-sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
 _COLORS = {
     "green": "#3f9c5a",
