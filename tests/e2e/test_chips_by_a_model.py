@@ -77,7 +77,7 @@ async def running(model: LoopbackUpstream) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def http(running: Running):
-    async with httpx2.AsyncClient(base_url=running.url, timeout=10) as http:
+    async with httpx2.AsyncClient(base_url=running.url, timeout=60) as http:
         yield http
 
 
@@ -192,7 +192,7 @@ async def test_structured_output_is_asked_for_where_it_is_offered(http, model) -
 async def test_a_model_without_it_is_asked_for_lines(model) -> None:
     plain = CONFIG.replace("model: gpt-4o-mini}", "model: gpt-4o-mini, card: {features: []}}")
     async with serving(plain % model.url) as running:
-        async with httpx2.AsyncClient(base_url=running.url, timeout=10) as http:
+        async with httpx2.AsyncClient(base_url=running.url, timeout=60) as http:
             assert (await chips(http))["chips"]["tier"] == "llm"
     assert "response_format" not in model.requests[0].json
     assert "object a line" in model.requests[0].json["messages"][1]["content"]

@@ -51,7 +51,7 @@ def test_envoy_takes_its_configuration(config, tmp_path) -> None:
     write_runtime(tmp_path / "runtime.json", placed, MIXED)
     (tmp_path / "envoy.yaml").write_text(envoy(placed, MIXED))
     words = [program, "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=50)
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=150)
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
@@ -72,7 +72,7 @@ def test_nginx_takes_its_configuration(config, tmp_path) -> None:
         [program, "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
     )
     assert ran.returncode == 0, ran.stderr
 

@@ -80,7 +80,9 @@ async def test_fifty_reloads_a_third_of_them_wrong_fail_no_call(tmp_path: Path) 
 
     file.write_text(config)
     async with environment(KEYS), serving(file) as running:
-        async with httpx2.AsyncClient(base_url=running.url, timeout=20) as http:
+        # Load and service share this process: what a busy machine makes it shed is not asked here.
+        await running.hamlet.distress.aclose()
+        async with httpx2.AsyncClient(base_url=running.url, timeout=60) as http:
             loads = [asyncio.create_task(calls(http, m)) for m in ["hamlet"] * 3 + ["slow"] * 5]
             try:
                 await reloads(http)

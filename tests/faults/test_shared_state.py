@@ -89,14 +89,14 @@ async def test_what_one_process_learns_the_other_knows_within_two_seconds(redis)
         one.call(error=RateLimited("full", retry_after=30))
         for _ in range(3):
             one.call(i=1, error=UpstreamUnavailable("dead"))
-        await until(lambda: other.condition(1).breaker.opened, 15)
+        await until(lambda: other.condition(1).breaker.opened)
         left = other.condition().cooldown_until - other.fleet.clock()
         assert 28 < left <= 33
         assert other.condition().breaker.opened is False
         assert other.condition(1).breaker.epoch == one.condition(1).breaker.epoch
         one.condition(1).breaker.close(one.fleet.clock())
         one.fleet._track(one.condition(1))
-        await until(lambda: not other.condition(1).breaker.opened, 15)
+        await until(lambda: not other.condition(1).breaker.opened)
         assert other.condition(1).breaker.weight(other.fleet.clock()) < 0.2
 
 
@@ -104,7 +104,7 @@ async def test_charges_add_up_in_every_process(redis) -> None:
     async with processes(redis.url, 3) as all_:
         for each in all_:
             each.call(5000)
-        await until(lambda: all(p.level() > 10_000 for p in all_), 15)
+        await until(lambda: all(p.level() > 10_000 for p in all_))
         levels = [p.level() for p in all_]
         assert max(levels) - min(levels) < 100
         assert max(levels) <= 15_000
@@ -114,7 +114,7 @@ async def test_requests_of_a_quota_add_up_too(redis) -> None:
     async with processes(redis.url, capacity=Quota(None, 6000)) as (one, other):
         for _ in range(500):
             one.call(1)
-        await until(lambda: other.condition().ledger.levels(other.fleet.clock())[1] > 300, 15)
+        await until(lambda: other.condition().ledger.levels(other.fleet.clock())[1] > 300)
 
 
 async def test_a_wait_does_not_grow_by_being_told_again(redis) -> None:
@@ -131,7 +131,7 @@ async def test_slowness_is_common_knowledge(redis) -> None:
     async with processes(redis.url) as (one, other):
         one.condition().slowness.raise_to(9, one.fleet.clock())
         one.fleet.news.touched.add("d0/m")
-        await until(lambda: other.condition().slow(other.fleet.clock()) > 8, 15)
+        await until(lambda: other.condition().slow(other.fleet.clock()) > 8)
 
 
 async def test_a_late_process_begins_with_what_the_others_know(redis) -> None:
@@ -140,7 +140,7 @@ async def test_a_late_process_begins_with_what_the_others_know(redis) -> None:
         one.condition(1).breaker.open("config", one.fleet.clock(), 300)
         await asyncio.sleep(1.5)
         async with processes(redis.url, 1, wait=False) as (late,):
-            await until(lambda: late.sharing.state == "shared", 15)
+            await until(lambda: late.sharing.state == "shared")
             assert late.condition(1).breaker.reason == "config"
             assert late.condition().cooldown_until > late.fleet.clock() + 25
             assert late.level() > 15_000
@@ -150,7 +150,7 @@ async def test_one_of_three_processes_probes(redis) -> None:
     async with processes(redis.url, 3) as all_:
         for each in all_:
             each.condition().breaker.open("failures", each.fleet.clock(), 0.3)
-        await until(lambda: any(p.fleet.lease("d0/m") for p in all_), 15)
+        await until(lambda: any(p.fleet.lease("d0/m") for p in all_))
         for _ in range(30):
             assert sum(p.fleet.lease("d0/m") for p in all_) <= 1
             await asyncio.sleep(0.01)
@@ -173,7 +173,7 @@ async def test_a_lease_is_kept_while_its_probe_runs(redis) -> None:
     async with processes(redis.url) as all_:
         for each in all_:
             each.condition().breaker.open("failures", each.fleet.clock(), 0.0)
-        await until(lambda: any(p.fleet.lease("d0/m") for p in all_), 15)
+        await until(lambda: any(p.fleet.lease("d0/m") for p in all_))
         holder, other = sorted(all_, key=lambda p: not p.fleet.lease("d0/m"))
         holder.condition().breaker.start_probe(holder.fleet.clock())
         end = holder.fleet.clock() + 6
@@ -187,29 +187,29 @@ async def test_without_redis_at_the_start_everybody_goes_on_and_joins_later(tmp_
     async with redis_server(tmp_path) as server:
         await server.kill()
         async with processes(server.url, wait=False) as all_:
-            await until(lambda: all(p.sharing.state == "away" for p in all_), 15)
+            await until(lambda: all(p.sharing.state == "away" for p in all_))
             all_[0].call(error=RateLimited("full", retry_after=30))
             await server.start()
-            await until(lambda: all_[1].condition().cooldown_until > 0, 15)
-            await until(lambda: all(p.sharing.state == "shared" for p in all_), 15)
+            await until(lambda: all_[1].condition().cooldown_until > 0)
+            await until(lambda: all(p.sharing.state == "shared" for p in all_))
             assert all_[0].states[:2] == ["away", "shared"]
 
 
 async def test_while_redis_is_away_each_has_its_share_and_parts_add_up_after(redis) -> None:
     async with processes(redis.url) as (one, other):
         one.call(10_000)
-        await until(lambda: other.level() > 8_000, 15)
+        await until(lambda: other.level() > 8_000)
         await redis.kill()
-        await until(lambda: all(p.sharing.state == "away" for p in (one, other)), 15)
+        await until(lambda: all(p.sharing.state == "away" for p in (one, other)))
         capacity = sum(p.condition().ledger._bucket.rate for p in (one, other))
         assert 1000 <= capacity <= 1150
         before = one.level() + other.level()
         one.call(3000)
         other.call(2000)
         await redis.start()
-        await until(lambda: all(p.sharing.state == "shared" for p in (one, other)), 15)
+        await until(lambda: all(p.sharing.state == "shared" for p in (one, other)))
         # A snapshot may be a second old, in which a thousand tokens drain: a thirtieth of it all.
-        await until(lambda: abs(one.level() - other.level()) < 1100, 15)
+        await until(lambda: abs(one.level() - other.level()) < 1100)
         assert one.level() <= before + 5000
         assert one.level() > before + 5000 - 4 * 1100
         assert one.condition().ledger._bucket.rate == pytest.approx(1000)
@@ -229,32 +229,32 @@ async def test_a_redis_that_refuses_is_like_none(redis, trouble, cure) -> None:
         assert await redis.ask(*trouble) == "OK"
         if cure is None:
             await redis.ask("-a", "other", "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        await until(lambda: all(p.sharing.state == "away" for p in all_), 15)
+        await until(lambda: all(p.sharing.state == "away" for p in all_))
         if cure is None:
             assert await redis.ask("-a", "other", "CONFIG", "SET", "requirepass", "") == "OK"
         else:
             assert await redis.ask(*cure) == "OK"
         all_[0].call(error=RateLimited("full", retry_after=30))
-        await until(lambda: all_[1].condition().cooldown_until > 0, 15)
+        await until(lambda: all_[1].condition().cooldown_until > 0)
 
 
 async def test_a_redis_that_hangs_is_like_none_and_then_like_one(redis) -> None:
     async with processes(redis.url) as all_:
         redis.pause()
-        await until(lambda: all(p.sharing.state == "away" for p in all_), 15)
+        await until(lambda: all(p.sharing.state == "away" for p in all_))
         all_[0].call(error=RateLimited("full", retry_after=30))
         redis.resume()
-        await until(lambda: all_[1].condition().cooldown_until > 0, 15)
+        await until(lambda: all_[1].condition().cooldown_until > 0)
         asleep = asyncio.create_task(redis.ask("DEBUG", "SLEEP", "2.5"))
-        await until(lambda: all(p.sharing.state == "away" for p in all_), 15)
+        await until(lambda: all(p.sharing.state == "away" for p in all_))
         await asleep
-        await until(lambda: all(p.sharing.state == "shared" for p in all_), 15)
+        await until(lambda: all(p.sharing.state == "shared" for p in all_))
 
 
 async def test_half_an_answer_is_none(redis) -> None:
     async with slow_proxy(redis.socket, lambda: 0.0, lambda: 3) as url:
         async with processes(url, 1, wait=False) as (one,):
-            await until(lambda: one.sharing.state == "away", 15)
+            await until(lambda: one.sharing.state == "away")
 
 
 async def test_cancelled_commands_never_get_anothers_answer(redis) -> None:
@@ -374,7 +374,7 @@ async def test_calls_do_not_wait_for_a_redis_that_hangs(redis) -> None:
             await each.bench.text()
             assert each.fleet.clock() - start < 0.5
         redis.resume()
-        await until(lambda: all(r.sharing.state == "shared" for r in both), 15)
+        await until(lambda: all(r.sharing.state == "shared" for r in both))
 
 
 async def test_calls_notice_neither_the_death_nor_the_return_of_redis(redis) -> None:
@@ -383,13 +383,13 @@ async def test_calls_notice_neither_the_death_nor_the_return_of_redis(redis) -> 
         await until(lambda: one.sharing.state == other.sharing.state == "away")
         await asyncio.sleep(0.3)
         await redis.start()
-        await until(lambda: one.sharing.state == other.sharing.state == "shared", 15)
+        await until(lambda: one.sharing.state == other.sharing.state == "shared")
 
 
 async def test_what_kills_a_deployment_is_found_out_once(redis) -> None:
     dead = [UpstreamUnavailable("refused")]
     async with replicas(redis.url, [dead, says("hello"), says("hello")]) as both:
-        await until(lambda: all(r.fleet.conditions["d0/m"].breaker.opened for r in both), 15)
+        await until(lambda: all(r.fleet.conditions["d0/m"].breaker.opened for r in both))
         assert sum(len(r.providers[0].calls) for r in both) <= 8
 
 
@@ -425,8 +425,9 @@ async def test_a_backlog_of_ten_thousand_messages_holds_nothing_up(redis) -> Non
             await asyncio.sleep(0.005)
             now = asyncio.get_running_loop().time()
             gap, last = max(gap, now - last), now
-            assert now - start < 10
-        assert gap < 0.5
+            assert now - start < 60
+        # Taken in at one go the backlog would be all of the time there was.
+        assert gap < max(0.5, (last - start) / 4)
         # Whoever fell behind so far that it was away meanwhile has begun anew from a snapshot.
         assert any(r.sharing.exchange._numbers["flood"] > 1000 or "away" in r.states for r in both)
 

@@ -105,7 +105,7 @@ async def say(stage, data: bytes) -> bytes:
     """Say it and give everything that is answered until hamlet closes."""
     async with stage.dial() as raw:
         await raw.send(data)
-        return await raw.read_all(within_s=8.0)
+        return await raw.read_all()
 
 
 def head(*lines: str, target: str = CHAT, method: str = "POST") -> bytes:

@@ -341,7 +341,7 @@ async def test_a_client_that_leaves_ends_its_upstream_call(good, moment: str, ho
                         pass
                 if how == "reset":
                     raw.reset()
-            await first.hung_up(within_s=1.0)
+            await first.hung_up()
             await stage.settled("req_left")
             assert stage.calls("req_left")[0]["outcome"] == "cancelled"
             assert good.requests == []

@@ -207,6 +207,6 @@ async def test_nothing_is_probed_by_default_and_what_is_does_not_count_as_a_call
             assert "hamlet_request_duration_seconds_count" not in text
             return 'operation="probe"' in text
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not await probed():
                 await asyncio.sleep(0.05)

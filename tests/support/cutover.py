@@ -88,5 +88,5 @@ async def crossed(folder: Path, **extra: str) -> AsyncIterator[Crossed]:
         store.create(Document())
         async with serving(file) as running:
             board = Board(store, settings(running.hamlet._loaded))
-            async with httpx2.AsyncClient(base_url=running.url, timeout=20) as http:
+            async with httpx2.AsyncClient(base_url=running.url, timeout=60) as http:
                 yield Crossed(running, http, old, vendor, board)

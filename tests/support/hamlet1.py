@@ -42,7 +42,7 @@ async def hamlet1(upstream: str, port: int = 0) -> AsyncIterator[Hamlet1]:
     )
     try:
         assert process.stdout
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
         yield Hamlet1(f"http://127.0.0.1:{int(line)}", process)
     finally:
         if process.returncode is None:

@@ -22,7 +22,7 @@ class Started:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    async def ended(self, within_s: float = 20.0) -> int:
+    async def ended(self, within_s: float = 60.0) -> int:
         """Its exit status."""
         return await asyncio.wait_for(self.process.wait(), within_s)
 
@@ -53,7 +53,7 @@ async def started(
         )
     try:
         assert process.stdout
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
         found = re.search(rb"http://\S+", line)
         assert found, log.read_text()
         yield Started(process, found[0].decode(), log)
@@ -61,7 +61,7 @@ async def started(
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), 20)
+                await asyncio.wait_for(process.wait(), 60)
             except TimeoutError:
                 process.kill()
                 await process.wait()

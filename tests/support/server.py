@@ -75,7 +75,7 @@ async def environment(values: Mapping[str, str]) -> AsyncIterator[None]:
                 os.environ[name] = value
 
 
-async def until(holds, within_s: float = 5.0) -> None:
+async def until(holds, within_s: float = 60.0) -> None:
     """Wait for a condition. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not holds():

@@ -103,7 +103,7 @@ class Raw:
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         await self.send(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + content)
 
-    async def read(self, size: int = 65536, within_s: float = 5.0) -> bytes:
+    async def read(self, size: int = 65536, within_s: float = 60.0) -> bytes:
         """Some bytes; b"" at the end, also at one by force."""
         async with asyncio.timeout(within_s):
             try:
@@ -113,7 +113,7 @@ class Raw:
         self._stage.heard.append(data)
         return data
 
-    async def read_all(self, within_s: float = 5.0) -> bytes:
+    async def read_all(self, within_s: float = 60.0) -> bytes:
         """Everything up to the end of the connection."""
         parts = []
         while part := await self.read(within_s=within_s):

@@ -127,11 +127,11 @@ class LoopbackUpstream:
         """Compute each reply from its request."""
         self._respond = function
 
-    async def received(self, count: int = 1, within_s: float = 5.0) -> None:
+    async def received(self, count: int = 1, within_s: float = 30.0) -> None:
         """Wait until `count` requests have come."""
         await self._until(lambda: len(self.requests) >= count, within_s)
 
-    async def hung_up(self, count: int = 1, within_s: float = 0.2) -> None:
+    async def hung_up(self, count: int = 1, within_s: float = 30.0) -> None:
         """Wait until clients have broken off `count` replies. Raises TimeoutError."""
         await self._until(lambda: self.hangups >= count, within_s)
 
