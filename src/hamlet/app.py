@@ -108,7 +108,7 @@ class Hamlet:
             try:
                 loaded = await asyncio.to_thread(load, self._loaded.path)
                 registry = build(loaded, self.log, self._plugins)
-                self.screen.reload(loaded)
+                await self.screen.reload(loaded)
             except Exception as error:
                 self.metrics.reloaded("refused")
                 self.log.error("config.refused", problems=str(error))

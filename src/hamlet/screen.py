@@ -85,11 +85,10 @@ class MainScreenParts:
             stale_s=config.chips_stale_s,
             store=_store(config, "chips", Draft),
         )
-        source, bank = catalogue(content.links), ChipBank(content)
+        self._indexed = source, bank = _index(content)
         links = RelatedLinks(source, self.web, found, key)
         chips = DynamicChips(bank, writer, drafts, key, self._explorer)
         self.service = SuggestService(links, chips, self.signer, content.pins, metrics.answered)
-        self._indexed: tuple[Any, ChipBank] = (source, bank)
 
     def _sources(self, registries: RegistryHolder) -> Mapping[str, SupportsSearch]:
         real = registries.current.sources
@@ -109,19 +108,21 @@ class MainScreenParts:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    def reload(self, loaded: Loaded) -> None:
+    async def reload(self, loaded: Loaded) -> None:
         """Read the packs again. Raises ConfigError, and then nothing changes."""
         try:
-            self.editor.reload()
+            await self.editor.reload()
         except PackError as error:
             raise _refused(loaded, error) from None
 
-    def _use(self, content: Content) -> None:
-        source, bank = catalogue(content.links), ChipBank(content)
-        self._indexed = (source, bank)
-        self.service.use(source, bank, content.pins)
-        if self._embedder is not None:
-            self._spawn(self._embed(self._embedder, source, bank))
+    async def _use(self, content: Content) -> None:
+        before = self.editor.content
+        if (content.links, content.chips) != (before.links, before.chips):
+            # Tenths of a second, in which the loop has calls to serve.
+            self._indexed = await asyncio.to_thread(_index, content)
+            if self._embedder is not None:
+                self._spawn(self._embed(self._embedder, *self._indexed))
+        self.service.use(*self._indexed, content.pins)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -148,6 +149,11 @@ class MainScreenParts:
         await self.events.aclose()
         if self._embedder is not None:
             self._embedder.close()
+
+
+def _index(content: Content) -> tuple[Any, ChipBank]:
+    """What finds the links and what finds the chips."""
+    return catalogue(content.links), ChipBank(content)
 
 
 def check_packs(loaded: Loaded) -> None:

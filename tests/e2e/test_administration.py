@@ -34,7 +34,9 @@ async def config(tmp_path) -> str:
 
 @pytest.fixture
 async def http(config: str):
-    async with serving(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
+    client = httpx2.AsyncClient(timeout=60)
+    async with serving(config) as running, client as http:
+        http.base_url = running.url
         yield http
 
 
@@ -59,6 +61,14 @@ async def test_added_rows_are_shown_at_once_and_bad_ones_named(http) -> None:
     assert "전지가위 고르는 기준" in [chip["text"] for chip in answer["chips"]["items"]]
     stats = (await http.get("/v1/admin/catalogue")).json()
     assert {pack["name"] for pack in stats["packs"]} == {"admin-links", "admin-chips"}
+
+
+async def test_rows_added_at_the_same_time_are_all_kept(http) -> None:
+    rows = [LINK | {"id": f"roses-{i}", "url": f"https://roses{i}.example.org/"} for i in range(5)]
+    before = (await http.get("/v1/admin/catalogue")).json()["links"]
+    told = await asyncio.gather(*(add(http, "links", row) for row in rows))
+    assert [answer.json()["accepted"] for answer in told] == [1] * 5
+    assert (await http.get("/v1/admin/catalogue")).json()["links"] == before + 5
 
 
 async def test_added_rows_outlive_the_process(http, config: str) -> None:

@@ -234,6 +234,7 @@ async def test_a_stream_that_the_client_leaves_frees_its_place(http, model, runn
         await anext(response.aiter_lines())
     # The client's own place is free again; the model's call goes on, for the next who asks.
     admission = running.hamlet.gateway.admission
+    await model.received()
     await until(lambda: admission.in_flight == 1)
     assert len(model.requests) == 1
 

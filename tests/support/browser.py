@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -25,6 +25,8 @@ async def chromium() -> AsyncIterator[Browser]:
     """A headless browser; the test is skipped where there is none."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
+    # A bound against hanging: how long a busy machine takes is not what is tested.
+    expect.set_options(timeout=60_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:

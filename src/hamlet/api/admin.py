@@ -123,7 +123,7 @@ def _content(router: APIRouter, desk: Desk) -> None:
     ) -> JSONResponse:
         text = await _text(request)
         try:
-            taken = desk.editor.add(kind, text, form, license_, source)
+            taken = await desk.editor.add(kind, text, form, license_, source)
         except PackError as error:
             raise BadRequest(str(error)) from None
         bad = [asdict(row) for row in taken.bad]
@@ -142,7 +142,7 @@ def _content(router: APIRouter, desk: Desk) -> None:
             raise BadRequest(f"pins: {error}") from None
         if unknown := _unknown(pins, desk.editor):
             raise BadRequest(f"pins: there is no row {unknown!r}")
-        desk.editor.pin(pins)
+        await desk.editor.pin(pins)
         return JSONResponse({"pins": len(pins)})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,44 +35,58 @@ class Imported:
 
 
 class Editor:
-    """Reads and changes what a folder of packs holds. `apply` puts the content into use."""
+    """Reads and changes what a folder of packs holds. `apply` puts the content into use.
+
+    One change at a time; files are read and written in a thread, for answers do not wait.
+    """
 
     def __init__(
-        self, folder: Path | None, off: Sequence[str], apply: Callable[[Content], None]
+        self, folder: Path | None, off: Sequence[str], apply: Callable[[Content], Awaitable[None]]
     ) -> None:
+        """Read the packs, for `content`; to use them is up to the caller. Raises PackError."""
         self._folder = folder
         self._off = tuple(off)
         self._apply = apply
+        self._changing = asyncio.Lock()
         self.content = load_content(folder, self._off)
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read everything again and use it. Raises PackError, and then nothing changes."""
-        self._use(load_content(self._folder, self._off))
+        async with self._changing:
+            await self._read()
 
-    def add(self, kind: PackKind, text: str, form: str, license_: str, source: str) -> Imported:
+    async def add(
+        self, kind: PackKind, text: str, form: str, license_: str, source: str
+    ) -> Imported:
         """Add the good rows of a text to the pack `admin-KIND`. Raises PackError.
 
         Without a folder they last as long as the process.
         """
-        taken = take(text, form, kind, "en")
+        taken = await asyncio.to_thread(take, text, form, kind, "en")
         if not taken.good:
             return taken
-        if self._folder is not None:
-            save_pack(self._folder, f"admin-{kind}", kind, taken.good, license_, source)
-            self.reload()
-        else:
-            self._use(_with(self.content, kind, taken.good))
+        async with self._changing:
+            if self._folder is not None:
+                rows = (self._folder, f"admin-{kind}", kind, taken.good, license_, source)
+                await asyncio.to_thread(save_pack, *rows)
+                await self._read()
+            else:
+                await self._use(_with(self.content, kind, taken.good))
         return taken
 
-    def pin(self, pins: Sequence[Pin]) -> None:
+    async def pin(self, pins: Sequence[Pin]) -> None:
         """Put these first from now on, instead of those before."""
-        if self._folder is not None:
-            save_pins(self._folder, pins)
-        self._use(replace(self.content, pins=pins))
+        async with self._changing:
+            if self._folder is not None:
+                await asyncio.to_thread(save_pins, self._folder, pins)
+            await self._use(replace(self.content, pins=pins))
 
-    def _use(self, content: Content) -> None:
+    async def _read(self) -> None:
+        await self._use(await asyncio.to_thread(load_content, self._folder, self._off))
+
+    async def _use(self, content: Content) -> None:
+        await self._apply(content)
         self.content = content
-        self._apply(content)
 
 
 def take(text: str, form: str, kind: PackKind, language: Language) -> Imported:
