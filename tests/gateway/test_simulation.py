@@ -42,6 +42,27 @@ def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
     assert one != other
 
 
+def test_records_measure_by_the_clock_that_the_gateway_was_given() -> None:
+    class Notes:
+        def __init__(self) -> None:
+            self.first_token_s: dict[str, float] = {}
+
+        def on_start(self, record) -> None:
+            return
+
+        def on_attempt(self, record, attempt) -> None:
+            return
+
+        def on_end(self, record) -> None:
+            self.first_token_s[record.request_id] = record.first_token_s
+
+    notes = Notes()
+    report = simulate(FLEET, LOAD[:30], seed=1, observers=[notes])
+    seen = sorted(o.ttft_s for o in report.outcomes)
+    assert sorted(notes.first_token_s.values()) == pytest.approx(seen)
+    assert min(seen) > 0.1
+
+
 def test_calls_that_are_not_streamed_are_simulated_too() -> None:
     report = simulate(FLEET, LOAD[:50], seed=1, plan=Plan(stream=False))
     assert report.success == 1.0

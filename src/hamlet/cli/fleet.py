@@ -1,4 +1,4 @@
-"""`hamlet fleet explain | top`: what a running hamlet knows of its deployments."""
+"""`hamlet fleet`: what a running hamlet knows of its deployments, and one that is simulated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hamlet.cli.simulate import simulate
+
 fleet = typer.Typer(no_args_is_help=True, help="The deployments behind the routes.")
+fleet.command()(simulate)
 _Url = Annotated[str, typer.Option("--url", help="Where hamlet serves")]
 _Key = Annotated[
     Path | None, typer.Option("--key-file", help="A file with an admin key; else HAMLET_ADMIN_KEY")

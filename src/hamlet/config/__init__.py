@@ -1,7 +1,7 @@
 """YAML into a GatewayConfig; every error at once, with its path and line."""
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.config.load import Loaded, load, loads, suggestion, validate
+from hamlet.config.load import Loaded, checked, load, loads, read, suggestion, validate
 from hamlet.config.model import (
     MAIN_SCREEN,
     DeploymentConfig,
@@ -35,8 +35,10 @@ __all__ = [
     "Source",
     "SuggestConfig",
     "TelemetryConfig",
+    "checked",
     "load",
     "loads",
+    "read",
     "resolve",
     "secret_fields",
     "suggestion",

@@ -50,17 +50,26 @@ def load(path: Path | None = None) -> Loaded:
     """Read a file; None gives the built-in default. Raises ConfigError if it is no YAML mapping."""
     if path is None:
         return loads(resources.files("hamlet.config").joinpath("default.yaml").read_text("utf-8"))
+    return replace(checked(read(path)), path=path)
+
+
+def read(path: Path) -> Source:
+    """The plain data of a file, unchecked, and their lines. Raises ConfigError if it is no YAML."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         problem = Problem("", None, f"cannot be read: {type(error).__name__}")
         raise ConfigError(str(path), [problem]) from None
-    return replace(loads(text, str(path)), path=path)
+    return parse(text, str(path))
 
 
 def loads(text: str, name: str = "default.yaml") -> Loaded:
     """Read a text; see Loaded for what is checked."""
-    source = parse(text, name)
+    return checked(parse(text, name))
+
+
+def checked(source: Source) -> Loaded:
+    """A configuration of these data, its faults reported in `source`."""
     data = dict(source.data)
     if isinstance(data.get("keys"), list):
         data["keys"] = [

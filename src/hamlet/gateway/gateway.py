@@ -226,6 +226,7 @@ class Gateway:
             total_s=pursuit.remaining(),
             settle=settle,
             min_tokens_per_s=policy.min_tokens_per_s,
+            clock=self._clock,
         )
 
     def _settle(self, pursuit: _Pursuit, meter: Meter, booking: Booking) -> None:

@@ -15,6 +15,7 @@ from hamlet.gateway.flow import Flow, Item, Limits, commits, size
 
 E = TypeVar("E", ChatEvent, NativeChunk)
 Settle = Callable[["Meter"], None]
+Clock = Callable[[], float]
 
 _MOST_BEFORE_CONTENT = 64 << 10
 _MOST_HELD = 64 << 20
@@ -91,9 +92,10 @@ async def _hold_back(source: AsyncGenerator[E, None], head: list[E], limits: Lim
 class Meter:
     """What is measured of one answer as it passes."""
 
-    __slots__ = ("error", "events", "finish", "first_token_at", "usage", "whole")
+    __slots__ = ("_clock", "error", "events", "finish", "first_token_at", "usage", "whole")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
         self.usage: Usage | None = None
         self.finish: FinishReason | None = None
         self.first_token_at = 0.0
@@ -105,7 +107,7 @@ class Meter:
         """Look at one item on its way to the caller. A committed answer has a first token."""
         self.events += 1
         if not self.first_token_at and commits(item):
-            self.first_token_at = time.monotonic()
+            self.first_token_at = self._clock()
         if isinstance(item, NativeChunk):
             self.usage = item.usage or self.usage
             self.finish = item.finish or self.finish
@@ -137,10 +139,11 @@ class ChatStream:
         total_s: float,
         settle: Settle,
         min_tokens_per_s: float | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.native = native
         self.warnings = warnings
-        self.meter = Meter()
+        self.meter = Meter(clock)
         self.model = _model(head)
         self._head: deque[Item] = deque(head)
         self._source: AsyncGenerator[Item, None] = source

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from hamlet.ops.chart import Style, pygal
+from hamlet.ops.chart import PALETTE, pygal, rendered, style_of
 from hamlet.ops.query import Series
 from hamlet.ops.units import shown
 
@@ -22,10 +21,6 @@ _COLORS = {
     "purple": "#8c5fc0",
     "gray": "#9aa0a6",
 }
-_PALETTE = (
-    "#3d71c4", "#3f9c5a", "#e07b29", "#8c5fc0", "#d1433f", "#2aa5a0", "#b58a00", "#c2557f",
-    "#5d6d7e", "#7aa33c", "#4a4fb0", "#a0522d",
-)  # fmt: skip
 _MOST_LINES = 12
 _PIXELS = 46
 _KEY_PIXELS = 17
@@ -49,7 +44,7 @@ def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> st
     stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal"
     kind = pygal.StackedLine if stacked else pygal.Line
     shown_ones = sorted(series, key=lambda one: one.name)[:_MOST_LINES]
-    colors = [_named(panel, one.name) or _PALETTE[i] for i, one in enumerate(shown_ones)]
+    colors = [_named(panel, one.name) or PALETTE[i] for i, one in enumerate(shown_ones)]
     width, height = _size(panel)
     height -= _KEY_PIXELS * (1 + sum(len(one.name) + 4 for one in shown_ones) * 6 // width)
     chart = kind(
@@ -60,7 +55,7 @@ def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> st
         show_minor_x_labels=False,
         x_labels_major_count=5,
         range=_range(panel, series, stacked),
-        style=_style(tuple(colors)),
+        style=style_of(tuple(colors)),
     )
     long = times[-1] - times[0] > 86_400
     form = "%d %b" if long else "%H:%M"
@@ -71,7 +66,7 @@ def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> st
         f'<em><i style="background:{color}"></i>{escape(one.name)}</em>'
         for one, color in zip(shown_ones, colors, strict=True)
     )
-    return f'{_rendered(chart)}<p class="key">{key}</p>'
+    return f'{rendered(chart)}<p class="key">{key}</p>'
 
 
 def _named(panel: Panel, name: str) -> str | None:
@@ -87,7 +82,7 @@ def _bars(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str
     rows = [one for one in series if not math.isnan(one.last)]
     chart = pygal.HorizontalBar(
         **_shape(panel, width, height),
-        style=_style(_PALETTE),
+        style=style_of(PALETTE),
         show_legend=False,
         print_values=True,
         print_values_position="top",
@@ -102,7 +97,7 @@ def _bars(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str
     # pygal draws its first row at the bottom.
     chart.x_labels = [one.name for one in reversed(rows)]
     chart.add("", [{"value": o.last, "color": _color(panel, o.last)} for o in reversed(rows)])
-    return _rendered(chart)
+    return rendered(chart)
 
 
 def _table(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
@@ -167,36 +162,6 @@ def _shape(panel: Panel, width: int, height: int) -> dict[str, Any]:
         "truncate_label": -1,
         "max_scale": 5,
     }
-
-
-def _style(colors: tuple[str, ...]) -> Any:
-    return Style(
-        background="transparent",
-        plot_background="transparent",
-        foreground="#444",
-        foreground_strong="#222",
-        foreground_subtle="#ccc",
-        guide_stroke_color="#e3e3e3",
-        major_guide_stroke_color="#e3e3e3",
-        guide_stroke_dasharray="none",
-        major_guide_stroke_dasharray="none",
-        opacity=".75",
-        transition="0s",
-        colors=colors,
-        font_family="system-ui, sans-serif",
-        label_font_size=11,
-        major_label_font_size=11,
-        value_font_size=10,
-        value_colors=("#222",) * 12,
-    )
-
-
-def _rendered(chart: Any) -> str:
-    text: str = chart.render(is_unicode=True)
-    text = re.sub(r"<!--.*?-->|<desc[^>]*>.*?</desc>|<title>.*?</title>", "", text, flags=re.DOTALL)
-    # With no script to read it, what pygal keeps for its tooltips is ballast.
-    start = text.find("<script")
-    return text if start < 0 else text[:start] + text[text.rindex("</script>") + 9 :]
 
 
 def _range(panel: Panel, series: Sequence[Series], stacked: bool) -> tuple[float, float]:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hamlet.config import DeploymentConfig, GatewayConfig, Loaded, ProviderConfig, loads
+from hamlet.config import (
+    DeploymentConfig,
+    GatewayConfig,
+    Loaded,
+    ProviderConfig,
+    checked,
+    loads,
+    read,
+)
 from hamlet.registry import Registry, build
 from hamlet.registry.plugins import Plugins
 from hamlet.spi import Log, Provider
@@ -29,6 +39,7 @@ from hamlet.testing.simulator.world import World
 _CREDENTIALS = frozenset(
     {"tenant_id", "client_id", "client_secret", "federated_token_file", "api_key"}
 )
+_URL = "http://simulated"
 _SIMULATED_KINDS = frozenset({"openai", "openai_compatible", "anthropic"})
 
 
@@ -40,8 +51,9 @@ def deployments_of(config: GatewayConfig) -> list[Simulated]:
     """
     found: dict[str, Simulated] = {}
     for row in _chat_rows(config):
-        provider = config.providers[row.provider]
-        if provider.kind in _SIMULATED_KINDS:
+        provider = config.providers.get(row.provider)
+        # One that is not there is told by the registry, with its line.
+        if provider is not None and provider.kind in _SIMULATED_KINDS:
             spec = _simulated(row, _wire(provider))
             found.setdefault(spec.id, spec)
     return list(found.values())
@@ -84,6 +96,21 @@ def pointed_at(data: Mapping[str, Any], url: str) -> dict[str, Any]:
     return {**data, "providers": providers}
 
 
+def read_for_simulation(path: Path) -> tuple[Loaded, list[Simulated]]:
+    """A configuration file pointed at a simulation, and the deployments it names.
+
+    No secret has to be at hand. Raises ConfigError with the file's own lines.
+    """
+    source = read(path)
+    kept = ("providers", "routes")
+    data: dict[str, Any] = {key: source.data[key] for key in kept if key in source.data}
+    if isinstance(fleet := source.data.get("fleet"), dict):
+        data["fleet"] = {key: value for key, value in fleet.items() if key != "redis"}
+    plain = checked(replace(source, data=data))
+    plain.source.check()
+    return checked(replace(source, data=pointed_at(data, _URL))), deployments_of(plain.config)
+
+
 def _pointed(name: str, row: Mapping[str, Any], url: str) -> dict[str, Any]:
     kept = {key: value for key, value in row.items() if key not in _CREDENTIALS}
     if kept.get("auth") == "entra":
@@ -92,7 +119,7 @@ def _pointed(name: str, row: Mapping[str, Any], url: str) -> dict[str, Any]:
     return {**kept, "base_url": f"{url}/{name}{'' if bare else '/v1'}"}
 
 
-def for_simulation(loaded: Loaded, url: str = "http://simulated") -> Loaded:
+def for_simulation(loaded: Loaded, url: str = _URL) -> Loaded:
     """What of a configuration matters to a fleet, pointed at a simulation.
 
     Providers, routes and the home region are kept; keys, the main screen and Redis are not, so
@@ -140,7 +167,7 @@ _ZONES = {
 _SIZES = (15, 20, 25, 30, 35, 25, 20, 30, 25)
 
 
-def example_fleet(count: int = 27, url: str = "http://simulated") -> str:
+def example_fleet(count: int = 27, url: str = _URL) -> str:
     """A configuration of `count` PTU deployments over nine regions in three data zones.
 
     Besides them: one pay-as-you-go deployment a zone, and one of another vendor. The sizes add up

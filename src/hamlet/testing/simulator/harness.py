@@ -96,11 +96,11 @@ class Run:
         self.registry: Registry = simulated_registry(loaded, self.world, log)
         self._tiers = _tiers(self.registry)
         self._records: dict[str, Record] = {}
-        self._watch = _Watch(self.report, self._records, observers)
+        self._start = self.clock()
+        self._watch = _Watch(self.report, self._records, observers, self._start)
         told = Observers([self._watch], log)
         self.gateway = make(RegistryHolder(self.registry), told, self.clock)
         self._on_outcome = on_outcome
-        self._start = self.clock()
 
     async def drive(self, arrivals: Iterable[Arrival]) -> Report:
         """Send every request at its time and wait for all to end."""
@@ -210,9 +210,10 @@ class _Watch:
     """
 
     def __init__(
-        self, report: Report, records: dict[str, Record], others: Sequence[Observer]
+        self, report: Report, records: dict[str, Record], others: Sequence[Observer], start: float
     ) -> None:
         self._report = report
+        self._start = start
         self._records = records
         self._others = others
         self.failure: Exception | None = None
@@ -226,7 +227,8 @@ class _Watch:
         report.attempts_by_deployment[attempt.deployment.id] += 1
         if attempt.error is not None:
             report.attempt_errors[attempt.error.code] += 1
-            report.refusals += isinstance(attempt.error, RateLimited)
+            if isinstance(attempt.error, RateLimited):
+                report.refused_at.append(attempt.started + attempt.duration_s - self._start)
         self._tell("on_attempt", record, attempt)
 
     def on_end(self, record: Record) -> None:

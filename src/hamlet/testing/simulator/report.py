@@ -33,19 +33,24 @@ class Outcome:
 
 @dataclass(slots=True)
 class Report:
-    """The outcomes of a run and the attempts behind them."""
+    """The outcomes of a run and the attempts behind them; `refused_at` has the seconds of 429s."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     attempts: int = 0
     attempt_errors: Counter[str] = field(default_factory=Counter)
     attempts_by_deployment: Counter[str] = field(default_factory=Counter)
-    refusals: int = 0
+    refused_at: list[float] = field(default_factory=list)
     world: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def success(self) -> float:
         """Share of requests answered whole."""
         return _share(sum(o.ok for o in self.outcomes), len(self.outcomes))
+
+    @property
+    def refusals(self) -> int:
+        """Attempts that an upstream answered with 429."""
+        return len(self.refused_at)
 
     @property
     def errors(self) -> Counter[str]:

@@ -1,0 +1,76 @@
+"""A configuration file made ready to be simulated, as often as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hamlet.config import ConfigError, Problem, suggestion
+from hamlet.testing.simulator.faults import Fault
+from hamlet.testing.simulator.fleet import read_for_simulation, simulated_registry
+from hamlet.testing.simulator.harness import Plan, brisk, simulate
+from hamlet.testing.simulator.report import Report
+from hamlet.testing.simulator.tally import places_of
+from hamlet.testing.simulator.traces import Arrival, between, generated, read_trace
+from hamlet.testing.simulator.world import World
+from hamlet.testing.support import SilentLog
+
+_USUAL = "chat"
+
+
+class Scene:
+    """The fleet of a configuration file. Raises ConfigError with every fault and its line."""
+
+    def __init__(self, file: Path) -> None:
+        self._loaded, specs = read_for_simulation(file)
+        self.specs = brisk(specs)
+        world = World(self.specs, seed=0, clock=lambda: 0.0)
+        registry = simulated_registry(self._loaded, world, SilentLog())
+        if not specs:
+            source = self._loaded.source
+            line, message = source.line(("providers",)), "there is no vendor that can be played"
+            raise ConfigError(source.name, [Problem("providers", line, message)])
+        self.routes = [r.name for r in registry.routes.values() if r.operation == "chat"]
+        self.places = places_of(registry, self._loaded.config.fleet.home)
+
+    def plan(self, routes: Sequence[str]) -> Plan:
+        """How arrivals become calls: `routes` holds one route for all, and CLASS=ROUTE.
+
+        Raises ValueError with the choice there is.
+        """
+        by_class: dict[str, str] = {}
+        usual = _USUAL if _USUAL in self.routes else self.routes[0]
+        for text in routes:
+            kind, found, name = text.rpartition("=")
+            if name not in self.routes:
+                near = suggestion(name, self.routes)
+                raise ValueError(f"no chat route {name!r}{near}; there is: {self._choice}")
+            if found:
+                by_class[kind] = name
+            else:
+                usual = name
+        return Plan(route=lambda arrival: by_class.get(arrival.kind, usual))
+
+    def play(
+        self, arrivals: Sequence[Arrival], plan: Plan, seed: int, faults: Iterable[Fault] = ()
+    ) -> Report:
+        """One run on virtual time; the same arguments give the same report."""
+        return simulate(
+            self._loaded, arrivals, seed=seed, specs=self.specs, plan=plan, faults=faults
+        )
+
+    @property
+    def _choice(self) -> str:
+        return ", ".join(self.routes)
+
+
+def load_of(trace: Path | None, seconds: float, rpm: float, seed: int) -> list[Arrival]:
+    """The first `seconds` of a trace file, or of a trace with the shape of the 750 rpm mix.
+
+    Raises OSError, or ValueError if it has no row, or a bad one.
+    """
+    whole = read_trace(trace) if trace else generated(seed, seconds, rpm)
+    arrivals = between(whole, 0, seconds)
+    if not arrivals:
+        raise ValueError(f"{trace.name if trace else 'the trace'}: no request in {seconds:g} s")
+    return arrivals
