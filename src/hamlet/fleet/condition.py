@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Hashable
 
 from hamlet.fleet.breaker import Breaker
-from hamlet.fleet.latency import Slowness
+from hamlet.fleet.latency import NO_ACCIDENT, TOO_SLOW, Slowness
 from hamlet.fleet.ledger import ledger_for
 from hamlet.fleet.tidings import Standing
 from hamlet.registry import Capacity, Deployment
@@ -23,6 +24,7 @@ class Condition:
     """
 
     __slots__ = (
+        "_owed",
         "_prefixes",
         "breaker",
         "capacity",
@@ -50,6 +52,7 @@ class Condition:
         self.charged = 0.0
         self.used_at = now
         self._prefixes: dict[int, float] = {}
+        self._owed: dict[Hashable, tuple[float, float]] = {}
 
     def fit_to(self, deployment: Deployment, now: float) -> None:
         """Begin a new ledger if a reload changed the capacity."""
@@ -64,6 +67,29 @@ class Condition:
     def heal(self, now: float) -> None:
         """It is well again: how slow it was no longer counts."""
         self.slowness = Slowness(now)
+
+    def owes(self, call: Hashable, now: float, expected_s: float) -> None:
+        """A call was sent whose first content should come in so many seconds."""
+        self._owed[call] = now, expected_s
+
+    def owes_no_more(self, call: Hashable) -> None:
+        """It came, or the call is over. May be said twice."""
+        self._owed.pop(call, None)
+
+    def drags(self, now: float) -> bool:
+        """Whether it is too slow to be asked while others can be.
+
+        What it has not answered yet counts as soon as it is late: under load, to wait for the
+        answer would be to send it a dozen calls more.
+        """
+        if not self._owed:
+            return self.slowness.lasts(now)
+        late = 0
+        for sent, expected_s in self._owed.values():
+            if now - sent <= TOO_SLOW * expected_s or late == NO_ACCIDENT:
+                break
+            late += 1
+        return self.slowness.lasts(now, late, owing=True)
 
     def penalise(self, seconds: float, now: float) -> None:
         """Like others better for a while: its neighbours are in trouble."""

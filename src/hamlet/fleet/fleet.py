@@ -66,7 +66,7 @@ class Wait:
     throttled: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Booking:
     """One attempt as the ledgers know it; ends with `settle`, once."""
 
@@ -179,6 +179,15 @@ class Fleet:
         """The deployment to ask now, or None if nobody has room."""
         if look.trouble and panicking(traffic.tiers):
             look.panic = True
+        choice = self._first(traffic, look)
+        if choice is None and look.dragged:
+            # A slow one with room is better than a wait for somebody who is full.
+            look.patient = True
+            choice = self._first(traffic, look)
+        return choice
+
+    def _first(self, traffic: Traffic, look: Look) -> Choice | None:
+        """Somebody of the first tier that has anybody."""
         for i, tier in enumerate(traffic.tiers):
             if i in look.spilled:
                 continue
@@ -235,11 +244,17 @@ class Fleet:
         if self.news is not None:
             self.news.costs[condition.deployment_id] += cost
             self.news.calls[condition.deployment_id] += 1
-        return Booking(member, demand, cost, now, choice.probe, tier=choice.tier)
+        booking = Booking(member, demand, cost, now, choice.probe, tier=choice.tier)
+        if demand.stream:
+            # How long a whole answer takes is its length's doing, which nobody knows yet.
+            fresh = max(0.0, demand.input_tokens - cached)
+            condition.owes(booking, now, member.expectation.of(fresh))
+        return booking
 
     def succeeded(self, booking: Booking, tokens: float | None = None) -> None:
         """The attempt committed. `tokens` is what a whole answer turned out to have."""
         condition, now = booking.member.condition, self.clock()
+        condition.owes_no_more(booking)
         condition.throttles = 0
         self._throttle(booking.member.deployment.vendor).asked(now, overloaded=False)
         if booking.demand.prefixes:
@@ -298,6 +313,7 @@ class Fleet:
         member = booking.member
         condition, now = member.condition, self.clock()
         condition.in_flight -= 1
+        condition.owes_no_more(booking)
         used = condition.ledger.used(usage) if usage is not None else None
         if used is None:
             demand = booking.demand

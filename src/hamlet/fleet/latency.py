@@ -14,7 +14,7 @@ _RATIOS, _RESORT_EVERY = 400, 40
 TAU_S = 60.0
 SLOWEST = 10.0
 # Two answers in a row that take this many times what is expected are no accident.
-TOO_SLOW, _NO_ACCIDENT = 4.0, 2
+TOO_SLOW, NO_ACCIDENT = 4.0, 2
 
 
 class Expectation:
@@ -95,9 +95,16 @@ class Slowness:
             return 1.0
         return 1 + (self._value - 1) * math.exp((self._at - now) / TAU_S)
 
-    def lasts(self, now: float) -> bool:
-        """Whether it is so slow, and not by accident, that others should be asked."""
-        return self._row >= _NO_ACCIDENT and self.value(now) > TOO_SLOW
+    def lasts(self, now: float, late: int = 0, owing: bool = False) -> bool:
+        """Whether it is so slow, and not by accident, that others should be asked.
+
+        `late` calls have waited so long that their answers will be too slow, whenever they come.
+        Who was slow before and may be well again is tried with one call at a time: `owing` says
+        that one is on its way.
+        """
+        if self._row + late < NO_ACCIDENT:
+            return False
+        return late > 0 or owing or self.value(now) > TOO_SLOW
 
     def sample(self, ratio: float, now: float) -> None:
         """Take in one answer."""

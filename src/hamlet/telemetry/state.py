@@ -57,7 +57,7 @@ def _roomy(member: Member, now: float) -> bool:
         and not condition.breaker.opened
         and now >= condition.cooldown_until
         and (limit is None or condition.in_flight < limit)
-        and not condition.slowness.lasts(now)
+        and not condition.drags(now)
         and condition.ledger.fill(0, now) < HOT
     )
 
