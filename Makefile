@@ -56,9 +56,9 @@ restarts: $(VENV)/.dev ## Restart under load: 10 times, 30,000 requests, 200 str
 cutover: $(VENV)/.dev ## Play the whole move from hamlet1 under load (EDGE=envoy or nginx; 4 minutes)
 	$(BIN)/python loadtest/cutover.py --edge $(or $(EDGE),envoy)
 
-fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time (TRACE=file.csv; some minutes)
+fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time and draw it into out/fleet (TRACE=file.csv, OUT=folder; some minutes)
 	$(BIN)/python loadtest/fleet_cost.py
-	$(BIN)/python -m loadtest.fleet $(TRACE)
+	$(BIN)/python -m loadtest.fleet $(TRACE) --out $(or $(OUT),out/fleet)
 
 pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs/pictures
 	$(BIN)/python -m loadtest.pictures

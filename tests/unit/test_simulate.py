@@ -199,7 +199,7 @@ def test_the_same_seed_gives_the_same_table_and_a_trace_is_read(
 
 
 def test_the_classes_of_a_trace_take_their_routes(config: Path) -> None:
-    scene = Scene(config)
+    scene = Scene.read(config)
     plan = scene.plan(["short=chips"])
     assert plan.route(Arrival(0, 1, 1, "short")) == "chips"
     assert plan.route(Arrival(0, 1, 1, "other")) == "chat"
@@ -255,5 +255,5 @@ def test_a_bad_row_of_a_trace_is_told_with_its_line(config: Path, tmp_path: Path
 def test_a_run_of_the_example_fleet_names_its_tiers(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text(example_fleet(9))
-    tiers = list(dict.fromkeys(place.tier for place in Scene(file).places.values()))
+    tiers = list(dict.fromkeys(place.tier for place in Scene.read(file).places.values()))
     assert tiers == ["reserved at home", "reserved elsewhere", "paid per use", "anthropic"]

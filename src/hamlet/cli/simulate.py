@@ -37,7 +37,7 @@ def simulate(
 ) -> None:
     """Play a trace against a configuration's fleet on virtual time, as it is and if ..."""
     with failing_cleanly():
-        scene = Scene(config)
+        scene = Scene.read(config)
     try:
         plan = scene.plan(route or [])
         faults = what_if(what or [], scene.specs)
@@ -46,9 +46,9 @@ def simulate(
         typer.echo(f"hamlet: {error}", err=True)
         raise typer.Exit(2) from None
     windows = Windows.over(min(seconds, arrivals[-1].at_s + 1))
-    runs = {"as it is": Tally(scene.play(arrivals, plan, seed), scene.places, windows)}
+    runs = {"as it is": Tally(scene.play(arrivals, seed, plan=plan), scene.places, windows)}
     if what:
-        report = scene.play(arrivals, plan, seed, faults)
+        report = scene.play(arrivals, seed, plan=plan, faults=faults)
         runs["what if"] = Tally(report, scene.places, windows)
     table = facts(runs)
     Console().print(_table(table))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from hamlet.config import ConfigError, Problem, suggestion
-from hamlet.testing.simulator.faults import Fault
+from hamlet.config import ConfigError, Loaded, Problem, suggestion
 from hamlet.testing.simulator.fleet import read_for_simulation, simulated_registry
 from hamlet.testing.simulator.harness import Plan, brisk, simulate
 from hamlet.testing.simulator.report import Report
+from hamlet.testing.simulator.spec import Simulated
 from hamlet.testing.simulator.tally import places_of
 from hamlet.testing.simulator.traces import Arrival, between, generated, read_trace
 from hamlet.testing.simulator.world import World
@@ -19,19 +20,24 @@ _USUAL = "chat"
 
 
 class Scene:
-    """The fleet of a configuration file. Raises ConfigError with every fault and its line."""
+    """The fleet of a configuration that is pointed at a simulation, and what it names."""
 
-    def __init__(self, file: Path) -> None:
-        self._loaded, specs = read_for_simulation(file)
+    def __init__(self, loaded: Loaded, specs: Sequence[Simulated]) -> None:
+        self._loaded = loaded
         self.specs = brisk(specs)
         world = World(self.specs, seed=0, clock=lambda: 0.0)
-        registry = simulated_registry(self._loaded, world, SilentLog())
+        registry = simulated_registry(loaded, world, SilentLog())
         if not specs:
-            source = self._loaded.source
+            source = loaded.source
             line, message = source.line(("providers",)), "there is no vendor that can be played"
             raise ConfigError(source.name, [Problem("providers", line, message)])
         self.routes = [r.name for r in registry.routes.values() if r.operation == "chat"]
-        self.places = places_of(registry, self._loaded.config.fleet.home)
+        self.places = places_of(registry, loaded.config.fleet.home)
+
+    @classmethod
+    def read(cls, file: Path) -> Scene:
+        """The fleet of a file. Raises ConfigError with every fault and its line."""
+        return cls(*read_for_simulation(file))
 
     def plan(self, routes: Sequence[str]) -> Plan:
         """How arrivals become calls: `routes` holds one route for all, and CLASS=ROUTE.
@@ -51,13 +57,9 @@ class Scene:
                 usual = name
         return Plan(route=lambda arrival: by_class.get(arrival.kind, usual))
 
-    def play(
-        self, arrivals: Sequence[Arrival], plan: Plan, seed: int, faults: Iterable[Fault] = ()
-    ) -> Report:
-        """One run on virtual time; the same arguments give the same report."""
-        return simulate(
-            self._loaded, arrivals, seed=seed, specs=self.specs, plan=plan, faults=faults
-        )
+    def play(self, arrivals: Sequence[Arrival], seed: int, **options: Any) -> Report:
+        """One run on virtual time with the options of Run: the same arguments, the same report."""
+        return simulate(self._loaded, arrivals, seed=seed, specs=self.specs, **options)
 
     @property
     def _choice(self) -> str:
