@@ -60,6 +60,9 @@ fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time and draw
 	$(BIN)/python loadtest/fleet_cost.py
 	$(BIN)/python -m loadtest.fleet $(TRACE) --out $(or $(OUT),out/fleet)
 
+chaos: $(VENV)/.dev ## Play SEEDS (10000) of chaos on virtual time and watch what must hold (5 minutes on 2 cores)
+	$(BIN)/python -m loadtest.chaos $(or $(SEEDS),10000)
+
 pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs/pictures
 	$(BIN)/python -m loadtest.pictures
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from hamlet.config import Policy
@@ -37,14 +38,16 @@ async def open_stream(
 
     Everything that fails here is safe to try elsewhere. The source is closed on failure. With
     `held`, a whole answer comes as a stream: `timeout_s` then bounds its first content, and `held`
-    what follows.
+    what follows; its `total_s` counts from now.
     """
     head: list[E] = []
+    begun = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(timeout_s) as limit:
             ended = await _gather(source, head, whole=whole and held is None)
         if held is not None and whole and not ended:
-            await _hold_back(source, head, held)
+            passed = asyncio.get_running_loop().time() - begun
+            await _hold_back(source, head, replace(held, total_s=max(0.0, held.total_s - passed)))
     except TimeoutError:
         await source.aclose()
         if limit.expired():

@@ -41,12 +41,14 @@ _TOKENS_PER_FRAME = 50
 class Plan:
     """How a trace becomes calls: which route, which limit of output, which deadline (seconds).
 
-    By default the limit is a quarter over what the answer takes, as a well set client's is.
+    By default the limit is a quarter over what the answer takes, as a well set client's is, and no
+    client leaves before its answer has ended.
     """
 
     route: Callable[[Arrival], str] = lambda arrival: "chat"
     max_tokens: Callable[[Arrival], int | None] = lambda arrival: arrival.output * 5 // 4 + 1
     deadline_s: Callable[[Arrival], float | None] = lambda arrival: None
+    leaves_after_s: Callable[[Arrival], float | None] = lambda arrival: None
     stream: bool = True
     bytes_per_token: Callable[[Arrival], float] = lambda arrival: _varied(arrival)
 
@@ -66,9 +68,9 @@ def default_gateway(holder: RegistryHolder, observers: Observers, clock: Clock) 
 class Run:
     """One run: a world, a registry over it, a gateway, and what is seen of them.
 
-    `observers` see every attempt and end as the gateway tells them; `on_outcome` is called as
-    each request ends. Both are for invariants: the first thing they raise ends the run, once the
-    requests under way are done.
+    `observers` see every attempt and end as the gateway tells them, `on_outcome` each request as it
+    ends, `on_item` all that its client gets. They are for invariants: the first thing they raise
+    ends the run, once the requests under way are done.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Run:
         make: Make = default_gateway,
         observers: Sequence[Observer] = (),
         on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+        on_item: Callable[[str, Any], None] = lambda request_id, item: None,
     ) -> None:
         self.clock: Clock = asyncio.get_running_loop().time
         self.world = World(
@@ -101,6 +104,7 @@ class Run:
         told = Observers([self._watch], log)
         self.gateway = make(RegistryHolder(self.registry), told, self.clock)
         self._on_outcome = on_outcome
+        self._on_item = on_item
 
     async def drive(self, arrivals: Iterable[Arrival]) -> Report:
         """Send every request at its time and wait for all to end."""
@@ -120,12 +124,17 @@ class Run:
     async def _one(self, arrival: Arrival, request_id: str) -> None:
         begin = self.clock()
         limit = self.plan.deadline_s(arrival)
-        outcome = Outcome(arrival, begin - self._start, limit)
+        outcome = Outcome(arrival, begin - self._start, limit, request_id=request_id)
         try:
-            await self._ask(arrival, request_id, outcome, begin)
+            async with asyncio.timeout(self.plan.leaves_after_s(arrival)) as leaving:
+                await self._ask(arrival, request_id, outcome, begin)
             outcome.ok = True
         except HamletError as error:
             outcome.error = error
+        except TimeoutError:
+            if not leaving.expired():
+                raise
+            outcome.left = True
         outcome.duration_s = self.clock() - begin
         self._complete(outcome, self._records.pop(request_id, None))
         self.report.outcomes.append(outcome)
@@ -136,6 +145,7 @@ class Run:
         stream = await self.gateway.chat(call, Caller())
         try:
             async for item in stream:
+                self._watch.hold(self._on_item, request_id, item)
                 if outcome.ttft_s is None and _shows(item):
                     outcome.ttft_s = self.clock() - begin
             usage = stream.meter.usage

@@ -15,7 +15,8 @@ from hamlet.testing.simulator.traces import Arrival
 class Outcome:
     """What became of one request. Seconds.
 
-    `deployment` is the last that was asked; `tier` counts from 0 and is -1 if nobody answered.
+    `deployment` is the last that was asked; `tier` counts from 0 and is -1 if nobody answered;
+    `left` says that the client did not wait for the end.
     """
 
     arrival: Arrival
@@ -29,6 +30,8 @@ class Outcome:
     deployment: str = ""
     tier: int = -1
     attempts: int = 0
+    left: bool = False
+    request_id: str = ""
 
 
 @dataclass(slots=True)
