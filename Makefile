@@ -63,6 +63,12 @@ fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time and draw
 chaos: $(VENV)/.dev ## Play SEEDS (10000) of chaos on virtual time and watch what must hold (5 minutes on 2 cores)
 	$(BIN)/python -m loadtest.chaos $(or $(SEEDS),10000)
 
+cancels: $(VENV)/.dev ## Call off 10,000 calls at random points over real sockets and count what is left
+	$(BIN)/python -m loadtest.cancels
+
+bench-redis: $(VENV)/.dev ## Kill, hang and restart Redis under load, and measure what calls notice
+	$(BIN)/python -m loadtest.shared_state
+
 pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs/pictures
 	$(BIN)/python -m loadtest.pictures
 

@@ -284,6 +284,55 @@ async def test_cancelling_a_race_cancels_both() -> None:
     assert all(c.in_flight == 0 for c in bench.fleet.conditions.values())
 
 
+async def test_of_two_answers_at_once_one_is_read_and_the_call_ends_once() -> None:
+    both = asyncio.Event()
+    first = ScriptedProvider([both, *says("first")])
+    second = ScriptedProvider([both, *says("second")])
+    bench = hedging(first, second)
+    opening = asyncio.ensure_future(bench.open())
+    while not second.calls:
+        await asyncio.sleep(0.01)
+    both.set()
+    stream = await opening
+    assert (first.closed, second.closed) in {(0, 1), (1, 0)}
+    assert bench.admission.in_flight == 1, "the call goes on"
+    assert bench.notes.ended == []
+    said = "".join([getattr(event, "text", "") async for event in stream])
+    await stream.aclose()
+    (ended,) = bench.notes.ended
+    assert (said, ended.deployment.id) in {("first", "a/m"), ("second", "b/m")}
+    assert (ended.outcome, ended.attempts) == ("ok", 2)
+    assert bench.admission.in_flight == 0
+    assert all(c.in_flight == 0 for c in bench.fleet.conditions.values())
+
+
+@pytest.mark.parametrize("policy", [{"hedge": True}, {"hold_back": True}, {}], ids=str)
+async def test_a_call_that_is_called_off_at_any_turn_of_the_loop_ends_once(policy) -> None:
+    whole = 0
+    for turns in range(40):
+        go = asyncio.Event()
+        provider = ScriptedProvider([go, *says("hello")])
+        bench = Bench([deployment(provider, "a")], policy=quick(**policy))
+        expectation = bench.fleet.traffic(bench.route).tiers[0].members[0].expectation
+        for _ in range(40):
+            expectation.learn(1.0, 0.001)
+        call = asyncio.ensure_future(bench.text())
+        while not provider.calls:
+            await asyncio.sleep(0)
+        go.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        call.cancel()
+        (said,) = await asyncio.gather(call, return_exceptions=True)
+        whole += said == "hello"
+        (ended,) = bench.notes.ended
+        assert ended.outcome == ("ok" if said == "hello" else "cancelled"), turns
+        assert bench.admission.in_flight == 0
+        assert all(c.in_flight == 0 for c in bench.fleet.conditions.values())
+        assert provider.closed == 1
+    assert 0 < whole < 40
+
+
 async def test_an_early_failure_is_retried_and_not_hedged() -> None:
     bench = hedging(refusing(DOWN), ScriptedProvider(says("second")))
     bench.fleet.conditions["near/m"].cool_down(60, bench.fleet.clock())

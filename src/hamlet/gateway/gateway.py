@@ -186,7 +186,7 @@ class Gateway:
             self._open(pursuit, choice),
             backup,
             after_s,
-            ChatStream.aclose,
+            ChatStream.discard,
             stand_in=choice.probe,
         )
 
@@ -211,10 +211,12 @@ class Gateway:
             booking.headroom = next((h for item in head if (h := _headroom(item))), None)
             # A whole answer is told by its length, which its head knows.
             self.fleet.succeeded(booking, _written(head) if whole else None)
-        record.native, record.warnings, record.deployment = native, warnings, deployment
-        record.tier = choice.tier
 
         def settle(meter: Meter) -> None:
+            if meter.unwanted:
+                self.fleet.settle(booking, meter.usage, meter.events)
+                return
+            record.native, record.warnings = native, warnings
             self._settle(pursuit, meter, booking)
 
         return ChatStream(
@@ -231,6 +233,7 @@ class Gateway:
 
     def _settle(self, pursuit: _Pursuit, meter: Meter, booking: Booking) -> None:
         record = pursuit.record
+        record.deployment, record.tier = booking.member.deployment, booking.tier
         pursuit.stack.close()
         record.usage = meter.usage or record.usage
         record.finish = meter.finish

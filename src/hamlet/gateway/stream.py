@@ -95,7 +95,9 @@ async def _hold_back(source: AsyncGenerator[E, None], head: list[E], limits: Lim
 class Meter:
     """What is measured of one answer as it passes."""
 
-    __slots__ = ("_clock", "error", "events", "finish", "first_token_at", "usage", "whole")
+    __slots__ = (
+        "_clock", "error", "events", "finish", "first_token_at", "unwanted", "usage", "whole",
+    )  # fmt: skip
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -104,6 +106,7 @@ class Meter:
         self.first_token_at = 0.0
         self.events = 0
         self.whole = False
+        self.unwanted = False
         self.error: ProviderError | None = None
 
     def note(self, item: Item) -> None:
@@ -180,6 +183,11 @@ class ChatStream:
             error.phase = "stream"
             self.meter.error = error
             raise
+
+    async def discard(self) -> None:
+        """Close an answer that nobody reads: its call has a better one, or was called off."""
+        self.meter.unwanted = True
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the upstream call and settle. May be called twice."""
