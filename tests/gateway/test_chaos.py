@@ -5,6 +5,7 @@ import pytest
 from hamlet.config import loads
 from hamlet.core import NativeChunk, TextDelta
 from hamlet.fleet import Fleet
+from hamlet.fleet.breaker import Breaker
 from hamlet.fleet.budget import RetryBudget
 from hamlet.fleet.condition import Condition
 from hamlet.gateway.hunt import Hunt
@@ -66,15 +67,19 @@ def test_a_fault_of_ours_is_noticed_and_its_seed_told(monkeypatch) -> None:
             Fault("status", status=429, chance=0.5), "a cooldown got shorter",
         ),
         (RetryBudget, "done", lambda self: None, Fault("status", status=500), "keeps calls or retries"),
+        (
+            Breaker, "start_probe", lambda self, now: None,
+            Fault("dead", to_s=1.0), "two probes of .* at once",
+        ),
     ],
-    ids=["tries", "the caller's fault", "cooldowns", "budget"],
+    ids=["tries", "the caller's fault", "cooldowns", "budget", "probes"],
 )  # fmt: skip
 def test_what_breaks_an_invariant_is_noticed(
     monkeypatch, owner, name, sabotage, fault, noticed
 ) -> None:
     monkeypatch.setattr(owner, name, sabotage)
     fleet, specs = chaos_fleet()
-    arrivals = [Arrival(i / 1000, 100, 10, "chat") for i in range(15)]
+    arrivals = [Arrival(at + i / 1000, 100, 10, "chat") for at in (0, 14) for i in range(15)]
     with pytest.raises(Broken, match=noticed):
         virtual.run(play(fleet, specs, arrivals, Plan(), [fault], 1), 1)
 

@@ -38,22 +38,31 @@ class WatchedFleet(Fleet):
     def __init__(self, clock: Callable[[], float], rng: random.Random) -> None:
         super().__init__(clock, rng)
         self.open: set[Booking] = set()
+        self._probes: set[Booking] = set()
         self._cooled: dict[str, float] = {}
         self._broken: str | None = None
 
     def begin(self, choice: Choice, demand: Demand) -> Booking:
         deployment, condition = choice.deployment, choice.member.condition
         self._look(choice)
-        probing = sum(b.probe for b in self.open if b.member.deployment.id == deployment.id)
+        probing = any(b.member.deployment.id == deployment.id for b in self._probes)
         self._holds(not (choice.probe and probing), f"two probes of {deployment.id} at once")
         booking = super().begin(choice, demand)
         self.open.add(booking)
+        if booking.probe:
+            self._probes.add(booking)
         self._holds(condition.in_flight >= 1, f"{condition.deployment_id} has calls below one")
         return booking
+
+    def succeeded(self, booking: Booking, tokens: float | None = None) -> None:
+        # Once it has answered, another may follow while its stream goes on.
+        self._probes.discard(booking)
+        super().succeeded(booking, tokens)
 
     def settle(self, booking: Booking, *args: Any, **more: Any) -> None:
         super().settle(booking, *args, **more)
         self.open.discard(booking)
+        self._probes.discard(booking)
         condition = booking.member.condition
         self._holds(condition.in_flight >= 0, f"{condition.deployment_id} has calls below none")
         cost, calls = condition.ledger.levels(self.clock())
