@@ -57,6 +57,28 @@ def test_of_two_cold_ones_the_quicker_is_asked() -> None:
     assert yard.names()["quick"] > 190
 
 
+def slow_for_good(yard: Yard, name: str) -> None:
+    """Two answers in a row that took far longer than expected."""
+    yard.fleet.traffic(yard.route)
+    for _ in range(2):
+        yard.condition(name).slowness.sample(9.0, yard.clock())
+
+
+def test_who_is_slow_for_good_is_left_out_while_anybody_else_has_room() -> None:
+    yard = Yard([member("slow")], [member("far")])
+    slow_for_good(yard, "slow")
+    assert yard.names() == {"far": 200}
+
+
+def test_somebody_slow_is_asked_before_nobody_is() -> None:
+    yard = Yard([member("slow")], [member("far")])
+    slow_for_good(yard, "slow")
+    fill(yard, "far", 1.0)
+    assert yard.names() == {"slow": 200}
+    fill(yard, "slow", 1.0)
+    assert yard.choose() is None, "slow and full"
+
+
 def test_calls_under_way_count_as_load() -> None:
     yard = Yard([member("busy", None), member("idle", None)])
     yard.fleet.traffic(yard.route)

@@ -179,6 +179,13 @@ class Fleet:
         """The deployment to ask now, or None if nobody has room."""
         if look.trouble and panicking(traffic.tiers):
             look.panic = True
+        choice = self._choose(traffic, look)
+        if choice is None and _somebody_slow(traffic, look):
+            look.patient = True
+            choice = self._choose(traffic, look)
+        return choice
+
+    def _choose(self, traffic: Traffic, look: Look) -> Choice | None:
         for i, tier in enumerate(traffic.tiers):
             if i in look.spilled:
                 continue
@@ -358,3 +365,11 @@ class Fleet:
             self._opened.add(condition.deployment_id)
         else:
             self._opened.discard(condition.deployment_id)
+
+
+def _somebody_slow(traffic: Traffic, look: Look) -> bool:
+    return any(
+        member.condition.slowness.lasts(look.now)
+        for tier in traffic.tiers
+        for member in tier.members
+    )

@@ -56,7 +56,8 @@ class Look:
     """One look for a deployment: what is asked for, and what must not be asked any more.
 
     `spilled` tiers refused twice already; `trouble` says that some breaker is open at all;
-    `panic` ignores breakers that failures opened.
+    `panic` ignores breakers that failures opened, `patient` the slowness of members: somebody slow
+    is asked before nobody is.
     """
 
     demand: Demand
@@ -68,6 +69,7 @@ class Look:
     spilled: frozenset[int] = frozenset()
     trouble: bool = True
     panic: bool = False
+    patient: bool = False
 
     @property
     def limit(self) -> float:
@@ -191,7 +193,9 @@ def _affine(tier: Tier, look: Look, other_than: _Drawn | None) -> _Drawn | None:
 
 def _room(member: Member, look: Look) -> float | None:
     """How full the call would leave the member; None if it cannot take it, or not in good time."""
-    if look.barred(member) is not None or member.condition.slowness.lasts(look.now):
+    if look.barred(member) is not None:
+        return None
+    if not look.patient and member.condition.slowness.lasts(look.now):
         return None
     fill = look.fill(member)
     return fill if fill <= look.limit else None
