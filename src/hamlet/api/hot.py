@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -30,15 +30,15 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 class HotRoute:
     """One hot endpoint.
 
-    A path may have one `{name}`; `refuse` shapes errors of the protocol; `operation` is what
-    OpenAPI says of it.
+    A path may have one `{name}`; `refuse` shapes errors of the protocol; `operation` gives what
+    OpenAPI says of it, which is put together when somebody asks.
     """
 
     method: str
     path: str
     handler: Handler
     refuse: Callable[[HamletError, str], Response]
-    operation: Mapping[str, Any] = field(default_factory=dict)
+    operation: Callable[[], Mapping[str, Any]] = dict
 
 
 class HotRoutes:

@@ -14,7 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-fleet = typer.Typer(no_args_is_help=True, help="The deployments behind the routes.")
+fleet = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The deployments behind the routes."
+)
 _Url = Annotated[str, typer.Option("--url", help="Where hamlet serves")]
 _Key = Annotated[
     Path | None, typer.Option("--key-file", help="A file with an admin key; else HAMLET_ADMIN_KEY")
