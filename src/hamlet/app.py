@@ -72,9 +72,9 @@ class Hamlet:
         usage = config.telemetry.usage_file
         self._usage = [UsageLog(usage)] if usage is not None else []
         fleet = Fleet()
-        access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
+        self.access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
         self._spans = _spans(loaded, fleet)
-        watchers: list[Observer] = [self.metrics, access, breakers, *self._usage, *self._spans]
+        watchers: list[Observer] = [self.metrics, self.access, breakers, *self._usage, *self._spans]
         self.observers = Observers(watchers, self.log)
         self.gateway = Gateway(
             self.registries,

@@ -31,12 +31,12 @@ async def open_stream(
     whole: bool,
     timeout_s: float,
     held: Limits | None = None,
-) -> list[E]:
+) -> tuple[list[E], bool]:
     """Pull from `source` up to the commit point: the first content, or the end if `whole`.
 
-    Everything that fails here is safe to try elsewhere. The source is closed on failure. With
-    `held`, a whole answer comes as a stream: `timeout_s` then bounds its first content, and `held`
-    what follows.
+    Returns what was pulled, and whether that is all there is. Everything that fails here is safe to
+    try elsewhere. The source is closed on failure. With `held`, a whole answer comes as a stream:
+    `timeout_s` then bounds its first content, and `held` what follows.
     """
     head: list[E] = []
     try:
@@ -44,6 +44,7 @@ async def open_stream(
             ended = await _gather(source, head, whole=whole and held is None)
         if held is not None and whole and not ended:
             await _hold_back(source, head, held)
+            ended = True
     except TimeoutError:
         await source.aclose()
         if limit.expired():
@@ -52,7 +53,7 @@ async def open_stream(
     except BaseException:
         await source.aclose()
         raise
-    return head
+    return head, ended
 
 
 async def _gather(source: AsyncGenerator[E, None], head: list[E], *, whole: bool) -> bool:
@@ -137,7 +138,9 @@ class ChatStream:
         total_s: float,
         settle: Settle,
         min_tokens_per_s: float | None = None,
+        ended: bool = False,
     ) -> None:
+        """`ended` says that the head is all there is: then nothing is waited for."""
         self.native = native
         self.warnings = warnings
         self.meter = Meter()
@@ -146,7 +149,7 @@ class ChatStream:
         self._source: AsyncGenerator[Item, None] = source
         self._settle = settle
         self._closed = False
-        self._flow = Flow(source, Limits(idle_s, total_s, min_tokens_per_s))
+        self._flow = None if ended else Flow(source, Limits(idle_s, total_s, min_tokens_per_s))
         for item in head:
             self.meter.note(item)
 
@@ -166,7 +169,7 @@ class ChatStream:
             # A held answer may be large: what is on its way need not be kept.
             while self._head:
                 yield self._head.popleft()
-            while (item := await self._flow.next()) is not None:
+            while self._flow is not None and (item := await self._flow.next()) is not None:
                 self.meter.note(item)
                 yield item
             self.meter.need_end()
@@ -181,9 +184,10 @@ class ChatStream:
             return
         self._closed = True
         self._head.clear()
-        self._flow.stop()
         try:
-            await self._source.aclose()
+            if self._flow is not None:
+                self._flow.stop()
+                await self._source.aclose()
         finally:
             self._settle(self.meter)
 
