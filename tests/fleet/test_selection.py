@@ -4,6 +4,7 @@ import pytest
 
 from hamlet.core import Feature, Headroom, ModelCard, Usage, errors
 from hamlet.fleet import Choice, Demand, Fleet, Wait
+from hamlet.fleet.fleet import News
 from hamlet.registry import Quota, Reserved, Route
 from support.fleets import PTU, Clock, Yard, member
 
@@ -77,6 +78,22 @@ def test_somebody_slow_is_asked_before_nobody_is() -> None:
     assert yard.names() == {"slow": 200}
     fill(yard, "slow", 1.0)
     assert yard.choose() is None, "slow and full"
+
+
+def test_answers_that_open_a_breaker_are_no_secret() -> None:
+    yard = Yard([member("only")])
+    yard.fleet.news = News()
+    demand = Demand(100, 100, 100)
+    for seconds in [0.5] * 40 + [40.0] * 5:
+        choice = yard.choose(demand)
+        assert choice is not None
+        booking = yard.fleet.begin(choice, demand)
+        yard.clock.tick(seconds)
+        yard.fleet.succeeded(booking)
+        yard.fleet.settle(booking, Usage(100, 100))
+    assert yard.condition("only").breaker.reason == "slow"
+    assert yard.fleet.news.touched == {"only/m"}, "other processes hear of it"
+    assert yard.names() == {"only": 200}, "there is nobody else to ask"
 
 
 def test_calls_under_way_count_as_load() -> None:

@@ -14,7 +14,7 @@ from hamlet.api.http import Handler, Opening, Reply, Request, Response
 from hamlet.api.streaming import Pacing, send_opening, send_response
 from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, TooLarge
 from hamlet.core.trace import begin_trace
-from hamlet.spi import Log
+from hamlet.spi import Deadline, Log
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -241,7 +241,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int, within
         await _discard(receive, headers)
         raise BadRequest("a compressed body is not taken")
     try:
-        async with asyncio.timeout(within_s):
+        with Deadline(within_s):
             body = await _gather(receive, limit)
     except TimeoutError:
         raise SlowRequest(f"the body did not come within {within_s:g} s") from None

@@ -265,7 +265,8 @@ class Fleet:
         condition.breaker.succeeded(now)
         if was_out and not condition.breaker.opened:
             condition.heal(now)
-        if self._opened:
+        # An answer may also open it, by having been far too slow.
+        if self._opened or condition.breaker.opened:
             self._track(condition)
 
     def failed(self, booking: Booking, error: ProviderError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ from hamlet.gateway.prepare import prepare_chat, prepare_native, speaks
 from hamlet.gateway.stream import ChatStream, Meter, limits, open_stream
 from hamlet.registry import Registry, RegistryHolder
 from hamlet.registry.model import Route
+from hamlet.spi import Deadline
 
 T = TypeVar("T")
 
@@ -302,10 +302,10 @@ def _written(head: list[Any]) -> float | None:
 async def within(awaitable: Awaitable[T], timeout_s: float) -> T:
     """What is awaited, or UpstreamTimeout."""
     try:
-        async with asyncio.timeout(timeout_s) as limit:
+        with Deadline(timeout_s) as limit:
             return await awaitable
     except TimeoutError:
-        if not limit.expired():
+        if not limit.expired:
             raise
         raise UpstreamTimeout(f"no answer within {timeout_s:g} s") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -12,6 +11,7 @@ from hamlet.config import Policy
 from hamlet.core import ChatEvent, Finished, FinishReason, NativeChunk, Started, Usage
 from hamlet.core.errors import EmptyAnswer, ProviderError, UpstreamProtocol, UpstreamTimeout
 from hamlet.gateway.flow import Flow, Item, Limits, commits, size
+from hamlet.spi import Deadline
 
 E = TypeVar("E", ChatEvent, NativeChunk)
 Settle = Callable[["Meter"], None]
@@ -40,14 +40,14 @@ async def open_stream(
     """
     head: list[E] = []
     try:
-        async with asyncio.timeout(timeout_s) as limit:
+        with Deadline(timeout_s) as limit:
             ended = await _gather(source, head, whole=whole and held is None)
         if held is not None and whole and not ended:
             await _hold_back(source, head, held)
             ended = True
     except TimeoutError:
         await source.aclose()
-        if limit.expired():
+        if limit.expired:
             raise UpstreamTimeout(f"no answer within {timeout_s:g} s") from None
         raise
     except BaseException:
