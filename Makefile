@@ -75,6 +75,12 @@ pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs
 bench-signals: $(VENV)/.dev ## Measure what metrics, log line and ids cost a call, and what a scrape stops
 	$(BIN)/python -m loadtest.signals
 
+bench-steps: $(VENV)/.dev ## Measure each step of a plain chat call, and their sum beside the whole
+	$(BIN)/python -m loadtest.steps
+
+bench-streams: $(VENV)/.dev ## Hold 2,000 stalled streams and 2,000 slow readers: memory, and others' time
+	$(BIN)/python loadtest/streams.py
+
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
 	$(BIN)/python loadtest/quality.py $(QUALITY)
 	$(BIN)/python loadtest/quality.py $(QUALITY) --embed

@@ -36,7 +36,8 @@ from hamlet.cutover import (
     settings,
 )
 from hamlet.cutover.legacy import Legacy
-from hamlet.telemetry import CutoverMetrics, make_log
+from hamlet.telemetry import make_log
+from hamlet.telemetry.cutover import CutoverMetrics
 
 CONFIG = """
 server: {{port: {hamlet}}}

@@ -54,7 +54,7 @@ def respond(request: Received) -> Canned:
         case "stalled":
             return sse_reply([_CHUNK] * 3, end="hang")
         case "deaf":
-            return Canned(200, {"content-type": "text/event-stream"}, itertools.repeat(_CHUNK))
+            return Canned(200, {"content-type": "text/event-stream"}, itertools.repeat(_CHUNK * 50))
     return sse_reply([_CHUNK] * 20 + [_LAST])
 
 
@@ -168,7 +168,7 @@ async def measure(url: str, pid: int, stalled: int, deaf: int) -> bool:
     during = [taken for _ in range(ROUNDS) for taken in await latencies(url)]
     for sock in socks:
         sock.close()
-    await asyncio.sleep(5)
+    await asyncio.sleep(15)
     after_mb = resident_mb(pid)
     before += [taken for _ in range(ROUNDS - 1) for taken in await latencies(url)]
     quick, slow = (statistics.quantiles(t, n=100)[98] for t in (before, during))

@@ -18,8 +18,6 @@ from starlette.middleware.cors import CORSMiddleware
 from hamlet.api import shell
 from hamlet.api.admin import Desk, admin
 from hamlet.api.auth import DarkKeyring, Keyring
-from hamlet.api.crossing import Crossing
-from hamlet.api.hamlet1 import hamlet1_routes
 from hamlet.api.hot import ASGI, HotRoute, HotRoutes, Receive, Scope, Send
 from hamlet.api.main_screen import EventsEndpoint, events_route, main_screen_routes
 from hamlet.api.openapi import document
@@ -29,7 +27,6 @@ from hamlet.api.streaming import Pacing
 from hamlet.config import ConfigError, FleetConfig, Loaded, Problem, ServerConfig, load
 from hamlet.fleet import Fleet, Sharing
 from hamlet.gateway import Admission, Distress, Gateway, Observer, Observers, Prober
-from hamlet.migration import MigrationParts
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build
 from hamlet.screen import MainScreenParts
 from hamlet.spi import Log
@@ -40,6 +37,8 @@ from hamlet.telemetry.usage import UsageLog
 from hamlet.telemetry.writer import Writer
 
 if TYPE_CHECKING:
+    from hamlet.api.crossing import Crossing
+    from hamlet.migration import MigrationParts
     from hamlet.telemetry.spans import Spans
 
 _NEVER_S = 1e6
@@ -73,9 +72,9 @@ class Hamlet:
         usage = config.telemetry.usage_file
         self._usage = [UsageLog(usage)] if usage is not None else []
         fleet = Fleet()
-        access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
+        self.access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
         self._spans = _spans(loaded, fleet)
-        watchers: list[Observer] = [self.metrics, access, breakers, *self._usage, *self._spans]
+        watchers: list[Observer] = [self.metrics, self.access, breakers, *self._usage, *self._spans]
         self.observers = Observers(watchers, self.log)
         self.gateway = Gateway(
             self.registries,
@@ -86,11 +85,7 @@ class Hamlet:
         self._count()
         self.sharing = self._sharing(config.fleet)
         self.prober = Prober(self.registries, self.gateway, self._processes)
-        self.migration: MigrationParts | None = None
-        if config.cutover is not None:
-            self.migration = MigrationParts(
-                loaded, self.metrics.registry, self.gateway.admission, self.log
-            )
+        self.migration = self._migration(loaded)
         routes = self._hot_routes()
         self.shell = self._shell(routes)
         self._asgi = self._in_front(self.shell, routes, config.server)
@@ -120,6 +115,14 @@ class Hamlet:
             await self.prober.refresh()
             self.metrics.reloaded("ok")
             self.log.info("config.reloaded", source=loaded.source.name)
+
+    def _migration(self, loaded: Loaded) -> MigrationParts | None:
+        if loaded.config.cutover is None:
+            return None
+        # Proxying hamlet1 brings another HTTP client: only who moves pays for that.
+        from hamlet.migration import MigrationParts
+
+        return MigrationParts(loaded, self.metrics.registry, self.gateway.admission, self.log)
 
     def _sharing(self, config: FleetConfig) -> Sharing | None:
         if config.redis is None:
@@ -206,6 +209,8 @@ class Hamlet:
         routes += main_screen_routes(service, gateway.admission, keyring)
         moving = self.migration.config if self.migration else None
         if moving is not None and moving.chat_route is not None:
+            from hamlet.api.hamlet1 import hamlet1_routes
+
             routes += hamlet1_routes(gateway, service, keyring, moving.chat_route)
         return routes
 
@@ -272,6 +277,7 @@ class Hamlet:
             # What is here now stays: the collector need not look at it again.
             gc.collect()
             gc.freeze()
+            gc.enable()
             self.screen.start()
             self.distress.start()
             await self.registries.current.warm()

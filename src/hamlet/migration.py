@@ -19,7 +19,7 @@ from hamlet.cutover import Board, Features, Shadow, View, Watch, open_store, set
 from hamlet.cutover.legacy import Legacy
 from hamlet.gateway import Admission
 from hamlet.spi import Log
-from hamlet.telemetry import CutoverMetrics
+from hamlet.telemetry.cutover import CutoverMetrics
 
 
 class MigrationParts:

@@ -4,6 +4,7 @@ import pytest
 
 from hamlet.core import Feature, Headroom, ModelCard, Usage, errors
 from hamlet.fleet import Choice, Demand, Fleet, Wait
+from hamlet.fleet.fleet import News
 from hamlet.registry import Quota, Reserved, Route
 from support.fleets import PTU, Clock, Yard, member
 
@@ -55,6 +56,44 @@ def test_of_two_cold_ones_the_quicker_is_asked() -> None:
     yard = Yard([member("slow"), member("quick")])
     yard.condition("slow").slowness.sample(4.0, yard.clock())
     assert yard.names()["quick"] > 190
+
+
+def slow_for_good(yard: Yard, name: str) -> None:
+    """Two answers in a row that took far longer than expected."""
+    yard.fleet.traffic(yard.route)
+    for _ in range(2):
+        yard.condition(name).slowness.sample(9.0, yard.clock())
+
+
+def test_who_is_slow_for_good_is_left_out_while_anybody_else_has_room() -> None:
+    yard = Yard([member("slow")], [member("far")])
+    slow_for_good(yard, "slow")
+    assert yard.names() == {"far": 200}
+
+
+def test_somebody_slow_is_asked_before_nobody_is() -> None:
+    yard = Yard([member("slow")], [member("far")])
+    slow_for_good(yard, "slow")
+    fill(yard, "far", 1.0)
+    assert yard.names() == {"slow": 200}
+    fill(yard, "slow", 1.0)
+    assert yard.choose() is None, "slow and full"
+
+
+def test_answers_that_open_a_breaker_are_no_secret() -> None:
+    yard = Yard([member("only")])
+    yard.fleet.news = News()
+    demand = Demand(100, 100, 100)
+    for seconds in [0.5] * 40 + [40.0] * 5:
+        choice = yard.choose(demand)
+        assert choice is not None
+        booking = yard.fleet.begin(choice, demand)
+        yard.clock.tick(seconds)
+        yard.fleet.succeeded(booking)
+        yard.fleet.settle(booking, Usage(100, 100))
+    assert yard.condition("only").breaker.reason == "slow"
+    assert yard.fleet.news.touched == {"only/m"}, "other processes hear of it"
+    assert yard.names() == {"only": 200}, "there is nobody else to ask"
 
 
 def test_calls_under_way_count_as_load() -> None:

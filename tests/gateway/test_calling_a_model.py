@@ -266,13 +266,16 @@ async def test_a_cancelled_read_passes_the_cancellation_on() -> None:
 
 async def test_a_failing_observer_harms_nobody() -> None:
     class Broken:
-        def __getattr__(self, name: str):
-            raise RuntimeError(name)
+        def on_start(self, *told: object) -> None:
+            raise RuntimeError
+
+        on_attempt = on_end = on_start
 
     bench = Bench([deployment(ScriptedProvider(says("fine")))], observers=[Broken()])
     assert await bench.text() == "fine"
     assert bench.notes.ended[0].outcome == "ok"
-    assert {name for name, _ in bench.log.events} == {"observer.failed"}
+    assert [name for name, _ in bench.log.events] == ["observer.failed"] * 3
+    assert {fields["observer"] for _, fields in bench.log.events} == {"Broken"}
 
 
 async def test_features_choose_among_deployments() -> None:

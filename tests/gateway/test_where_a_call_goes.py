@@ -69,6 +69,18 @@ async def test_asks_a_deployment_that_only_our_ledger_calls_full() -> None:
     assert await bench.text() == "there was room"
 
 
+async def test_the_only_deployment_is_asked_at_once_however_slow_it_has_become() -> None:
+    provider = ScriptedProvider(says("slowly"))
+    it = deployment(provider)
+    bench = Bench([it], policy=quick(wait_share=1.0, first_token_s=60.0, total_s=60.0))
+    bench.fleet.traffic(bench.route)
+    for _ in range(2):
+        bench.fleet.condition(it).slowness.sample(9.0, bench.fleet.clock())
+    assert await bench.text() == "slowly"
+    assert bench.fleet.condition(it).slowness.lasts(bench.fleet.clock()) is False
+    assert bench.notes.ended[-1].duration_s < 30, "the share of time for waits was not waited for"
+
+
 async def test_what_may_be_shed_is_not_forced_on_a_full_deployment() -> None:
     it = deployment(ScriptedProvider(), capacity=Reserved(1, 60, 3.0))
     bench = Bench([it], policy=quick(), sheddable=True)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hamlet.core.errors import UpstreamTimeout
-from hamlet.spi import Watchdog
+from hamlet.spi import Deadline, Watchdog
 
 
 async def test_a_wait_that_begins_after_the_end_is_refused() -> None:
@@ -52,3 +52,40 @@ async def test_somebody_elses_cancellation_counts_for_more() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await asyncio.ensure_future(wait())
+
+
+async def test_a_deadline_ends_a_wait_that_lasts_too_long() -> None:
+    with pytest.raises(TimeoutError):
+        with Deadline(0.01) as limit:
+            await asyncio.Event().wait()
+    assert limit.expired
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0, "nothing of it is left in the task"
+
+
+async def test_what_comes_in_time_meets_no_deadline() -> None:
+    with Deadline(60) as limit:
+        await asyncio.sleep(0)
+    assert not limit.expired
+    with pytest.raises(KeyError), Deadline(60):
+        raise KeyError
+
+
+async def test_somebody_elses_cancellation_counts_for_more_than_a_deadline() -> None:
+    began = asyncio.Event()
+
+    async def work() -> None:
+        with Deadline(0.02):
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                # The other cancels just as the deadline does.
+                task.cancel()
+                raise
+
+    task = asyncio.create_task(work())
+    await began.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -47,12 +48,19 @@ def read_fields(body: bytes) -> Fields:
 def decode(raw: Any, kind: Any, param: str) -> Any:
     """Decode one value as `kind`. Raises BadRequest naming `param` and what is wrong in it."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return _decoder(kind).decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         reason = _reason(error)
         where = re.search(r"`\$(.+?)`$", reason)
         path = param + (where.group(1) if where else "")
         raise BadRequest(f"{path}: {re.sub(r' - at `.*`$', '', reason)}", param=path) from None
+
+
+@functools.cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    # There are as many kinds as there are fields in the code; making one for each value costs more
+    # than most values.
+    return msgspec.json.Decoder(kind)
 
 
 def needed(fields: Fields, name: str) -> msgspec.Raw:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import functools
+import gc
 import resource
 import socket
 from collections.abc import Callable
@@ -18,11 +20,12 @@ from hamlet.api.openai.errors import error_body
 from hamlet.core.errors import BadRequest
 
 MAX_HEAD_BYTES, MAX_HEADERS = 64 << 10, 200
-_UNSENT_BYTES = 16 << 10
+_UNSENT_BYTES = 8 << 10
 # <linux/tcp.h>; Python 3.11 does not name it.
 _TCP_NOTSENT_LOWAT = 25
 _LOOKS = 4
 _SPARE_FILES = 32
+_MANY_CLIENTS, _EBB_S = 200, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Patience:
 
 def guarded(patience: Patience) -> Callable[..., asyncio.Protocol]:
     """What uvicorn takes as its `http`."""
-    return functools.partial(GuardedProtocol, patience=patience)
+    return functools.partial(GuardedProtocol, patience=patience, tide=Tide())
 
 
 def most_connections() -> int:
@@ -49,6 +52,36 @@ def most_connections() -> int:
     return max(8, (hard - _SPARE_FILES) // 2)
 
 
+class Tide:
+    """Gives memory back to the system when most of many clients have gone.
+
+    What thousands of streams held is free then, but malloc keeps it. What Python's own allocator
+    keeps, scattered over its arenas, stays: docs/results/2026-11-25-fleet.md, G8.
+    """
+
+    def __init__(self) -> None:
+        self._open = self._high = 0
+
+    def came(self) -> None:
+        """A client connected."""
+        self._open += 1
+        self._high = max(self._high, self._open)
+
+    def went(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A client is gone."""
+        self._open -= 1
+        if self._high >= _MANY_CLIENTS and self._open < self._high // 4:
+            self._high = self._open
+            loop.call_later(_EBB_S, loop.run_in_executor, None, _give_back)
+
+
+def _give_back() -> None:
+    # A finished call leaves cycles, and where nothing is made nothing is collected either.
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """HTTP/1.1 with a bounded head, and an end to waiting.
 
@@ -56,8 +89,9 @@ class GuardedProtocol(HttpToolsProtocol):
     byte for `reader_stall_s` while there are some is cut off, which ends its upstream call too.
     """
 
-    def __init__(self, *uvicorn: Any, patience: Patience, **more: Any) -> None:
+    def __init__(self, *uvicorn: Any, patience: Patience, tide: Tide, **more: Any) -> None:
         super().__init__(*uvicorn, **more)
+        self._tide = tide
         self._patience = patience
         self._in_head = True
         self._head_bytes = 0
@@ -68,6 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._tide.came()
         transport.set_write_buffer_limits(high=_UNSENT_BYTES)
         _tune(transport.get_extra_info("socket"))
         self._head_timer = self.loop.call_later(self._patience.head_s, self._late)
@@ -76,6 +111,7 @@ class GuardedProtocol(HttpToolsProtocol):
         for timer in (self._head_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
+        self._tide.went(self.loop)
         super().connection_lost(exc)
 
     # -- the head

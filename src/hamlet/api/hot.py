@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,7 +14,7 @@ from hamlet.api.http import Handler, Opening, Reply, Request, Response
 from hamlet.api.streaming import Pacing, send_opening, send_response
 from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, TooLarge
 from hamlet.core.trace import begin_trace
-from hamlet.spi import Log
+from hamlet.spi import Deadline, Log
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,15 +30,15 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 class HotRoute:
     """One hot endpoint.
 
-    A path may have one `{name}`; `refuse` shapes errors of the protocol; `operation` is what
-    OpenAPI says of it.
+    A path may have one `{name}`; `refuse` shapes errors of the protocol; `operation` gives what
+    OpenAPI says of it, which is put together when somebody asks.
     """
 
     method: str
     path: str
     handler: Handler
     refuse: Callable[[HamletError, str], Response]
-    operation: Mapping[str, Any] = field(default_factory=dict)
+    operation: Callable[[], Mapping[str, Any]] = dict
 
 
 class HotRoutes:
@@ -81,7 +81,7 @@ class HotRoutes:
         headers = _headers(scope)
         trace = begin_trace(headers.get("traceparent"))
         request_id = request_id_of(headers, trace.trace_id)
-        send = _counting(send, self._heard, route.path)
+        sent = _Sent(send, self._heard, route.path)
         try:
             body = await _read(receive, headers, self._max_body_bytes, self._body_s)
         except ConnectionResetError:
@@ -90,7 +90,7 @@ class HotRoutes:
             response = route.refuse(error, request_id)
             # The rest of the body is still on its way: this connection cannot be used again.
             response.headers["connection"] = "close"
-            return await send_response(send, response)
+            return await send_response(sent, response)
         request = Request(
             route.method,
             scope["path"],
@@ -101,13 +101,12 @@ class HotRoutes:
             _peer(scope),
             args,
         )
-        sent = _Sent(send)
         try:
             await self._serve(route, request, receive, sent)
         except Exception as error:
             self._log.error("request.failed", request_id=request_id, exc_info=error)
             if not sent.started:
-                await send_response(send, route.refuse(HamletError("internal error"), request_id))
+                await send_response(sent, route.refuse(HamletError("internal error"), request_id))
 
     def route(self, method: str, path: str) -> HotRoute | None:
         """The hot route of a request, if it has one."""
@@ -187,24 +186,19 @@ class _Live:
 
 
 class _Sent:
-    """Remembers whether an answer has begun: then no other can be sent."""
+    """Counts an answer, and remembers that it has begun: then no other can be sent."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    __slots__ = ("_heard", "_path", "_send", "started")
+
+    def __init__(self, send: Send, heard: Callable[[str, int], None], path: str) -> None:
+        self._send, self._heard, self._path = send, heard, path
         self.started = False
 
-    async def __call__(self, message: Message) -> None:
-        self.started = True
-        await self._send(message)
-
-
-def _counting(send: Send, heard: Callable[[str, int], None], path: str) -> Send:
-    async def counted(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            heard(path, message["status"])
-        await send(message)
-
-    return counted
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if not self.started:
+            self.started = True
+            self._heard(self._path, message["status"])
+        return self._send(message)
 
 
 def request_id_of(headers: Mapping[str, str], trace_id: str = "") -> str:
@@ -247,7 +241,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], limit: int, within
         await _discard(receive, headers)
         raise BadRequest("a compressed body is not taken")
     try:
-        async with asyncio.timeout(within_s):
+        with Deadline(within_s):
             body = await _gather(receive, limit)
     except TimeoutError:
         raise SlowRequest(f"the body did not come within {within_s:g} s") from None

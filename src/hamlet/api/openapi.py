@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -51,16 +51,18 @@ def _with_parts_in(node: Any, shared: dict[str, Any]) -> Any:
     return {k: _with_parts_in(v, shared) for k, v in node.items() if k != "$defs"}
 
 
-def operation(summary: str, tag: str, **more: Any) -> Mapping[str, Any]:
+def operation(
+    summary: str, tag: str, more: Callable[[], Mapping[str, Any]] = dict
+) -> Callable[[], Mapping[str, Any]]:
     """An OpenAPI operation with a JSON object as its body, unless `more` says otherwise."""
-    return {"summary": summary, "tags": [tag], **more}
+    return lambda: {"summary": summary, "tags": [tag], **more()}
 
 
 def _operation(route: HotRoute) -> dict[str, Any]:
     described = {
         "operationId": f"{route.method.lower()}_{route.path.strip('/').replace('/', '_')}",
         "responses": {"200": {"description": "OK", **_JSON_OBJECT}},
-        **route.operation,
+        **route.operation(),
     }
     if route.method == "POST":
         described.setdefault("requestBody", {"required": True, **_JSON_OBJECT})

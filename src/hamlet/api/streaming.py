@@ -28,11 +28,10 @@ class Pacing:
 
 async def send_response(send: Send, response: Response) -> None:
     """Send a whole answer."""
-    about_body = {
-        "content-type": response.media_type,
-        "content-length": str(len(response.body)),
-    }
-    headers = response.headers if response.status == 304 else about_body | response.headers
+    headers = response.headers
+    if response.status != 304:
+        length = str(len(response.body))
+        headers = {"content-type": response.media_type, "content-length": length, **headers}
     await _start(send, response.status, headers)
     await send({"type": "http.response.body", "body": response.body})
 

@@ -26,7 +26,9 @@ from hamlet.content.probe import probe
 from hamlet.content.rows import Row
 from hamlet.suggest.editor import check_of
 
-catalogue = typer.Typer(no_args_is_help=True, help="Links and chips of your own.")
+catalogue = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Links and chips of your own."
+)
 _FORMS = {".jsonl": "jsonl", ".csv": "csv", ".opml": "opml", ".xml": "opml"}
 _Folder = Annotated[Path, typer.Option("--folder", help="The packs (suggest.packs.folder)")]
 _ERRORS_SHOWN = 50

@@ -17,7 +17,9 @@ from hamlet.registry import Deployment, Registry, build
 from hamlet.screen import check_packs
 from hamlet.telemetry import make_log
 
-config = typer.Typer(no_args_is_help=True, help="Check and explain configurations.")
+config = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Check and explain configurations."
+)
 
 _File = Annotated[Path | None, typer.Option("--config", help="The file; the default if none")]
 

@@ -14,7 +14,9 @@ from hamlet.ops.build import DASHBOARDS
 from hamlet.ops.query import Frame, QueryError
 from hamlet.ops.snapshot import page
 
-dash = typer.Typer(no_args_is_help=True, help="The dashboards over hamlet's metrics.")
+dash = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The dashboards over hamlet's metrics."
+)
 _Out = Annotated[Path, typer.Option("--out", help="Where to write")]
 
 

@@ -16,7 +16,9 @@ from rich.text import Text
 
 from hamlet.cli.simulate import simulate
 
-fleet = typer.Typer(no_args_is_help=True, help="The deployments behind the routes.")
+fleet = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The deployments behind the routes."
+)
 fleet.command()(simulate)
 _Url = Annotated[str, typer.Option("--url", help="Where hamlet serves")]
 _Key = Annotated[

@@ -27,9 +27,11 @@ class LeakyBucket:
             self._at = now
         return self._level
 
-    def pour(self, amount: float, now: float) -> None:
-        """Add `amount`; a negative one takes out."""
-        self._level = max(0.0, self.level(now) + amount)
+    def pour(self, amount: float, now: float) -> float:
+        """Add `amount`; a negative one takes out. Returns what is in it then."""
+        level = self.level(now) + amount
+        self._level = level if level > 0 else 0.0
+        return self._level
 
     def fill_up(self, now: float) -> None:
         """Take it for full."""

@@ -15,7 +15,16 @@ from hamlet.fleet.budget import RetryBudget
 from hamlet.fleet.condition import Condition
 from hamlet.fleet.demand import Demand, Estimator
 from hamlet.fleet.latency import Expectation
-from hamlet.fleet.select import Look, Member, Tier, panicking, pick, share_of
+from hamlet.fleet.select import (
+    CRITICAL_LIMIT,
+    SHEDDABLE_LIMIT,
+    Look,
+    Member,
+    Tier,
+    panicking,
+    pick,
+    share_of,
+)
 from hamlet.fleet.throttle import VendorThrottle
 from hamlet.fleet.tidings import Standing
 from hamlet.fleet.verdict import judge, spread
@@ -161,32 +170,29 @@ class Fleet:
         spilled: frozenset[int] = frozenset(),
     ) -> Look:
         """A look at the fleet now; valid for one choice."""
-        now = self.clock()
-        verdicts: dict[str, bool] = {}
-
-        def spared(vendor: str) -> bool:
-            throttle = self._throttles.get(vendor)
-            if throttle is None or not throttle.active:
-                return False
-            if vendor not in verdicts:
-                verdicts[vendor] = throttle.spares(now)
-            return verdicts[vendor]
-
-        trouble = bool(self._opened)
-        return Look(demand, now, self.rng, self.lease, spared, tried, spilled, trouble)
+        now, trouble = self.clock(), bool(self._opened)
+        spared = frozenset(
+            [
+                vendor
+                for vendor, throttle in self._throttles.items()
+                if throttle.active and throttle.spares(now)
+            ]
+        )
+        limit = SHEDDABLE_LIMIT if demand.sheddable else CRITICAL_LIMIT
+        return Look(demand, now, self.rng, self.lease, spared, tried, spilled, trouble, limit=limit)
 
     def choose(self, traffic: Traffic, look: Look) -> Choice | None:
         """The deployment to ask now, or None if nobody has room."""
         if look.trouble and panicking(traffic.tiers):
             look.panic = True
-        choice = self._first(traffic, look)
+        choice = self._choose(traffic, look)
         if choice is None and look.dragged:
             # A slow one with room is better than a wait for somebody who is full.
             look.patient = True
-            choice = self._first(traffic, look)
+            choice = self._choose(traffic, look)
         return choice
 
-    def _first(self, traffic: Traffic, look: Look) -> Choice | None:
+    def _choose(self, traffic: Traffic, look: Look) -> Choice | None:
         """Somebody of the first tier that has anybody."""
         for i, tier in enumerate(traffic.tiers):
             if i in look.spilled:
@@ -267,7 +273,8 @@ class Fleet:
         condition.breaker.succeeded(now)
         if was_out and not condition.breaker.opened:
             condition.heal(now)
-        if self._opened:
+        # An answer may also open it, by having been far too slow.
+        if self._opened or condition.breaker.opened:
             self._track(condition)
 
     def failed(self, booking: Booking, error: ProviderError) -> None:

@@ -109,9 +109,12 @@ class Slowness:
     def sample(self, ratio: float, now: float) -> None:
         """Take in one answer."""
         self._row = self._row + 1 if ratio > TOO_SLOW else 0
-        self.raise_to(ratio, now)
         weight = math.exp((self._at - now) / TAU_S)
-        self._value = max(1.0, self._value * weight + min(ratio, SLOWEST) * (1 - weight))
+        ratio = min(ratio, SLOWEST)
+        if ratio > 1 + (self._value - 1) * weight:
+            self._value = ratio
+        else:
+            self._value = max(1.0, self._value * weight + ratio * (1 - weight))
         self._at = now
 
     def raise_to(self, ratio: float, now: float) -> None:

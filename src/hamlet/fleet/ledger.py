@@ -99,8 +99,8 @@ class ReservedLedger:
         return self._bucket.free_in(self._bounded(cost), now, limit)
 
     def book(self, cost: float, now: float) -> None:
-        self._bucket.pour(cost, now)
-        self._peak = max(self._peak, self._bucket.level(now) / self._bucket.depth)
+        bucket = self._bucket
+        self._peak = max(self._peak, bucket.pour(cost, now) / bucket.depth)
         if now - self._quiet_since >= _GROW_EVERY_S:
             # A minute at the brim without a refusal: the bucket is deeper than we thought.
             self._resize(1.02 if self._peak > 0.95 else 1.0)

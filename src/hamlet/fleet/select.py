@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hamlet.fleet.breaker import Lease
@@ -55,27 +55,24 @@ def share_of(deployment: Deployment) -> float:
 class Look:
     """One look for a deployment: what is asked for, and what must not be asked any more.
 
-    `spilled` tiers refused twice already; `trouble` says that some breaker is open at all;
-    `panic` ignores breakers that failures opened, `patient` that a deployment drags; `dragged`
-    tells that somebody was left out for that.
+    `spilled` tiers refused twice already; `spared` vendors are overloaded; `trouble` says that some
+    breaker is open at all; `panic` ignores breakers that failures opened, `patient` that a
+    deployment drags; `dragged` tells that somebody was left out for that. `limit` is how full a
+    deployment may become by this call.
     """
 
     demand: Demand
     now: float
     rng: random.Random
     lease: Lease
-    spared: Callable[[str], bool]
+    spared: frozenset[str] = frozenset()
     tried: frozenset[str] = frozenset()
     spilled: frozenset[int] = frozenset()
     trouble: bool = True
     panic: bool = False
     patient: bool = False
     dragged: bool = False
-
-    @property
-    def limit(self) -> float:
-        """How full a deployment may become by this call."""
-        return SHEDDABLE_LIMIT if self.demand.sheddable else CRITICAL_LIMIT
+    limit: float = CRITICAL_LIMIT
 
     def cost(self, member: Member) -> float:
         """What the call would be charged there."""
@@ -85,14 +82,18 @@ class Look:
 
     def fill(self, member: Member) -> float:
         """How full the call would leave it."""
-        return member.condition.ledger.fill(self.cost(member), self.now)
+        if self.demand.prefixes:
+            return member.condition.ledger.fill(self.cost(member), self.now)
+        ledger = member.condition.ledger
+        return ledger.fill(ledger.cost(self.demand), self.now)
 
     def barred(self, member: Member) -> str | None:
         """Why the member may not be asked now, whatever its fill; None if it may."""
         deployment, condition = member.deployment, member.condition
         if self.tried and deployment.id in self.tried:
             return "tried"
-        if reason := self.incapable(member):
+        picky = self.demand.features or deployment.card.context_window is not None
+        if picky and (reason := self.incapable(member)) is not None:
             return reason
         if self.now < condition.cooldown_until:
             return "cooling down"
@@ -101,7 +102,9 @@ class Look:
             return "has as many calls as it may"
         if condition.breaker.opened and not self._let_in(condition):
             return f"breaker open ({condition.breaker.reason})"
-        return "its vendor is overloaded" if self.spared(deployment.vendor) else None
+        if self.spared and deployment.vendor in self.spared:
+            return "its vendor is overloaded"
+        return None
 
     def incapable(self, member: Member) -> str | None:
         """Why the member can never take the call; None if it can."""
@@ -123,11 +126,11 @@ class Look:
     def score(self, member: Member) -> float:
         """Seconds to expect, by load: the lower the better."""
         demand, condition = self.demand, member.condition
+        tokens = demand.likely_output
         if demand.stream:
-            cached = condition.remembers(demand.prefixes, self.now) if demand.prefixes else 0.0
-            tokens = max(0.0, demand.input_tokens - cached)
-        else:
-            tokens = demand.likely_output
+            tokens = demand.input_tokens
+            if demand.prefixes:
+                tokens = max(0.0, tokens - condition.remembers(demand.prefixes, self.now))
         expected = member.expectation.of(tokens) * condition.slow(self.now)
         return expected * (condition.in_flight + 1) / member.share
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,28 +10,27 @@ from hamlet.core import EmbeddingRequest, EmbeddingResponse, Usage
 from hamlet.core.errors import (
     ContextTooLong,
     HamletError,
-    ProviderError,
     RequestError,
     RouteNotFound,
     Unsupported,
-    UpstreamProtocol,
     UpstreamTimeout,
 )
 from hamlet.core.trace import trace_id
 from hamlet.fleet import Booking, Choice, Demand, Fleet, Traffic
 from hamlet.gateway.admission import Admission, Importance, check_route
 from hamlet.gateway.attempt import pursue
+from hamlet.gateway.attempting import Attempting, Held
 from hamlet.gateway.call import Call, Caller
 from hamlet.gateway.hedge import hedged
 from hamlet.gateway.hunt import Hunt
-from hamlet.gateway.observer import Attempt, Observers, Operation, Record
+from hamlet.gateway.observer import Observers, Operation, Record
 from hamlet.gateway.prepare import prepare_chat, prepare_native, speaks
 from hamlet.gateway.stream import ChatStream, Meter, limits, open_stream
 from hamlet.registry import Registry, RegistryHolder
 from hamlet.registry.model import Route
+from hamlet.spi import Deadline
 
 T = TypeVar("T")
-_NOTHING = Usage(0, 0)
 
 
 @dataclass(slots=True)
@@ -44,7 +41,7 @@ class _Pursuit:
     traffic: Traffic
     demand: Demand
     record: Record
-    stack: ExitStack
+    held: Held
     remaining: Callable[[], float]
     hunt: Hunt
 
@@ -72,20 +69,20 @@ class Gateway:
         """
         record = self._record("chat", call.model, caller, call.request_id)
         record.stream, record.dialect = call.stream, call.dialect
-        stack = ExitStack()
+        held = Held(lease := self._registries.take(), self.admission, caller)
         try:
-            with self._ends(record):
-                route = self._route(stack, record, caller, "chat")
-                total_s = min(route.policy.total_s, call.total_s or route.policy.total_s)
-                await self._enter(stack, record, caller, route, total_s)
-                pursuit = self._pursuit(call, route, record, stack, self._countdown(total_s))
+            route = _route(lease.registry, record, caller, "chat")
+            total_s = min(route.policy.total_s, call.total_s or route.policy.total_s)
+            await self._enter(held, record, caller, route, total_s)
+            pursuit = self._pursuit(call, route, record, held, self._countdown(total_s))
 
-                async def once(choice: Choice) -> ChatStream:
-                    return await self._attempt(pursuit, choice)
+            async def once(choice: Choice) -> ChatStream:
+                return await self._attempt(pursuit, choice)
 
-                return await pursue(pursuit.hunt, once)
-        except BaseException:
-            stack.close()
+            return await pursue(pursuit.hunt, once)
+        except BaseException as error:
+            self._fail(record, error)
+            held.close()
             raise
 
     async def embed(
@@ -93,11 +90,12 @@ class Gateway:
     ) -> EmbeddingResponse:
         """Embed texts; errors as in `chat`."""
         record = self._record("embeddings", request.model, caller, request_id)
-        with ExitStack() as stack, self._ends(record):
-            route = self._route(stack, record, caller, "embeddings")
-            await self._enter(stack, record, caller, route, route.policy.total_s)
+        held = Held(lease := self._registries.take(), self.admission, caller)
+        try:
+            route = _route(lease.registry, record, caller, "embeddings")
+            await self._enter(held, record, caller, route, route.policy.total_s)
             remaining = self._countdown(route.policy.total_s)
-            traffic = self._join(stack, route, stream=False)
+            traffic = held.join(self.fleet.traffic(route, stream=False))
             size = sum(len(text.encode("utf-8", "replace")) for text in request.inputs)
             demand = Demand(traffic.estimator.input_tokens(size), stream=False)
             hunt = Hunt(self.fleet, traffic, demand, remaining)
@@ -115,8 +113,14 @@ class Gateway:
 
             response = await pursue(hunt, once)
             record.usage = response.usage
+        except BaseException as error:
+            self._fail(record, error)
+            raise
+        else:
             self._end(record)
             return response
+        finally:
+            held.close()
 
     # -- the steps
 
@@ -125,52 +129,33 @@ class Gateway:
         record.trace_id = trace_id()
         return record
 
-    def _route(
-        self, stack: ExitStack, record: Record, caller: Caller, operation: Operation
-    ) -> Route:
-        registry: Registry = stack.enter_context(self._registries.lease())
-        route_name, record.route = record.route, "unknown"
-        route = registry.route(route_name)
-        if route.operation != operation:
-            raise RouteNotFound(f"the model {route_name!r} does not do {operation}", param="model")
-        check_route(caller, route_name)
-        record.route = route_name
-        return route
-
     async def _enter(
-        self, stack: ExitStack, record: Record, caller: Caller, route: Route, total_s: float
+        self, held: Held, record: Record, caller: Caller, route: Route, total_s: float
     ) -> None:
         importance = Importance.SHEDDABLE if route.sheddable else Importance.CRITICAL
         await self.admission.enter(caller, importance, total_s)
         record.queue_s = self._clock() - record.started
-        stack.callback(self.admission.leave, caller)
-        record.admitted = True
+        held.placed = record.admitted = True
         self._observers.on_start(record)
-
-    def _join(self, stack: ExitStack, route: Route, *, stream: bool) -> Traffic:
-        traffic = self.fleet.traffic(route, stream=stream)
-        traffic.budget.enter()
-        stack.callback(traffic.budget.leave)
-        return traffic
 
     def _pursuit(
         self,
         call: Call,
         route: Route,
         record: Record,
-        stack: ExitStack,
+        held: Held,
         remaining: Callable[[], float],
     ) -> _Pursuit:
         # What is held back until it is whole is judged like an answer in one piece.
         visible = call.stream and not route.policy.hold_back
-        traffic = self._join(stack, route, stream=visible)
+        traffic = held.join(self.fleet.traffic(route, stream=visible))
         demand = demand_of(call, traffic, stream=visible)
         look = self.fleet.look(demand)
         members = [m for tier in traffic.tiers for m in tier.members]
         if not any(look.incapable(member) is None for member in members):
             raise _incapable(route, call)
         hunt = Hunt(self.fleet, traffic, demand, remaining)
-        return _Pursuit(call, traffic, demand, record, stack, remaining, hunt)
+        return _Pursuit(call, traffic, demand, record, held, remaining, hunt)
 
     async def _attempt(self, pursuit: _Pursuit, choice: Choice) -> ChatStream:
         """One attempt, with another beside it where the route or a probe wants that."""
@@ -207,7 +192,7 @@ class Gateway:
                 held = limits(policy, pursuit.remaining())
                 limit_s = min(limit_s, policy.first_token_s)
             whole = not pursuit.demand.stream
-            head = await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
+            head, ended = await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
             booking.headroom = next((h for item in head if (h := _headroom(item))), None)
             # A whole answer is told by its length, which its head knows.
             self.fleet.succeeded(booking, _written(head) if whole else None)
@@ -229,12 +214,13 @@ class Gateway:
             settle=settle,
             min_tokens_per_s=policy.min_tokens_per_s,
             clock=self._clock,
+            ended=ended,
         )
 
     def _settle(self, pursuit: _Pursuit, meter: Meter, booking: Booking) -> None:
         record = pursuit.record
         record.deployment, record.tier = booking.member.deployment, booking.tier
-        pursuit.stack.close()
+        pursuit.held.close()
         record.usage = meter.usage or record.usage
         record.finish = meter.finish
         record.error = meter.error
@@ -255,61 +241,18 @@ class Gateway:
         record.duration_s = self._clock() - record.started
         self._observers.on_end(record)
 
-    @contextmanager
-    def _ends(self, record: Record) -> Iterator[None]:
-        """Settle a call that ends without an answer."""
-        try:
-            yield
-        except RequestError as error:
-            record.outcome, record.error = "rejected", error
-            self._end(record)
-            raise
-        except HamletError as error:
-            record.outcome, record.error = "error", error
-            self._end(record)
-            raise
-        except BaseException:
+    def _fail(self, record: Record, error: BaseException) -> None:
+        """A call ends without an answer."""
+        if isinstance(error, HamletError):
+            record.outcome = "rejected" if isinstance(error, RequestError) else "error"
+            record.error = error
+        else:
             record.outcome = "cancelled"
-            self._end(record)
-            raise
+        self._end(record)
 
-    @contextmanager
-    def attempting(
-        self, record: Record, booking: Booking, *, hedge: bool = False
-    ) -> Iterator[None]:
-        """One attempt: its verdict, and foreign exceptions turned into our family.
-
-        On success the booking stays open, for the answer to settle.
-        """
-        deployment = booking.member.deployment
-        attempt = Attempt(deployment, self._clock(), tier=booking.tier)
-        attempt.way = record.way_to(deployment, hedge)
-        record.attempts += 1
-        record.deployment, record.tier = deployment, booking.tier
-        try:
-            yield
-        except ProviderError as error:
-            attempt.error = error
-        except Exception as error:
-            attempt.error = UpstreamProtocol(f"the adapter failed: {type(error).__name__}")
-            attempt.error.__cause__ = error
-        except BaseException:
-            attempt.cancelled = True
-            self.fleet.cancelled(booking)
-            raise
-        finally:
-            self._judge(record, attempt, booking)
-        if attempt.error:
-            raise attempt.error
-
-    def _judge(self, record: Record, attempt: Attempt, booking: Booking) -> None:
-        attempt.duration_s = self._clock() - attempt.started
-        if attempt.error is not None:
-            record.failed = attempt
-            attempt.error.deployment = attempt.deployment.id
-            self.fleet.failed(booking, attempt.error)
-            self.fleet.settle(booking, None if _was_taken_in(attempt.error) else _NOTHING)
-        self._observers.on_attempt(record, attempt)
+    def attempting(self, record: Record, booking: Booking, *, hedge: bool = False) -> Attempting:
+        """The bracket around one attempt."""
+        return Attempting(self.fleet, self._observers, record, booking, hedge=hedge)
 
     def _countdown(self, total_s: float) -> Callable[[], float]:
         end = self._clock() + total_s
@@ -340,9 +283,15 @@ def _limit(call: Call, traffic: Traffic) -> int | None:
     return min(asked, cap) if asked and cap else asked or cap
 
 
-def _was_taken_in(error: ProviderError) -> bool:
-    """Whether the upstream had begun to work: then the prompt is charged."""
-    return isinstance(error, UpstreamTimeout) and error.phase != "connect"
+def _route(registry: Registry, record: Record, caller: Caller, operation: Operation) -> Route:
+    """The route the caller named, if it is for that; else it has no name in metrics."""
+    name, record.route = record.route, "unknown"
+    route = registry.route(name)
+    if route.operation != operation:
+        raise RouteNotFound(f"the model {name!r} does not do {operation}", param="model")
+    check_route(caller, name)
+    record.route = name
+    return route
 
 
 def _headroom(item: Any) -> Any:
@@ -357,10 +306,10 @@ def _written(head: list[Any]) -> float | None:
 async def within(awaitable: Awaitable[T], timeout_s: float) -> T:
     """What is awaited, or UpstreamTimeout."""
     try:
-        async with asyncio.timeout(timeout_s) as limit:
+        with Deadline(timeout_s) as limit:
             return await awaitable
     except TimeoutError:
-        if not limit.expired():
+        if not limit.expired:
             raise
         raise UpstreamTimeout(f"no answer within {timeout_s:g} s") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -99,28 +99,30 @@ class Observers:
     """Several observers as one that never raises."""
 
     def __init__(self, observers: Sequence[Observer], log: Log) -> None:
-        self._observers = tuple(observers)
+        self._starts = tuple(observer.on_start for observer in observers)
+        self._attempts = tuple(observer.on_attempt for observer in observers)
+        self._ends = tuple(observer.on_end for observer in observers)
         self._log = log
         self.failures = 0
 
     def on_start(self, record: Record) -> None:
-        self._tell("on_start", record)
+        self._tell(self._starts, record)
 
     def on_attempt(self, record: Record, attempt: Attempt) -> None:
-        self._tell("on_attempt", record, attempt)
+        self._tell(self._attempts, record, attempt)
 
     def on_end(self, record: Record) -> None:
-        self._tell("on_end", record)
+        self._tell(self._ends, record)
 
-    def _tell(self, method: str, *args: object) -> None:
-        for observer in self._observers:
+    def _tell(self, told: Sequence[Callable[..., None]], *args: object) -> None:
+        for tell in told:
             try:
-                getattr(observer, method)(*args)
+                tell(*args)
             except Exception as error:
                 self.failures += 1
                 self._log.error(
                     "observer.failed",
-                    observer=type(observer).__name__,
-                    method=method,
+                    observer=type(getattr(tell, "__self__", tell)).__name__,
+                    method=getattr(tell, "__name__", ""),
                     error=type(error).__name__,
                 )

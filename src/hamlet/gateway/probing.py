@@ -160,7 +160,7 @@ async def _ask(route: Route, deployment: Deployment) -> Usage:
         asked = ChatRequest(deployment.model, (message,), params=params, stream=True)
         request, _ = prepare_chat(Call.of(asked), deployment, Policy())
         source = provider.instance.chat(request)
-        head = await open_stream(source, whole=True, timeout_s=limit_s)
+        head, _ = await open_stream(source, whole=True, timeout_s=limit_s)
         return next((item.usage for item in head if isinstance(item, Finished)), Usage())
     if "probe" in provider.operations:
         await within(provider.instance.probe(), limit_s)

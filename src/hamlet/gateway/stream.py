@@ -13,6 +13,7 @@ from hamlet.config import Policy
 from hamlet.core import ChatEvent, Finished, FinishReason, NativeChunk, Started, Usage
 from hamlet.core.errors import EmptyAnswer, ProviderError, UpstreamProtocol, UpstreamTimeout
 from hamlet.gateway.flow import Flow, Item, Limits, commits, size
+from hamlet.spi import Deadline
 
 E = TypeVar("E", ChatEvent, NativeChunk)
 Settle = Callable[["Meter"], None]
@@ -33,30 +34,31 @@ async def open_stream(
     whole: bool,
     timeout_s: float,
     held: Limits | None = None,
-) -> list[E]:
+) -> tuple[list[E], bool]:
     """Pull from `source` up to the commit point: the first content, or the end if `whole`.
 
-    Everything that fails here is safe to try elsewhere. The source is closed on failure. With
-    `held`, a whole answer comes as a stream: `timeout_s` then bounds its first content, and `held`
-    what follows; its `total_s` counts from now.
+    Returns what was pulled, and whether that is all there is. Everything that fails here is safe to
+    try elsewhere. The source is closed on failure. With `held`, a whole answer comes as a stream:
+    `timeout_s` then bounds its first content, and `held` what follows; its `total_s` counts from now.
     """
     head: list[E] = []
     begun = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(timeout_s) as limit:
+        with Deadline(timeout_s) as limit:
             ended = await _gather(source, head, whole=whole and held is None)
         if held is not None and whole and not ended:
             passed = asyncio.get_running_loop().time() - begun
             await _hold_back(source, head, replace(held, total_s=max(0.0, held.total_s - passed)))
+            ended = True
     except TimeoutError:
         await source.aclose()
-        if limit.expired():
+        if limit.expired:
             raise UpstreamTimeout(f"no answer within {timeout_s:g} s") from None
         raise
     except BaseException:
         await source.aclose()
         raise
-    return head
+    return head, ended
 
 
 async def _gather(source: AsyncGenerator[E, None], head: list[E], *, whole: bool) -> bool:
@@ -146,7 +148,9 @@ class ChatStream:
         settle: Settle,
         min_tokens_per_s: float | None = None,
         clock: Clock = time.monotonic,
+        ended: bool = False,
     ) -> None:
+        """`ended` says that the head is all there is: then nothing is waited for."""
         self.native = native
         self.warnings = warnings
         self.meter = Meter(clock)
@@ -155,7 +159,7 @@ class ChatStream:
         self._source: AsyncGenerator[Item, None] = source
         self._settle = settle
         self._closed = False
-        self._flow = Flow(source, Limits(idle_s, total_s, min_tokens_per_s))
+        self._flow = None if ended else Flow(source, Limits(idle_s, total_s, min_tokens_per_s))
         for item in head:
             self.meter.note(item)
 
@@ -175,7 +179,7 @@ class ChatStream:
             # A held answer may be large: what is on its way need not be kept.
             while self._head:
                 yield self._head.popleft()
-            while (item := await self._flow.next()) is not None:
+            while self._flow is not None and (item := await self._flow.next()) is not None:
                 self.meter.note(item)
                 yield item
             self.meter.need_end()
@@ -195,9 +199,10 @@ class ChatStream:
             return
         self._closed = True
         self._head.clear()
-        self._flow.stop()
         try:
-            await self._source.aclose()
+            if self._flow is not None:
+                self._flow.stop()
+                await self._source.aclose()
         finally:
             self._settle(self.meter)
 

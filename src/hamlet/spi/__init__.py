@@ -24,10 +24,11 @@ from hamlet.spi.http import (
 from hamlet.spi.runtime import Log, Runtime
 from hamlet.spi.settings import ProviderSettings
 from hamlet.spi.sse import Frame, FrameReader, need_events, parse_block, sse
-from hamlet.spi.watchdog import Watchdog
+from hamlet.spi.watchdog import Deadline, Watchdog
 
 __all__ = [
     "API_VERSION",
+    "Deadline",
     "Forwarder",
     "Frame",
     "FrameReader",

@@ -28,7 +28,7 @@ _OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # Where one kept connection was closed others may be, and each is found out by trying it.
 _STALE_TRIES = 16
 # Two of these may wait per stream while its reader is slow.
-_READ_BYTES = 16 << 10
+_READ_BYTES = 8 << 10
 
 
 class AiohttpTransport:

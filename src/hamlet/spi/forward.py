@@ -51,6 +51,8 @@ async def forward(
         try:
             for block in reader.feed(data):
                 forwarder.look(block)
+            # While the reader stands still, nothing is to be here but what it reads next.
+            data = block = b""
         finally:
             # What came before a fault in the same read is still the caller's.
             if chunk := forwarder.take():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from hamlet.spi.aiohttp_transport import AiohttpTransport
 from hamlet.spi.h1 import HttptoolsTransport
 from hamlet.spi.http import Transport
 from hamlet.spi.runtime import Log
@@ -23,7 +22,7 @@ class HostRuntime:
     def __init__(self, log: Log, transport: TransportName = DEFAULT_TRANSPORT) -> None:
         self._log = log
         self._default = transport
-        self._transports: list[AiohttpTransport | HttptoolsTransport] = []
+        self._transports: list[Transport] = []
 
     @property
     def log(self) -> Log:
@@ -31,7 +30,7 @@ class HostRuntime:
 
     def http(self, settings: ProviderSettings, headers: Mapping[str, str] = {}) -> Transport:
         own = (settings.transport or self._default) == "httptools"
-        transport = (HttptoolsTransport if own else AiohttpTransport)(settings, headers)
+        transport = (HttptoolsTransport if own else _reference())(settings, headers)
         self._transports.append(transport)
         return transport
 
@@ -48,3 +47,10 @@ class HostRuntime:
         """Close every transport handed out."""
         for transport in self._transports:
             await transport.aclose()
+
+
+def _reference() -> Callable[[ProviderSettings, Mapping[str, str]], Transport]:
+    # A quarter of what a process would load, and most never use it.
+    from hamlet.spi.aiohttp_transport import AiohttpTransport
+
+    return AiohttpTransport

@@ -1,7 +1,6 @@
 """What hamlet tells of itself: metrics and logs. Implements the gateway's observers."""
 
 from hamlet.telemetry.access import AccessLog
-from hamlet.telemetry.cutover import CutoverMetrics
 from hamlet.telemetry.logs import adopt_stdlib, make_log
 from hamlet.telemetry.metrics import Metrics
 from hamlet.telemetry.screen import ScreenMetrics
@@ -9,7 +8,6 @@ from hamlet.telemetry.state import FleetState
 
 __all__ = [
     "AccessLog",
-    "CutoverMetrics",
     "FleetState",
     "Metrics",
     "ScreenMetrics",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -78,15 +78,21 @@ _GIVEN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def described(summary: str, *, get: bool = False, q: bool = False) -> Mapping[str, Any]:
+def described(
+    summary: str, *, get: bool = False, q: bool = False
+) -> Callable[[], Mapping[str, Any]]:
     """One operation: a body, or with `get` and `q` the parameters of the GET forms."""
-    more: dict[str, Any] = {"responses": _responses()}
-    if get or q:
-        more["parameters"] = _parameters(with_text=q)
-    else:
-        schema = schema_of(TypeAdapter(SuggestRequest))
-        more["requestBody"] = {"required": True, "content": {"application/json": schema}}
-    return operation(summary, "main screen", **more)
+
+    def more() -> dict[str, Any]:
+        told: dict[str, Any] = {"responses": _responses()}
+        if get or q:
+            told["parameters"] = _parameters(with_text=q)
+        else:
+            schema = schema_of(TypeAdapter(SuggestRequest))
+            told["requestBody"] = {"required": True, "content": {"application/json": schema}}
+        return told
+
+    return operation(summary, "main screen", more)
 
 
 def _responses() -> dict[str, Any]:

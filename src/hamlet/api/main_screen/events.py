@@ -127,7 +127,9 @@ def events_route(endpoint: EventsEndpoint) -> HotRoute:
     }
     taken = {"description": "What came of each", "content": {"application/json": {"schema": told}}}
     said = operation(
-        "Report what users did", "main screen", requestBody=body, responses={"202": taken}
+        "Report what users did",
+        "main screen",
+        lambda: {"requestBody": body, "responses": {"202": taken}},
     )
     return HotRoute("POST", "/v1/events", endpoint, problem, said)
 

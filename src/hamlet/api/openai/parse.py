@@ -5,7 +5,9 @@ Fields: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -43,6 +45,8 @@ _PARAMS = {
     "reasoning_effort": "reasoning_effort",
     "user": "user",
 }
+# How many sets of parameters are remembered, and up to which size each.
+_KEPT, _KEPT_BYTES = 512, 256
 _STRUCTURE = {
     "model",
     "messages",
@@ -120,13 +124,23 @@ def wants_usage(call: Call) -> bool:
 
 
 def _params(fields: Fields) -> ChatParams:
-    portable: dict[str, Any] = {}
-    for wire, name in _PARAMS.items():
-        if wire in fields:
-            portable[name] = decode(fields[wire], Any, wire)
+    given = tuple([(wire, bytes(fields[wire])) for wire in _PARAMS if wire in fields])
+    strangers = fields.keys() - _KNOWN
+    if not strangers and sum(len(raw) for _, raw in given) <= _KEPT_BYTES:
+        return _usual(given)
+    return _validated(given, {key: decode(fields[key], Any, key) for key in strangers})
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _usual(given: tuple[tuple[str, bytes], ...]) -> ChatParams:
+    # The calls of a product differ in their messages and hardly in these.
+    return _validated(given, {})
+
+
+def _validated(given: Iterable[tuple[str, bytes]], extra: dict[str, Any]) -> ChatParams:
+    portable: dict[str, Any] = {_PARAMS[wire]: decode(raw, Any, wire) for wire, raw in given}
     if isinstance(portable.get("stop"), str):
         portable["stop"] = (portable["stop"],)
-    extra = {key: decode(fields[key], Any, key) for key in fields.keys() - _KNOWN}
     if extra:
         portable["extra"] = extra
     return validated(portable)

@@ -25,7 +25,11 @@ from hamlet.cutover import Document, FeatureState, Stage
 from hamlet.cutover.edge import envoy, gateway_api, nginx, write_runtime
 from hamlet.cutover.moves import next_step
 
-cutover = typer.Typer(no_args_is_help=True, help="Move features from hamlet1 to hamlet and back.")
+cutover = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Move features from hamlet1 to hamlet and back.",
+)
 Feature = Annotated[str, typer.Argument()]
 _FORMATS = {"envoy": envoy, "gateway-api": gateway_api, "nginx": nginx}
 _UNGATED: tuple[Stage, ...] = ("proxy", "shadow")

@@ -12,24 +12,34 @@ from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
 from hamlet.spi.h1.parse import AnswerParser
 
-# What may wait per stream while its reader is slow.
-_HIGH_BYTES, _LOW_BYTES = 32 << 10, 8 << 10
+# What may wait per stream while its reader is slow: this, and what one more read brings.
+_HIGH_BYTES, _LOW_BYTES = 8 << 10, 4 << 10
+# Loops read up to 256 KB at a time into a buffer of their own, which 2,000 readers that stand still
+# would each keep; what is not read waits in the kernel.
+READ_BYTES = 8 << 10
 _LINGER_S, _LINGER_BYTES = 0.25, 64 << 10
 _JOIN_BYTES = 64 << 10
 
 Notice = Callable[["Connection"], None]
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection to one upstream. `ask` begins an exchange, `finish` or `abort` ends it.
 
     `on_idle` is told when it may serve another exchange, `on_lost` when it is gone, once. The
     one timer is re-armed lazily: while somebody waits it bounds the silence, else the idleness.
+    `room` is what reads go into; connections may share it, as it is emptied at once.
     """
 
     def __init__(
-        self, idle_timeout_s: float, keepalive_s: float, on_idle: Notice, on_lost: Notice
+        self,
+        idle_timeout_s: float,
+        keepalive_s: float,
+        on_idle: Notice,
+        on_lost: Notice,
+        room: bytearray,
     ) -> None:
+        self._room = memoryview(room)
         self.answer = AnswerParser()
         self.served = 0
         self._idle_timeout_s, self._keepalive_s = idle_timeout_s, keepalive_s
@@ -99,7 +109,7 @@ class Connection(asyncio.Protocol):
             if answer.complete and self._error is None:
                 return b""
             await self._more()
-        data = answer.take()
+        data = answer.take(_HIGH_BYTES)
         if self._paused:
             self._resume()
         return data
@@ -112,7 +122,7 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             self._lingering = True
-            self.answer.take()
+            self.answer.drop()
             self._resume()
             self._watch(_LINGER_S)
 
@@ -122,7 +132,13 @@ class Connection(asyncio.Protocol):
         # uvloop's TLS transport is one by shape alone.
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._receive(self._room[:nbytes])
+
+    def _receive(self, data: memoryview) -> None:
         self._untouched = False
         answer = self.answer
         if not self._busy:
@@ -185,7 +201,7 @@ class Connection(asyncio.Protocol):
         # An answer before the request was all sent leaves the two sides out of step.
         if not self.answer.keeps_alive or self._error or transport.get_write_buffer_size():
             return self.abort()
-        self.answer.take()
+        self.answer.drop()
         self._resume()
         self._watch(self._keepalive_s)
         self._on_idle(self)

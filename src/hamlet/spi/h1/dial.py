@@ -14,7 +14,7 @@ from hamlet.core import errors
 from hamlet.core.errors import ProviderError
 from hamlet.spi.addresses import never_an_upstream
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 

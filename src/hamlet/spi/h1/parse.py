@@ -31,7 +31,7 @@ class AnswerParser:
         self._bare, self._interim = bare, False
         self._length = self._chunked = self._surplus = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Parse. Raises HttpParserError, also for what comes after the answer's end."""
         self._parser.feed_data(data)
         if self._surplus:
@@ -46,13 +46,22 @@ class AnswerParser:
         """Whether the body is framed by nothing but the connection's end."""
         return self.has_head and not (self._length or self._chunked)
 
-    def take(self) -> bytes:
-        """What of the body is there and was not taken yet."""
+    def take(self, most: int) -> bytes:
+        """What of the body was not taken yet: parts up to the one that reaches `most` bytes."""
         parts = self.parts
-        if not parts:
-            return b""
-        self.parts, self.buffered = [], 0
+        if self.buffered > most:
+            size = count = 0
+            while size < most:
+                size += len(parts[count])
+                count += 1
+            self.parts, self.buffered = parts[count:], self.buffered - size
+            return b"".join(parts[:count])
+        self.drop()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def drop(self) -> None:
+        """Forget what of the body is there."""
+        self.parts, self.buffered = [], 0
 
     # -- called by httptools; whatever is raised here comes out of `feed` as HttpParserError
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from hamlet.core.errors import ProviderError
-from hamlet.spi.h1.connection import Connection
+from hamlet.spi.h1.connection import READ_BYTES, Connection
 from hamlet.spi.h1.dial import Origin, dial
 from hamlet.spi.settings import ProviderSettings
 
@@ -26,6 +26,7 @@ class Pool:
         self._connecting = 0
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
+        self._room = bytearray(READ_BYTES)
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
         """A connection of one's own, until it is idle or lost. Raises ProviderError.
@@ -83,7 +84,8 @@ class Pool:
         settings = self._settings
 
         def protocol() -> Connection:
-            return Connection(settings.idle_timeout_s, settings.keepalive_s, self._idle, self._lost)
+            waits = settings.idle_timeout_s, settings.keepalive_s
+            return Connection(*waits, self._idle, self._lost, self._room)
 
         return await dial(self._origin, protocol, settings.connect_timeout_s)
 

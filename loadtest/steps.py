@@ -1,0 +1,246 @@
+"""What each step of a plain chat call costs, and their sum beside the whole: `make bench-steps`.
+
+    python -m loadtest.steps [--rounds N] [--calls N]
+
+Everything runs in this process on uvloop, as it is served: one application with a key, a rate,
+metrics and the access line, over a real upstream (nginx with one canned answer) in a process of its
+own. Steps and whole take turns, round by round. CPU microseconds a call, lowest round and median;
+the share is of the whole's median. The server's own part of HTTP is in neither; see `make bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from hamlet.api.hot import request_id_of
+from hamlet.api.http import Request, Response
+from hamlet.api.openai import OpenAIDialect
+from hamlet.api.streaming import send_response
+from hamlet.app import Hamlet
+from hamlet.config import load
+from hamlet.core import FinishReason, NativeChunk, NativeRequest, Usage
+from hamlet.core.trace import begin_trace
+from hamlet.fleet import Fleet
+from hamlet.gateway import Attempt, Call, Record
+from hamlet.gateway.admission import Importance
+from hamlet.gateway.gateway import demand_of
+from hamlet.gateway.hunt import Hunt
+from hamlet.gateway.prepare import prepare_native
+from hamlet.providers.openai import wire
+from loadtest.peers import gateways
+from loadtest.peers.__main__ import BODY, PATH
+from loadtest.proc import Process, free_port, wait_for
+
+Step = Callable[[], Awaitable[None]]
+_HEADERS = [
+    (b"host", b"127.0.0.1"),
+    (b"content-type", b"application/json"),
+    (b"content-length", str(len(BODY)).encode()),
+    (b"authorization", f"Bearer {gateways.KEY}".encode()),
+]
+_USAGE = Usage(92, 48)
+
+
+class Bench:
+    """One application, and the steps of its call, each alone."""
+
+    def __init__(self, application: Hamlet) -> None:
+        self._app = application
+        self._gateway = application.gateway
+        # What no upstream took any time for would make all others look slow.
+        self._fleet = Fleet()
+        self._route = application.registries.current.route("gpt-4o-mini")
+        self._deployment = self._route.tiers[0][0]
+        self._headers = {name.decode(): value.decode() for name, value in _HEADERS}
+        self._caller = application.keyring.caller(self._headers)
+        self._dialect = OpenAIDialect()
+        self._call = self._parse()
+        self._sent, _ = prepare_native(self._call, self._deployment, self._route.policy)
+        self._answer = b""
+
+    def steps(self) -> dict[str, Step]:
+        """The steps by name, in the order of a call."""
+        return {
+            "begin (headers, trace, request id)": self._begin,
+            "auth": self._auth,
+            "parse": self._read,
+            "admission": self._admit,
+            "plan": self._plan,
+            "ledger": self._book,
+            "prepare and encode": self._prepare,
+            "attempt (our transport, upstream)": self._attempt,
+            "look at the answer": self._look,
+            "send": self._send,
+            "metrics": self._count,
+            "log line": self._log,
+        }
+
+    async def whole(self) -> None:
+        """The whole call, as the server makes it."""
+        messages = [{"type": "http.request", "body": BODY, "more_body": False}]
+        left = asyncio.get_running_loop().create_future()
+        status = 0
+
+        async def receive() -> Any:
+            return messages.pop() if messages else await left
+
+        async def send(message: Any) -> None:
+            nonlocal status
+            status = message.get("status", status)
+
+        scope = {"type": "http", "method": "POST", "path": PATH, "headers": _HEADERS}
+        await self._app({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)
+        assert status == 200, status
+
+    def _parse(self) -> Call:
+        request = Request("POST", PATH, {}, self._headers, BODY, "req_0123456789")
+        call = self._dialect.parse(request)
+        call.size = len(BODY)
+        return call
+
+    async def _begin(self) -> None:
+        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in _HEADERS}
+        request_id_of(headers, begin_trace(headers.get("traceparent")).trace_id)
+
+    async def _auth(self) -> None:
+        self._app.keyring.caller(self._headers)
+
+    async def _read(self) -> None:
+        self._parse()
+
+    async def _admit(self) -> None:
+        await self._gateway.admission.enter(self._caller, Importance.CRITICAL, 60.0)
+        self._gateway.admission.leave(self._caller)
+
+    async def _plan(self) -> None:
+        fleet = self._fleet
+        traffic = fleet.traffic(self._route, stream=False)
+        demand = demand_of(self._call, traffic, stream=False)
+        choice = await Hunt(fleet, traffic, demand, lambda: 60.0).next()
+        assert choice.deployment is self._deployment
+
+    async def _book(self) -> None:
+        fleet = self._fleet
+        traffic = fleet.traffic(self._route, stream=False)
+        demand = demand_of(self._call, traffic, stream=False)
+        choice = fleet.choose(traffic, fleet.look(demand))
+        assert choice is not None
+        booking = fleet.begin(choice, demand)
+        fleet.succeeded(booking, 48.0)
+        fleet.settle(booking, _USAGE)
+
+    async def _prepare(self) -> None:
+        sent, _ = prepare_native(self._call, self._deployment, self._route.policy)
+        wire.body(sent, "max_completion_tokens")
+
+    async def _attempt(self) -> None:
+        request: NativeRequest = self._sent
+        provider: Any = self._deployment.provider.instance
+        chunks: list[NativeChunk] = [chunk async for chunk in provider.native(request)]
+        self._answer = chunks[-1].data
+
+    async def _look(self) -> None:
+        wire.whole(self._answer)
+
+    async def _send(self) -> None:
+        async def send(message: Any) -> None:
+            return
+
+        await send_response(send, Response(200, self._answer, {"x-request-id": "req_0123456789"}))
+
+    def _record(self) -> Record:
+        record = Record("chat", "gpt-4o-mini", "bench", "req_0123456789", False, 0.0, "openai")
+        record.admitted, record.attempts, record.deployment = True, 1, self._deployment
+        record.finish, record.usage, record.trace_id = FinishReason.STOP, _USAGE, "a" * 32
+        record.first_token_s, record.duration_s = 0.4, 0.5
+        return record
+
+    async def _count(self) -> None:
+        metrics, record = self._app.metrics, self._record()
+        metrics.on_start(record)
+        metrics.on_attempt(record, Attempt(self._deployment, 0.0, 0.4))
+        metrics.on_end(record)
+        metrics.answered_http(PATH, 200)
+
+    async def _log(self) -> None:
+        self._app.access.on_end(self._record())
+
+
+async def cost_us(step: Step, calls: int) -> float:
+    """CPU microseconds a call, of which an empty step is taken off."""
+
+    async def nothing() -> None:
+        return
+
+    spent = []
+    for each in (nothing, step):
+        begun = time.process_time()
+        for _ in range(calls):
+            await each()
+        spent.append(time.process_time() - begun)
+    return (spent[1] - spent[0]) / calls * 1e6
+
+
+async def measure(application: Hamlet, rounds: int, calls: int) -> dict[str, list[float]]:
+    """Rounds of all steps and the whole, in turn."""
+    bench = Bench(application)
+    every = {**bench.steps(), "whole": bench.whole}
+    # What an attempt answers is looked at by later steps; and code gets warm.
+    for step in every.values():
+        await cost_us(step, 50)
+    found: dict[str, list[float]] = {name: [] for name in every}
+    for _ in range(rounds):
+        for name, step in every.items():
+            found[name].append(await cost_us(step, calls))
+    return found
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """Lowest and median of each, and the sum beside the whole."""
+    whole = statistics.median(found["whole"])
+    steps = [rounds for name, rounds in found.items() if name != "whole"]
+    rows = [*found.items()]
+    rows.insert(-1, ("sum of the steps", [sum(column) for column in zip(*steps, strict=True)]))
+    lines = [f"{'step':36} {'lowest':>8} {'median':>8} {'share':>6}"]
+    for name, rounds in rows:
+        middle = statistics.median(rounds)
+        lines.append(f"{name:36} {min(rounds):8.1f} {middle:8.1f} {middle / whole:6.0%}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Start the upstream, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--calls", type=int, default=500)
+    options = parser.parse_args()
+    os.environ["BENCH_KEY"] = gateways.KEY
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        upstream = Process(gateways.nginx_static(port, folder).command, log=folder / "log")
+        try:
+            wait_for(f"http://127.0.0.1:{port}/", upstream, 10)
+            gateways.hamlet("httptools")(0, f"http://127.0.0.1:{port}", folder, folder)
+            # The access lines go where nobody reads them.
+            sys.stderr = (folder / "lines").open("w")
+            application = Hamlet(load(folder / "hamlet.yaml"))
+            found = uvloop.run(measure(application, options.rounds, options.calls))
+        finally:
+            sys.stderr = sys.__stderr__
+            upstream.stop()
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()

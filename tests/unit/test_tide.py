@@ -1,0 +1,37 @@
+"""When memory is given back to the system."""
+
+import asyncio
+import threading
+
+from hamlet.api import connection
+from hamlet.api.connection import Tide
+
+
+def leaving(tide: Tide, came: int, left: int) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(came):
+        tide.came()
+    for _ in range(left):
+        tide.went(loop)
+
+
+async def test_memory_is_given_back_once_most_of_many_clients_have_gone(monkeypatch) -> None:
+    given = threading.Event()
+    monkeypatch.setattr(connection, "_EBB_S", 0.0)
+    monkeypatch.setattr(connection, "_give_back", given.set)
+    leaving(Tide(), came=400, left=301)
+    assert await asyncio.to_thread(given.wait, 60)
+
+
+async def test_few_clients_that_come_and_go_are_no_tide(monkeypatch) -> None:
+    given: list[bool] = []
+    monkeypatch.setattr(connection, "_EBB_S", 0.0)
+    monkeypatch.setattr(connection, "_give_back", lambda: given.append(True))
+    leaving(Tide(), came=150, left=150)
+    leaving(Tide(), came=400, left=200)
+    await asyncio.sleep(0.01)
+    assert given == []
+
+
+def test_giving_back_works_on_this_system() -> None:
+    connection._give_back()
