@@ -89,7 +89,7 @@ class Hamlet:
         self.migration: MigrationParts | None = None
         if config.cutover is not None:
             self.migration = MigrationParts(
-                loaded, self.metrics.registry, self.gateway.admission, self.log
+                loaded, self.metrics.exposition, self.gateway.admission, self.log
             )
         routes = self._hot_routes()
         self.shell = self._shell(routes)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from hamlet.config.cutover import CutoverConfig, FeatureConfig
-from hamlet.cutover.cohort import KeyReader
+from hamlet.cutover.cohort import Cohort, KeyReader
 from hamlet.cutover.compare import Compared
 from hamlet.cutover.model import Arm, Cause, Document, FeatureState
 from hamlet.cutover.tally import Kind, Tally
@@ -60,9 +60,10 @@ class Feature:
         observer: Observer,
         log: Log,
         clock: Callable[[], float] = time.monotonic,
+        salt: str = "",
     ) -> None:
         self.name, self.config = name, config
-        self.keys = KeyReader(config.key)
+        self.keys, self.cohort = KeyReader(config.key), Cohort(salt, name)
         self.clock = clock
         self.observer, self._log = observer, log
         self.window, self.tally = Window(clock), Tally()
@@ -137,7 +138,8 @@ class Features:
 
     def __init__(self, config: CutoverConfig, observer: Observer, log: Log) -> None:
         self.all = {
-            name: Feature(name, row, observer, log) for name, row in config.features.items()
+            name: Feature(name, row, observer, log, salt=config.salt)
+            for name, row in config.features.items()
         }
         rows = [(path, self.all[name]) for name, f in config.features.items() for path in f.paths]
         self._exact = {path: feature for path, feature in rows if not path.endswith("*")}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hamlet.config import CutoverConfig
 from hamlet.config.cutover import GuardConfig, IgnoreConfig
 from hamlet.cutover import Answer, Document, FeatureState
-from hamlet.cutover.cohort import KeyReader, bucket
+from hamlet.cutover.cohort import Cohort, KeyReader
 from hamlet.cutover.compare import compare
 from hamlet.cutover.gate import Evidence, Replica, closed
 from hamlet.cutover.guardrails import trips
@@ -121,17 +121,17 @@ def test_exact_features_must_say_the_same() -> None:
 @given(st.text(), st.integers(0, WHOLE), st.integers(0, WHOLE))
 def test_a_cohort_only_grows(key, share, more) -> None:
     low, high = sorted((share, more))
-    place = bucket("salt", "chat", key)
+    place = Cohort("salt", "chat").bucket(key)
     assert 0 <= place < WHOLE
     assert (place < low) <= (place < high)
 
 
 def test_shares_are_kept_and_features_are_drawn_apart() -> None:
-    places = [bucket("s", "chat", f"u{i}") for i in range(20_000)]
+    places = [Cohort("s", "chat").bucket(f"u{i}") for i in range(20_000)]
     for share in (100, 500, 2000, 5000):
         got = sum(place < share for place in places) / 20_000
         assert abs(got - share / WHOLE) < 4 * (share / WHOLE / 20_000) ** 0.5
-    other = [bucket("s", "chips", f"u{i}") for i in range(1000)]
+    other = [Cohort("s", "chips").bucket(f"u{i}") for i in range(1000)]
     assert other != places[:1000]
 
 
