@@ -7,7 +7,7 @@ from typing import get_args
 
 from hamlet.cutover import Arm, Cause, FeatureState
 from hamlet.cutover.model import STAGES, WHOLE
-from hamlet.cutover.tally import VERDICTS
+from hamlet.cutover.tally import VERDICTS, Kind
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.catalogue import CATALOGUE
 from hamlet.telemetry.exposition import Exposition, Row
@@ -38,7 +38,7 @@ class CutoverMetrics:
             self._duration.zero((feature, arm))
             for outcome in outcomes:
                 self._requests.zero((feature, arm, outcome))
-        for kind in ("candidate", "noise"):
+        for kind in get_args(Kind):
             for verdict in VERDICTS:
                 self._comparisons.zero((feature, kind, verdict))
         for reason in ("status", "timeout", "exception"):

@@ -21,6 +21,7 @@ from hamlet.cutover import Answer, Arm, Feature, FeatureState, Shadow, View
 from hamlet.cutover.feature import Features
 from hamlet.cutover.legacy import LegacyError
 from hamlet.cutover.model import WHOLE
+from hamlet.cutover.tally import Kind
 from hamlet.cutover.window import Outcome
 from hamlet.spi import Log
 
@@ -128,7 +129,7 @@ class Crossing:
 
     async def _legacy(self, one: _Crossing, body: bytes | None = None) -> None:
         """hamlet1 answers; what it said may be tried on the new arm afterwards."""
-        kind = self._shadow.wants(one.feature, one.state)
+        kind = self._shadow.wants(one.feature, one.state, "legacy")
         if kind is not None and body is None:
             try:
                 body = await read_body(one.receive, self._max_body_bytes)
@@ -153,8 +154,10 @@ class Crossing:
 
     async def _saved(self, one: _Crossing, body: bytes) -> None:
         """The new arm answers; if it cannot, before its first byte, hamlet1 does."""
+        kind = self._shadow.wants(one.feature, one.state, "new")
+        keep = self._shadow.most_bytes if kind else one.keep
         limit = self._limits[one.feature.name].begin()
-        watched = Watched(one.send, hold=True, keep=one.keep, began=limit.cancel)
+        watched = Watched(one.send, hold=True, keep=keep, began=limit.cancel)
         reason = "status"
         try:
             await self._new.serve(one.scope, replay([body], one.receive), watched)
@@ -170,7 +173,10 @@ class Crossing:
         if watched.started or (reason == "status" and not watched.held):
             # It has begun, or the client has gone.
             outcome: Outcome = "ok" if watched.started else "cancelled"
-            return self._ended(one, "new", "failed" if _broken(watched) else outcome, watched)
+            self._ended(one, "new", "failed" if _broken(watched) else outcome, watched)
+            if kind is not None and outcome == "ok" and not _broken(watched):
+                self._reverse(one, kind, body, watched.answer())
+            return None
         await self._rescue(one, body, watched, reason)
 
     async def _rescue(self, one: _Crossing, body: bytes, failed: Watched, reason: str) -> None:
@@ -219,6 +225,14 @@ class Crossing:
             return "failed"
         return "client_error" if watched.status >= 400 else "ok"
 
+    def _reverse(self, one: _Crossing, kind: Kind, body: bytes, answer: Answer) -> None:
+        """Ask hamlet1 afterwards what the new arm has answered."""
+
+        async def attempt() -> Answer:
+            return await self._passage.again(one.scope, body, self._shadow.most_bytes)
+
+        self._shadow.begin(one.feature, kind, answer, attempt, one.request_id)
+
     async def _in_the_dark(self, one: _Crossing, body: bytes) -> Answer:
         async def nowhere(message: object) -> None:
             return None
@@ -241,9 +255,9 @@ class Crossing:
         await send_response(one.send, told)
 
     def _ended(self, one: _Crossing, arm: Arm, outcome: Outcome, watched: Watched) -> None:
-        poor = watched.answer().poor if one.inspected and outcome == "ok" else None
-        epoch = one.state.changed
-        one.feature.ended(arm, outcome, watched.first_s, watched.elapsed_s, epoch=epoch, poor=poor)
+        looked = watched.answer() if one.inspected and outcome == "ok" else None
+        first_s, total_s, epoch = watched.first_s, watched.elapsed_s, one.state.changed
+        one.feature.ended(arm, outcome, first_s, total_s, epoch=epoch, looked=looked)
 
     async def _too_much(self, one: _Crossing, error: TooMuch) -> None:
         """hamlet1 may take what hamlet refuses to hold: it passes through as it comes."""
