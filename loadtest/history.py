@@ -189,6 +189,21 @@ def _attempts() -> Iterator[Line]:
             (lambda h, d=deployment, u=usd: u * load(h) * share(h, d)),
             "counter",
         )
+    for provider, busy in (("azure", 2.4), ("anthropic", 0.3)):
+        of = {"provider": provider}
+        for state, part in (("busy", 1.0), ("idle", 0.4), ("opening", 0.02)):
+            yield (
+                "hamlet_http_pool_connections",
+                of | {"state": state},
+                (lambda h, b=busy, p=part: round(b * p * load(h))),
+                "gauge",
+            )
+        yield (
+            "hamlet_http_pool_wait_seconds_total",
+            of,
+            (lambda h, b=busy: 0.002 * b * load(h) * (40 if out(h) else 1)),
+            "counter",
+        )
     for provider, model, slow in (("azure", "gpt-5", 1.0), ("anthropic", "claude", 1.5)):
         of = {"provider": provider, "model": model}
         for kind, part in (("", 0.97), ("error", 0.02), ("timeout", 0.01)):
@@ -288,6 +303,14 @@ def _deployments() -> Iterator[Line]:
                 "hamlet_circuit_state",
                 of | {"state": state},
                 (lambda h, d=deployment, s=state: float(_breaker(h, d) == s)),
+                "gauge",
+            )
+    for deployment, least in ((PAID, 0.35), (OTHER, 0.6)):
+        for kind, more in (("tokens", 0.0), ("requests", 0.2)):
+            yield (
+                "hamlet_rate_limit_remaining_ratio",
+                {"deployment": deployment, "kind": kind},
+                (lambda h, d=deployment, s=least + more: max(0.04, s - 2.2 * share(h, d))),
                 "gauge",
             )
     for state in ("local", "shared", "away"):
