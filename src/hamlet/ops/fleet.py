@@ -57,7 +57,7 @@ FLEET = Dashboard(
                     ratio(rate("hamlet_answers_total", *_OF, 'tier!="1"'), _answers),
                 ),
                 stat(
-                    "Avoidable spills a minute",
+                    "Avoidable a min",
                     "Paid although reserved capacity above had room. hamlet_avoidable_spills_total",
                     "none",
                     f"60 * {rate('hamlet_avoidable_spills_total', *_OF)}",
@@ -79,7 +79,7 @@ FLEET = Dashboard(
                     f"sum({_used}) / sum({_has})",
                 ),
                 stat(
-                    "Breakers not closed",
+                    "Breakers open",
                     "Deployments left alone. hamlet_circuit_state",
                     "none",
                     f"count({_breaker} > 0) or vector(0)",
