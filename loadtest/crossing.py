@@ -38,6 +38,7 @@ from hamlet.cutover import (
 from hamlet.cutover.legacy import Legacy
 from hamlet.telemetry import make_log
 from hamlet.telemetry.cutover import CutoverMetrics
+from hamlet.telemetry.exposition import Exposition
 
 CONFIG = """
 server: {{port: {hamlet}}}
@@ -71,9 +72,7 @@ async def router(folder: Path, calls: int) -> None:
     """Microseconds that a request spends in the crossing, over what its arm takes."""
     log = make_log("error")
     config = settings(load(folder / "hamlet.yaml"))
-    from prometheus_client import CollectorRegistry
-
-    features = Features(config, CutoverMetrics(CollectorRegistry(), list(config.features)), log)
+    features = Features(config, CutoverMetrics(Exposition(), list(config.features)), log)
     view = View(Board(FileStore(config.state), config), log)
 
     async def arm(scope: Any, receive: Any, send: Any) -> None:
@@ -96,7 +95,6 @@ async def router(folder: Path, calls: int) -> None:
         features,
         Shadow(config.shadow, lambda: 0.0, log),
         Tester("key"),
-        salt=config.salt,
         max_body_bytes=1 << 20,
         log=log,
     )

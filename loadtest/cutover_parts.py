@@ -20,7 +20,7 @@ from typing import Any
 
 import aiohttp
 
-from hamlet.cutover.cohort import bucket
+from hamlet.cutover.cohort import Cohort
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 
 ROOT = Path(__file__).parents[1]
@@ -156,7 +156,7 @@ def users() -> list[str]:
     wanted, found, i = Counter(dict(zip(SHARES, (2, 3, 8, 12, 15), strict=True))), [], 0
     while wanted.total():
         name = f"user-{i}"
-        place = next(share for share in SHARES if bucket("hamlet", "chat", name) < share)
+        place = next(share for share in SHARES if Cohort("hamlet", "chat").bucket(name) < share)
         if wanted[place]:
             wanted[place] -= 1
             found.append(name)

@@ -20,6 +20,12 @@ PAID, OTHER = "azure-paid/gpt", "anthropic/claude"
 ALL = (*RESERVED, PAID, OTHER)
 ROUTES = {"chat": 0.7, "chips": 0.25, "embed": 0.05}
 _OUTAGE = (3.0, 3.5)
+_VERDICTS = (
+    ("equal", 0.11),
+    ("tolerated", 0.19),
+    ("content_drift", 0.01),
+    ("candidate_failed", 0.002),
+)
 Value = Callable[[float], float]
 Line = tuple[str, dict[str, str], Value, str]
 
@@ -36,7 +42,7 @@ def out(hour: float, deployment: str = "azure-koreacentral/gpt-1") -> bool:
 
 def share(hour: float, deployment: str) -> float:
     """The part of the calls that goes to a deployment."""
-    spilled = 0.12 if out(hour) else max(0.0, (load(hour) - 11) * 0.03)
+    spilled = 0.12 if out(hour) else max(0.01, (load(hour) - 11) * 0.03)
     if deployment in (PAID, OTHER):
         return spilled * (0.8 if deployment == PAID else 0.2)
     alive = [d for d in RESERVED if not out(hour, d)]
@@ -48,6 +54,8 @@ def share(hour: float, deployment: str) -> float:
 def failing(hour: float, deployment: str) -> float:
     """Failed attempts a second."""
     probes = 0.05 if out(hour, deployment) else 0.0
+    if deployment in (PAID, OTHER):
+        return 0.01 * load(hour) * share(hour, deployment)
     return probes + (0.004 if deployment.endswith("7") else 0.0005) * load(hour)
 
 
@@ -189,6 +197,21 @@ def _attempts() -> Iterator[Line]:
             (lambda h, d=deployment, u=usd: u * load(h) * share(h, d)),
             "counter",
         )
+    for provider, busy in (("azure", 2.4), ("anthropic", 0.3)):
+        of = {"provider": provider}
+        for state, part in (("busy", 1.0), ("idle", 0.4), ("opening", 0.02)):
+            yield (
+                "hamlet_http_pool_connections",
+                of | {"state": state},
+                (lambda h, b=busy, p=part: round(b * p * load(h))),
+                "gauge",
+            )
+        yield (
+            "hamlet_http_pool_wait_seconds_total",
+            of,
+            (lambda h, b=busy: 0.002 * b * load(h) * (40 if out(h) else 1)),
+            "counter",
+        )
     for provider, model, slow in (("azure", "gpt-5", 1.0), ("anthropic", "claude", 1.5)):
         of = {"provider": provider, "model": model}
         for kind, part in (("", 0.97), ("error", 0.02), ("timeout", 0.01)):
@@ -244,7 +267,7 @@ def _deployments() -> Iterator[Line]:
             of,
             (
                 lambda h, d=deployment: min(
-                    1.1, 15.0 * load(h) / 13 * share(h, d) + _noise(h, d) * 0.08
+                    1.1, max(0.0, 15.0 * load(h) / 13 * share(h, d) + _noise(h, d) * 0.08)
                 )
             ),
             "gauge",
@@ -288,6 +311,14 @@ def _deployments() -> Iterator[Line]:
                 "hamlet_circuit_state",
                 of | {"state": state},
                 (lambda h, d=deployment, s=state: float(_breaker(h, d) == s)),
+                "gauge",
+            )
+    for deployment, least in ((PAID, 0.35), (OTHER, 0.6)):
+        for kind, more in (("tokens", 0.0), ("requests", 0.2)):
+            yield (
+                "hamlet_rate_limit_remaining_ratio",
+                {"deployment": deployment, "kind": kind},
+                (lambda h, d=deployment, s=least + more: max(0.04, s - 2.2 * share(h, d))),
                 "gauge",
             )
     for state in ("local", "shared", "away"):
@@ -452,7 +483,7 @@ def _cutover() -> Iterator[Line]:
                 "counter",
             )
         for kind in ("candidate", "noise"):
-            for verdict, rate in (("match", 0.3), ("differs", 0.01), ("new_failed", 0.002)):
+            for verdict, rate in _VERDICTS:
                 yield (
                     "hamlet_cutover_comparisons_total",
                     of | {"kind": kind, "verdict": verdict},

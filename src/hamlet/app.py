@@ -33,6 +33,7 @@ from hamlet.spi import Log
 from hamlet.telemetry import AccessLog, FleetState, Metrics, ScreenMetrics, make_log
 from hamlet.telemetry.breakers import BreakerLog
 from hamlet.telemetry.exposition import Row
+from hamlet.telemetry.state import pool_rows
 from hamlet.telemetry.usage import UsageLog
 from hamlet.telemetry.writer import Writer
 
@@ -122,7 +123,7 @@ class Hamlet:
         # Proxying hamlet1 brings another HTTP client: only who moves pays for that.
         from hamlet.migration import MigrationParts
 
-        return MigrationParts(loaded, self.metrics.registry, self.gateway.admission, self.log)
+        return MigrationParts(loaded, self.metrics.exposition, self.gateway.admission, self.log)
 
     def _sharing(self, config: FleetConfig) -> Sharing | None:
         if config.redis is None:
@@ -156,6 +157,9 @@ class Hamlet:
             ("hamlet_distress_level", (), self.distress.level),
             ("hamlet_log_dropped_total", (), self._writer.dropped if self._writer else 0),
             ("hamlet_telemetry_errors_total", (), self.observers.failures),
+            ("hamlet_usage_dropped_total", (), sum(each.dropped for each in self._usage)),
+            ("hamlet_spans_dropped_total", (), sum(each.dropped for each in self._spans)),
+            *pool_rows(self.registries.current.levels()),
             *(("hamlet_web_source_open", (n,), s["state"] == "open") for n, s in sources),
         ]
 
@@ -298,7 +302,7 @@ class Hamlet:
                 await self.screen.aclose()
                 await self.registries.aclose()
                 for usage in self._usage:
-                    usage.close()
+                    await asyncio.to_thread(usage.close)
                 for spans in self._spans:
                     await asyncio.to_thread(spans.close)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import APIRouter
-from prometheus_client import CollectorRegistry
 
 from hamlet.api.crossing import Crossing, NewArm, cutover_status
 from hamlet.api.crossing.passage import Passage
@@ -20,18 +19,19 @@ from hamlet.cutover.legacy import Legacy
 from hamlet.gateway import Admission
 from hamlet.spi import Log
 from hamlet.telemetry.cutover import CutoverMetrics
+from hamlet.telemetry.exposition import Exposition
 
 
 class MigrationParts:
     """State, watch and crossing of one process. Opens no connection by itself."""
 
     def __init__(
-        self, loaded: Loaded, registry: CollectorRegistry, admission: Admission, log: Log
+        self, loaded: Loaded, exposition: Exposition, admission: Admission, log: Log
     ) -> None:
         """Raises ConfigError if what is said of the move does not fit the rest."""
         self.config = config = settings(loaded)
         self._loaded, self._log = loaded, log
-        metrics = CutoverMetrics(registry, list(config.features))
+        metrics = CutoverMetrics(exposition, list(config.features))
         self.features = Features(config, metrics, log)
         self.view = View(Board(open_store(config), config), log)
         self.view.on_change = lambda before, after: self.features.stand(after)
@@ -62,7 +62,6 @@ class MigrationParts:
             self.features,
             self.shadow,
             Tester(key),
-            salt=config.salt,
             max_body_bytes=self._loaded.config.server.max_body_bytes,
             log=self._log,
         )

@@ -170,6 +170,40 @@ async def test_shadowing_compares_and_is_never_seen(both) -> None:
     assert all(call["request_id"].startswith("shadow-") for call in dark)
 
 
+PRICES = "prices: {legacy: {input: 1, output: 1}, new: {input: 2, output: 2}}\n  shadow: {"
+
+
+async def test_hamlet1_is_asked_afterwards_what_the_new_arm_has_answered(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("TEST_TESTER_KEY", "tester")
+    reverse = {"noise_percent__0": "noise_percent: 0, reverse_percent: 100"}
+    async with crossed(tmp_path, **reverse) as both:
+        await both.put("chat", "new")
+        assert (await both.http.post("/api/chat", json=ASK)).json()["ok"]
+        tally = both.feature("chat").tally
+        await until(lambda: tally.reverse.total() == 1)
+        assert tally.reverse == {"equal": 1}
+        assert (tally.new["ok"], tally.legacy.total(), tally.compared) == (1, 0, 0)
+        asked = [request.json["model"] for request in both.vendor.requests]
+        assert asked == ["gpt-4o", "vendor-model"]
+
+
+async def test_trying_in_the_dark_is_priced_and_ends_with_its_budget(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TEST_TESTER_KEY", "tester")
+    budget = {"noise_percent__0": "noise_percent: 0, usd_per_hour: 0.0000001"}
+    async with crossed(tmp_path, **budget, **{"shadow: {": PRICES}) as both:
+        await both.put("chat", "shadow", shadow_percent=100)
+        for _ in range(2):
+            assert (await both.http.post("/api/chat", json=ASK)).json()["ok"]
+            await until(lambda: both.feature("chat").tally.compared == 1)
+        tally = both.feature("chat").tally
+        assert tally.priced == {"legacy": 1, "new": 1}
+        assert tally.mean_usd("new") == pytest.approx(2 * tally.mean_usd("legacy"))
+        metrics = (await both.http.get("/metrics")).text
+        assert 'shadow_dropped_total{feature="chat",reason="budget"} 1.0' in metrics
+
+
 async def test_a_broken_contract_holds_the_feature_where_it_is(both) -> None:
     def without_usage(request):
         answer = respond(request)

@@ -14,6 +14,11 @@ from hamlet.cutover.edge import envoy, gateway_api, nginx, write_runtime
 
 ROOT = Path(__file__).parents[2]
 EDGE = ROOT / "deploy/edge"
+NODE = ROOT / "tests/e2e/node"
+TYPED = """
+import type {{ IHTTPRoute }} from '@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1';
+export const route: IHTTPRoute = {};
+"""
 MIXED = Document(
     epoch=7,
     features={
@@ -75,6 +80,33 @@ def test_nginx_takes_its_configuration(config, tmp_path) -> None:
         timeout=150,
     )
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.skipif(not (NODE / "node_modules/@kubernetes-models").exists(), reason="npm ci")
+def test_gateway_api_takes_its_route_by_schema_and_knows_every_field(config, tmp_path) -> None:
+    """Values by the schema of the CRD; names of fields by the types made of it."""
+
+    right = yaml.safe_load(gateway_api(config, MIXED))
+    wrong = yaml.safe_load(gateway_api(config, MIXED))
+    backend = wrong["spec"]["rules"][0]["backendRefs"][0]
+    backend["wieght"], backend["port"] = backend.pop("weight"), 70_000
+
+    def ran(*words: str | Path, given: str = "") -> str:
+        done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=150)
+        return done.stdout + done.stderr
+
+    assert ran("node", NODE / "route.js", given=json.dumps(right)) == ""
+    told = ran("node", NODE / "route.js", given=json.dumps(wrong))
+    assert "port must be <= 65535" in told
+
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    files = [tmp_path / "right.ts", tmp_path / "wrong.ts"]
+    for file, route in zip(files, (right, wrong), strict=True):
+        file.write_text(TYPED.format(json.dumps(route)))
+    strict = ("--strict", "--noEmit", "--module", "nodenext", "--target", "es2022")
+    told = ran(NODE / "node_modules/.bin/tsc", *strict, "--skipLibCheck", *files)
+    assert "'\"wieght\"' does not exist" in told
+    assert "right.ts" not in told
 
 
 def test_a_feature_is_wholly_on_one_side_of_the_edge(config, tmp_path) -> None:

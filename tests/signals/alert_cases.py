@@ -12,6 +12,7 @@ HTTP = 'hamlet_http_responses_total{path="/v1/chat/completions",code="%s"}'
 OPEN = 'hamlet_circuit_state{deployment="p/m",instance="%s",state="open"}'
 FILL = 'hamlet_deployment_fill_ratio{deployment="p/%s"}'
 PTU = 'hamlet_deployment_ptu{deployment="p/%s"}'
+LEFT = 'hamlet_rate_limit_remaining_ratio{deployment="p/m",instance="%s",kind="tokens"}'
 WAIT = 'hamlet_queue_wait_seconds_bucket{le="%s"}'
 LAG = 'hamlet_event_loop_lag_seconds_bucket{instance="a",le="%s"}'
 UP = 'up{job="hamlet",instance="%s"}'
@@ -121,6 +122,13 @@ CASES = {
         {SPILLS: (4, 0), ANSWERS % "1": (94, 100), ANSWERS % "2": (6, 0)},
         30,
         20,
+    ),
+    "HamletRateLimitHeadroom": Case(
+        {LEFT % "a": (0.09, 0.5), LEFT % "b": (0.5, 0.5)},
+        {LEFT % "a": (0.11, 0.5), LEFT % "b": (0.5, 0.5)},
+        15,
+        5,
+        True,
     ),
     "HamletSharedStateAway": Case(
         {'hamlet_fleet_shared_state{state="away"}': (1, 0)},

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -59,7 +60,8 @@ def vendor(request) -> Canned:
                 return json_reply(wire.error(500), 500)
             case 7:
                 return Canned(before="hang")
-    return respond(request)
+    well = respond(request)
+    return replace(well, headers={**well.headers, "x-ratelimit-remaining-tokens": "60000"})
 
 
 async def traffic(both, stop: asyncio.Event) -> None:

@@ -17,9 +17,9 @@ from hamlet.core.errors import HamletError
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.catalogue import CATALOGUE
 from hamlet.telemetry.reference import LIBRARY, bound, document
-from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
+from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 from support.server import FAST, ROUTES, Running, serving, until
-from support.stage import CLIENT_KEY, OFTEN, PROMPT, provider, said, staging, well
+from support.stage import CLIENT_KEY, OFTEN, PROMPT, SAID, provider, said, staging, well
 from support.vendor import wire_of
 
 ROOT = Path(__file__).parents[2]
@@ -172,6 +172,51 @@ def faulty(request):
     return well(request)
 
 
+async def test_a_billing_record_that_cannot_be_written_is_counted_and_fails_no_call(
+    tmp_path,
+) -> None:
+    async with LoopbackUpstream() as good:
+        good.respond(well)
+        config = {
+            "telemetry": {"usage_file": str(tmp_path / "nowhere" / "usage.jsonl")},
+            "providers": {"good": provider("openai", good.url)},
+            "routes": {"r": {"deployments": [{"provider": "good", "model": "m"}]}},
+        }
+        async with staging(config) as stage:
+            assert (await stage.ask("r")).text == SAID
+            async with asyncio.timeout(60):
+                while not total(await stage.metrics(), "hamlet_usage_dropped_total"):
+                    await asyncio.sleep(0.02)
+
+
+async def test_a_vendors_headroom_and_the_pool_to_it_are_told() -> None:
+    async with LoopbackUpstream() as good:
+        told = {"x-ratelimit-remaining-tokens": "250", "x-ratelimit-remaining-requests": "9"}
+
+        def answer(request: Received) -> Canned:
+            canned = well(request)
+            return Canned(canned.status, {**canned.headers, **told}, canned.pieces)
+
+        good.respond(answer)
+        config = {
+            "providers": {"good": {**provider("openai", good.url), "max_connections": 1}},
+            "routes": {
+                "r": {"deployments": [{"provider": "good", "model": "m", "tpm": 1000, "rpm": 10}]}
+            },
+        }
+        async with staging(config) as stage:
+            await asyncio.gather(*(stage.ask("r") for _ in range(3)))
+            text = await stage.metrics()
+    left = "hamlet_rate_limit_remaining_ratio"
+    assert total(text, left, deployment="good/m", kind="tokens") == 0.25
+    assert total(text, left, deployment="good/m", kind="requests") == 0.9
+    pool = "hamlet_http_pool_"
+    assert total(text, f"{pool}connections", provider="good") == 1
+    assert total(text, f"{pool}waits_total", provider="good") >= 1
+    assert total(text, f"{pool}wait_seconds_total", provider="good") > 0
+    assert total(text, f"{pool}waiting", provider="good") == 0
+
+
 async def test_what_is_counted_adds_up_under_faults_and_leaving_clients(tmp_path) -> None:
     usage_file = tmp_path / "usage.jsonl"
     async with LoopbackUpstream() as bad, LoopbackUpstream() as good:
@@ -198,7 +243,7 @@ async def test_what_is_counted_adds_up_under_faults_and_leaving_clients(tmp_path
             await leave(stage)
             text = await stage.metrics()
             calls = [line for line in stage.log if line["event"] == "call"]
-            used = [json.loads(line) for line in usage_file.read_text().splitlines()]
+    used = [json.loads(line) for line in usage_file.read_text().splitlines()]
     assert PROMPT not in usage_file.read_text()
     assert total(text, "hamlet_requests_total") == len(calls) == 42
     assert total(text, "hamlet_requests_total", outcome="cancelled") == 1

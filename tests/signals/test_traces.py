@@ -1,5 +1,6 @@
 """Spans over OTLP, as a collector gets them: their tree, their names, and nothing that was said."""
 
+import asyncio
 import gzip
 import sys
 
@@ -74,6 +75,49 @@ async def test_a_failed_attempt_and_its_successor_are_children_of_the_callers_tr
     for secret in (PROMPT, SAID, CLIENT_KEY, UPSTREAM_KEY):
         assert secret.encode() not in raw
         assert secret not in str(spans)
+
+
+async def test_an_upstream_that_may_know_hangs_on_our_span_and_others_get_no_ids() -> None:
+    async with LoopbackUpstream() as told_of, LoopbackUpstream() as other:
+        async with LoopbackUpstream() as otlp:
+            for upstream in (told_of, other):
+                upstream.respond(well)
+            otlp.respond(lambda request: Canned(200))
+            known = provider("openai", told_of.url) | {"traceparent": True}
+            config = {
+                "telemetry": {"otlp": f"{otlp.url}/v1/traces"},
+                "providers": {"known": known, "other": provider("openai", other.url)},
+                "routes": {
+                    "known": {"deployments": [{"provider": "known", "model": "m"}]},
+                    "other": {"deployments": [{"provider": "other", "model": "m"}]},
+                },
+            }
+            async with staging(config) as stage:
+                stage.http.headers["traceparent"] = f"00-{TRACE}-{PARENT}-01"
+                await stage.ask("known")
+                await stage.ask("other")
+            root = next(span for span in told(otlp) if span.name == "chat known")
+    sent = told_of.requests[0].headers["traceparent"]
+    assert sent == f"00-{TRACE}-{root.span_id.hex()}-01"
+    assert root.parent_span_id.hex() == PARENT
+    assert "traceparent" not in other.requests[0].headers
+
+
+async def test_spans_that_a_collector_refuses_are_counted() -> None:
+    async with LoopbackUpstream() as good, LoopbackUpstream() as otlp:
+        good.respond(well)
+        otlp.respond(lambda request: Canned(400))
+        config = {
+            "telemetry": {"otlp": f"{otlp.url}/v1/traces", "sample": 1},
+            "providers": {"good": provider("openai", good.url)},
+            "routes": {"r": {"deployments": [{"provider": "good", "model": "m"}]}},
+        }
+        async with staging(config) as stage:
+            await stage.ask("r")
+            spans = stage.running.hamlet._spans[0]
+            assert "hamlet_spans_dropped_total 0.0" in await stage.metrics()
+            await asyncio.to_thread(spans._provider.force_flush)
+            assert "hamlet_spans_dropped_total 3.0" in await stage.metrics()
 
 
 def test_without_the_extra_the_setting_is_refused_with_its_line(monkeypatch) -> None:

@@ -10,6 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+_CLOCK_OFF = """
+import time
+right = time.time
+time.time = lambda: right() + {}
+from hamlet.cli import main
+main()
+"""
+
 
 @dataclass
 class Started:
@@ -38,10 +46,12 @@ async def started(
     *options: str,
     environment: Mapping[str, str] = {},
     fds: Sequence[int] = (),
+    clock_off_s: float = 0.0,
 ) -> AsyncIterator[Started]:
     """`hamlet serve` on a free port, once it serves; ended with the block."""
     log = config.with_suffix(f".{os.urandom(4).hex()}.log")
-    words = ("-m", "hamlet", "serve", "--port", "0", "--config", str(config), *options)
+    program = ("-c", _CLOCK_OFF.format(clock_off_s)) if clock_off_s else ("-m", "hamlet")
+    words = (*program, "serve", "--port", "0", "--config", str(config), *options)
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -14,6 +14,7 @@ from hamlet.api.connection import Patience, guarded
 from hamlet.app import Hamlet
 from hamlet.config import load, loads
 from hamlet.telemetry import make_log
+from support.canaries import Canaries, event_of, family_of
 
 FAST = "providers: {embedded: {kind: embedded, tokens_per_s: 0}}\n"
 ROUTES = """
@@ -32,14 +33,15 @@ class Running:
 
 @asynccontextmanager
 async def serving(config: str | Path = FAST + ROUTES) -> AsyncIterator[Running]:
-    """A served hamlet for a config text or file."""
-    log = StringIO()
+    """A served hamlet for a config text or file; what it is sent must not be in what it tells."""
+    log, canaries = StringIO(), Canaries()
     loaded = load(config) if isinstance(config, Path) else loads(config, "test.yaml")
     hamlet = Hamlet(loaded, log=make_log("debug", stream=log))
     hamlet.metrics.exposition.keep_s = 0.0
+    spans = _overheard(hamlet)
     own = loaded.config.server
     settings = uvicorn.Config(
-        hamlet,
+        canaries.watching(hamlet),
         port=0,
         http=guarded(Patience(own.request_head_s, own.reader_stall_s)),
         log_config=None,
@@ -58,6 +60,25 @@ async def serving(config: str | Path = FAST + ROUTES) -> AsyncIterator[Running]:
         server.should_exit = True
         await task
         sock.close()
+    canaries.look("the log", log.getvalue(), event_of)
+    canaries.look("a span", "\n".join(spans))
+    for accept in ("text/plain", "application/openmetrics-text"):
+        text, _ = await hamlet.metrics.exposition.render(accept, fresh=True)
+        canaries.look("a metric", text.decode(), family_of)
+
+
+def _overheard(hamlet: Hamlet) -> list[str]:
+    """Every span that is sent, as JSON, while it still goes to its collector."""
+    told: list[str] = []
+    for each in hamlet._spans:
+        export = each._exporter.export
+
+        def both(spans, export=export):
+            told.extend(span.to_json(indent=None) for span in spans)
+            return export(spans)
+
+        each._exporter.export = both
+    return told
 
 
 @asynccontextmanager

@@ -45,10 +45,29 @@ class FeatureConfig(_Strict):
         return paths
 
 
+class PriceConfig(_Strict):
+    """What one arm's model costs, US dollars per million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class PricesConfig(_Strict):
+    """The prices of both arms, to estimate by the tokens that answers tell of."""
+
+    legacy: PriceConfig
+    new: PriceConfig
+
+
 class ShadowConfig(_Strict):
-    """What trying the new arm in the dark may cost. Percents are of a feature's requests."""
+    """What trying an arm in the dark may cost. Percents are of a feature's requests.
+
+    `reverse_percent` asks hamlet1 about what the new arm has answered, in the stage `new`.
+    """
 
     noise_percent: float = Field(default=0.5, ge=0, le=100)
+    reverse_percent: float = Field(default=0.0, ge=0, le=100)
+    usd_per_hour: float | None = Field(default=None, gt=0)
     concurrent: int = Field(default=2, ge=1)
     per_minute: int = Field(default=60, ge=1)
     deadline_s: float = Field(default=30.0, gt=0)
@@ -71,6 +90,8 @@ class GuardConfig(_Strict):
     quality_least: int = Field(default=100, ge=1)
     drift_excess: float = Field(default=0.05, ge=0)
     drift_least: int = Field(default=200, ge=1)
+    cost_ratio: float = Field(default=1.3, ge=1)
+    cost_least: int = Field(default=50, ge=1)
     loop_lag_s: float = Field(default=0.5, gt=0)
 
 
@@ -109,6 +130,7 @@ class CutoverConfig(_Strict):
     chat_route: str | None = None
     tester_key: SecretStr | None = None
     features: dict[str, FeatureConfig] = Field(min_length=1, max_length=8)
+    prices: PricesConfig | None = None
     shadow: ShadowConfig = ShadowConfig()
     guard: GuardConfig = GuardConfig()
     gate: GateConfig = GateConfig()
@@ -122,6 +144,12 @@ class CutoverConfig(_Strict):
         if wrong := [name for name in features if not name.replace("_", "").isalnum()]:
             raise ValueError(f"a feature's name has letters, digits and _: {wrong[0]}")
         return features
+
+    @model_validator(mode="after")
+    def _priced(self) -> CutoverConfig:
+        if self.shadow.usd_per_hour is not None and self.prices is None:
+            raise ValueError("shadow.usd_per_hour needs prices")
+        return self
 
     @model_validator(mode="after")
     def _each_path_once(self) -> CutoverConfig:

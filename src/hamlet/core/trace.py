@@ -10,13 +10,26 @@ from dataclasses import dataclass
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trace:
     """Ids in lower-case hex: 32 digits of the trace, 16 of the caller's span ("" if none)."""
 
     trace_id: str
     parent_id: str = ""
     sampled: bool = False
+    _own_id: str = ""
+
+    @property
+    def own_id(self) -> str:
+        """The id of hamlet's own span, drawn when it is first asked for."""
+        if not self._own_id:
+            self._own_id = secrets.token_hex(8)
+        return self._own_id
+
+    @property
+    def header(self) -> str:
+        """The `traceparent` for whoever is asked next."""
+        return f"00-{self.trace_id}-{self.own_id}-{self.sampled:02x}"
 
 
 _current: ContextVar[Trace | None] = ContextVar("hamlet_trace", default=None)

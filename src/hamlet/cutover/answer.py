@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from hamlet.config.cutover import PriceConfig
+
 Headers = list[tuple[bytes, bytes]]
 
 # What differs from one answer to the next by nature.
@@ -24,6 +26,8 @@ _REFUSALS = re.compile(
     re.IGNORECASE,
 )
 _MOST_LEAVES = 20_000
+_PROMPT_TOKENS = ("in", "prompt_tokens", "input_tokens")
+_ANSWER_TOKENS = ("out", "completion_tokens", "output_tokens")
 
 
 @dataclass(slots=True)
@@ -109,8 +113,24 @@ class Answer:
         said = [v for p, v in self.values if p.rpartition(".")[2] in _FINISH and v]
         return str(said[-1]) if said else None
 
-    def number(self, *names: str) -> float | None:
-        """The last number under one of these names."""
+    @property
+    def prompt_tokens(self) -> float | None:
+        """How long the question was, if the answer tells."""
+        return self._number(_PROMPT_TOKENS)
+
+    @property
+    def answer_tokens(self) -> float | None:
+        """How long the answer is, if it tells."""
+        return self._number(_ANSWER_TOKENS)
+
+    def usd(self, price: PriceConfig) -> float | None:
+        """What it has cost at a price, US dollars; None if it does not tell its tokens."""
+        read, written = self.prompt_tokens, self.answer_tokens
+        if read is None or written is None:
+            return None
+        return (read * price.input + written * price.output) / 1e6
+
+    def _number(self, names: tuple[str, ...]) -> float | None:
         found = [v for p, v in self.values if p.rpartition(".")[2] in names]
         return next((v for v in reversed(found) if isinstance(v, (int, float))), None)
 

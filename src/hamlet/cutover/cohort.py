@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import msgspec
 
 from hamlet.cutover.model import WHOLE
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str | int)
 _API_KEYS = (b"authorization", b"x-api-key", b"api-key")
 
 
-def bucket(salt: str, feature: str, key: str) -> int:
-    """A number below WHOLE; the same on every replica. In the new arm if it is below the share."""
-    digest = blake2b(f"{salt}\0{feature}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8)
-    return int.from_bytes(digest.digest(), "big") % WHOLE
+class Cohort:
+    """Places the users of one feature; the same on every replica that has the same salt."""
+
+    def __init__(self, salt: str, feature: str) -> None:
+        # What all keys have in common is hashed once.
+        self._begun = blake2b(
+            f"{salt}\0{feature}\0".encode("utf-8", "surrogatepass"), digest_size=8
+        )
+
+    def bucket(self, key: str) -> int:
+        """A number below WHOLE. In the new arm if it is below the share."""
+        digest = self._begun.copy()
+        digest.update(key.encode("utf-8", "surrogatepass"))
+        return int.from_bytes(digest.digest(), "big") % WHOLE
 
 
 class KeyReader:
@@ -26,22 +35,39 @@ class KeyReader:
     def __init__(self, names: Sequence[str]) -> None:
         """`names` are fields of the JSON body, or `header:NAME`; the first that is there counts."""
         self._names = [(name, _header(name)) for name in names]
-        self._needs_body = any(header is None for _, header in self._names)
+        fields = list(dict.fromkeys(name for name, header in self._names if header is None))
+        # Only what may be the key is looked at; the rest of a body is skipped, whatever its size.
+        self._places = {name: f"f{i}" for i, name in enumerate(fields)}
+        wanted = [
+            (place, msgspec.Raw, msgspec.field(default=_NOTHING, name=name))
+            for name, place in self._places.items()
+        ]
+        self._fields = msgspec.json.Decoder(msgspec.defstruct("Fields", wanted))
 
     def key(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> str | None:
         """The key; the API key where no name is there, None where that is not either."""
-        fields = _decoded(body) if self._needs_body and body[:1] == b"{" else {}
-        sent = dict(headers)
+        fields = self._decoded(body) if self._places and body[:1] == b"{" else None
         for name, header in self._names:
-            found = (
-                _value(fields, name) if header is None else sent.get(header, b"").decode("latin-1")
-            )
+            found = _sent(headers, header) if header else self._value(fields, name)
             if found:
                 return found
-        for name_ in _API_KEYS:
-            if name_ in sent:
-                return sent[name_].decode("latin-1")
-        return None
+        sent = dict(headers)
+        return next((sent[name].decode("latin-1") for name in _API_KEYS if name in sent), None)
+
+    def _decoded(self, body: bytes) -> msgspec.Struct | None:
+        try:
+            return self._fields.decode(body)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
+
+    def _value(self, fields: msgspec.Struct | None, name: str) -> str:
+        try:
+            return str(_text.decode(getattr(fields, self._places[name]))) if fields else ""
+        except (msgspec.MsgspecError, UnicodeError):
+            return ""
+
+
+_NOTHING = msgspec.Raw(b"null")
 
 
 def _header(name: str) -> bytes | None:
@@ -49,17 +75,9 @@ def _header(name: str) -> bytes | None:
     return name.removeprefix("header:").lower().encode("latin-1") if of_header else None
 
 
-def _decoded(body: bytes) -> Mapping[str, msgspec.Raw]:
-    try:
-        return _fields.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return {}
-
-
-def _value(fields: Mapping[str, msgspec.Raw], name: str) -> str:
-    if name not in fields:
-        return ""
-    try:
-        return str(_text.decode(fields[name]))
-    except (msgspec.MsgspecError, UnicodeError):
-        return ""
+def _sent(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
+    found = b""
+    for name, value in headers:
+        if name == wanted:
+            found = value
+    return found.decode("latin-1")

@@ -16,8 +16,6 @@ from hamlet.cutover.tally import Verdict
 Content = Literal["noise", "exact", "off"]
 
 _HEADERS = ("content-encoding", "location", "set-cookie", "www-authenticate", "retry-after")
-_PROMPT_TOKENS = ("in", "prompt_tokens", "input_tokens")
-_ANSWER_TOKENS = ("out", "completion_tokens", "output_tokens")
 _PROMPT_BAND, _ANSWER_RATIO, _LENGTH_RATIO = 0.02, 2.0, 3.0
 # Below this, two texts have nothing to do with each other; answers to one question lie above.
 _ALIKE = 0.15
@@ -98,10 +96,10 @@ def _tools(answer: Answer) -> list[object]:
 
 def _numbers(control: Answer, candidate: Answer) -> Iterator[str]:
     """The second tier: token counts out of their bands."""
-    ours, theirs = candidate.number(*_PROMPT_TOKENS), control.number(*_PROMPT_TOKENS)
+    ours, theirs = candidate.prompt_tokens, control.prompt_tokens
     if ours and theirs and abs(ours / theirs - 1) > _PROMPT_BAND:
         yield "prompt tokens"
-    ours, theirs = candidate.number(*_ANSWER_TOKENS), control.number(*_ANSWER_TOKENS)
+    ours, theirs = candidate.answer_tokens, control.answer_tokens
     if ours and theirs and not 1 / _ANSWER_RATIO <= ours / theirs <= _ANSWER_RATIO:
         yield "answer tokens"
 

@@ -77,8 +77,7 @@ class Witness:
             part = found.tally.new if labels["arm"] == "new" else found.tally.legacy
             part[labels["outcome"]] += round(value)
         for labels, value in compared:
-            kind = found.tally.noise if labels["kind"] == "noise" else found.tally.candidate
-            kind[labels["verdict"]] += round(value)
+            getattr(found.tally, labels["kind"])[labels["verdict"]] += round(value)
         for part in (found.tally.new, found.tally.legacy, found.tally.candidate):
             _drop_zeros(part)
         found.alerts = sorted({labels["alertname"] for labels, _ in alerts})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from hamlet.config.cutover import CutoverConfig, FeatureConfig
-from hamlet.cutover.cohort import KeyReader
+from hamlet.config.cutover import CutoverConfig, FeatureConfig, PricesConfig
+from hamlet.cutover.answer import Answer
+from hamlet.cutover.cohort import Cohort, KeyReader
 from hamlet.cutover.compare import Compared
 from hamlet.cutover.model import Arm, Cause, Document, FeatureState
 from hamlet.cutover.tally import Kind, Tally
@@ -60,9 +61,11 @@ class Feature:
         observer: Observer,
         log: Log,
         clock: Callable[[], float] = time.monotonic,
+        salt: str = "",
+        prices: PricesConfig | None = None,
     ) -> None:
-        self.name, self.config = name, config
-        self.keys = KeyReader(config.key)
+        self.name, self.config, self._prices = name, config, prices
+        self.keys, self.cohort = KeyReader(config.key), Cohort(salt, name)
         self.clock = clock
         self.observer, self._log = observer, log
         self.window, self.tally = Window(clock), Tally()
@@ -79,13 +82,37 @@ class Feature:
         total_s: float,
         *,
         epoch: int,
-        poor: bool | None = None,
+        looked: Answer | None = None,
     ) -> None:
-        """An arm has ended a request that began at `epoch`; it says nothing of a later one."""
+        """An arm has ended a request that began at `epoch`; it says nothing of a later one.
+
+        `looked` is its answer, where that is looked into.
+        """
         if epoch == self.tally.epoch:
+            poor = looked.poor if looked is not None else None
             self.window.add(arm, outcome, first_s, total_s, poor)
             self.tally.ended(arm, outcome)
+            if looked is not None:
+                self._spent({arm: looked})
         self.observer.request(self.name, arm, outcome, first_s, total_s)
+
+    def usd(self, arm: Arm, answer: Answer) -> float | None:
+        """What an answer of an arm has cost, US dollars, if that can be told."""
+        if self._prices is None:
+            return None
+        return answer.usd(self._prices.new if arm == "new" else self._prices.legacy)
+
+    def _spent(self, answers: Mapping[Arm, Answer]) -> None:
+        """Count what answers to one request have cost: all of them or none."""
+        found = {arm: self.usd(arm, answer) for arm, answer in answers.items()}
+        if None not in found.values():
+            for arm, usd in found.items():
+                self.tally.spent(arm, usd or 0.0)
+
+    def pair(self, legacy: Answer, new: Answer, *, epoch: int) -> None:
+        """Both arms have answered one request of `epoch`."""
+        if epoch == self.tally.epoch:
+            self._spent({"legacy": legacy, "new": new})
 
     def compared(self, kind: Kind, result: Compared, request_id: str, *, epoch: int) -> None:
         """Two answers of `epoch` were compared; mismatches are kept, without their words."""
@@ -137,7 +164,8 @@ class Features:
 
     def __init__(self, config: CutoverConfig, observer: Observer, log: Log) -> None:
         self.all = {
-            name: Feature(name, row, observer, log) for name, row in config.features.items()
+            name: Feature(name, row, observer, log, salt=config.salt, prices=config.prices)
+            for name, row in config.features.items()
         }
         rows = [(path, self.all[name]) for name, f in config.features.items() for path in f.paths]
         self._exact = {path: feature for path, feature in rows if not path.endswith("*")}

@@ -43,6 +43,7 @@ def trips(
         yield from _poor(new, legacy, limits)
         yield from _slow("first byte", new.first_s(), legacy.first_s(), limits)
         yield from _slow("total", new.total_s(), legacy.total_s(), limits)
+    yield from _dear(tally, limits)
     if state.stage in ("shadow", "canary"):
         yield from _compared(tally, limits)
     if state.stage == "canary" and loop_lag_s > limits.loop_lag_s:
@@ -75,6 +76,15 @@ def _poor(new: Span, legacy: Span, limits: GuardConfig) -> Iterator[Trip]:
         yield Trip(
             "poor answers", "step", {"new": f"{bad}/{of}", "legacy": f"{bad_then}/{of_then}"}
         )
+
+
+def _dear(tally: Tally, limits: GuardConfig) -> Iterator[Trip]:
+    if min(tally.priced["new"], tally.priced["legacy"]) < limits.cost_least:
+        return
+    ours, theirs = tally.mean_usd("new"), tally.mean_usd("legacy")
+    if ours > limits.cost_ratio * theirs:
+        seen = {"new_usd": round(ours, 6), "legacy_usd": round(theirs, 6)}
+        yield Trip("cost", "hold", {**seen, "n": tally.priced["new"]})
 
 
 def _slow(what: str, new: list[float], legacy: list[float], limits: GuardConfig) -> Iterator[Trip]:

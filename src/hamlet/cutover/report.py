@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from hamlet.cutover.gate import Evidence
-from hamlet.cutover.model import Entry, FeatureState
+from hamlet.cutover.model import Arm, Entry, FeatureState
 from hamlet.cutover.tally import VERDICTS, Tally
 from hamlet.cutover.window import wilson
 
@@ -22,7 +23,8 @@ table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.25rem .8rem;
 border-bottom:1px solid #d8dee4}th{font-weight:600}
 td.n{text-align:right;font-variant-numeric:tabular-nums}
 .open{color:#116329}.closed{color:#a40e26}h1{margin-bottom:0}small{color:#57606a}code{font-size:13px}
-svg{background:#f6f8fa;border:1px solid #d8dee4}
+svg{background:#f6f8fa;border:1px solid #d8dee4;max-width:100%}svg text{font-size:11px;fill:#57606a}
+section{overflow-x:auto}
 """
 _COLOURS = {"new": "#0969da", "legacy": "#8250df"}
 
@@ -64,7 +66,8 @@ def as_html(reports: Sequence[Report], made_at: float) -> str:
     """The page."""
     body = "".join(map(_section, reports))
     return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>hamlet cutover</title>"
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width'><title>hamlet cutover</title>"
         f"<style>{_STYLE}</style><h1>From hamlet1 to hamlet</h1>"
         f"<small>{_when(made_at)} UTC. Paths, counts and times; no words of users.</small>"
         f"{body}</html>\n"
@@ -79,7 +82,7 @@ def _section(report: Report) -> str:
         else f"<p class=closed>The gate is closed:</p>{_list(report.reasons)}"
     )
     return (
-        f"<h2>{_e(report.feature)}: {_e(state.step)}</h2>"
+        f"<section><h2>{_e(report.feature)}: {_e(state.step)}</h2>"
         + (f"<p class=closed>Held: {_e(state.hold)}</p>" if state.hold else "")
         + gate
         + "<h3>Requests since it came here</h3>"
@@ -97,27 +100,32 @@ def _section(report: Report) -> str:
                 for e in report.entries
             ],
         )
+        + "</section>"
     )
 
 
 def _arms(tally: Tally, p95: dict[str, Any]) -> str:
-    rows = []
-    for arm, counts, bad in (
+    rows: list[tuple[object, ...]] = []
+    arms: tuple[tuple[Arm, Counter[str], int], ...] = (
         ("new", tally.new, tally.bad_new),
         ("legacy", tally.legacy, tally.legacy["failed"]),
-    ):
+    )
+    for arm, counts, bad in arms:
         of = counts["ok"] + counts["failed"] + counts["rescued"]
         low, high = wilson(bad, of)
         span = f"{low:.2%} to {high:.2%}" if of else "-"
-        times = [(p95.get(kind) or {}).get(arm) for kind in ("first", "total")]
-        shown = [f"{seconds:.2f} s" if seconds is not None else "-" for seconds in times]
-        rows.append((arm, of, bad, counts["rescued"], span, *shown))
-    columns = ("arm", "requests", "bad", "rescued", "rate, 95 %", "first byte p95", "total p95")
+        found = [(p95.get(kind) or {}).get(arm) for kind in ("first", "total")]
+        shown = [f"{seconds:.2f} s" if seconds is not None else "-" for seconds in found]
+        usd = f"${tally.mean_usd(arm):.5f}" if tally.priced[arm] else "-"
+        rows.append((arm, of, bad, counts["rescued"], span, *shown, usd))
+    times = ("first byte p95", "total p95")
+    columns = ("arm", "requests", "bad", "rescued", "bad, 95 %", *times, "cost of an answer")
     return _table(columns, rows)
 
 
 def _verdicts(tally: Tally) -> str:
-    rows = [(v.replace("_", " "), tally.candidate[v], tally.noise[v]) for v in VERDICTS]
+    counts = (tally.candidate, tally.noise, tally.reverse)
+    rows = [(v.replace("_", " "), *(count[v] for count in counts)) for v in VERDICTS]
     low, high = tally.drift_excess()
     drift = (
         f"<p>The new arm drifts {low:+.1%} to {high:+.1%} more often than hamlet1 from itself "
@@ -125,7 +133,8 @@ def _verdicts(tally: Tally) -> str:
         if tally.compared
         else "<p>Nothing was compared here.</p>"
     )
-    return _table(("verdict", "hamlet with hamlet1", "hamlet1 with itself"), rows) + drift
+    columns = ("verdict", "hamlet with hamlet1", "hamlet1 with itself", "hamlet1 asked afterwards")
+    return _table(columns, rows) + drift
 
 
 def _mismatches(rows: Sequence[dict[str, Any]]) -> str:
@@ -165,9 +174,19 @@ def _chart(name: str, lines: dict[str, Points]) -> str:
     )
     legend = ", ".join(f'<span style="color:{_COLOURS.get(a, "")}">{_e(a)}</span>' for a in lines)
     return (
-        f"<h3>{_e(name)}</h3><p>{legend}; from 0 to {top:.3g}</p>"
-        f'<svg viewBox="0 0 700 160" width="700" height="160" role="img">{drawn}</svg>'
+        f"<h3>{_e(name)}</h3><p>{legend}</p>"
+        f'<svg viewBox="0 0 700 172" width="700" height="172" role="img">'
+        f'<path d="M20 20H680M20 150H680" stroke="#d8dee4"/>{drawn}'
+        f'<text x="20" y="14">{_top(name, top)}</text>'
+        f'<text x="20" y="166">{_when(begin)[5:16]}</text>'
+        f'<text x="680" y="166" text-anchor="end">{_when(end)[5:16]}</text></svg>'
     )
+
+
+def _top(name: str, value: float) -> str:
+    if name.startswith("Share"):
+        return f"{value:.2%}"
+    return f"{value:.3g} s" if name.startswith("Seconds") else f"{value:.3g}/s"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -12,12 +12,13 @@ from hamlet.config.cutover import ShadowConfig
 from hamlet.cutover.answer import Answer
 from hamlet.cutover.compare import compare
 from hamlet.cutover.feature import Feature
-from hamlet.cutover.model import FeatureState
+from hamlet.cutover.model import Arm, FeatureState
 from hamlet.cutover.tally import Kind
 from hamlet.spi import Log
 
 Try = Callable[[], Awaitable[Answer]]
-_MINUTE_S = 60.0
+_TRIED = (("shadow", "legacy"), ("new", "new"))
+_MINUTE_S, _HOUR_S = 60.0, 3600.0
 
 
 class Shadow:
@@ -34,17 +35,20 @@ class Shadow:
         self._config, self._busy, self._log, self._draw = config, busy, log, draw
         self._tasks: set[asyncio.Task[None]] = set()
         self._recent: deque[float] = deque(maxlen=config.per_minute)
+        self._spent: deque[tuple[float, float]] = deque()
 
     @property
     def most_bytes(self) -> int:
         """The longest answer that is compared."""
         return self._config.max_bytes
 
-    def wants(self, feature: Feature, state: FeatureState) -> Kind | None:
-        """Whether a request in the dark stage is to be tried, and what for."""
-        if state.stage != "shadow" or feature.config.side_effects:
+    def wants(self, feature: Feature, state: FeatureState, arm: Arm) -> Kind | None:
+        """Whether what `arm` answers is to be asked once more afterwards, and what for."""
+        if feature.config.side_effects or (state.stage, arm) not in _TRIED:
             return None
         drawn = self._draw() * 100
+        if arm == "new":
+            return "reverse" if drawn < self._config.reverse_percent else None
         if drawn < self._config.noise_percent:
             return "noise"
         if drawn < self._config.noise_percent + state.shadow_percent:
@@ -52,13 +56,13 @@ class Shadow:
         return None
 
     def begin(
-        self, feature: Feature, kind: Kind, control: Answer, attempt: Try, request_id: str
+        self, feature: Feature, kind: Kind, given: Answer, attempt: Try, request_id: str
     ) -> None:
-        """Try in the background what was answered by `control`, if there is room."""
-        if reason := self._no_room(control):
+        """Try in the background what was answered by `given`, if there is room."""
+        if reason := self._no_room(given):
             return feature.observer.dropped(feature.name, reason)
         self._recent.append(time.monotonic())
-        work = self._run(feature, kind, control, attempt, request_id)
+        work = self._run(feature, kind, given, attempt, request_id)
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -77,10 +81,17 @@ class Shadow:
         full = len(self._recent) == self._config.per_minute
         if full and time.monotonic() - self._recent[0] < _MINUTE_S:
             return "budget"
-        return None
+        most = self._config.usd_per_hour
+        return "budget" if most is not None and self._spent_usd() >= most else None
+
+    def _spent_usd(self) -> float:
+        """What was spent within the last hour, as far as answers told."""
+        while self._spent and time.monotonic() - self._spent[0][0] > _HOUR_S:
+            self._spent.popleft()
+        return sum(usd for _, usd in self._spent)
 
     async def _run(
-        self, feature: Feature, kind: Kind, control: Answer, attempt: Try, request_id: str
+        self, feature: Feature, kind: Kind, given: Answer, attempt: Try, request_id: str
     ) -> None:
         start, epoch = time.monotonic(), feature.tally.epoch
         try:
@@ -91,9 +102,18 @@ class Shadow:
             self._log.info("cutover.try_failed", feature=feature.name, error=type(error).__name__)
             answer = Answer(599, [], b"", whole=False)
         answer.total_s = time.monotonic() - start
+        self._pay(feature.usd("new" if kind == "candidate" else "legacy", answer))
+        # hamlet1 is what the new arm is measured by, whichever of them was asked first.
+        control, candidate = (answer, given) if kind == "reverse" else (given, answer)
         config = feature.config
         noisy = frozenset() if kind == "noise" else frozenset(feature.noisy)
         result = await asyncio.to_thread(
-            compare, control, answer, content=config.content, ignore=config.ignore, noisy=noisy
+            compare, control, candidate, content=config.content, ignore=config.ignore, noisy=noisy
         )
         feature.compared(kind, result, request_id, epoch=epoch)
+        if kind != "noise" and not (control.failed or candidate.failed):
+            feature.pair(control, candidate, epoch=epoch)
+
+    def _pay(self, usd: float | None) -> None:
+        if usd is not None and self._config.usd_per_hour is not None:
+            self._spent.append((time.monotonic(), usd))

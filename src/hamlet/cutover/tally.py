@@ -26,18 +26,24 @@ VERDICTS: tuple[Verdict, ...] = (
     "candidate_failed",
     "control_failed",
 )
-Kind = Literal["candidate", "noise"]
+Kind = Literal["candidate", "noise", "reverse"]
 
 
 @dataclass(slots=True)
 class Tally:
-    """One feature since `epoch`: outcomes by arm, verdicts on the new arm and on hamlet1."""
+    """One feature since `epoch`: outcomes by arm, verdicts by what was compared, costs by arm.
+
+    `priced` counts the answers whose cost could be told, `nano_usd` sums it.
+    """
 
     epoch: int = 0
     legacy: Counter[str] = field(default_factory=Counter)
     new: Counter[str] = field(default_factory=Counter)
     candidate: Counter[str] = field(default_factory=Counter)
     noise: Counter[str] = field(default_factory=Counter)
+    reverse: Counter[str] = field(default_factory=Counter)
+    priced: Counter[str] = field(default_factory=Counter)
+    nano_usd: Counter[str] = field(default_factory=Counter)
 
     def ended(self, arm: Literal["legacy", "new"], outcome: Outcome) -> None:
         """Count a request."""
@@ -45,7 +51,16 @@ class Tally:
 
     def compared_as(self, kind: Kind, verdict: Verdict) -> None:
         """Count a comparison."""
-        (self.noise if kind == "noise" else self.candidate)[verdict] += 1
+        {"noise": self.noise, "reverse": self.reverse}.get(kind, self.candidate)[verdict] += 1
+
+    def spent(self, arm: Literal["legacy", "new"], usd: float) -> None:
+        """Count what an answer has cost."""
+        self.priced[arm] += 1
+        self.nano_usd[arm] += round(usd * 1e9)
+
+    def mean_usd(self, arm: Literal["legacy", "new"]) -> float:
+        """What an answer of an arm costs, US dollars; 0 if none is priced."""
+        return self.nano_usd[arm] / self.priced[arm] / 1e9 if self.priced[arm] else 0.0
 
     @property
     def compared(self) -> int:
@@ -81,13 +96,8 @@ class Tally:
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
-        return Tally(
-            max(self.epoch, other.epoch),
-            self.legacy + other.legacy,
-            self.new + other.new,
-            self.candidate + other.candidate,
-            self.noise + other.noise,
-        )
+        parts = (getattr(self, name) + getattr(other, name) for name in _PARTS)
+        return Tally(max(self.epoch, other.epoch), *parts)
 
     def told(self) -> dict[str, Any]:
         """As plain data, for the journal and for other processes."""
@@ -97,7 +107,7 @@ class Tally:
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Tally:
         """From what `told` gave."""
-        return cls(told["epoch"], *(Counter(told[name]) for name in _PARTS))
+        return cls(told["epoch"], *(Counter(told.get(name, ())) for name in _PARTS))
 
 
-_PARTS = ("legacy", "new", "candidate", "noise")
+_PARTS = ("legacy", "new", "candidate", "noise", "reverse", "priced", "nano_usd")

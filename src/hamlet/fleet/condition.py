@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable
 
+from hamlet.core import Headroom
 from hamlet.fleet.breaker import Breaker
 from hamlet.fleet.latency import NO_ACCIDENT, TOO_SLOW, Slowness
 from hamlet.fleet.ledger import ledger_for
@@ -34,6 +35,8 @@ class Condition:
         "in_flight",
         "ledger",
         "penalty_until",
+        "said",
+        "said_at",
         "slowness",
         "throttles",
         "used_at",
@@ -51,6 +54,9 @@ class Condition:
         self.in_flight = 0
         self.charged = 0.0
         self.used_at = now
+        # What an answer's headers last told of the capacity behind it.
+        self.said: Headroom | None = None
+        self.said_at = now
         self._prefixes: dict[int, float] = {}
         self._owed: dict[Hashable, tuple[float, float]] = {}
 

@@ -267,6 +267,7 @@ class Fleet:
             condition.remember(booking.demand.prefixes, now)
         if booking.headroom is not None:
             condition.ledger.hint(booking.headroom, now)
+            condition.said, condition.said_at = booking.headroom, now
         if booking.headroom is None or not booking.headroom.spilled:
             self._sample(booking, now, tokens)
         was_out = condition.breaker.opened

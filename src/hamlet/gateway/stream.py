@@ -39,7 +39,8 @@ async def open_stream(
 
     Returns what was pulled, and whether that is all there is. Everything that fails here is safe to
     try elsewhere. The source is closed on failure. With `held`, a whole answer comes as a stream:
-    `timeout_s` then bounds its first content, and `held` what follows; its `total_s` counts from now.
+    `timeout_s` then bounds its first content, and `held` what follows; its `total_s` counts from
+    now.
     """
     head: list[E] = []
     begun = asyncio.get_running_loop().time()

@@ -205,6 +205,15 @@ CAUSES = (
         "hamlet-fleet",
     ),
     Alert(
+        "HamletRateLimitHeadroom",
+        f"min by (deployment, kind) ({metric('hamlet_rate_limit_remaining_ratio')}) < 0.1",
+        "10m",
+        "ticket",
+        f"{_WHO} has little left of its minute's {{{{ $labels.kind }}}}",
+        f"{_PERCENT} left, says its vendor.",
+        "hamlet-fleet",
+    ),
+    Alert(
         "HamletSharedStateAway",
         'max(hamlet_fleet_shared_state{state="away"}) == 1',
         "5m",

@@ -21,7 +21,7 @@ _COLORS = {
     "purple": "#8c5fc0",
     "gray": "#9aa0a6",
 }
-_MOST_LINES = 12
+_MOST_LINES, _MOST_NAMES = 12, 7
 _PIXELS = 46
 _KEY_PIXELS = 17
 Panel = Mapping[str, Any]
@@ -43,10 +43,13 @@ def _stat(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str
 def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
     stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal"
     kind = pygal.StackedLine if stacked else pygal.Line
-    shown_ones = sorted(series, key=lambda one: one.name)[:_MOST_LINES]
-    colors = [_named(panel, one.name) or PALETTE[i] for i, one in enumerate(shown_ones)]
+    # Where there are too many, the largest are what somebody looks for.
+    largest = sorted(series, key=_peak, reverse=True)[:_MOST_LINES]
+    shown_ones = sorted(largest, key=lambda one: one.name)
+    colors = _colors(panel, shown_ones)
     width, height = _size(panel)
-    height -= _KEY_PIXELS * (1 + sum(len(one.name) + 4 for one in shown_ones) * 6 // width)
+    told = sorted(largest[:_MOST_NAMES], key=lambda one: one.name)
+    height -= _KEY_PIXELS * (1 + sum(len(one.name) + 4 for one in told) * 6 // width)
     chart = kind(
         **_shape(panel, width, height),
         fill=stacked,
@@ -65,8 +68,22 @@ def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> st
     key = "".join(
         f'<em><i style="background:{color}"></i>{escape(one.name)}</em>'
         for one, color in zip(shown_ones, colors, strict=True)
+        if one in told
     )
+    if len(series) > len(told):
+        key += f"<em>and {len(series) - len(told)} more</em>"
     return f'{rendered(chart)}<p class="key">{key}</p>'
+
+
+def _peak(one: Series) -> float:
+    return max((value for value in one.values if not math.isnan(value)), default=0.0)
+
+
+def _colors(panel: Panel, series: Sequence[Series]) -> list[str]:
+    """Those that the panel fixes, and for the others what is left of the palette."""
+    fixed = [_named(panel, one.name) for one in series]
+    left = iter([color for color in PALETTE if color not in fixed] + list(PALETTE))
+    return [color or next(left) for color in fixed]
 
 
 def _named(panel: Panel, name: str) -> str | None:

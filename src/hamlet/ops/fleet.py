@@ -57,7 +57,7 @@ FLEET = Dashboard(
                     ratio(rate("hamlet_answers_total", *_OF, 'tier!="1"'), _answers),
                 ),
                 stat(
-                    "Avoidable spills a minute",
+                    "Avoidable a min",
                     "Paid although reserved capacity above had room. hamlet_avoidable_spills_total",
                     "none",
                     f"60 * {rate('hamlet_avoidable_spills_total', *_OF)}",
@@ -79,7 +79,7 @@ FLEET = Dashboard(
                     f"sum({_used}) / sum({_has})",
                 ),
                 stat(
-                    "Breakers not closed",
+                    "Breakers open",
                     "Deployments left alone. hamlet_circuit_state",
                     "none",
                     f"count({_breaker} > 0) or vector(0)",
@@ -232,7 +232,20 @@ FLEET = Dashboard(
                     "Changes a minute. hamlet_circuit_changes_total",
                     "none",
                     Query(f"60 * {rate('hamlet_circuit_changes_total', *_AT)}", "changes"),
-                    size=(12, 7),
+                    size=(8, 7),
+                ),
+                graph(
+                    "Rights left",
+                    "Of a minute's, as vendors' answers say; under a tenth is little. "
+                    "hamlet_rate_limit_remaining_ratio",
+                    "percentunit",
+                    Query(
+                        "min by (deployment, kind) "
+                        f"({metric('hamlet_rate_limit_remaining_ratio', *_AT)})",
+                        "{{deployment}} {{kind}}",
+                    ),
+                    maximum=1.0,
+                    size=(8, 7),
                 ),
                 timeline(
                     "Shared state",
@@ -241,7 +254,7 @@ FLEET = Dashboard(
                         f"max by (state) ({metric('hamlet_fleet_shared_state', JOB)})", "{{state}}"
                     ),
                     mappings=((0.0, "no", "gray"), (1.0, "yes", "green")),
-                    size=(12, 7),
+                    size=(8, 7),
                 ),
             ),
         ),

@@ -57,6 +57,25 @@ INFRA = Dashboard(
                     Query(quantile(0.95, _WAIT, JOB), "p95"),
                 ),
                 graph(
+                    "Connections to vendors",
+                    "Busy, idle and opening ones. hamlet_http_pool_connections",
+                    "none",
+                    Query(
+                        f"sum by (state) ({metric('hamlet_http_pool_connections', JOB)})",
+                        "{{state}}",
+                    ),
+                    stack=True,
+                ),
+                graph(
+                    "Waiting for a connection",
+                    "Requests at a time, at the mean. hamlet_http_pool_wait_seconds_total",
+                    "none",
+                    Query(
+                        rate("hamlet_http_pool_wait_seconds_total", JOB, by="provider"),
+                        "{{provider}}",
+                    ),
+                ),
+                graph(
                     "Open files",
                     "Of those allowed. process_open_fds",
                     "percentunit",

@@ -67,7 +67,7 @@ class _Builder:
         settings = validate(plugin.Settings, values, self._source, path)
         if settings is None:
             return None
-        runtime = HostRuntime(self._log)
+        runtime = HostRuntime(self._log, name=str(path[-1]))
         try:
             instance = plugin(settings, runtime)
         except Exception as error:

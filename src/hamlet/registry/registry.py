@@ -9,6 +9,7 @@ from hamlet.config import GatewayConfig
 from hamlet.core.errors import RouteNotFound
 from hamlet.registry.model import ProviderHandle, Route
 from hamlet.spi import SupportsClose
+from hamlet.spi.h1.pool import Levels
 from hamlet.spi.host import HostRuntime
 from hamlet.spi.sources import SupportsSearch
 
@@ -36,6 +37,11 @@ class Registry:
             return self.routes[name]
         except KeyError:
             raise RouteNotFound(f"the model {name!r} does not exist", param="model") from None
+
+    def levels(self) -> Mapping[str, Levels]:
+        """The connections to each provider that is asked over hamlet's own transport."""
+        told = ((runtime.name, runtime.levels()) for runtime in self._runtimes)
+        return {name: levels for name, levels in told if levels is not None}
 
     async def warm(self) -> None:
         """Open the connections that providers want open before their first call."""

@@ -17,6 +17,7 @@ from multidict import CIMultiDictProxy
 
 from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
+from hamlet.core.trace import current_trace
 from hamlet.spi.addresses import never_an_upstream
 from hamlet.spi.http import MAX_BODY_BYTES
 from hamlet.spi.settings import ProviderSettings
@@ -54,6 +55,8 @@ class AiohttpTransport:
             content = orjson.dumps(json)
         if content is not None:
             headers = {**_JSON, **headers}
+        if self._settings.traceparent and (trace := current_trace()) is not None:
+            headers = {**headers, "traceparent": trace.header}
         url = path if path.startswith(("http://", "https://")) else self._base + path
         response = await self._ask(method, url, content, headers)
         try:

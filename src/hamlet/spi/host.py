@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import reduce
 
 from hamlet.spi.h1 import HttptoolsTransport
+from hamlet.spi.h1.pool import Levels
 from hamlet.spi.http import Transport
 from hamlet.spi.runtime import Log
 from hamlet.spi.settings import ProviderSettings, TransportName
@@ -19,8 +21,11 @@ class HostRuntime:
     `transport` is for providers whose settings name none.
     """
 
-    def __init__(self, log: Log, transport: TransportName = DEFAULT_TRANSPORT) -> None:
+    def __init__(
+        self, log: Log, transport: TransportName = DEFAULT_TRANSPORT, name: str = ""
+    ) -> None:
         self._log = log
+        self.name = name
         self._default = transport
         self._transports: list[Transport] = []
 
@@ -42,6 +47,11 @@ class HostRuntime:
         for transport in self._transports:
             if isinstance(transport, HttptoolsTransport):
                 await transport.warm()
+
+    def levels(self) -> Levels | None:
+        """Its connections; None if none of its transports tells."""
+        own = [each for each in self._transports if isinstance(each, HttptoolsTransport)]
+        return reduce(Levels.plus, (each.levels() for each in own), Levels()) if own else None
 
     async def aclose(self) -> None:
         """Close every transport handed out."""

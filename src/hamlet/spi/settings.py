@@ -15,7 +15,8 @@ class ProviderSettings(BaseModel):
     A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
     resolves it. Keep secrets in such fields only: they are the ones that reprs and logs hide.
     `transport` None is the host's choice. `prewarm` connections are opened at start (httptools
-    only). `ca_file` (PEM) takes the place of the system's authorities.
+    only). `ca_file` (PEM) takes the place of the system's authorities. With `traceparent` the
+    upstream gets the W3C header of the call's trace; others are told no ids of ours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -30,6 +31,7 @@ class ProviderSettings(BaseModel):
     transport: TransportName | None = None
     prewarm: int = Field(default=0, ge=0, le=32)
     ca_file: str | None = None
+    traceparent: bool = False
 
     def secret(self) -> str:
         """The key in clear, or "" if none is set."""

@@ -111,6 +111,16 @@ _ATTEMPTS = (
         L.TOKEN_TYPE,
         buckets=TOKENS,
     ),
+    _gauge(
+        "hamlet_http_pool_connections",
+        "Connections to a provider",
+        L.PROVIDER,
+        L.STATE,
+        state=("busy", "idle", "opening"),
+    ),
+    _gauge("hamlet_http_pool_waiting", "Requests that wait for a connection", L.PROVIDER),
+    _counter("hamlet_http_pool_waits_total", "Requests that waited for a connection", L.PROVIDER),
+    _counter("hamlet_http_pool_wait_seconds_total", "Time they waited in all", L.PROVIDER),
     _counter("hamlet_attempts_total", "Upstream attempts that ended", L.DEPLOYMENT, L.RESULT),
     _counter("hamlet_timeouts_total", "Upstream timeouts", L.DEPLOYMENT, L.PHASE),
     _counter(
@@ -163,6 +173,13 @@ _FLEET = (
         "hamlet_deployment_charged_tokens_total",
         "Input-equivalent tokens charged to its capacity by this process",
         L.DEPLOYMENT,
+    ),
+    _gauge(
+        "hamlet_rate_limit_remaining_ratio",
+        "Part of a minute's rights that its vendor's last answer, of this minute, left",
+        L.DEPLOYMENT,
+        L.KIND,
+        kind=("tokens", "requests"),
     ),
     _gauge(
         "hamlet_circuit_state",
@@ -234,6 +251,8 @@ _PROCESS = (
     _gauge("hamlet_config_last_reload_ok", "1 unless the last reload was refused"),
     _counter("hamlet_telemetry_errors_total", "Observers that raised"),
     _counter("hamlet_log_dropped_total", "Log lines dropped since their writer was behind"),
+    _counter("hamlet_usage_dropped_total", "Billing records that could not be written"),
+    _counter("hamlet_spans_dropped_total", "Spans that did not reach the collector"),
     _gauge("hamlet_series", "Series in the last exposition"),
     _gauge("hamlet_render_seconds", "Time the last exposition took"),
 )

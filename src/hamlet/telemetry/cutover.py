@@ -2,95 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import get_args
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from hamlet.cutover import Arm, Cause, FeatureState
 from hamlet.cutover.model import STAGES, WHOLE
-from hamlet.cutover.tally import VERDICTS
+from hamlet.cutover.tally import VERDICTS, Kind
 from hamlet.telemetry import labels as L
-
-_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+from hamlet.telemetry.catalogue import CATALOGUE
+from hamlet.telemetry.exposition import Exposition, Row
 
 
 class CutoverMetrics:
     """Counts what the crossing does. Every label value comes from a closed set."""
 
-    def __init__(self, registry: CollectorRegistry, features: list[str]) -> None:
-        r, of = registry, L.FEATURE
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"hamlet_cutover_{name}", text, (of, *labels), registry=r)
-
-        def seconds(name: str, text: str) -> Histogram:
-            name = f"hamlet_cutover_{name}_seconds"
-            return Histogram(name, text, (of, L.ARM), buckets=_SECONDS, registry=r)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"hamlet_cutover_{name}", text, (of, *labels), registry=r)
-
-        self._requests = counter(
-            "requests", "Requests by the arm that was to answer", L.ARM, L.OUTCOME
-        )
-        self._duration = seconds("duration", "From the request to the last byte of its answer")
-        self._first = seconds("first_byte", "From the request to the first byte of its answer")
-        self._rescues = counter(
-            "rescues", "Requests that hamlet1 answered as the new arm could not", L.REASON
-        )
-        self._comparisons = counter(
-            "comparisons", "Comparisons of either arm with hamlet1", L.KIND, L.VERDICT
-        )
-        self._dropped = counter("shadow_dropped", "Sampled requests that were not tried", L.REASON)
-        self._transitions = counter("transitions", "Moves of features", L.TO, L.CAUSE)
-        self._state = gauge("state", "1 for where a feature stands", L.STATE)
-        self._weight = gauge("weight_ratio", "The new arm's share of users")
-        # Looking a child up by its labels costs as much as all the rest of a crossing.
-        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram, Histogram]] = {}
+    def __init__(self, exposition: Exposition, features: list[str]) -> None:
+        counter, histogram = exposition.counter, exposition.histogram
+        self._requests = counter("hamlet_cutover_requests_total")
+        self._duration = histogram("hamlet_cutover_duration_seconds")
+        self._first = histogram("hamlet_cutover_first_byte_seconds")
+        self._rescues = counter("hamlet_cutover_rescues_total")
+        self._comparisons = counter("hamlet_cutover_comparisons_total")
+        self._dropped = counter("hamlet_cutover_shadow_dropped_total")
+        self._transitions = counter("hamlet_cutover_transitions_total")
+        self._states: dict[str, FeatureState] = {}
+        exposition.reads(self._rows)
         for feature in features:
             self._zero(feature)
 
     def _zero(self, feature: str) -> None:
         """Counters exist before anything happens, so that rates of them do."""
+        outcomes = CATALOGUE["hamlet_cutover_requests_total"].of(L.OUTCOME) or ()
         for arm in ("legacy", "new"):
-            seconds = (self._first.labels(feature, arm), self._duration.labels(feature, arm))
-            for outcome in ("ok", "failed", "rescued", "client_error", "cancelled"):
-                counted = self._requests.labels(feature, arm, outcome)
-                self._bound[feature, arm, outcome] = (counted, *seconds)
-        for kind in ("candidate", "noise"):
+            self._first.zero((feature, arm))
+            self._duration.zero((feature, arm))
+            for outcome in outcomes:
+                self._requests.zero((feature, arm, outcome))
+        for kind in get_args(Kind):
             for verdict in VERDICTS:
-                self._comparisons.labels(feature, kind, verdict)
+                self._comparisons.zero((feature, kind, verdict))
         for reason in ("status", "timeout", "exception"):
-            self._rescues.labels(feature, reason)
+            self._rescues.zero((feature, reason))
         for reason in ("too_large", "busy", "budget"):
-            self._dropped.labels(feature, reason)
+            self._dropped.zero((feature, reason))
         for stage in STAGES:
             for cause in get_args(Cause):
-                self._transitions.labels(feature, stage, cause)
+                self._transitions.zero((feature, stage, cause))
 
     def request(
         self, feature: str, arm: Arm, outcome: str, first_s: float | None, total_s: float
     ) -> None:
-        counted, first, total = self._bound[feature, arm, outcome]
-        counted.inc()
+        self._requests.count((feature, arm, outcome))
         if outcome == "ok":
-            total.observe(total_s)
+            of = (feature, arm)
+            self._duration.observe(of, total_s)
             if first_s is not None:
-                first.observe(first_s)
+                self._first.observe(of, first_s)
 
     def rescued(self, feature: str, reason: str) -> None:
-        self._rescues.labels(feature, reason).inc()
+        self._rescues.count((feature, reason))
 
     def compared(self, feature: str, kind: str, verdict: str) -> None:
-        self._comparisons.labels(feature, kind, verdict).inc()
+        self._comparisons.count((feature, kind, verdict))
 
     def dropped(self, feature: str, reason: str) -> None:
-        self._dropped.labels(feature, reason).inc()
+        self._dropped.count((feature, reason))
 
     def stands(self, feature: str, state: FeatureState) -> None:
-        for stage in STAGES:
-            self._state.labels(feature, stage).set(stage == state.stage)
-        self._weight.labels(feature).set(state.share_bp / WHOLE)
+        self._states[feature] = state
 
     def moved(self, feature: str, to: str, cause: Cause) -> None:
-        self._transitions.labels(feature, to, cause).inc()
+        self._transitions.count((feature, to, cause))
+
+    def _rows(self) -> Iterator[Row]:
+        """Where features stand, read at a scrape."""
+        for feature, state in self._states.items():
+            for stage in STAGES:
+                yield "hamlet_cutover_state", (feature, stage), stage == state.stage
+            yield "hamlet_cutover_weight_ratio", (feature,), state.share_bp / WHOLE

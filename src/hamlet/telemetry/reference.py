@@ -20,7 +20,7 @@ LARGEST = {
     L.CAPACITY: 1,
     L.VERSION: 1,
     L.ARM: 2,
-    L.KIND: 2,
+    L.KIND: 3,
     L.VERDICT: 6,
     L.STATE: 6,
     L.TO: 6,

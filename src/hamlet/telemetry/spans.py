@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
-from hamlet.core.trace import current_trace
+from hamlet.core.trace import Trace, current_trace
 from hamlet.fleet import Fleet
 from hamlet.gateway import Attempt, Record
 from hamlet.telemetry.metrics import outcome_of
@@ -29,6 +29,7 @@ from hamlet.telemetry.metrics import outcome_of
 _LATE_S = 2.56
 _WORTH = ("failed", "overload", "degraded")
 _EXPORT_S = 5.0
+_QUEUE = 2048
 
 
 class Spans:
@@ -49,8 +50,10 @@ class Spans:
             resource=Resource({"service.name": "hamlet", "service.version": version("hamlet")}),
             id_generator=self._ids,
         )
-        exporter = exporter or OTLPSpanExporter(url, timeout=_EXPORT_S)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._exporter = _Counted(exporter or OTLPSpanExporter(url, timeout=_EXPORT_S))
+        processor = BatchSpanProcessor(self._exporter, max_queue_size=_QUEUE)
+        self._provider.add_span_processor(processor)
+        self._made = self._overflown = 0
         self._tracer = self._provider.get_tracer("hamlet")
         self._attempts: dict[int, list[tuple[Attempt, float]]] = {}
 
@@ -66,7 +69,12 @@ class Spans:
         parent = current_trace()
         asked = parent is not None and parent.sampled
         if record.trace_id and (asked or self._worth(record)):
-            self._make(record, attempts, parent.parent_id if parent else "")
+            self._make(record, attempts, parent)
+
+    @property
+    def dropped(self) -> int:
+        """Spans that were made and did not reach the collector."""
+        return self._overflown + self._exporter.lost
 
     def close(self) -> None:
         """Export what is left. Blocks; call it in a thread."""
@@ -80,7 +88,10 @@ class Spans:
             or (record.first_token_s or 0.0) > _LATE_S
         )
 
-    def _make(self, record: Record, attempts: list[tuple[Attempt, float]], parent_id: str) -> None:
+    def _make(
+        self, record: Record, attempts: list[tuple[Attempt, float]], parent: Trace | None
+    ) -> None:
+        self._count(1 + record.admitted + len(attempts))
         offset = time.time_ns() - int(self._clock() * 1e9)
 
         def at(clock: float) -> int:
@@ -88,9 +99,11 @@ class Spans:
 
         end = self._clock()
         self._ids.trace_id = int(record.trace_id, 16)
+        # Upstreams that were told of the trace hang on this span.
+        self._ids.next_span_id = int(parent.own_id, 16) if parent else 0
         root = self._tracer.start_span(
             f"{record.operation} {record.route}",
-            _parent(record.trace_id, parent_id),
+            _parent(record.trace_id, parent.parent_id if parent else ""),
             SpanKind.SERVER,
             _about(record),
             start_time=at(record.started),
@@ -118,18 +131,46 @@ class Spans:
             root.set_status(StatusCode.ERROR)
         root.end(at(end))
 
+    def _count(self, spans: int) -> None:
+        """The processor's queue drops its oldest where it is full, and tells nobody."""
+        self._made += spans
+        waiting = self._made - self._overflown - self._exporter.taken
+        self._overflown += max(0, waiting - _QUEUE)
+
+
+class _Counted(SpanExporter):
+    """Hands on to another exporter, and counts what that could not send."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.taken = self.lost = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.taken += len(spans)
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            if result is not SpanExportResult.SUCCESS:
+                self.lost += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
 
 class _Ids(IdGenerator):
-    """Gives a root the trace id that logs and exemplars carry already."""
+    """Gives a root the trace id that logs and exemplars carry already, and upstreams the span's."""
 
     def __init__(self) -> None:
-        self.trace_id = 0
+        self.trace_id = self.next_span_id = 0
 
     def generate_trace_id(self) -> int:
         return self.trace_id
 
     def generate_span_id(self) -> int:
-        return secrets.randbits(64) or 1
+        told, self.next_span_id = self.next_span_id, 0
+        return told or secrets.randbits(64) or 1
 
 
 def _parent(trace_id: str, parent_id: str) -> Any:

@@ -9,9 +9,12 @@ from hamlet.fleet.ledger import ReservedLedger
 from hamlet.fleet.select import HOT, Member
 from hamlet.gateway import Attempt, Record
 from hamlet.registry import Deployment, Quota, Reserved, Route
+from hamlet.spi.h1.pool import Levels
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.exposition import Row
 
+# Rights are renewed by the minute.
+_SAID_S = 60.0
 Routes = Callable[[], Mapping[str, Route]]
 
 
@@ -50,6 +53,17 @@ class FleetState:
         return self._fleet.traffic(route, stream=route.operation == "chat")
 
 
+def pool_rows(pools: Mapping[str, Levels]) -> Iterator[Row]:
+    """The connections to each provider."""
+    for provider, levels in pools.items():
+        for state in ("busy", "idle", "opening"):
+            count = getattr(levels, state)
+            yield "hamlet_http_pool_connections", (provider, state), count
+        yield "hamlet_http_pool_waiting", (provider,), levels.waiting
+        yield "hamlet_http_pool_waits_total", (provider,), levels.waits
+        yield "hamlet_http_pool_wait_seconds_total", (provider,), levels.waited_s
+
+
 def _roomy(member: Member, now: float) -> bool:
     condition, limit = member.condition, member.deployment.max_in_flight
     return (
@@ -77,6 +91,17 @@ def _info(route: Route, tier: int, deployment: Deployment) -> Row:
     return "hamlet_deployment_info", labels, 1.0
 
 
+def _left(deployment: Deployment, condition: Condition, now: float) -> Iterator[Row]:
+    """What a vendor left of a minute's rights; what it said longer ago says nothing."""
+    said, capacity = condition.said, deployment.capacity
+    if said is None or not isinstance(capacity, Quota) or now - condition.said_at > _SAID_S:
+        return
+    rights = (("tokens", said.tokens, capacity.tpm), ("requests", said.requests, capacity.rpm))
+    for kind, left, most in rights:
+        if left is not None and most:
+            yield "hamlet_rate_limit_remaining_ratio", (deployment.id, kind), min(1.0, left / most)
+
+
 def _rows(deployment: Deployment, condition: Condition, now: float) -> Iterator[Row]:
     of, ledger, breaker = (deployment.id,), condition.ledger, condition.breaker
     if deployment.capacity is not None:
@@ -87,6 +112,7 @@ def _rows(deployment: Deployment, condition: Condition, now: float) -> Iterator[
         rate = deployment.capacity.tokens_per_s
         yield "hamlet_deployment_capacity_tokens_per_second", of, rate
         yield "hamlet_deployment_charged_tokens_total", of, condition.charged
+    yield from _left(deployment, condition, now)
     if deployment.max_in_flight is not None:
         yield "hamlet_deployment_limit", of, deployment.max_in_flight
     yield "hamlet_deployment_slowness_ratio", of, condition.slow(now)

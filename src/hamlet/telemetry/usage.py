@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO, cast
 
 import orjson
 
 from hamlet.gateway import Attempt, Record
 from hamlet.telemetry.metrics import cost_usd
+from hamlet.telemetry.writer import Writer
 
 _LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 class UsageLog:
-    """Appends to a file, opened at the first line. Names the caller's key, never what was said."""
+    """Appends to a file, in a thread. Names the caller's key, never what was said."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[bytes] | None = None
+        self._writer: Writer | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Lines that could not be written, or came while the disk was far behind."""
+        return self._writer.dropped if self._writer is not None else 0
 
     def on_start(self, record: Record) -> None:
         return
@@ -48,11 +54,32 @@ class UsageLog:
             "estimated": usage.estimated,
             "cost_usd": cost_usd(deployment, usage),
         }
-        if self._file is None:
-            self._file = self._path.open("ab", buffering=0)
-        self._file.write(orjson.dumps(fields, option=_LINE))
+        if self._writer is None:
+            self._writer = Writer(cast(TextIO, _Appended(self._path)))
+        self._writer.write(orjson.dumps(fields, option=_LINE).decode())
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what is left, within two seconds. Blocks; call it in a thread."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class _Appended:
+    """A file that is opened at its first line; whole lines alone, as several processes append."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def write(self, text: str) -> int:
+        if self._file is None:
+            self._file = self._path.open("ab", buffering=0)
+        self._file.write(text.encode())
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def __del__(self) -> None:
         if self._file is not None:
             self._file.close()

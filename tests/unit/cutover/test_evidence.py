@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamlet.config import CutoverConfig
-from hamlet.config.cutover import GuardConfig, IgnoreConfig
+from hamlet.config.cutover import GuardConfig, IgnoreConfig, PriceConfig
 from hamlet.cutover import Answer, Document, FeatureState
-from hamlet.cutover.cohort import KeyReader, bucket
+from hamlet.cutover.cohort import Cohort, KeyReader
 from hamlet.cutover.compare import compare
 from hamlet.cutover.gate import Evidence, Replica, closed
 from hamlet.cutover.guardrails import trips
@@ -121,17 +121,17 @@ def test_exact_features_must_say_the_same() -> None:
 @given(st.text(), st.integers(0, WHOLE), st.integers(0, WHOLE))
 def test_a_cohort_only_grows(key, share, more) -> None:
     low, high = sorted((share, more))
-    place = bucket("salt", "chat", key)
+    place = Cohort("salt", "chat").bucket(key)
     assert 0 <= place < WHOLE
     assert (place < low) <= (place < high)
 
 
 def test_shares_are_kept_and_features_are_drawn_apart() -> None:
-    places = [bucket("s", "chat", f"u{i}") for i in range(20_000)]
+    places = [Cohort("s", "chat").bucket(f"u{i}") for i in range(20_000)]
     for share in (100, 500, 2000, 5000):
         got = sum(place < share for place in places) / 20_000
         assert abs(got - share / WHOLE) < 4 * (share / WHOLE / 20_000) ** 0.5
-    other = [bucket("s", "chips", f"u{i}") for i in range(1000)]
+    other = [Cohort("s", "chips").bucket(f"u{i}") for i in range(1000)]
     assert other != places[:1000]
 
 
@@ -239,6 +239,31 @@ def test_poor_answers_cost_one_step_and_a_late_loop_holds() -> None:
     assert rules(window) == [("poor answers", "step")]
     assert rules(Window(Clock()), lag=0.6) == [("loop lag", "hold")]
     assert rules(Window(Clock()), stage="new", lag=0.6) == []
+
+
+def spent(legacy: tuple[float, int], new: tuple[float, int]) -> Tally:
+    tally = Tally()
+    for arm, (usd, count) in (("legacy", legacy), ("new", new)):
+        for _ in range(count):
+            tally.spent(arm, usd)
+    return tally
+
+
+@pytest.mark.parametrize("stage", ["shadow", "canary", "new"])
+def test_an_arm_that_costs_a_third_more_is_held(stage) -> None:
+    nothing = Window(Clock())
+    assert rules(nothing, stage, spent((0.001, 50), (0.00131, 50))) == [("cost", "hold")]
+    assert rules(nothing, stage, spent((0.001, 50), (0.00129, 50))) == []
+    assert rules(nothing, stage, spent((0.001, 50), (0.01, 49))) == []
+    assert rules(nothing, stage, spent((0.0, 50), (0.0, 50))) == []
+
+
+def test_an_answer_costs_what_its_tokens_do() -> None:
+    price = PriceConfig(input=2.0, output=10.0)
+    usage = b'{"reply": {"text": "hi"}, "usage": {"in": 1000, "out": 200}}'
+    told = Answer(200, [(b"content-type", b"application/json")], usage)
+    assert told.usd(price) == pytest.approx(0.004)
+    assert Answer(200, [], b'{"reply": "hi"}').usd(price) is None
 
 
 def evidence(**counts) -> Evidence:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from hamlet.api.crossing.limit import Limits
 from hamlet.api.crossing.passage import Left, Passage
 from hamlet.api.crossing.tester import Tester
 from hamlet.api.crossing.wire import TooMuch, Watched, read_body, replay, stays
@@ -17,9 +18,10 @@ from hamlet.api.http import Response
 from hamlet.api.streaming import send_response
 from hamlet.core.errors import HamletError, UpstreamUnavailable
 from hamlet.cutover import Answer, Arm, Feature, FeatureState, Shadow, View
-from hamlet.cutover.cohort import bucket
 from hamlet.cutover.feature import Features
 from hamlet.cutover.legacy import LegacyError
+from hamlet.cutover.model import WHOLE
+from hamlet.cutover.tally import Kind
 from hamlet.cutover.window import Outcome
 from hamlet.spi import Log
 
@@ -77,13 +79,13 @@ class Crossing:
         shadow: Shadow,
         tester: Tester,
         *,
-        salt: str,
         max_body_bytes: int,
         log: Log,
     ) -> None:
         self._app, self._new, self._passage = app, new, passage
         self._view, self._features, self._shadow, self._tester = view, features, shadow, tester
-        self._salt, self._max_body_bytes, self._log = salt, max_body_bytes, log
+        self._max_body_bytes, self._log = max_body_bytes, log
+        self._limits = {n: Limits(f.config.rescue_after_s) for n, f in features.all.items()}
 
     def end_all(self) -> int:
         """Break off what passes through to hamlet1; returns how much that was."""
@@ -117,17 +119,17 @@ class Crossing:
 
     def _chosen(self, one: _Crossing, body: bytes) -> bool:
         """Whether the new arm answers: the same for the same user, on every replica."""
-        feature, state = one.feature, one.state
-        if state.share_bp >= 10_000:
+        feature, share_bp = one.feature, one.state.share_bp
+        if share_bp >= WHOLE:
             return True
         key = feature.keys.key(one.scope["headers"], body) or one.request_id
-        return bucket(self._salt, feature.name, key) < state.share_bp
+        return feature.cohort.bucket(key) < share_bp
 
     # -- the arms
 
     async def _legacy(self, one: _Crossing, body: bytes | None = None) -> None:
         """hamlet1 answers; what it said may be tried on the new arm afterwards."""
-        kind = self._shadow.wants(one.feature, one.state)
+        kind = self._shadow.wants(one.feature, one.state, "legacy")
         if kind is not None and body is None:
             try:
                 body = await read_body(one.receive, self._max_body_bytes)
@@ -152,8 +154,10 @@ class Crossing:
 
     async def _saved(self, one: _Crossing, body: bytes) -> None:
         """The new arm answers; if it cannot, before its first byte, hamlet1 does."""
-        limit = _Limit(one.feature.config.rescue_after_s)
-        watched = Watched(one.send, hold=True, keep=one.keep, began=limit.cancel)
+        kind = self._shadow.wants(one.feature, one.state, "new")
+        keep = self._shadow.most_bytes if kind else one.keep
+        limit = self._limits[one.feature.name].begin()
+        watched = Watched(one.send, hold=True, keep=keep, began=limit.cancel)
         reason = "status"
         try:
             await self._new.serve(one.scope, replay([body], one.receive), watched)
@@ -169,7 +173,10 @@ class Crossing:
         if watched.started or (reason == "status" and not watched.held):
             # It has begun, or the client has gone.
             outcome: Outcome = "ok" if watched.started else "cancelled"
-            return self._ended(one, "new", "failed" if _broken(watched) else outcome, watched)
+            self._ended(one, "new", "failed" if _broken(watched) else outcome, watched)
+            if kind is not None and outcome == "ok" and not _broken(watched):
+                self._reverse(one, kind, body, watched.answer())
+            return None
         await self._rescue(one, body, watched, reason)
 
     async def _rescue(self, one: _Crossing, body: bytes, failed: Watched, reason: str) -> None:
@@ -218,6 +225,14 @@ class Crossing:
             return "failed"
         return "client_error" if watched.status >= 400 else "ok"
 
+    def _reverse(self, one: _Crossing, kind: Kind, body: bytes, answer: Answer) -> None:
+        """Ask hamlet1 afterwards what the new arm has answered."""
+
+        async def attempt() -> Answer:
+            return await self._passage.again(one.scope, body, self._shadow.most_bytes)
+
+        self._shadow.begin(one.feature, kind, answer, attempt, one.request_id)
+
     async def _in_the_dark(self, one: _Crossing, body: bytes) -> Answer:
         async def nowhere(message: object) -> None:
             return None
@@ -236,13 +251,13 @@ class Crossing:
         # Answering before the body is there would cost its sender a delayed acknowledgement.
         with suppress(ConnectionResetError, TooMuch):
             await read_body(one.receive, self._max_body_bytes)
-        told = self._tester.told(one.feature.name, one.state, one.scope, self._salt)
+        told = self._tester.told(one.feature, one.state, one.scope)
         await send_response(one.send, told)
 
     def _ended(self, one: _Crossing, arm: Arm, outcome: Outcome, watched: Watched) -> None:
-        poor = watched.answer().poor if one.inspected and outcome == "ok" else None
-        epoch = one.state.changed
-        one.feature.ended(arm, outcome, watched.first_s, watched.elapsed_s, epoch=epoch, poor=poor)
+        looked = watched.answer() if one.inspected and outcome == "ok" else None
+        first_s, total_s, epoch = watched.first_s, watched.elapsed_s, one.state.changed
+        one.feature.ended(arm, outcome, first_s, total_s, epoch=epoch, looked=looked)
 
     async def _too_much(self, one: _Crossing, error: TooMuch) -> None:
         """hamlet1 may take what hamlet refuses to hold: it passes through as it comes."""
@@ -256,28 +271,6 @@ class Crossing:
         scope = one.scope
         refusal = self._new.refuse(scope["method"], scope["path"], error, one.request_id)
         await send_response(one.send, refusal)
-
-
-class _Limit:
-    """Cancels the running task after so many seconds: asyncio.timeout at a third of its price."""
-
-    __slots__ = ("_expired", "_task", "_timer", "cancel")
-
-    def __init__(self, seconds: float) -> None:
-        self._task = asyncio.current_task()
-        self._expired = False
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
-        self.cancel = self._timer.cancel
-
-    def _expire(self) -> None:
-        assert self._task is not None
-        self._expired = True
-        self._task.cancel()
-
-    def hit(self) -> bool:
-        """Whether the cancellation that has arrived is this one's alone."""
-        assert self._task is not None
-        return self._expired and self._task.uncancel() <= 0
 
 
 def _broken(watched: Watched) -> bool:

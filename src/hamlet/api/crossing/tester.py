@@ -10,8 +10,7 @@ import orjson
 
 from hamlet.api.hot import Scope
 from hamlet.api.http import Response
-from hamlet.cutover import FeatureState
-from hamlet.cutover.cohort import bucket
+from hamlet.cutover import Feature, FeatureState
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +31,17 @@ class Tester:
         """What the headers ask for, if they are a tester's."""
         if self._key is None:
             return None
-        sent = dict(headers)
-        given = sent.get(b"x-hamlet-tester")
+        given = next((value for name, value in headers if name == b"x-hamlet-tester"), None)
         if given is None or not hmac.compare_digest(given, self._key):
             return None
+        sent = dict(headers)
         arm = sent.get(b"x-hamlet-arm", b"").decode("latin-1")
         return Wish(arm if arm in ("legacy", "new") else None, b"x-hamlet-probe" in sent)
 
-    def told(self, feature: str, state: FeatureState, scope: Scope, salt: str) -> Response:
+    def told(self, feature: Feature, state: FeatureState, scope: Scope) -> Response:
         """Where the user named in `x-hamlet-probe` would be sent. No arm is asked."""
         key = dict(scope["headers"])[b"x-hamlet-probe"].decode("latin-1")
-        chosen = bucket(salt, feature, key) < state.share_bp
-        told = {"feature": feature, "step": state.step, "arm": "new" if chosen else "legacy"}
+        chosen = feature.cohort.bucket(key) < state.share_bp
+        told = {"feature": feature.name, "step": state.step, "arm": "new" if chosen else "legacy"}
         headers = {"x-hamlet-arm": told["arm"], "cache-control": "no-store"}
         return Response(200, orjson.dumps(told), headers)

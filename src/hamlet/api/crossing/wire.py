@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from hamlet.api.hot import Message, Receive, Scope, Send
-from hamlet.cutover.answer import Answer, Headers
+from hamlet.cutover.answer import Answer
 
 # How a stream tells that it failed after it had begun, in the dialects spoken here.
 _IN_BAND = (b"event: error", b'data: {"error"')
@@ -96,7 +96,7 @@ class Watched:
     """
 
     __slots__ = (
-        *("_began", "_headers", "_hold", "_keep", "_marks", "_parts", "_send", "_size", "_start"),
+        *("_began", "_headers", "_hold", "_keep", "_parts", "_send", "_size", "_start"),
         *("_tail", "first_s", "held", "started", "status", "whole"),
     )
 
@@ -106,16 +106,14 @@ class Watched:
         *,
         hold: bool = False,
         keep: int = 0,
-        marks: Headers | None = None,
         began: Callable[[], None] = lambda: None,
     ) -> None:
-        self._send, self._hold, self._keep, self._marks = send, hold, keep, marks
-        self._began = began
+        self._send, self._hold, self._keep, self._began = send, hold, keep, began
         self._start = time.monotonic()
         self._tail = b""
         self._parts: list[bytes] = []
         self._size = 0
-        self._headers: Headers = []
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
         self.status = 0
         self.held: list[Message] = []
         self.started = False
@@ -125,9 +123,7 @@ class Watched:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._headers = list(message.get("headers", ()))
-            if self._marks:
-                message = {**message, "headers": [*self._headers, *self._marks]}
+            self._headers = message.get("headers", ())
             if not (self._hold and self.status >= 400):
                 self.started = True
                 self._began()
@@ -167,7 +163,7 @@ class Watched:
         """The answer as it was sent, so far as it was kept."""
         body = b"".join(self._parts)
         whole = self.whole and self._size <= self._keep
-        return Answer(self.status, self._headers, body, self.first_s, self.elapsed_s, whole)
+        return Answer(self.status, list(self._headers), body, self.first_s, self.elapsed_s, whole)
 
 
 def target_of(scope: Scope) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import NamedTuple
 
 from hamlet.core.errors import ProviderError
 from hamlet.spi.h1.connection import READ_BYTES, Connection
@@ -13,6 +14,24 @@ from hamlet.spi.settings import ProviderSettings
 # A handshake is some 1.7 ms of the loop, for which every open stream waits: a storm of them must
 # leave gaps. Over a real network's round trips this still opens about a hundred a second.
 MAX_HANDSHAKES = 32
+
+
+class Levels(NamedTuple):
+    """Connections as they are now, and how many requests waited for one how long since the start.
+
+    Times are seconds; a wait counts when it has ended.
+    """
+
+    busy: int = 0
+    idle: int = 0
+    opening: int = 0
+    waiting: int = 0
+    waits: int = 0
+    waited_s: float = 0.0
+
+    def plus(self, other: Levels) -> Levels:
+        """Those of both."""
+        return Levels(*(a + b for a, b in zip(self, other, strict=True)))  # type: ignore[arg-type]
 
 
 class Pool:
@@ -27,6 +46,7 @@ class Pool:
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
         self._room = bytearray(READ_BYTES)
+        self._waits, self._waited_s = 0, 0.0
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
         """A connection of one's own, until it is idle or lost. Raises ProviderError.
@@ -51,6 +71,13 @@ class Pool:
             if isinstance(connection, Connection) and connection.usable:
                 connection.rest()
                 self._idle(connection)
+
+    def levels(self) -> Levels:
+        """What it has, and who waits."""
+        idle = len(self._free)
+        waiting = sum(not waiter.done() for waiter in self._waiters)
+        busy = len(self._open) - idle
+        return Levels(busy, idle, self._connecting, waiting, self._waits, self._waited_s)
 
     def close(self) -> None:
         """Close everything, also what is under way."""
@@ -91,8 +118,10 @@ class Pool:
 
     async def _turn(self) -> Connection | None:
         """Wait until a connection is handed over, or one may be opened (None)."""
-        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Connection | None] = loop.create_future()
         self._waiters.append(waiter)
+        began = loop.time()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -101,6 +130,9 @@ class Pool:
                 handed = waiter.result()
                 self._idle(handed) if handed is not None else self._next()
             raise
+        finally:
+            self._waits += 1
+            self._waited_s += loop.time() - began
 
     def _idle(self, connection: Connection) -> None:
         waiter = self._first_waiter()

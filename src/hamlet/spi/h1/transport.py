@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import AsyncIterator, Mapping
+from functools import reduce
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -12,9 +13,10 @@ from urllib.parse import quote, unquote, urlsplit
 import orjson
 
 from hamlet.core import errors
+from hamlet.core.trace import current_trace
 from hamlet.spi.h1.connection import Connection
 from hamlet.spi.h1.dial import Origin
-from hamlet.spi.h1.pool import Pool
+from hamlet.spi.h1.pool import Levels, Pool
 from hamlet.spi.http import MAX_BODY_BYTES
 from hamlet.spi.settings import ProviderSettings
 from hamlet.spi.tls import tls_context
@@ -61,6 +63,10 @@ class HttptoolsTransport:
         for pool in self._pools.values():
             pool.close()
 
+    def levels(self) -> Levels:
+        """The connections to all its origins."""
+        return reduce(Levels.plus, (pool.levels() for pool in self._pools.values()), Levels())
+
     def request(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[Pool, bytes]:
@@ -71,6 +77,8 @@ class HttptoolsTransport:
         if _UNSAFE_TARGET.search(target):
             target = quote(target.partition("#")[0], safe="!$%&'()*+,/:;=?@[]~")
         has_type = content is not None
+        if self._settings.traceparent and (trace := current_trace()) is not None:
+            headers = {**headers, "traceparent": trace.header}
         if not headers:
             constant = self._constant_json if has_type else self._constant
         else:
