@@ -31,6 +31,7 @@ class Sample:
     outcome: str = "unfinished"
     chunks: int = 0
     says_when: bool = False
+    kind: str = ""
 
     @property
     def latency(self) -> float:

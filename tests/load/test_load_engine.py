@@ -249,14 +249,15 @@ def test_a_comparison_sees_a_change_and_no_change(tmp_path) -> None:
     rng = random.Random(1)
     a = made([sample(i, rng.uniform(0.1, 0.2)) for i in range(400)])
     b = made([sample(i, rng.uniform(0.1, 0.2) * 0.7) for i in range(400)])
-    middle, low, high = compare.change(
-        [s.latency for s in a.samples], [s.latency for s in b.samples], 0.5
-    )
+    first, second = [s.latency for s in a.samples], [s.latency for s in b.samples]
+    (changed,) = compare.changes(first, second, [0.5])
+    middle, low, high = changed.share
     assert low < middle < high < -0.2
-    middle, low, high = compare.change(
-        [s.latency for s in a.samples], [s.latency for s in a.samples], 0.5
-    )
-    assert low <= 0 <= high
+    assert changed.ms[2] < -30
+    (same,) = compare.changes(first, first, [0.5])
+    assert same.share[1] <= 0 <= same.share[2]
+    with pytest.raises(ValueError, match="nothing"):
+        compare.changes([], first)
     told = compare.write(a, b, tmp_path / "c.html")
     assert "latency p50: -" in told
     assert "<svg" in (tmp_path / "c.html").read_text()
