@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from hamlet.core.errors import ProviderError
@@ -26,12 +26,13 @@ Sign = Literal["", "content", "end", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Where requests go: a name, a base URL, the key, and the model asked for."""
+    """Where requests go: a name, a base URL, the key, the model asked for, more headers."""
 
     name: str
     url: str
     key: str
     model: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ def _transport(side: Side) -> HttptoolsTransport:
     settings = ProviderSettings(
         base_url=side.url, connect_timeout_s=10.0, idle_timeout_s=120.0, max_connections=20_000
     )
-    return HttptoolsTransport(settings, {"authorization": f"Bearer {side.key}"})
+    own = {"authorization": f"Bearer {side.key}", "content-type": "application/json"}
+    return HttptoolsTransport(settings, {**own, **side.headers})
 
 
 async def _send(http: Transport, ask: Ask, leaves: bool, sample: Sample, clock: _Clock) -> None:
