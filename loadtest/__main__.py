@@ -53,7 +53,26 @@ def main(arguments: list[str] | None = None) -> int:
     if names[0] not in known:
         print(f"no such scenario; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    return max(perform(known[name], options) for name in names)
+    try:
+        chosen = [_chosen(known[name], options) for name in names]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return max(perform(scenario, options) for scenario in chosen)
+
+
+def _chosen(scenario: Scenario, options: argparse.Namespace) -> Scenario:
+    """The scenario with the length and the trace that were asked for. Raises ValueError."""
+    if options.minutes is not None:
+        options.size = "full"
+        scenario = scenario.lasting(options.minutes)
+    if options.trace is not None:
+        if scenario.trace is None:
+            raise ValueError(f"{scenario.name} replays no trace")
+        if not options.trace.is_file():
+            raise ValueError(f"{options.trace}: no such file")
+        scenario = scenario.model_copy(update={"trace": str(options.trace.resolve())})
+    return scenario
 
 
 def perform(scenario: Scenario, options: argparse.Namespace) -> int:
@@ -113,6 +132,7 @@ def _run(
         samples=samples,
         looks=looks["target"],
         in_flight_after=_in_flight(sides[0].url),
+        until_broken=scenario.until_broken,
     )
 
 
@@ -158,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--size", choices=["ci", "full"], default="ci")
     common.add_argument("--seed", type=int, default=1)
     common.add_argument("--traces", type=Path, default=TRACES)
+    common.add_argument("--minutes", type=float, help="so long, in full size")
+    common.add_argument("--trace", type=Path, help="replay this file (replay)")
     common.add_argument("--out", type=Path, default=Path("load-results"))
     one = commands.add_parser("run", parents=[common], help="run one scenario")
     one.add_argument("scenario")

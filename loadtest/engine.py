@@ -20,6 +20,8 @@ from loadtest.schedule import Shot
 
 PATH = "/v1/chat/completions"
 _END_S = 60.0
+# A scrape costs the target more than a look from outside.
+_TASKS_EVERY = 5
 _FILLER = "Tell me more about that, please. "
 Sign = Literal["", "content", "end", "error"]
 
@@ -83,7 +85,7 @@ async def run(
     *,
     words: Words | None = None,
     pids: Mapping[str, int] = {},
-    progress: Callable[[float, int], None] = lambda at, done: None,
+    progress: Callable[[float], None] = lambda at: None,
 ) -> tuple[list[Sample], dict[str, list[Look]]]:
     """Send all of `shots` to each of `sides`.
 
@@ -93,7 +95,7 @@ async def run(
     clock, words = _Clock(time.perf_counter() + 0.2), words or chat()
     pools = {side.name: _transport(side) for side in sides}
     samples: list[Sample] = []
-    tasks: list[asyncio.Task[None]] = []
+    tasks: set[asyncio.Task[None]] = set()
     looks: dict[str, list[Look]] = {s.name: [] for s in sides if s.name in pids or s is sides[0]}
     watching = [
         asyncio.create_task(_watch(side, clock, pids.get(side.name), looks[side.name]))
@@ -110,8 +112,9 @@ async def run(
                 sample = Sample(shot.number, side.name, shot.at_s, kind=ask.kind)
                 samples.append(sample)
                 sending = _send(pools[side.name], ask, shot.leaves, sample, clock)
-                tasks.append(asyncio.create_task(sending))
-            progress(shot.at_s, sum(task.done() for task in tasks[-500:]))
+                tasks.add(task := asyncio.create_task(sending))
+                task.add_done_callback(tasks.discard)
+            progress(shot.at_s)
         if tasks:
             await asyncio.wait(tasks, timeout=_END_S)
         # Let the watcher see the end too.
@@ -201,8 +204,7 @@ async def _listen(
 async def _watch(side: Side, clock: _Clock, pid: int | None, looks: list[Look]) -> None:
     """Once a second: what the process uses, and how late its loop answers the simplest question."""
     http = _transport(side)
-    worst = math.nan
-    due = 0.0
+    worst, due, count = math.nan, 0.0, 0
     try:
         while True:
             asked = clock.now()
@@ -215,10 +217,19 @@ async def _watch(side: Side, clock: _Clock, pid: int | None, looks: list[Look]) 
                 worst = math.nan
             if clock.now() >= due:
                 looks.append(_look(clock.now(), pid, worst))
-                worst, due = math.nan, clock.now() + 1.0
+                if pid is not None and count % _TASKS_EVERY == 0:
+                    looks[-1].tasks = await _tasks(http)
+                worst, due, count = math.nan, clock.now() + 1.0, count + 1
             await asyncio.sleep(0.1)
     finally:
         await http.aclose()
+
+
+async def _tasks(http: Transport) -> float:
+    """How many tasks hamlet's loop has; NaN of anybody else."""
+    async with http.stream("GET", "/metrics") as reply:
+        rows = (await reply.aread()).splitlines()
+    return next((float(r.split()[1]) for r in rows if r.startswith(b"hamlet_tasks ")), math.nan)
 
 
 def _look(at: float, pid: int | None, lag_ms: float) -> Look:

@@ -25,10 +25,10 @@ def commit() -> str:
 
 
 @contextmanager
-def progress_bar(name: str, length_s: float) -> Iterator[Callable[[float, int], None]]:
+def progress_bar(name: str, length_s: float) -> Iterator[Callable[[float], None]]:
     """A bar on a terminal, told of the seconds that have passed."""
     columns = (TextColumn("{task.description:14}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task(name, total=length_s)
-        yield lambda at, _: progress.update(bar, completed=at)
+        yield lambda at: progress.update(bar, completed=at)
         progress.update(bar, completed=length_s)
