@@ -44,8 +44,8 @@ bench: $(VENV)/.dev ## Measure hamlet beside other gateways, and what it adds to
 	$(BIN)/python -m loadtest.peers
 	$(BIN)/python loadtest/overhead.py
 
-load: $(VENV)/.dev ## Play every load scenario in full size (hours; see loadtest/scenarios.toml)
-	$(BIN)/python -m loadtest all --size full
+load: $(VENV)/.dev ## Play every load scenario in full size (6.5 hours; 2.5 WITHOUT=soak)
+	$(BIN)/python -m loadtest all --size full $(if $(WITHOUT),--without $(WITHOUT))
 
 soak: $(VENV)/.dev ## Ten times the peak with 2 % faults: nothing grows (MINUTES=30)
 	$(BIN)/python -m loadtest run soak-10x --minutes $(or $(MINUTES),30)

@@ -1,13 +1,14 @@
 """Load tests.
 
-    python -m loadtest run SCENARIO [--target URL] [--size ci|full] [--out DIR]
-    python -m loadtest all [--size ci|full] [--out DIR]
+    python -m loadtest run SCENARIO [--target URL] [--size ci|full | --minutes N] [--trace FILE] [--out DIR]
+    python -m loadtest all [--size ci|full] [--without NAME,NAME] [--out DIR]
     python -m loadtest versus [--size ci|full] [--out DIR]
     python -m loadtest compare A B [--out FILE]
     python -m loadtest generate
 
-`versus` plays hamlet1's stand-in against hamlet. Without a target, hamlet is started over simulated vendors. The exit code is 0 when all checks
-hold, 1 when one does not, 2 when the run is invalid: then it says nothing about the target.
+`versus` plays hamlet1's stand-in against hamlet. Without a target, hamlet is started over simulated
+vendors. The exit code is 0 when all checks hold, 1 when one does not, 2 when the run is invalid:
+then it says nothing about the target.
 """
 
 from __future__ import annotations
@@ -49,12 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "versus":
         return versus(options)
     known = scenarios()
+    left_out = options.without.split(",") if options.command == "all" and options.without else []
     names = list(known) if options.command == "all" else [options.scenario]
-    if names[0] not in known:
+    if not {*names, *left_out} <= set(known):
         print(f"no such scenario; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     try:
-        chosen = [_chosen(known[name], options) for name in names]
+        chosen = [_chosen(known[name], options) for name in names if name not in left_out]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -183,7 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--out", type=Path, default=Path("load-results"))
     one = commands.add_parser("run", parents=[common], help="run one scenario")
     one.add_argument("scenario")
-    commands.add_parser("all", parents=[common], help="run every scenario")
+    every = commands.add_parser("all", parents=[common], help="run every scenario")
+    every.add_argument("--without", help="but for these, with , between")
     both = commands.add_parser("versus", help="hamlet1 against hamlet")
     both.add_argument("--size", choices=["ci", "full"], default="ci")
     both.add_argument("--seed", type=int, default=1)

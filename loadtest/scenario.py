@@ -79,7 +79,11 @@ class Storm(_Strict):
 
 
 class Scenario(_Strict):
-    """One row of the table. `stream` and `leave` are shares of the requests."""
+    """One row of the table.
+
+    `stream` and `leave` are shares of the requests; after `patience_s` of silence hamlet asks
+    another deployment.
+    """
 
     name: str
     about: str
@@ -94,6 +98,7 @@ class Scenario(_Strict):
     instant: bool = False
     trace: str | None = None
     until_broken: bool = False
+    patience_s: float | None = None
     faults: tuple[Storm, ...] = ()
 
     def steps(self, size: Size) -> tuple[Step, ...]:
