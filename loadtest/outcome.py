@@ -105,7 +105,7 @@ class Run:
         failed = [s for s in ours if s.outcome not in _FINE]
         refused = [s for s in ours if s.outcome in _REFUSALS]
         fine = [s for s in ours if s.outcome == "ok"]
-        unexcused = [s for s in failed if not (s in refused and s.says_when)]
+        unexcused = [s for s in failed if not (s.outcome in _REFUSALS and s.says_when)]
         return {
             "requests": float(len(ours)),
             "failed_share": len(failed) / max(len(ours), 1),
