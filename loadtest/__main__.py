@@ -14,6 +14,7 @@ then it says nothing about the target.
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import sys
 import tempfile
@@ -114,6 +115,7 @@ def _run(
             sides,
             words=chat(scenario.prompt_bytes),
             pids={"target": pid} if pid else {},
+            give_up_s=1.0 if scenario.until_broken else math.inf,
             progress=progress,
         )
         samples, looks = uvloop.run(going)

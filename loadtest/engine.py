@@ -85,12 +85,14 @@ async def run(
     *,
     words: Words | None = None,
     pids: Mapping[str, int] = {},
+    give_up_s: float = math.inf,
     progress: Callable[[float], None] = lambda at: None,
 ) -> tuple[list[Sample], dict[str, list[Look]]]:
     """Send all of `shots` to each of `sides`.
 
     The first side and those whose process `pids` names are watched. Gives the samples of all, and
-    by side what was seen of it. `words` are those of OpenAI's chat unless given.
+    by side what was seen of it. `words` are those of OpenAI's chat unless given. A sender that is
+    `give_up_s` behind its schedule sends no more.
     """
     clock, words = _Clock(time.perf_counter() + 0.2), words or chat()
     pools = {side.name: _transport(side) for side in sides}
@@ -105,6 +107,8 @@ async def run(
     try:
         for shot in shots:
             await clock.reach(shot.at_s)
+            if clock.now() - shot.at_s > give_up_s:
+                break
             for i in range(len(sides)):
                 # Each goes first in turn: who goes last waits for the others to be sent.
                 side = sides[(shot.number + i) % len(sides)]

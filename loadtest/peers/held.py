@@ -63,6 +63,9 @@ async def held(bench: Bench, calls: int) -> list[Held]:
             return [await _calls(http, shared, size, calls) for size in SIZES]
     finally:
         await http.aclose()
+        # It spins: nothing else could be measured beside it.
+        process.stop()
+        bench.processes.remove(process)
 
 
 async def _calls(http: HttptoolsTransport, cell: mmap.mmap, size: int, calls: int) -> Held:

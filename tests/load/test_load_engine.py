@@ -147,6 +147,18 @@ async def test_a_slow_target_slows_no_arrival_and_counts_from_the_intended_start
     assert late.latency == pytest.approx(samples[0].latency + 1)
 
 
+async def test_a_sender_that_is_far_behind_gives_up_if_it_may() -> None:
+    async def script(peer: Peer, _: int) -> None:
+        await peer.request()
+        await peer.send(OK)
+
+    planned = [Shot(i, -5.0, False, False, 10, 10) for i in range(3)]
+    async with RawUpstream(script) as upstream:
+        side = Side("target", upstream.url, "k", "m")
+        assert (await run(planned, [side], give_up_s=1.0))[0] == []
+        assert len((await run(planned, [side]))[0]) == 3
+
+
 async def test_a_client_that_leaves_is_no_failure() -> None:
     left = asyncio.Event()
 
