@@ -11,7 +11,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 	--no-emit-find-links --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test lint check-imports format bench load lock clean
+.PHONY: help serve demo test lint check-imports format bench load soak replay versus lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,17 @@ bench: $(VENV)/.dev ## Measure hamlet beside other gateways, and what it adds to
 	$(BIN)/python -m loadtest.peers
 	$(BIN)/python loadtest/overhead.py
 
-load: $(VENV)/.dev ## Play every load scenario in full size (hours; see loadtest/scenarios.toml)
-	$(BIN)/python -m loadtest all --size full
+load: $(VENV)/.dev ## Play every load scenario in full size (6.5 hours; 2.5 WITHOUT=soak)
+	$(BIN)/python -m loadtest all --size full $(if $(WITHOUT),--without $(WITHOUT))
+
+soak: $(VENV)/.dev ## Ten times the peak with 2 % faults: nothing grows (MINUTES=30)
+	$(BIN)/python -m loadtest run soak-10x --minutes $(or $(MINUTES),30)
+
+replay: $(VENV)/.dev ## Replay 20 minutes of traffic through hamlet and beside it (TRACE=file.csv, or one of its shape)
+	$(BIN)/python -m loadtest run replay --size full $(if $(TRACE),--trace $(TRACE))
+
+versus: $(VENV)/.dev ## hamlet1's stand-in against hamlet, the same 15,000 requests to each (20 minutes; SIZE=ci: 20 s)
+	$(BIN)/python -m loadtest versus --size $(or $(SIZE),full)
 
 bench-suggest: $(VENV)/.dev ## Load the main screen, healthy and with every upstream down
 	$(BIN)/python loadtest/suggest.py

@@ -1,19 +1,21 @@
 """Load tests.
 
-    python -m loadtest run SCENARIO [--target URL] [--size ci|full] [--out DIR]
-    python -m loadtest all [--size ci|full] [--out DIR]
+    python -m loadtest run SCENARIO [--target URL] [--size ci|full | --minutes N] [--trace FILE] [--out DIR]
+    python -m loadtest all [--size ci|full] [--without NAME,NAME] [--out DIR]
+    python -m loadtest versus [--size ci|full] [--out DIR]
     python -m loadtest compare A B [--out FILE]
     python -m loadtest generate
 
-Without a target, hamlet is started over simulated vendors. The exit code is 0 when all checks
-hold, 1 when one does not, 2 when the run is invalid: then it says nothing about the target.
+`versus` plays hamlet1's stand-in against hamlet. Without a target, hamlet is started over simulated
+vendors. The exit code is 0 when all checks hold, 1 when one does not, 2 when the run is invalid:
+then it says nothing about the target.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,15 +25,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from loadtest import compare, generate
-from loadtest.engine import Side, run
+from loadtest.engine import Side, chat, run
 from loadtest.outcome import Run
 from loadtest.report import write_report
 from loadtest.scenario import Scenario, Size, scenarios
 from loadtest.schedule import schedule
 from loadtest.stage import KEY, Stage, stage
+from loadtest.tools import commit, progress_bar
+from loadtest.versus.play import perform as versus
 
 TRACES = Path("../shared/traces")
 
@@ -45,12 +48,34 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "compare":
         print(compare.write(Run.read(options.a), Run.read(options.b), options.out))
         return 0
+    if options.command == "versus":
+        return versus(options)
     known = scenarios()
+    left_out = options.without.split(",") if options.command == "all" and options.without else []
     names = list(known) if options.command == "all" else [options.scenario]
-    if names[0] not in known:
+    if not {*names, *left_out} <= set(known):
         print(f"no such scenario; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    return max(perform(known[name], options) for name in names)
+    try:
+        chosen = [_chosen(known[name], options) for name in names if name not in left_out]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return max(perform(scenario, options) for scenario in chosen)
+
+
+def _chosen(scenario: Scenario, options: argparse.Namespace) -> Scenario:
+    """The scenario with the length and the trace that were asked for. Raises ValueError."""
+    if options.minutes is not None:
+        options.size = "full"
+        scenario = scenario.lasting(options.minutes)
+    if options.trace is not None:
+        if scenario.trace is None:
+            raise ValueError(f"{scenario.name} replays no trace")
+        if not options.trace.is_file():
+            raise ValueError(f"{options.trace}: no such file")
+        scenario = scenario.model_copy(update={"trace": str(options.trace.resolve())})
+    return scenario
 
 
 def perform(scenario: Scenario, options: argparse.Namespace) -> int:
@@ -82,18 +107,18 @@ def _run(
         sides.append(standing.direct)
     elif scenario.beside and options.beside:
         sides.append(Side("direct", options.beside, options.key, options.model))
+    pid = standing.pid if standing else options.pid
     began, length = datetime.now(UTC).isoformat(timespec="seconds"), scenario.length_s(size)
-    with _progress() as progress:
-        bar = progress.add_task(scenario.name, total=length)
+    with progress_bar(scenario.name, length) as progress:
         going = run(
             shots,
             sides,
-            prompt_bytes=scenario.prompt_bytes,
-            pid=standing.pid if standing else options.pid,
-            progress=lambda at, _: progress.update(bar, completed=at),
+            words=chat(scenario.prompt_bytes),
+            pids={"target": pid} if pid else {},
+            give_up_s=1.0 if scenario.until_broken else math.inf,
+            progress=progress,
         )
         samples, looks = uvloop.run(going)
-        progress.update(bar, completed=length)
     starts, steps = 0.0, []
     for step in scenario.steps(size):
         steps.append((starts, step.end_rate, step.length_s))
@@ -104,19 +129,15 @@ def _run(
         seed=options.seed,
         target=options.target or "hamlet over simulated vendors, all on this machine",
         machine=f"{platform.machine()}, {platform.system()} {platform.release()}",
-        commit=_commit(),
+        commit=commit(),
         started_at=began,
         length_s=length,
         steps=steps,
         samples=samples,
-        looks=looks,
+        looks=looks["target"],
         in_flight_after=_in_flight(sides[0].url),
+        until_broken=scenario.until_broken,
     )
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description:14}"), BarColumn(), TimeRemainingColumn())
-    return Progress(*columns, disable=not sys.stderr.isatty())
 
 
 def _in_flight(url: str) -> float | None:
@@ -149,19 +170,6 @@ def _tell(result: Run, out: Path) -> None:
     print(f"  {out / 'report.html'}")
 
 
-def _commit() -> str:
-    try:
-        told = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return told.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="loadtest", description="Load tests of a gateway.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -174,10 +182,17 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--size", choices=["ci", "full"], default="ci")
     common.add_argument("--seed", type=int, default=1)
     common.add_argument("--traces", type=Path, default=TRACES)
+    common.add_argument("--minutes", type=float, help="so long, in full size")
+    common.add_argument("--trace", type=Path, help="replay this file (replay)")
     common.add_argument("--out", type=Path, default=Path("load-results"))
     one = commands.add_parser("run", parents=[common], help="run one scenario")
     one.add_argument("scenario")
-    commands.add_parser("all", parents=[common], help="run every scenario")
+    every = commands.add_parser("all", parents=[common], help="run every scenario")
+    every.add_argument("--without", help="but for these, with , between")
+    both = commands.add_parser("versus", help="hamlet1 against hamlet")
+    both.add_argument("--size", choices=["ci", "full"], default="ci")
+    both.add_argument("--seed", type=int, default=1)
+    both.add_argument("--out", type=Path, default=Path("load-results"))
     two = commands.add_parser("compare", help="two results side by side")
     two.add_argument("a", type=Path)
     two.add_argument("b", type=Path)

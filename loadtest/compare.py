@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -15,23 +17,57 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _DRAWS = 400
 
 
-def change(
-    a: Sequence[float], b: Sequence[float], q: float, seed: int = 1
-) -> tuple[float, float, float]:
-    """The relative change of a quantile from `a` to `b`, and its 95 % interval by bootstrap.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a quantile differs from one set of times to another, with 95 % intervals by bootstrap.
+
+    `share` is relative, `ms` in milliseconds; both are (seen, low, high).
+    """
+
+    quantile: float
+    share: tuple[float, float, float]
+    ms: tuple[float, float, float]
+
+    def told(self) -> str:
+        """As text."""
+        return "{:+.1%} [{:+.1%}, {:+.1%}]".format(*self.share) + (
+            ", {:+.1f} ms [{:+.1f}, {:+.1f}]".format(*self.ms)
+        )
+
+
+def changes(
+    a: Sequence[float], b: Sequence[float], quantiles: Sequence[float] = QUANTILES, seed: int = 1
+) -> list[Change]:
+    """What changes from `a` to `b` (seconds) at each quantile.
 
     Raises ValueError if either is empty.
     """
-    before, after = quantile(a, q), quantile(b, q)
-    if not before or after is None:
+    if not a or not b:
         raise ValueError("nothing to compare")
     rng = random.Random(seed)
-    drawn = []
-    for _ in range(_DRAWS):
-        first, second = quantile(rng.choices(a, k=len(a)), q), quantile(rng.choices(b, k=len(b)), q)
-        drawn.append((second or 0.0) / (first or 1e-9) - 1)
-    drawn.sort()
-    return after / before - 1, drawn[int(0.025 * _DRAWS)], drawn[int(0.975 * _DRAWS) - 1]
+    drawn = [
+        (_at(rng.choices(a, k=len(a)), quantiles), _at(rng.choices(b, k=len(b)), quantiles))
+        for _ in range(_DRAWS)
+    ]
+    seen = (_at(a, quantiles), _at(b, quantiles))
+    return [_change(q, i, seen, drawn) for i, q in enumerate(quantiles)]
+
+
+_Pair = tuple[list[float], list[float]]
+
+
+def _at(values: Sequence[float], quantiles: Sequence[float]) -> list[float]:
+    known = sorted(values)
+    return [known[min(len(known) - 1, math.ceil(q * len(known)) - 1)] for q in quantiles]
+
+
+def _change(q: float, i: int, seen: _Pair, drawn: Sequence[_Pair]) -> Change:
+    def figure(value: Callable[[float, float], float]) -> tuple[float, float, float]:
+        spread = sorted(value(first[i], second[i]) for first, second in drawn)
+        low, high = spread[int(0.025 * _DRAWS)], spread[int(0.975 * _DRAWS) - 1]
+        return value(seen[0][i], seen[1][i]), low, high
+
+    return Change(q, figure(lambda x, y: y / max(x, 1e-9) - 1), figure(lambda x, y: (y - x) * 1000))
 
 
 def write(a: Run, b: Run, out: Path) -> str:
@@ -41,11 +77,10 @@ def write(a: Run, b: Run, out: Path) -> str:
     lines, rows = [f"{a.scenario}: A {a.target}, B {b.target}"], []
     for what in ("latency", "ttft"):
         first, second = _of(a, what), _of(b, what)
-        for q in QUANTILES:
-            middle, low, high = change(first, second, q)
-            text = f"{middle:+.1%} [{low:+.1%}, {high:+.1%}]"
-            lines.append(f"  {what} p{q * 100:g}: {text}")
-            rows.append(f"<tr><td>{what}</td><td>p{q * 100:g}</td><td>{text}</td></tr>")
+        for each in changes(first, second):
+            name = f"p{each.quantile * 100:g}"
+            lines.append(f"  {what} {name}: {each.told()}")
+            rows.append(f"<tr><td>{what}</td><td>{name}</td><td>{each.told()}</td></tr>")
     for name, run in (("A", a), ("B", b)):
         lines.append(f"  {name}: {dict(run.errors())}")
         if run.invalid:

@@ -6,11 +6,12 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from hamlet.core.errors import ProviderError
-from hamlet.spi import FrameReader, ProviderSettings, Transport, parse_block
+from hamlet.spi import Frame, FrameReader, ProviderSettings, Transport, parse_block
 from hamlet.spi.h1 import HttptoolsTransport
 from hamlet.testing.simulator.asks import marker
 from loadtest.outcome import Look, Sample
@@ -19,53 +20,113 @@ from loadtest.schedule import Shot
 
 PATH = "/v1/chat/completions"
 _END_S = 60.0
+# A scrape costs the target more than a look from outside.
+_TASKS_EVERY = 5
 _FILLER = "Tell me more about that, please. "
+Sign = Literal["", "content", "end", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Where requests go: a name, a base URL, the key, and the model asked for."""
+    """Where requests go: a name, a base URL, the key, the model asked for, more headers."""
 
     name: str
     url: str
     key: str
     model: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request in the target's own words, and how its answer is read.
+
+    With `sign`, which says what an event means, the answer is a stream; without, it is read whole
+    and `good` says whether an answer of status 200 is one. `kind` groups requests in reports.
+    """
+
+    method: str
+    path: str
+    body: bytes = b""
+    sign: Callable[[Frame], Sign] | None = None
+    good: Callable[[bytes], bool] = bool
+    kind: str = ""
+
+
+# What a shot is, said to one of the sides.
+Words = Callable[[Shot, Side], Ask]
+
+
+def chat(prompt_bytes: int = 400) -> Words:
+    """OpenAI's chat completions, with prompts of about so many bytes."""
+    text = _FILLER * max(1, prompt_bytes // len(_FILLER))
+
+    def ask(shot: Shot, side: Side) -> Ask:
+        asked = f"{text} {marker(shot.prompt, shot.output)}"
+        body = {"model": side.model, "messages": [{"role": "user", "content": asked}]}
+        if not shot.stream:
+            return Ask("POST", PATH, json.dumps(body).encode())
+        return Ask("POST", PATH, json.dumps(body | {"stream": True}).encode(), _openai)
+
+    return ask
+
+
+def _openai(frame: Frame) -> Sign:
+    if frame.data == b"[DONE]":
+        return "end"
+    if b'"error"' in frame.data[:40]:
+        return "error"
+    return "content" if b'"content":"' in frame.data else ""
 
 
 async def run(
     shots: Sequence[Shot],
     sides: Sequence[Side],
     *,
-    prompt_bytes: int = 400,
-    pid: int | None = None,
-    progress: Callable[[float, int], None] = lambda at, done: None,
-) -> tuple[list[Sample], list[Look]]:
-    """Send all of `shots` to each of `sides`; the first is the target, whose process is watched."""
-    clock = _Clock(time.perf_counter() + 0.2)
+    words: Words | None = None,
+    pids: Mapping[str, int] = {},
+    give_up_s: float = math.inf,
+    progress: Callable[[float], None] = lambda at: None,
+) -> tuple[list[Sample], dict[str, list[Look]]]:
+    """Send all of `shots` to each of `sides`.
+
+    The first side and those whose process `pids` names are watched. Gives the samples of all, and
+    by side what was seen of it. `words` are those of OpenAI's chat unless given. A sender that is
+    `give_up_s` behind its schedule sends no more.
+    """
+    clock, words = _Clock(time.perf_counter() + 0.2), words or chat()
     pools = {side.name: _transport(side) for side in sides}
     samples: list[Sample] = []
-    tasks: list[asyncio.Task[None]] = []
-    looks: list[Look] = []
-    watching = asyncio.create_task(_watch(sides[0], clock, pid, looks))
+    tasks: set[asyncio.Task[None]] = set()
+    looks: dict[str, list[Look]] = {s.name: [] for s in sides if s.name in pids or s is sides[0]}
+    watching = [
+        asyncio.create_task(_watch(side, clock, pids.get(side.name), looks[side.name]))
+        for side in sides
+        if side.name in looks
+    ]
     try:
         for shot in shots:
             await clock.reach(shot.at_s)
-            for side in sides:
-                sample = Sample(shot.number, side.name, shot.at_s)
+            if clock.now() - shot.at_s > give_up_s:
+                break
+            for i in range(len(sides)):
+                # Each goes first in turn: who goes last waits for the others to be sent.
+                side = sides[(shot.number + i) % len(sides)]
+                ask = words(shot, side)
+                sample = Sample(shot.number, side.name, shot.at_s, kind=ask.kind)
                 samples.append(sample)
-                body = _body(shot, side.model, prompt_bytes)
-                sending = _send(pools[side.name], body, shot, sample, clock)
-                tasks.append(asyncio.create_task(sending))
-            progress(shot.at_s, sum(task.done() for task in tasks[-500:]))
+                sending = _send(pools[side.name], ask, shot.leaves, sample, clock)
+                tasks.add(task := asyncio.create_task(sending))
+                task.add_done_callback(tasks.discard)
+            progress(shot.at_s)
         if tasks:
             await asyncio.wait(tasks, timeout=_END_S)
         # Let the watcher see the end too.
         await asyncio.sleep(0.3)
     finally:
-        watching.cancel()
-        for task in tasks:
+        for task in (*watching, *tasks):
             task.cancel()
-        await asyncio.gather(watching, *tasks, return_exceptions=True)
+        await asyncio.gather(*watching, *tasks, return_exceptions=True)
         for pool in pools.values():
             await pool.aclose()
     return samples, looks
@@ -91,29 +152,24 @@ def _transport(side: Side) -> HttptoolsTransport:
     settings = ProviderSettings(
         base_url=side.url, connect_timeout_s=10.0, idle_timeout_s=120.0, max_connections=20_000
     )
-    return HttptoolsTransport(settings, {"authorization": f"Bearer {side.key}"})
+    own = {"authorization": f"Bearer {side.key}", "content-type": "application/json"}
+    return HttptoolsTransport(settings, {**own, **side.headers})
 
 
-def _body(shot: Shot, model: str, prompt_bytes: int) -> bytes:
-    text = _FILLER * max(1, prompt_bytes // len(_FILLER))
-    asked = f"{text} {marker(shot.prompt, shot.output)}"
-    body = {"model": model, "messages": [{"role": "user", "content": asked}]}
-    return json.dumps(body | ({"stream": True} if shot.stream else {})).encode()
-
-
-async def _send(http: Transport, body: bytes, shot: Shot, sample: Sample, clock: _Clock) -> None:
+async def _send(http: Transport, ask: Ask, leaves: bool, sample: Sample, clock: _Clock) -> None:
     sample.sent = clock.now()
     try:
-        async with http.stream("POST", PATH, content=body) as reply:
+        async with http.stream(ask.method, ask.path, content=ask.body) as reply:
             sample.says_when = "retry-after" in reply.headers
             if reply.status != 200:
                 await reply.aread()
                 sample.outcome = f"status {reply.status}"
-            elif shot.stream:
-                sample.outcome = await _listen(reply.chunks(), shot, sample, clock)
+            elif ask.sign is not None:
+                sample.outcome = await _listen(reply.chunks(), ask.sign, leaves, sample, clock)
             else:
-                await reply.aread()
-                sample.first, sample.outcome = clock.now(), "ok"
+                whole = await reply.aread()
+                sample.first = clock.now()
+                sample.outcome = "ok" if ask.good(whole) else "not an answer"
     except ProviderError as error:
         sample.outcome = f"{error.phase}: {type(error).__name__}"
     except asyncio.CancelledError:
@@ -123,24 +179,28 @@ async def _send(http: Transport, body: bytes, shot: Shot, sample: Sample, clock:
         sample.last = clock.now()
 
 
-async def _listen(chunks: object, shot: Shot, sample: Sample, clock: _Clock) -> str:
+async def _listen(
+    chunks: AsyncIterator[bytes],
+    sign: Callable[[Frame], Sign],
+    leaves: bool,
+    sample: Sample,
+    clock: _Clock,
+) -> str:
     """Read a stream: its first content, its chunks, and whether it ended as it should."""
     reader = FrameReader()
     ended = False
-    async for data in chunks:  # type: ignore[attr-defined]
+    async for data in chunks:
         for block in reader.feed(data):
             frame = parse_block(block)
-            if frame is None:
-                continue
-            if frame.data == b"[DONE]":
-                ended = True
-            elif b'"error"' in frame.data[:40]:
+            said = sign(frame) if frame else ""
+            if said == "error":
                 return "error in the stream"
-            elif b'"content":"' in frame.data:
+            ended |= said == "end"
+            if said == "content":
                 sample.chunks += 1
                 if math.isnan(sample.first):
                     sample.first = clock.now()
-                if shot.leaves:
+                if leaves:
                     return "left"
     return "ok" if ended else "no end"
 
@@ -148,8 +208,7 @@ async def _listen(chunks: object, shot: Shot, sample: Sample, clock: _Clock) -> 
 async def _watch(side: Side, clock: _Clock, pid: int | None, looks: list[Look]) -> None:
     """Once a second: what the process uses, and how late its loop answers the simplest question."""
     http = _transport(side)
-    worst = math.nan
-    due = 0.0
+    worst, due, count = math.nan, 0.0, 0
     try:
         while True:
             asked = clock.now()
@@ -162,10 +221,19 @@ async def _watch(side: Side, clock: _Clock, pid: int | None, looks: list[Look]) 
                 worst = math.nan
             if clock.now() >= due:
                 looks.append(_look(clock.now(), pid, worst))
-                worst, due = math.nan, clock.now() + 1.0
+                if pid is not None and count % _TASKS_EVERY == 0:
+                    looks[-1].tasks = await _tasks(http)
+                worst, due, count = math.nan, clock.now() + 1.0, count + 1
             await asyncio.sleep(0.1)
     finally:
         await http.aclose()
+
+
+async def _tasks(http: Transport) -> float:
+    """How many tasks hamlet's loop has; NaN of anybody else."""
+    async with http.stream("GET", "/metrics") as reply:
+        rows = (await reply.aread()).splitlines()
+    return next((float(r.split()[1]) for r in rows if r.startswith(b"hamlet_tasks ")), math.nan)
 
 
 def _look(at: float, pid: int | None, lag_ms: float) -> Look:

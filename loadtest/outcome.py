@@ -31,6 +31,7 @@ class Sample:
     outcome: str = "unfinished"
     chunks: int = 0
     says_when: bool = False
+    kind: str = ""
 
     @property
     def latency(self) -> float:
@@ -52,11 +53,16 @@ class Look:
     rss_mib: float = math.nan
     descriptors: int = 0
     lag_ms: float = math.nan
+    tasks: float = math.nan
 
 
 @dataclass(slots=True)
 class Run:
-    """Everything a run left behind. `steps` are (start, rate, length) of the schedule."""
+    """Everything a run left behind. `steps` are (start, rate, length) of the schedule.
+
+    With `until_broken` steps rise until the target breaks: what comes after the knee, when the
+    sender too may be at its end, says nothing and counts for nothing.
+    """
 
     scenario: str
     size: str
@@ -70,6 +76,7 @@ class Run:
     samples: list[Sample]
     looks: list[Look]
     in_flight_after: float | None = None
+    until_broken: bool = False
     verdicts: list[dict[str, Any]] = field(default_factory=list)
 
     def of(self, side: str = "target") -> list[Sample]:
@@ -79,13 +86,16 @@ class Run:
     @property
     def invalid(self) -> str | None:
         """Why the run says nothing about the target, if it does not."""
-        unsent = sum(math.isnan(s.sent) for s in self.samples)
+        samples = self.samples
+        if self.until_broken:
+            samples = [s for s in samples if s.intended < self._broken_at()]
+        unsent = sum(math.isnan(s.sent) for s in samples)
         if unsent:
             return f"{unsent} arrivals were never sent"
-        lag = quantile([s.sent - s.intended for s in self.samples], 0.99)
-        if lag is not None and lag > MAX_LAG_S:
+        lag = _lag(samples)
+        if lag > MAX_LAG_S:
             return f"the sender lagged: p99 {lag * 1000:.0f} ms over {MAX_LAG_S * 1000:.0f} ms"
-        if any(s.outcome == "unfinished" for s in self.samples):
+        if any(s.outcome == "unfinished" for s in samples):
             return "a request neither ended nor was cut"
         return None
 
@@ -95,7 +105,7 @@ class Run:
         failed = [s for s in ours if s.outcome not in _FINE]
         refused = [s for s in ours if s.outcome in _REFUSALS]
         fine = [s for s in ours if s.outcome == "ok"]
-        unexcused = [s for s in failed if not (s in refused and s.says_when)]
+        unexcused = [s for s in failed if not (s.outcome in _REFUSALS and s.says_when)]
         return {
             "requests": float(len(ours)),
             "failed_share": len(failed) / max(len(ours), 1),
@@ -108,13 +118,15 @@ class Run:
             "ttft_p99_ms": _ms(quantile([s.ttft for s in fine], 0.99)),
             "overhead_p95_ms": self._overhead("latency", 0.95),
             "ttft_overhead_p99_ms": self._overhead("ttft", 0.99),
-            "sender_lag_p99_ms": _ms(quantile([s.sent - s.intended for s in self.samples], 0.99)),
+            "sender_lag_p99_ms": _lag(self.samples) * 1000,
             "cpu_share": self._cpu_share(),
             "loop_lag_max_ms": max(
                 (x.lag_ms for x in self.looks if x.lag_ms == x.lag_ms), default=None
             ),
             "rss_slope_mib_h": _slope([(x.at, x.rss_mib) for x in self.looks]),
             "descriptor_slope_h": _slope([(x.at, float(x.descriptors)) for x in self.looks]),
+            "descriptor_growth": _growth([(x.at, float(x.descriptors)) for x in self.looks]),
+            "task_growth": _growth([(x.at, x.tasks) for x in self.looks]),
             "knee_rpm": self._knee(),
             "in_flight_after": self.in_flight_after,
         }
@@ -148,15 +160,29 @@ class Run:
         return (seen[-1].cpu_s - seen[0].cpu_s) / max(seen[-1].at - seen[0].at, 1e-9)
 
     def _knee(self) -> float | None:
-        """The highest step, per minute, whose requests all ended well within half a second."""
-        best = None
+        """The highest step, per minute, that was kept up with; None if not even the first was."""
+        return next((rate * 60 for _, rate, _ in reversed(self._kept_up())), None)
+
+    def _kept_up(self) -> list[tuple[float, float, float]]:
+        """The steps before the first that broke.
+
+        All requests of a step must have been sent on time and have ended well, 95 % of them
+        within half a second.
+        """
+        good = []
         for start, rate, length in self.steps:
             inside = [s for s in self.of() if start <= s.intended < start + length]
             slow = quantile([s.latency for s in inside], 0.95)
-            if not inside or any(s.outcome != "ok" for s in inside) or (slow or 0) > 0.5:
+            failed = any(s.outcome != "ok" for s in inside) or _lag(inside) > MAX_LAG_S
+            if not inside or failed or (slow or 0) > 0.5:
                 break
-            best = rate * 60
-        return best
+            good.append((start, rate, length))
+        return good
+
+    def _broken_at(self) -> float:
+        """When the first step began that was not kept up with, but for the very first."""
+        good = self._kept_up() or self.steps[:1]
+        return good[-1][0] + good[-1][2]
 
     def errors(self) -> Mapping[str, int]:
         """Outcomes of the target's side and how many of each."""
@@ -182,6 +208,24 @@ def quantile(values: Sequence[float], q: float) -> float | None:
     """The value below which a share `q` lies (nearest rank); None of nothing."""
     known = sorted(value for value in values if value == value)
     return known[min(len(known) - 1, math.ceil(q * len(known)) - 1)] if known else None
+
+
+def _lag(samples: Sequence[Sample]) -> float:
+    """How late the sender was, p99, seconds."""
+    return quantile([s.sent - s.intended for s in samples], 0.99) or 0.0
+
+
+def _growth(points: Sequence[tuple[float, float]]) -> float | None:
+    """How much the floor of a figure rose from the second fifth of the run to the last.
+
+    The floor, since what calls under way hold comes and goes; the first fifth warms up.
+    """
+    known = [y for _, y in points if y == y]
+    fifth = len(known) // 5
+    if not fifth:
+        return None
+    early, late = sorted(known[fifth : 2 * fifth]), sorted(known[-fifth:])
+    return late[fifth // 4] - early[fifth // 4]
 
 
 def _ms(seconds: float | None) -> float | None:

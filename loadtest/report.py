@@ -74,11 +74,15 @@ def spec(run: Run) -> str:
     if share is None or not rate:
         return ""
     capacity = rate / max(share, 1e-6) * 0.6
+    knee = figures["knee_rpm"] if run.until_broken else None
+    broke = (
+        f" It kept up with {knee:.0f} a minute, {knee / 750:.0f} times the peak." if knee else ""
+    )
     pods = max(2, math.ceil(12.5 / capacity) + 1)
     return (
         f'<p class="box"><b>Infra spec.</b> One process took {rate:.1f} requests/s ({rate * 60:.0f} a minute) with '
         f"{share:.1%} of a core, so about {capacity * 60:.0f} a minute at 60 % of one. The peak of 750 a "
-        f"minute needs {max(1, math.ceil(12.5 / capacity))} by load, {pods} with one to lose.</p>"
+        f"minute needs {max(1, math.ceil(12.5 / capacity))} by load, {pods} with one to lose.{broke}</p>"
     )
 
 
@@ -111,6 +115,13 @@ def _plots(run: Run) -> str:
         plot("Not ok, by class", _errors(ours), y="1/s"),
         plot("CPU of the target", {"CPU": cpu}, y="% core"),
         plot("Memory of the target", {"RSS": [(x.at, x.rss_mib) for x in looks]}, y="MiB"),
+        plot(
+            "What the target holds",
+            {
+                "descriptors": [(x.at, float(x.descriptors)) for x in looks],
+                "tasks": [(x.at, x.tasks) for x in looks],
+            },
+        ),
         plot(
             "How late the loop answers /livez",
             {"worst of the second": [(x.at, x.lag_ms) for x in looks]},

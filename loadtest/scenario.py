@@ -60,7 +60,10 @@ class Check(_Strict):
 
 
 class Storm(_Strict):
-    """A fault of the simulated vendors; `begin` and `end` are shares of the run's length."""
+    """A fault of the simulated vendors; `begin` and `end` are shares of the run's length.
+
+    It strikes with `chance`, in streams `after` so many frames of content.
+    """
 
     kind: str
     begin: float = Field(alias="from")
@@ -69,12 +72,18 @@ class Storm(_Strict):
     status: int = 503
     retry_after: str | None = None
     factor: float = 10.0
+    chance: float = Field(default=1.0, ge=0, le=1)
+    after: int = 0
     up_s: float = 0.0
     down_s: float = 0.0
 
 
 class Scenario(_Strict):
-    """One row of the table. `stream` and `leave` are shares of the requests."""
+    """One row of the table.
+
+    `stream` and `leave` are shares of the requests; after `patience_s` of silence hamlet asks
+    another deployment.
+    """
 
     name: str
     about: str
@@ -88,10 +97,20 @@ class Scenario(_Strict):
     prompt_bytes: int = Field(default=400, ge=1)
     instant: bool = False
     trace: str | None = None
+    until_broken: bool = False
+    patience_s: float | None = None
     faults: tuple[Storm, ...] = ()
 
     def steps(self, size: Size) -> tuple[Step, ...]:
         return self.ci if size == "ci" else self.full
+
+    def lasting(self, minutes: float) -> Scenario:
+        """The same for so long. Raises ValueError where the steps tell how long it must be."""
+        if len(self.full) != 1:
+            raise ValueError(f"{self.name} has steps of its own; its length cannot be chosen")
+        step = self.full[0]
+        length = "trace_s" if step.trace_s else "seconds"
+        return self.model_copy(update={"full": (step.model_copy(update={length: minutes * 60}),)})
 
     def length_s(self, size: Size) -> float:
         """How long the arrivals go on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ providers:
 routes:
   model: {deployments: [{provider: one, model: gpt-4o}, {provider: two, model: gpt-4o}, {provider: three, model: gpt-4o}]}
 """
+# The first arrivals come so much later than the vendors hear of their faults.
+_AFTER_S = 0.3
 # Rows of (time to first token, gap): what vendors take, or nothing at all.
 _PACES = {False: [(0.12, 0.004), (0.18, 0.006), (0.25, 0.005)], True: [(0.001, 0.0)]}
 
@@ -48,12 +51,16 @@ def stage(scenario: Scenario, size: Size, folder: Path) -> Iterator[Stage]:
     try:
         hamlet_port, command = free_port(), [sys.executable, "-m"]
         vendors = Process(
-            [*command, "hamlet.testing.simulator", *_vendors(scenario, size, folder, written)],
+            [*command, "hamlet.testing.simulator", *_vendors(scenario, folder, written)],
             log=folder / "vendors.log",
         )
         _until_written(written, vendors)
         config = yaml.safe_load(written.read_text())
         config["keys"] = yaml.safe_load(CONFIG)["keys"]
+        if scenario.patience_s:
+            config["routes"]["model"]["policy"] = {"first_token_s": scenario.patience_s}
+            for provider in config["providers"].values():
+                provider["idle_timeout_s"] = scenario.patience_s
         file = folder / "hamlet.yaml"
         file.write_text(yaml.safe_dump(config))
         hamlet = Process(
@@ -64,6 +71,7 @@ def stage(scenario: Scenario, size: Size, folder: Path) -> Iterator[Stage]:
         url = f"http://127.0.0.1:{hamlet_port}"
         wait_for(f"{url}/readyz", hamlet, 30)
         direct = str(config["providers"]["two"]["base_url"]).removesuffix("/v1")
+        _strike(scenario, size, direct.removesuffix("/two"))
         yield Stage(
             Side("target", url, KEY, "model"), Side("direct", direct, KEY, "gpt-4o"), hamlet.pid
         )
@@ -73,26 +81,30 @@ def stage(scenario: Scenario, size: Size, folder: Path) -> Iterator[Stage]:
                 process.stop()
 
 
-def _vendors(scenario: Scenario, size: Size, folder: Path, written: Path) -> list[str]:
-    config, faults, pace = folder / "stage.yaml", folder / "faults.json", folder / "pace.csv"
+def _vendors(scenario: Scenario, folder: Path, written: Path) -> list[str]:
+    config, pace = folder / "stage.yaml", folder / "pace.csv"
     config.write_text(CONFIG.replace("secret: env:LOAD_KEY", f"hash: 'sha256:{'0' * 64}'"))
     rows = [f"x,x,{ttft},{gap},1,1,1" for ttft, gap in _PACES[scenario.instant]]
     head = "provider,model_size,ttft_s,inter_token_s,e2e_s,prompt_tokens,completion_tokens"
     pace.write_text("\n".join([head, *rows]) + "\n")
+    return ["--config", str(config), "--write", str(written), "--latency", str(pace)]
+
+
+def _strike(scenario: Scenario, size: Size, vendors: str) -> None:
+    """Give the vendors their faults; times count from now, and the run begins at once."""
     length = scenario.length_s(size)
-    # The schedule of faults counts from the vendors' start, the run begins when all stand ready.
-    ahead = 3.0
     planned = [
         {
             **storm.model_dump(exclude={"begin", "end"}, exclude_none=True),
-            "from_s": storm.begin * length + ahead,
-            "to_s": storm.end * length + ahead,
+            "from_s": storm.begin * length + _AFTER_S,
+            "to_s": storm.end * length + _AFTER_S,
         }
         for storm in scenario.faults
     ]
-    faults.write_text(json.dumps(planned))
-    options = ["--config", str(config), "--write", str(written), "--latency", str(pace)]
-    return [*options, "--faults", str(faults)]
+    body = json.dumps(planned).encode()
+    request = urllib.request.Request(f"{vendors}/_simulator/faults", body, method="PUT")  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        answer.read()
 
 
 def _until_written(file: Path, process: Process) -> None:

@@ -1,167 +1,134 @@
 """Measure hamlet beside its peers.
 
-    python -m loadtest.peers [--only NAME,NAME] [--rounds N] [--seconds S] [--out DIR]
+    python -m loadtest.peers [--only "NAME;NAME"] [--parts cpu,paced,streams,held] [--short]
+                             [--rounds N] [--seconds S] [--out DIR]
 
 The gateways stand side by side on one core, the upstream and the load on another; rounds go in
 turn. CPU time a request is what counts: it hardly depends on who else uses the machine. Peers
 live in ENVIRONMENTS (see deploy/peers.sh); those not installed are left out, and said to be.
+
+cpu      closed loop by wrk: CPU a request, start-up, memory, connections to the upstream
+paced    open loop at 12.5 and 200 a second: what is added to a direct call
+streams  500 at once, ten chunks a second each: CPU a chunk, memory a stream
+held     how long a call of a megabyte holds hamlet's loop
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
+import os
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.peers import gateways
-from loadtest.peers.gateways import MESSAGES, Launcher
-from loadtest.peers.report import write
-from loadtest.peers.rounds import Result, Round, load, result, script
-from loadtest.proc import Process, free_port, pss_mib, wait_for
+import uvloop
 
-BODY = json.dumps({"model": "gpt-4o-mini", "messages": MESSAGES, "temperature": 0.2}).encode()
-PATH = "/v1/chat/completions"
+from loadtest.peers.chunks import Streamed, streamed
+from loadtest.peers.held import Held, held
+from loadtest.peers.paced import Added, paced
+from loadtest.peers.report import Findings, write
+from loadtest.peers.rounds import Result, load, result
+from loadtest.peers.stand import Bench, Contender, Entry, contenders
+from loadtest.proc import pss_mib
 
-
-@dataclass(slots=True)
-class Contender:
-    """A gateway that stands ready."""
-
-    name: str
-    url: str
-    process: Process
-    lua: Path
-    start_s: float
-    idle_mib: float
-    rounds: list[Round]
-
-
-def contenders(cert: Path) -> dict[str, tuple[Launcher, bool]]:
-    """Who can be measured, and whether over TLS to the upstream."""
-    return {
-        "hamlet": (gateways.hamlet("httptools"), False),
-        "hamlet, aiohttp": (gateways.hamlet("aiohttp"), False),
-        "hamlet, TLS": (gateways.hamlet("httptools", cert), True),
-        "hamlet, aiohttp, TLS": (gateways.hamlet("aiohttp", cert), True),
-        "nginx": (gateways.nginx, False),
-        "envoy": (gateways.envoy, False),
-        "sglang-router": (gateways.sglang_router, False),
-        "portkey": (gateways.portkey, False),
-        "litellm": (gateways.litellm, False),
-    }
+PARTS = ("cpu", "paced", "streams", "held")
 
 
 def main() -> None:
-    """Run the bench and write table.md, plot.svg and result.json."""
+    """Run the bench and write table.md, plots and result.json."""
     options = _options()
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    processes: list[Process] = []
-    try:
-        results, missing = bench(options, folder, processes)
-    finally:
-        for process in processes:
-            process.stop()
+    # What this process sends and reads belongs to the load.
+    os.sched_setaffinity(0, {1})
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        with Bench(Path(name), options.environments) as bench:
+            found = measure(bench, options)
     options.out.mkdir(parents=True, exist_ok=True)
-    print(write(results, missing, options.out))
+    print(write(found, options.out))
 
 
-def bench(
-    options: argparse.Namespace, folder: Path, processes: list[Process]
-) -> tuple[list[Result], list[str]]:
-    """Start everything, take the rounds, and put together what they say."""
-    key, cert = _certificate(folder)
-    plain, secure = free_port(), free_port()
-    processes.append(_upstream(folder / "up", plain, ""))
-    tls = f" ssl; ssl_certificate {cert}; ssl_certificate_key {key}"
-    processes.append(_upstream(folder / "up-tls", secure, tls))
-    wait_for(f"http://127.0.0.1:{plain}/", processes[0], 10)
-    upstreams = {False: f"http://127.0.0.1:{plain}", True: f"https://localhost:{secure}"}
-    wanted = contenders(cert)
+def measure(bench: Bench, options: argparse.Namespace) -> Findings:
+    """Take the parts that are asked for, one after the other."""
+    wanted = contenders(bench.cert)
     names = options.only.split(";") if options.only else list(wanted)
-    standing, missing = [], []
-    for name in names:
-        launcher, over_tls = wanted[name]
-        one = _start(name, launcher, upstreams[over_tls], folder, options.environments, processes)
-        standing.append(one) if one else missing.append(name)
+    entries = {name: wanted[name] for name in names}
+    results: list[Result] = []
+    added: list[Added] = []
+    chunks: list[Streamed] = []
+    loops: list[Held] = []
+    # First, so that nobody else's process stands on the core.
+    if "held" in options.parts:
+        loops = uvloop.run(held(bench, 20 if options.short else 200))
+    if "cpu" in options.parts or "paced" in options.parts:
+        results, added = _standing(bench, entries, options)
+    if "streams" in options.parts:
+        rounds, seconds = (1, 3.0) if options.short else (3, 8.0)
+        chunks = streamed(bench, entries, rounds, seconds)
+    return Findings(results, added, chunks, loops, list(dict.fromkeys(bench.missing)))
+
+
+def _standing(
+    bench: Bench, entries: dict[str, Entry], options: argparse.Namespace
+) -> tuple[list[Result], list[Added]]:
+    started = (bench.start(name, entry) for name, entry in entries.items())
+    standing = [one for one in started if one is not None]
     for number in range(options.rounds + 1):
         for one in standing:
-            seconds = options.seconds if number else min(options.seconds, 2)
-            taken = load(
-                one.url + PATH, one.lua, one.process, processes, options.connections, seconds
-            )
-            # The first lap warms connections and code.
-            if number:
-                one.rounds.append(taken)
-                print(
-                    f"{number} {one.name:22} {taken.us:9.1f} us  others {taken.others:.2f}",
-                    flush=True,
-                )
-    return [
-        result(c.name, c.rounds, c.start_s, c.idle_mib, pss_mib(c.process.pid)) for c in standing
-    ], missing
+            _round(bench, one, number, options)
+    results = [
+        result(
+            one.name,
+            one.rounds,
+            one.start_s,
+            one.idle_mib,
+            pss_mib(one.process.pid),
+            one.entry.secure,
+            one.entry.of_ours,
+        )
+        for one in standing
+    ]
+    added: list[Added] = []
+    if "paced" in options.parts:
+        rounds, seconds = (1, 8.0) if options.short else (5, 20.0)
+        added = paced(bench, standing, {r.name: r.us for r in results}, rounds, seconds)
+    for one in standing:
+        bench.stop(one)
+    return results, added
 
 
-def _start(
-    name: str,
-    launcher: Launcher,
-    upstream: str,
-    folder: Path,
-    environments: Path,
-    processes: list[Process],
-) -> Contender | None:
-    home = folder / name.replace(" ", "").replace(",", "-")
-    home.mkdir()
-    port = free_port()
-    launch = launcher(port, upstream, home, environments)
-    if launch is None:
-        return None
-    process = Process(launch.command, log=home / "log", env=launch.env, cpu=0)
-    processes.append(process)
-    lua = script(home, BODY, launch.headers)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        start_s = wait_for(url + PATH, process, 90, BODY, launch.headers)
-    except RuntimeError:
-        # It is said to be missing; its own last words are in the log.
-        print(f"{name} does not answer: {(home / 'log').read_text()[-500:]}", file=sys.stderr)
-        process.stop()
-        return None
-    time.sleep(0.5)
-    return Contender(name, url, process, lua, start_s, pss_mib(process.pid), [])
-
-
-def _upstream(folder: Path, port: int, tls: str) -> Process:
-    folder.mkdir()
-    launch = gateways.nginx_static(port, folder, tls)
-    return Process(launch.command, log=folder / "log", cpu=1)
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(
-        ["openssl", *words.split(), *named, "-keyout", str(key), "-out", str(cert)],  # noqa: S607
-        check=True,
-        capture_output=True,
+def _round(bench: Bench, one: Contender, number: int, options: argparse.Namespace) -> None:
+    seconds = options.seconds if number else min(options.seconds, 2)
+    taken = load(
+        one.url + one.entry.path,
+        one.lua,
+        one.process,
+        bench.processes,
+        options.connections,
+        seconds,
+        bench.plain,
     )
-    return key, cert
+    # The first lap warms connections and code.
+    if number:
+        one.rounds.append(taken)
+        noise = f"steal {taken.noise.steal:.2f} others {taken.noise.others:.2f}"
+        print(f"{number} {one.name:28} {taken.us:9.1f} us  {noise}", flush=True)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", default="", help="names, with ; between")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--parts", default=",".join(PARTS), help="with , between")
+    parser.add_argument("--short", action="store_true", help="see that it runs; no figures to tell")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--environments", type=Path, default=Path(".peers"))
     parser.add_argument("--out", type=Path, default=Path("bench-results"))
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.parts = options.parts.split(",")
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    options.rounds = options.rounds or (1 if options.short else 5)
+    options.seconds = options.seconds or (2.0 if options.short else 4.0)
+    return options
 
 
 if __name__ == "__main__":

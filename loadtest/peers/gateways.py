@@ -31,10 +31,41 @@ ANSWER = {
     "usage": {"prompt_tokens": 92, "completion_tokens": 48, "total_tokens": 140},
 }
 
+# The same words from the other wire, for the calls that have to be translated.
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-haiku-4-5",
+    "content": [{"type": "text", "text": "Take the lighter one. " * 9}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 92, "output_tokens": 48},
+}
+PAGES = {
+    "results": [
+        {"title": f"Page {i}", "url": f"https://site{i}.example/", "content": "Much about laptops"}
+        for i in range(10)
+    ]
+}
+_CHIPS = [
+    {"t": f"Laptops, part {i}", "p": f"Tell me part {i} about laptops for studying", "k": kind}
+    for i, kind in enumerate(("howto", "compare", "deepen", "followup") * 2)
+]
+
 HAMLET = """
+server: {{max_in_flight: 5000}}
 keys: [{{name: bench, secret: env:BENCH_KEY, rate: 10000000/min}}]
-providers: {{up: {{kind: openai, base_url: "{upstream}/v1", api_key: env:BENCH_KEY, transport: {transport}{ca}}}}}
-routes: {{gpt-4o-mini: {{deployments: [{{provider: up, model: gpt-4o-mini, max_in_flight: 5000}}]}}}}
+providers: {{up: {{kind: {kind}, base_url: "{upstream}{base}", api_key: env:BENCH_KEY, transport: {transport}{ca}}}}}
+routes: {{gpt-4o-mini: {{deployments: [{{provider: up, model: {model}, max_in_flight: 5000}}]}}}}
+"""
+# A model writes chips and a search finds links, both once: then they are kept.
+_KEPT = """
+suggest:
+  chip_route: gpt-4o-mini
+  chips_fresh_s: 86400
+  links_fresh_s: 86400
+  sources: {{web: {{kind: searxng, base_url: "{upstream}"}}}}
 """
 
 NGINX = """
@@ -53,8 +84,12 @@ _PROXY = """
     location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }} }}
 """
 _STATIC = """
-  server {{ listen 127.0.0.1:{port}{tls};
-    location / {{ default_type application/json; return 200 '{answer}'; }} }}
+  server {{ listen 127.0.0.1:{port}{tls}; default_type application/json;
+    location = /accepts {{ stub_status; }}
+    location /search {{ return 200 '{pages}'; }}
+    location = /v1/messages {{ return 200 '{message}'; }}
+    location /chips/ {{ default_type text/event-stream; return 200 '{chips}'; }}
+    location / {{ return 200 '{answer}'; }} }}
 """
 
 ENVOY = """
@@ -103,9 +138,23 @@ Launcher = Callable[[int, str, Path, Path], Launch | None]
 
 
 def nginx_static(port: int, folder: Path, tls: str = "") -> Launch:
-    """The upstream: nginx with one canned answer. `tls` is more for its listen directive."""
-    answer = json.dumps(ANSWER).replace("'", "")
-    return _nginx(folder, _STATIC.format(port=port, answer=answer, tls=tls))
+    """The upstream: nginx with canned answers. `tls` is more for its listen directive."""
+    rows = {"answer": ANSWER, "message": MESSAGE, "pages": PAGES}
+    texts = {name: json.dumps(row).replace("'", "") for name, row in rows.items()}
+    return _nginx(folder, _STATIC.format(port=port, tls=tls, chips=_written(), **texts))
+
+
+def _written() -> str:
+    """Chips as a streamed answer. nginx writes a line break for one in its configuration."""
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
+    lines = "\n".join(json.dumps(chip) for chip in _CHIPS)
+    events = []
+    for delta, end in (({"content": lines}, None), ({}, "stop")):
+        choice = {"index": 0, "delta": delta, "finish_reason": end}
+        # nginx takes one backslash away.
+        text = json.dumps({**head, "choices": [choice]}).replace("\\", "\\\\")
+        events.append(f"data: {text}\n\n")
+    return "".join(events) + "data: [DONE]\n\n"
 
 
 def _nginx(folder: Path, http: str) -> Launch:
@@ -114,17 +163,40 @@ def _nginx(folder: Path, http: str) -> Launch:
     return Launch([shutil.which("nginx") or "nginx", "-c", str(file), "-p", str(folder)])
 
 
-def hamlet(transport: str, ca: Path | None = None) -> Launcher:
+def hamlet(transport: str = "httptools", ca: Path | None = None) -> Launcher:
     """hamlet with everything on: a key, a rate, limits, metrics, the access line."""
 
     def launch(port: int, upstream: str, folder: Path, _: Path) -> Launch:
-        file = folder / "hamlet.yaml"
         trusted = f', ca_file: "{ca}"' if ca else ""
-        file.write_text(HAMLET.format(upstream=upstream, transport=transport, ca=trusted))
-        command = [sys.executable, "-m", "hamlet", "serve", "--port", str(port)]
-        return Launch([*command, "--config", str(file)], {"BENCH_KEY": KEY})
+        row = {"kind": "openai", "base": "/v1", "model": "gpt-4o-mini"}
+        text = HAMLET.format(upstream=upstream, transport=transport, ca=trusted, **row)
+        return _hamlet(port, text, folder)
 
     return launch
+
+
+def hamlet_translating(port: int, upstream: str, folder: Path, _: Path) -> Launch:
+    """The same call in OpenAI's dialect, answered by Anthropic's wire."""
+    row = {"kind": "anthropic", "base": "", "model": "claude-haiku-4-5", "ca": ""}
+    return _hamlet(port, HAMLET.format(upstream=upstream, transport="httptools", **row), folder)
+
+
+def hamlet_suggesting(kept: bool) -> Launcher:
+    """The main screen: from its cache, or from what is embedded."""
+
+    def launch(port: int, upstream: str, folder: Path, _: Path) -> Launch:
+        row = {"kind": "openai", "base": "/chips/v1", "model": "gpt-4o-mini", "ca": ""}
+        text = HAMLET.format(upstream=upstream, transport="httptools", **row)
+        return _hamlet(port, text + (_KEPT.format(upstream=upstream) if kept else ""), folder)
+
+    return launch
+
+
+def _hamlet(port: int, config: str, folder: Path) -> Launch:
+    file = folder / "hamlet.yaml"
+    file.write_text(config)
+    command = [sys.executable, "-m", "hamlet", "serve", "--port", str(port)]
+    return Launch([*command, "--config", str(file)], {"BENCH_KEY": KEY})
 
 
 def nginx(port: int, upstream: str, folder: Path, _: Path) -> Launch | None:

@@ -1,62 +1,189 @@
-"""The bench as a table and a plot."""
+"""The bench as tables and plots."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 
+from loadtest.peers.chunks import STREAMS, Streamed
+from loadtest.peers.held import Held
+from loadtest.peers.paced import Added
 from loadtest.peers.rounds import MAX_OTHERS, MAX_STEAL, QUIETEST, Result
 
-_HEAD = (
-    "| gateway | CPU us/req, median (lowest) | requests per CPU-s | hamlet is | quiet rounds | "
-    "errors | start to first 200, s | idle MiB | after load MiB |\n|---|---|---|---|---|---|---|---|---|"
-)
+US = "hamlet"
+Rows = Sequence[Sequence[str]]
 
 
-def write(results: list[Result], missing: list[str], out: Path) -> str:
-    """Write table.md, plot.svg and result.json into `out`; give the table."""
-    table = _table(results, missing)
-    (out / "table.md").write_text(table)
-    (out / "plot.svg").write_text(_plot(results))
-    (out / "result.json").write_text(json.dumps([r.row() for r in results], indent=1))
-    return table
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that the bench found; what was not measured is empty."""
+
+    results: list[Result]
+    added: list[Added]
+    streamed: list[Streamed]
+    held: list[Held]
+    missing: list[str]
 
 
-def _table(results: list[Result], missing: list[str]) -> str:
-    ours = results[0].us
-    rows = [
-        f"| {r.name} | {r.us:.1f} ({r.us_min:.1f}) | {1e6 / r.us:.0f} | {r.us / ours:.2f}x | "
-        f"{r.kept} of {r.rounds} | {r.errors} | {r.start_s:.2f} | {r.idle_mib:.0f} | {r.loaded_mib:.0f} |"
-        for r in sorted(results, key=lambda r: r.us)
+def write(found: Findings, out: Path) -> str:
+    """Write table.md, result.json and a plot of each part into `out`; give the tables."""
+    text = told(found)
+    (out / "table.md").write_text(text)
+    (out / "result.json").write_text(json.dumps(asdict(found), indent=1))
+    requests = {r.name: r.us for r in found.results}
+    chunks = {s.name: s.us for s in found.streamed}
+    if requests:
+        title = "CPU microseconds a request"
+        (out / "plot.svg").write_text(bars(title, requests))
+    if chunks:
+        title = f"CPU microseconds a chunk, {STREAMS} streams"
+        (out / "streams.svg").write_text(bars(title, chunks))
+    return text
+
+
+def told(found: Findings) -> str:
+    """The tables as Markdown."""
+    parts = [
+        ("CPU a request, closed loop", _requests(found.results)),
+        ("What else hamlet does, beside its plain call", _ours(found.results)),
+        ("Added to a direct call, open loop", _added(found.added)),
+        (f"{STREAMS} streams of ten chunks a second", _streams(found.streamed)),
+        ("How long a call holds hamlet's loop, CPU ms of its longest turn", _held(found.held)),
     ]
-    notes = (
+    text = "\n".join(f"### {title}\n\n{_markdown(rows)}\n" for title, rows in parts if rows[1:])
+    text += (
         f"\nA round is quiet with at most {MAX_STEAL:.0%} steal and {MAX_OTHERS} cores used by strangers; "
-        f"where fewer than {QUIETEST} are, the quietest {QUIETEST} count.\n"
+        f"only quiet rounds count. Where fewer than {QUIETEST} are quiet, the quietest {QUIETEST} do, and times mean little.\n"
     )
-    if missing:
-        notes += f"Not installed, not measured: {', '.join(missing)}.\n"
-    return "\n".join([_HEAD, *rows]) + "\n" + notes
+    if found.missing:
+        text += f"Not installed or not answering, not measured: {', '.join(found.missing)}.\n"
+    return text
 
 
-def _plot(results: list[Result]) -> str:
-    """Bars of CPU time a request on a logarithmic axis."""
-    ordered = sorted(results, key=lambda r: r.us)
-    top = math.log10(ordered[-1].us * 1.5)
-    low = math.log10(ordered[0].us / 1.5)
+def _markdown(rows: Rows) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _requests(results: Sequence[Result]) -> Rows:
+    head = [
+        "gateway", "CPU us/req, median (lowest)", "beside hamlet", "requests per CPU-s",
+        "quiet rounds", "errors", "start to first 200, s", "idle MiB", "after load MiB",
+        "connections opened per 10,000",
+    ]  # fmt: skip
+    ours = next((r.us for r in results if r.name == US), math.nan)
+    return [
+        head,
+        *(
+            [
+                r.name,
+                f"{r.us:.1f} ({r.us_min:.1f})",
+                f"{r.us / ours:.2f}x",
+                f"{1e6 / r.us:.0f}",
+                f"{r.kept} of {r.rounds}",
+                str(r.errors),
+                f"{r.start_s:.2f}",
+                f"{r.idle_mib:.0f}",
+                f"{r.loaded_mib:.0f}",
+                "-" if r.opened_per_10k is None else f"{r.opened_per_10k:.1f}",
+            ]
+            for r in sorted(results, key=lambda r: r.us)
+            if not r.of_ours
+        ),
+    ]
+
+
+def _ours(results: Sequence[Result]) -> Rows:
+    ours = next((r.us for r in results if r.name == US), math.nan)
+    return [
+        ["what", "CPU us/req, median (lowest)", "beside its plain call", "quiet rounds", "errors"],
+        *(
+            [
+                r.name,
+                f"{r.us:.1f} ({r.us_min:.1f})",
+                f"{r.us / ours:.2f}x",
+                f"{r.kept} of {r.rounds}",
+                str(r.errors),
+            ]
+            for r in results
+            if r.of_ours
+        ),
+    ]
+
+
+def _added(added: Sequence[Added]) -> Rows:
+    return [
+        ["gateway", "a second", "calls", "p50 ms", "p99 ms", "added p50", "added p99", "quiet rounds", "errors"],
+        *(
+            [
+                a.name,
+                f"{a.rate:g}",
+                str(a.calls),
+                f"{a.p50_ms:.2f}",
+                f"{a.p99_ms:.2f}",
+                f"{a.added_p50_ms:.2f}",
+                f"{a.added_p99_ms:.2f}",
+                f"{a.kept} of {a.rounds}",
+                str(a.errors),
+            ]
+            for a in added
+        ),
+    ]  # fmt: skip
+
+
+def _streams(streamed: Sequence[Streamed]) -> Rows:
+    ours = next((s.us for s in streamed if s.name == US), math.nan)
+    return [
+        ["gateway", "CPU us a chunk", "beside hamlet", "chunks/s", "KiB a stream", "streams that flowed", "quiet rounds"],
+        *(
+            [
+                s.name,
+                f"{s.us:.1f}" if s.open else "-",
+                f"{s.us / ours:.2f}x" if s.open else "-",
+                f"{s.chunks_per_s:.0f}",
+                f"{s.kib:.1f}" if s.open else "-",
+                f"{s.open} of {STREAMS}",
+                f"{s.kept} of {s.rounds}",
+            ]
+            for s in sorted(streamed, key=lambda s: s.us if s.open else math.inf)
+        ),
+    ]  # fmt: skip
+
+
+def _held(held: Sequence[Held]) -> Rows:
+    return [
+        ["bytes", "calls", "p50", "p95", "worst"],
+        *(
+            [str(h.size), str(h.calls), f"{h.p50_ms:.2f}", f"{h.p95_ms:.2f}", f"{h.worst_ms:.2f}"]
+            for h in held
+        ),
+    ]
+
+
+def bars(title: str, values: dict[str, float]) -> str:
+    """Bars on a logarithmic axis, the shortest first, as SVG."""
+    ordered = sorted((value, name) for name, value in values.items() if value > 0)
+    if not ordered:
+        return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"/>'
+    low, top = math.log10(ordered[0][0] / 1.5), math.log10(ordered[-1][0] * 1.5)
     rows = []
-    for i, r in enumerate(ordered):
-        width = (math.log10(r.us) - low) / (top - low) * 420
-        colour = "#c2410c" if r.name.startswith("hamlet") else "#64748b"
+    for i, (value, name) in enumerate(ordered):
+        width = (math.log10(value) - low) / (top - low) * 400
+        colour = "#c2410c" if name.startswith(US) else "#64748b"
         rows.append(
-            f'<text x="150" y="{i * 26 + 42}" text-anchor="end">{r.name}</text>'
-            f'<rect x="158" y="{i * 26 + 28}" width="{width:.0f}" height="19" fill="{colour}"/>'
-            f'<text x="{164 + width:.0f}" y="{i * 26 + 42}">{r.us:.0f}</text>'
+            f'<text x="190" y="{i * 26 + 42}" text-anchor="end">{escape(name)}</text>'
+            f'<rect x="198" y="{i * 26 + 28}" width="{width:.0f}" height="19" fill="{colour}"/>'
+            f'<text x="{204 + width:.0f}" y="{i * 26 + 42}">{value:.0f}</text>'
         )
     height = len(ordered) * 26 + 40
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 {height}" '
-        f'font-family="sans-serif" font-size="12"><rect width="660" height="{height}" fill="#fff"/>'
-        f'<text x="158" y="16" font-weight="bold">CPU microseconds a request (log scale, less is better)'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 690 {height}" '
+        f'font-family="sans-serif" font-size="12"><rect width="690" height="{height}" fill="#fff"/>'
+        f'<text x="198" y="16" font-weight="bold">{escape(title)} (log scale, less is better)'
         f"</text>{''.join(rows)}</svg>"
     )

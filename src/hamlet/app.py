@@ -154,6 +154,7 @@ class Hamlet:
             ("hamlet_build_info", (version("hamlet"),), 1),
             ("hamlet_calls_limit", (), admission.max_in_flight),
             ("hamlet_queue_depth", (), admission.waiting),
+            ("hamlet_tasks", (), len(asyncio.all_tasks())),
             ("hamlet_distress_level", (), self.distress.level),
             ("hamlet_log_dropped_total", (), self._writer.dropped if self._writer else 0),
             ("hamlet_telemetry_errors_total", (), self.observers.failures),

@@ -2,6 +2,9 @@
 //
 //   UPSTREAM=http://127.0.0.1:9000/v1 PORT=0 node server.js      prints the port it listens on
 //
+// With WRITER (like UPSTREAM) a model writes the chips, with SEARCH (a SearXNG) the links are searched
+// for, each waited for to its end; without, both are rows that stand below.
+//
 // Its API is the one that old frontends speak, with what they have come to rely on:
 //   - a wrong request is answered 200 with {"ok": false, "error": {"code": "E_...", "msg": ...}}
 //   - messages have a "sender" (user, bot, system) and a "text"; answers say how long they took
@@ -14,6 +17,8 @@ const zlib = require('node:zlib');
 const { URL } = require('node:url');
 
 const upstream = process.env.UPSTREAM;
+const writer = process.env.WRITER;
+const search = process.env.SEARCH;
 const agent = new http.Agent({ keepAlive: true });
 const fault = { delayMs: 0, status: 0 };
 let served = 0;
@@ -51,11 +56,11 @@ function read(req) {
   });
 }
 
-function ask(body, signal) {
+function ask(body, signal, base = upstream) {
   return new Promise((resolve, reject) => {
     const text = JSON.stringify(body);
     const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
-    const req = http.request(`${upstream}/chat/completions`, { method: 'POST', headers, agent, signal }, resolve);
+    const req = http.request(`${base}/chat/completions`, { method: 'POST', headers, agent, signal }, resolve);
     req.on('error', reject);
     req.end(text);
   });
@@ -135,14 +140,32 @@ async function stream(res, answer, id) {
   res.end();
 }
 
-function related(res, fields) {
-  const rows = LINKS[fields.lang] || (typeof fields.q === 'string' && fields.q ? LINKS.en : []);
+async function found(fields) {
+  const answer = await new Promise((resolve, reject) => {
+    http.get(`${search}/search?format=json&q=${encodeURIComponent(fields.q)}`, { agent }, resolve).on('error', reject);
+  });
+  const { results } = JSON.parse(await read(answer));
+  return results.slice(0, 3).map((row) => [row.title, row.url, row.content]);
+}
+
+async function written(body) {
+  const content = `Write 4 suggestions of what the user would type next, one JSON object {"t", "p"} a line.\n${body.q}`;
+  const answer = await ask({ model: 'writer', messages: [{ role: 'user', content }] }, undefined, writer);
+  const { choices } = JSON.parse(await read(answer));
+  return choices[0].message.content.split('\n').filter(Boolean).map((line) => JSON.parse(line))
+    .map(({ t, p }) => ({ label: t, prompt: p }));
+}
+
+async function related(res, fields) {
+  const rows = search && fields.q ? await found(fields).catch(() => [])
+    : LINKS[fields.lang] || (typeof fields.q === 'string' && fields.q ? LINKS.en : []);
   send(res, 200, rows.map(([title, href, desc]) => ({ title, href, desc, lang: fields.lang || 'en' })));
 }
 
-function chips(res, body) {
-  const labels = CHIPS[body.lang] || CHIPS.en;
-  send(res, 200, { ok: true, chips: labels.map((label) => ({ label, prompt: label })), n: labels.length });
+async function chips(res, body) {
+  const fixed = (CHIPS[body.lang] || CHIPS.en).map((label) => ({ label, prompt: label }));
+  const rows = writer && body.q ? await written(body) : fixed;
+  send(res, 200, { ok: true, chips: rows, n: rows.length });
 }
 
 // What hamlet does not take over; good for seeing that a proxy passes on every byte.
@@ -175,8 +198,8 @@ async function serve(req, res) {
     if (body === null || typeof body !== 'object') { wrong(res, 'E_JSON', 'the body is no JSON object'); return; }
   }
   if (url.pathname === '/api/chat') await chat(req, res, body);
-  else if (url.pathname === '/api/related') related(res, body);
-  else chips(res, body);
+  else if (url.pathname === '/api/related') await related(res, body);
+  else await chips(res, body);
 }
 
 const server = http.createServer((req, res) => {

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from loadtest import compare, generate
+from loadtest.__main__ import main
 from loadtest.engine import Side, run
 from loadtest.outcome import Look, Run, Sample, quantile
 from loadtest.report import in_flight, per_second, write_report
@@ -146,6 +147,18 @@ async def test_a_slow_target_slows_no_arrival_and_counts_from_the_intended_start
     assert late.latency == pytest.approx(samples[0].latency + 1)
 
 
+async def test_a_sender_that_is_far_behind_gives_up_if_it_may() -> None:
+    async def script(peer: Peer, _: int) -> None:
+        await peer.request()
+        await peer.send(OK)
+
+    planned = [Shot(i, -5.0, False, False, 10, 10) for i in range(3)]
+    async with RawUpstream(script) as upstream:
+        side = Side("target", upstream.url, "k", "m")
+        assert (await run(planned, [side], give_up_s=1.0))[0] == []
+        assert len((await run(planned, [side]))[0]) == 3
+
+
 async def test_a_client_that_leaves_is_no_failure() -> None:
     left = asyncio.Event()
 
@@ -205,6 +218,48 @@ def test_the_knee_is_the_last_step_that_was_kept_up_with() -> None:
     assert made(slow, steps=steps).figures()["knee_rpm"] == 600
 
 
+def test_what_comes_after_the_knee_makes_no_run_invalid() -> None:
+    steps = [(0.0, 100.0, 1.0), (1.0, 100.0, 1.0), (2.0, 100.0, 1.0)]
+    late = [replace(s, sent=s.sent + 0.5, last=s.last + 0.5) for s in map(sample, range(100, 300))]
+    run_ = made([*map(sample, range(100)), *late], steps=steps, until_broken=True)
+    assert run_.invalid is None
+    assert run_.figures()["knee_rpm"] == 6000
+    assert "lagged" in (replace(run_, until_broken=False).invalid or "")
+    assert "lagged" in (made(late, steps=[(1.0, 100.0, 1.0)], until_broken=True).invalid or "")
+
+
+def test_what_is_held_grows_only_if_its_floor_does() -> None:
+    def looks(slope: float) -> list[Look]:
+        return [
+            Look(float(i), tasks=20 + slope * i + (i * 7 % 5) * 10, descriptors=40 + i * 3 % 30)
+            for i in range(500)
+        ]
+
+    figures = made([], looks=looks(0)).figures()
+    assert abs(figures["task_growth"] or 0) <= 5
+    assert abs(figures["descriptor_growth"] or 0) <= 5
+    assert (made([], looks=looks(0.1)).figures()["task_growth"] or 0) > 25
+    assert made([], looks=[]).figures()["task_growth"] is None
+
+
+def test_the_length_and_the_trace_of_a_run_can_be_chosen(tmp_path, capsys) -> None:
+    soak = scenarios()["soak-10x"].lasting(0.5)
+    assert soak.length_s("full") == 30
+    assert scenarios()["replay"].lasting(2).length_s("full") == 120
+    with pytest.raises(ValueError, match="steps of its own"):
+        scenarios()["headroom"].lasting(1)
+    for wrong in (
+        ["run", "headroom", "--minutes", "1"],
+        ["run", "peak", "--trace", str(tmp_path)],
+        ["run", "replay", "--trace", str(tmp_path / "none.csv")],
+    ):
+        assert main([*wrong, "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "steps of its own" in told
+    assert "peak replays no trace" in told
+    assert "none.csv: no such file" in told
+
+
 def test_what_grows_is_seen_in_the_second_half() -> None:
     looks = [Look(float(i), i * 0.1, 100 + max(0, i - 50) / 3600, 9) for i in range(100)]
     figures = made([], looks=looks).figures()
@@ -226,7 +281,7 @@ def test_a_figure_that_is_not_known_fails_its_check() -> None:
 
 
 def test_a_saved_run_reads_back_and_its_report_needs_nothing_else(tmp_path) -> None:
-    looks = [Look(float(i), i * 0.1, 80.0, 9, 1.5) for i in range(3)]
+    looks = [Look(float(i), i * 0.1, 80.0, 9, 1.5, 5.0) for i in range(3)]
     run_ = made([*(sample(i) for i in range(50)), sample(60, outcome="<b>odd")], looks=looks)
     run_.judge([Check(figure="failed_share", at_most=0), Check(figure="p99_ms", at_least=1)])
     run_.save(tmp_path / "r.json")
@@ -249,14 +304,15 @@ def test_a_comparison_sees_a_change_and_no_change(tmp_path) -> None:
     rng = random.Random(1)
     a = made([sample(i, rng.uniform(0.1, 0.2)) for i in range(400)])
     b = made([sample(i, rng.uniform(0.1, 0.2) * 0.7) for i in range(400)])
-    middle, low, high = compare.change(
-        [s.latency for s in a.samples], [s.latency for s in b.samples], 0.5
-    )
+    first, second = [s.latency for s in a.samples], [s.latency for s in b.samples]
+    (changed,) = compare.changes(first, second, [0.5])
+    middle, low, high = changed.share
     assert low < middle < high < -0.2
-    middle, low, high = compare.change(
-        [s.latency for s in a.samples], [s.latency for s in a.samples], 0.5
-    )
-    assert low <= 0 <= high
+    assert changed.ms[2] < -30
+    (same,) = compare.changes(first, first, [0.5])
+    assert same.share[1] <= 0 <= same.share[2]
+    with pytest.raises(ValueError, match="nothing"):
+        compare.changes([], first)
     told = compare.write(a, b, tmp_path / "c.html")
     assert "latency p50: -" in told
     assert "<svg" in (tmp_path / "c.html").read_text()

@@ -66,6 +66,7 @@ _CALLS = (
     _gauge("hamlet_calls_in_flight", "Calls admitted and not ended"),
     _gauge("hamlet_calls_limit", "Calls that may be in flight (server.max_in_flight)"),
     _gauge("hamlet_queue_depth", "Calls that wait for one of hamlet's own places"),
+    _gauge("hamlet_tasks", "Tasks of the event loop, which only calls may multiply"),
     _counter(
         "hamlet_rejected_total",
         "Calls refused before any upstream was asked",

@@ -1,0 +1,108 @@
+"""What users of the old product ask: hamlet1's API, the same bytes to both sides."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from hamlet.content import shipped_chips
+from hamlet.spi import Frame
+from hamlet.testing.simulator import marker
+from loadtest.engine import Ask, Side, Sign, Words
+from loadtest.scenario import Scenario, Size, Step
+from loadtest.schedule import Shot, schedule
+
+RATE = 12.5
+SCENARIO = Scenario(
+    name="versus",
+    about="750 a minute of the old product's endpoints",
+    ci=(Step(rate=RATE, seconds=20),),
+    full=(Step(rate=RATE, seconds=1200),),
+    checks=(),
+)
+# Shares of the requests.
+KINDS = {"chat": 0.3, "chat, streamed": 0.3, "related": 0.2, "chips": 0.2}
+_QUERIES, _MEDIAN_TOKENS, _SIGMA = 2000, 80, 0.6
+
+
+def shots(size: Size, seed: int) -> list[Shot]:
+    """When the requests go out: 15,000 within 20 minutes in full size."""
+    return schedule(SCENARIO, size, seed, Path())
+
+
+def words(seed: int) -> Words:
+    """What a shot asks. The same for a seed, and for every side."""
+    queries = _queries(seed)
+    sums = list(itertools.accumulate(1 / rank for rank in range(1, len(queries) + 1)))
+
+    @functools.lru_cache(16)
+    def asked(number: int) -> Ask:
+        rng = random.Random(f"versus:{seed}:{number}")
+        kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+        query = rng.choices(queries, cum_weights=sums)[0]
+        tokens = round(_MEDIAN_TOKENS * math.exp(rng.gauss(0.0, _SIGMA)))
+        return _ASKS[kind](query, max(8, min(tokens, 400)))
+
+    def ask(shot: Shot, side: Side) -> Ask:
+        return asked(shot.number)
+
+    return ask
+
+
+def _queries(seed: int) -> list[str]:
+    """Queries of words that intents are tagged with, asked by Zipf's law."""
+    rng = random.Random(f"versus:{seed}")
+    tags = [text for row in shipped_chips() for text in row.tags.values() if text]
+    found: dict[str, None] = {}
+    while len(found) < _QUERIES:
+        some = rng.choice(tags).split()
+        found[" ".join(rng.sample(some, min(len(some), rng.randint(2, 4))))] = None
+    return list(found)
+
+
+def _chat(query: str, tokens: int, stream: bool) -> Ask:
+    turns = [{"sender": "user", "text": f"{query} {marker(300, tokens)}"}]
+    if not stream:
+        return _post("chat", "/api/chat", {"messages": turns}, good=lambda b: b'"ok":true' in b)
+    return _post("chat, streamed", "/api/chat", {"messages": turns, "stream": True}, _sign)
+
+
+def _related(query: str, _: int) -> Ask:
+    path = f"/api/related?lang=ko&q={quote(query)}"
+    return Ask("GET", path, good=lambda body: len(json.loads(body)) > 0, kind="related")
+
+
+def _chips(query: str, _: int) -> Ask:
+    fields = {"q": query, "lang": "ko"}
+    return _post("chips", "/api/chips", fields, good=lambda body: json.loads(body)["n"] > 0)
+
+
+_ASKS: dict[str, Callable[[str, int], Ask]] = {
+    "chat": functools.partial(_chat, stream=False),
+    "chat, streamed": functools.partial(_chat, stream=True),
+    "related": _related,
+    "chips": _chips,
+}
+
+
+def _post(
+    kind: str,
+    path: str,
+    fields: object,
+    sign: Callable[[Frame], Sign] | None = None,
+    good: Callable[[bytes], bool] = bool,
+) -> Ask:
+    body = json.dumps(fields, ensure_ascii=False).encode()
+    return Ask("POST", path, body, sign, good, kind)
+
+
+def _sign(frame: Frame) -> Sign:
+    """hamlet1's events."""
+    meaning: dict[str, Sign] = {"token": "content", "done": "end", "error": "error"}
+    return meaning.get(frame.event, "")

@@ -1,0 +1,141 @@
+"""The world behind both: three accounts of a model, a model that writes chips, and a web search.
+
+    python -m loadtest.versus.vendors [SEED]
+
+Prints its base URL. /one, /two and /three are the accounts, as regions differ: `one`, which
+hamlet1 is set to, is the middle one. Under /writer a model writes chips, and /search finds pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import re
+import sys
+import time
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import uvloop
+
+from hamlet.testing.simulator import Simulated, SimulatorServer, World
+from hamlet.testing.simulator.play import Play, Step, reply
+from hamlet.testing.simulator.spec import PTU_LATENCY
+
+MODEL = "vendor-model"
+# How slow each account is beside the design's draws for a reserved deployment.
+PACES = {"one": 1.0, "two": 0.75, "three": 1.35}
+_SEARCH_S, _SEARCH_SIGMA = 0.25, 0.5
+_TOKENS_A_CHIP = 30
+_KINDS = ("howto", "compare", "deepen", "followup")
+_ENDINGS = (
+    "고르는 법",
+    "비교하기",
+    "더 알아보기",
+    "쉽게 정리",
+    "주의할 점",
+    "비용 계산",
+    "순서",
+    "예시",
+)
+_ASKED = re.compile(r"Write (\d+) suggestions")
+_QUERY = re.compile(r'kind="query">\s*(.+?)\s*</data')
+
+
+class Product(World):
+    """The simulator's world, and beside it the writer and the search."""
+
+    def __init__(self, seed: int) -> None:
+        accounts = [
+            Simulated(name, MODEL, wire="openai", latency=PTU_LATENCY.slower(pace))
+            for name, pace in PACES.items()
+        ]
+        super().__init__(accounts, seed=seed, clock=time.monotonic)
+        self._rng = random.Random(f"{seed}:product")
+
+    def answer(self, method: str, target: str, body: bytes) -> Play:
+        """The answer to a request for any of them."""
+        parts = urlsplit(target)
+        if parts.path == "/search":
+            wait = _SEARCH_S * math.exp(self._rng.gauss(0.0, _SEARCH_SIGMA))
+            return reply(200, pages(parse_qs(parts.query).get("q", [""])[0]), wait_s=wait)
+        if parts.path.startswith("/writer/"):
+            return self._written(json.loads(body))
+        return super().answer(method, target, body)
+
+    def _written(self, body: dict[str, object]) -> Play:
+        told = "\n".join(str(m["content"]) for m in body["messages"])  # type: ignore[attr-defined]
+        asked, query = _ASKED.search(told), _QUERY.search(told)
+        words = (query[1] if query else told.rpartition("\n")[2])[:60]
+        lines = [chip(words, i) for i in range(int(asked[1]) if asked else 8)]
+        ttft, gap = PTU_LATENCY.draw(self._rng, len(told) // 4)
+        a_chip = gap * _TOKENS_A_CHIP
+        if body.get("stream"):
+            return Play(200, {"content-type": "text/event-stream"}, streamed(lines, ttft, a_chip))
+        choice = {"index": 0, "finish_reason": "stop", "message": _said("".join(lines))}
+        whole = {"id": "c", "object": "chat.completion", "created": 1, "model": "writer"}
+        return reply(200, json.dumps({**whole, "choices": [choice], "usage": _usage(lines)}).encode(),
+                     wait_s=ttft + a_chip * len(lines))  # fmt: skip
+
+
+def chip(words: str, i: int) -> str:
+    """One line of what the writer writes."""
+    first = (words.split() or ["오늘"])[0][:9]
+    end = _ENDINGS[i % len(_ENDINGS)]
+    row = {"t": f"{first} {end}", "p": f"{words} {end}", "k": _KINDS[i % len(_KINDS)]}
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def streamed(lines: list[str], ttft: float, gap: float) -> Iterator[Step]:
+    """A chip an event."""
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "writer"}
+    wait = ttft + gap
+    for line in lines:
+        yield Step(wait, _event({**head, "choices": [_delta({"content": line}, None)]}), 30)
+        wait = gap
+    end = _event({**head, "choices": [_delta({}, "stop")]})
+    usage = _event({**head, "choices": [], "usage": _usage(lines)})
+    yield Step(0.0, end + usage + b"data: [DONE]\n\n", 0)
+
+
+def pages(query: str) -> bytes:
+    """What SearXNG answers: ten pages about anything."""
+    rows = [
+        {
+            "title": f"{query[:40]} 안내 {i}",
+            "url": f"https://site{i}.example/{abs(hash(query)) % 1000}",
+            "content": f"{query[:60]}에 대해 알아야 할 것과 자주 묻는 질문을 모았습니다",
+        }
+        for i in range(10)
+    ]
+    return json.dumps({"results": rows}).encode()
+
+
+def _event(chunk: object) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def _delta(delta: dict[str, str], end: str | None) -> dict[str, object]:
+    return {"index": 0, "delta": delta, "finish_reason": end}
+
+
+def _said(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def _usage(lines: list[str]) -> dict[str, int]:
+    out = len(lines) * _TOKENS_A_CHIP
+    return {"prompt_tokens": 400, "completion_tokens": out, "total_tokens": 400 + out}
+
+
+async def serve(seed: int) -> None:
+    """Serve until interrupted."""
+    async with SimulatorServer(Product(seed)) as server:
+        print(server.url, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1]) if len(sys.argv) > 1 else 1))

@@ -1,0 +1,135 @@
+"""The bench of peers keeps what was quiet, counts what it should, and writes what it found."""
+
+import asyncio
+import json
+import re
+import shutil
+
+import httpx2
+import pytest
+
+from loadtest.peers.chunks import Listener, Streamed, Upstream
+from loadtest.peers.gateways import ANSWER, HAMLET, nginx_static
+from loadtest.peers.held import Held
+from loadtest.peers.paced import Added
+from loadtest.peers.report import Findings, bars, write
+from loadtest.peers.rounds import Noise, Round, kept, result, script
+from loadtest.peers.stand import contenders
+from loadtest.proc import Process, free_port, wait_for
+
+needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+
+
+def round_(us: float, others: float = 0.1, steal: float = 0.0, opened: int = 1) -> Round:
+    return Round(1000, 0, us / 1000, opened, Noise(1.0, steal, others))
+
+
+def test_noisy_rounds_do_not_count_where_there_are_quiet_ones() -> None:
+    rounds = [
+        round_(100),
+        round_(900, others=1.5),
+        round_(110),
+        round_(120),
+        round_(800, steal=0.2),
+    ]
+    assert [r.us for r in kept(rounds)] == pytest.approx([100, 110, 120])
+    found = result("x", rounds, 1.0, 2.0, 3.0, secure=False, of_ours=False)
+    assert (found.us, found.us_min, found.kept, found.rounds) == (
+        pytest.approx(110),
+        pytest.approx(100),
+        3,
+        5,
+    )
+    assert found.opened_per_10k == pytest.approx(10)
+
+
+def test_where_all_is_noise_the_quietest_rounds_count_and_it_is_said() -> None:
+    rounds = [round_(us, others=us / 100) for us in (500, 100, 400, 200, 300)]
+    assert [r.us for r in kept(rounds)] == pytest.approx([100, 200, 300])
+    assert result("x", rounds, 1, 2, 3, secure=True, of_ours=False).kept == 0
+    assert result("x", rounds, 1, 2, 3, secure=True, of_ours=False).opened_per_10k is None
+
+
+def test_what_was_found_is_written_as_tables_and_plots(tmp_path) -> None:
+    rows = [result(n, [round_(us)], 1, 2, 3, secure=False, of_ours=o) for n, us, o in
+            (("hamlet", 200, False), ("<b>", 400, False), ("hamlet, other", 300, True))]  # fmt: skip
+    found = Findings(
+        rows,
+        [Added("hamlet", 12.5, 100, 0, 1.5, 4.0, 1.0, 3.0, 1, 1)],
+        [Streamed("hamlet", 500, 5000.0, 80.0, 20.0, 1, 1), Streamed("none", 0, 0.0, float("nan"), 0.0, 1, 1)],
+        [Held(1_000_000, 10, 4.0, 5.0, 6.0)],
+        ["litellm"],
+    )  # fmt: skip
+    text = write(found, tmp_path)
+    assert "| <b> | 400.0 (400.0) | 2.00x |" in text
+    assert "| hamlet, other | 300.0 (300.0) | 1.50x |" in text
+    assert "| none | - | - |" in text
+    assert "not measured: litellm" in text
+    assert json.loads((tmp_path / "result.json").read_text())["held"][0]["p50_ms"] == 4.0
+    assert "&lt;b&gt;" in (tmp_path / "plot.svg").read_text()
+    assert "none" not in bars("x", {"a": 1.0, "none": float("nan")})
+
+
+async def test_streams_flow_until_the_client_leaves_and_are_counted() -> None:
+    groups = [set(), set()]
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Upstream(groups), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    body = b'{"stream": true}'
+    request = b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    try:
+        listeners = [
+            (await loop.create_connection(lambda: Listener(request), "127.0.0.1", port))[1]
+            for _ in range(4)
+        ]
+        async with asyncio.timeout(60):
+            while sum(map(len, groups)) < 4:
+                await asyncio.sleep(0.01)
+            assert [len(group) for group in groups] == [2, 2]
+            for transport in groups[0]:
+                transport.write(b'data: {"content": "x"}\n\n' * 3)
+            while sum(listener.chunks for listener in listeners) < 6:
+                await asyncio.sleep(0.01)
+            for listener in listeners:
+                listener.transport.abort()
+            while any(groups):
+                await asyncio.sleep(0.01)
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            assert (await http.post("/", json={"stream": False})).json() == ANSWER
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@needs_nginx
+def test_the_upstream_has_an_answer_for_every_wire(tmp_path) -> None:
+    port = free_port()
+    process = Process(nginx_static(port, tmp_path).command, log=tmp_path / "log")
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{url}/", process, 60)
+        with httpx2.Client(base_url=url) as http:
+            assert http.post("/v1/chat/completions", json={}).json() == ANSWER
+            assert http.post("/v1/messages", json={}).json()["type"] == "message"
+            assert len(http.get("/search").json()["results"]) == 10
+            streamed = http.post("/chips/v1/chat/completions", json={})
+            assert re.search(r"requests\s+\d+ ", http.get("/accepts").text)
+        assert streamed.headers["content-type"] == "text/event-stream"
+        first, *_ = (line for line in streamed.text.splitlines() if line)
+        content = json.loads(first.removeprefix("data: "))["choices"][0]["delta"]["content"]
+        assert [set(json.loads(line)) for line in content.splitlines()] == [{"t", "p", "k"}] * 8
+        assert streamed.text.rstrip().endswith("data: [DONE]")
+    finally:
+        process.stop()
+
+
+def test_each_hamlet_is_asked_in_its_own_way(tmp_path) -> None:
+    entries = contenders(tmp_path / "cert.pem")
+    assert next(iter(entries)) == "hamlet"
+    assert [name for name, entry in entries.items() if entry.is_plain] == [
+        "hamlet", "nginx", "envoy", "sglang-router", "portkey", "litellm",
+    ]  # fmt: skip
+    assert len(entries["hamlet, suggest embedded"].bodies) == 40
+    lua = script(tmp_path, [b'{"a": "1"}', b'{"a": "2"}'], {"x-more": "y"}).read_text()
+    assert lua.count('\\"a\\"') == 2
+    assert "{kind: {kind}" in HAMLET

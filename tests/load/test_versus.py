@@ -1,0 +1,146 @@
+"""hamlet1 against hamlet: what is asked is fair, the stand-in works for its answers, verdicts say what was seen."""
+
+import asyncio
+import json
+import os
+import random
+import re
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+
+from hamlet.config import loads
+from hamlet.testing.simulator import SimulatorServer
+from loadtest.engine import Side
+from loadtest.outcome import Run, Sample
+from loadtest.versus import report
+from loadtest.versus.asks import KINDS, shots, words
+from loadtest.versus.report import Arm
+from loadtest.versus.stage import SETTINGS, config
+from loadtest.versus.vendors import Product
+from support.hamlet1 import SERVER, needs_node
+
+ONE, OTHER = Side("hamlet1", "http://a", "", "m"), Side("hamlet2", "http://b", "", "m")
+
+
+def test_both_sides_are_asked_the_same_and_the_seed_fixes_it() -> None:
+    planned = shots("full", 1)
+    assert abs(len(planned) - 15_000) < 500
+    first, again, other = words(1), words(1), words(2)
+    asked = [first(shot, ONE) for shot in planned[:2000]]
+    for shot, ask in zip(planned, asked, strict=False):
+        for twin in (first(shot, OTHER), again(shot, ONE)):
+            assert (twin.method, twin.path, twin.body) == (ask.method, ask.path, ask.body)
+    assert [ask.body for ask in asked] != [other(shot, ONE).body for shot in planned[:2000]]
+    counts = Counter(ask.kind for ask in asked)
+    assert all(abs(counts[kind] / 2000 - share) < 0.05 for kind, share in KINDS.items())
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_is_a_configuration(setting, tmp_path) -> None:
+    loaded = loads(config(setting, "http://127.0.0.1:9", "http://127.0.0.1:8"))
+    assert len(loaded.config.routes["chat"].deployments) == len(setting.accounts)
+    assert (loaded.config.suggest.chips_fresh_s > 1) == setting.cache
+
+
+@asynccontextmanager
+async def node(world: str):
+    env = {
+        "UPSTREAM": f"{world}/one/v1",
+        "WRITER": f"{world}/writer/v1",
+        "SEARCH": world,
+        "PORT": "0",
+    }
+    process = await asyncio.create_subprocess_exec(
+        "node", str(SERVER), env={**os.environ, **env}, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{int(line)}", timeout=60) as http:
+            yield http
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@needs_node
+async def test_the_stand_in_has_chips_written_and_links_searched_for() -> None:
+    async with SimulatorServer(Product(1)) as server, node(server.url) as http:
+        chips, links, fixed = await asyncio.gather(
+            http.post("/api/chips", json={"q": "서울 지하철", "lang": "ko"}),
+            http.get("/api/related", params={"q": "서울 지하철", "lang": "ko"}),
+            http.post("/api/chips", json={"lang": "ko"}),
+        )
+        written = chips.json()
+        assert written["n"] == 4
+        assert all(chip["prompt"].startswith("서울 지하철") for chip in written["chips"])
+        assert [row["href"][:13] for row in links.json()] == [
+            "https://site0",
+            "https://site1",
+            "https://site2",
+        ]
+        assert fixed.json()["chips"][0]["label"] == "더 자세히 알려줘"
+
+
+async def test_the_writer_streams_as_many_chips_as_it_is_asked_for() -> None:
+    turns = [
+        {"role": "user", "content": 'Write 3 suggestions <data kind="query">\n파리 여행\n</data>'}
+    ]
+    body = {"model": "writer", "stream": True, "messages": turns}
+    async with SimulatorServer(Product(1)) as server, httpx2.AsyncClient(timeout=60) as http:
+        answer = await http.post(f"{server.url}/writer/v1/chat/completions", json=body)
+    events = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert events.pop() == "[DONE]"
+    chunks = [json.loads(event)["choices"] for event in events]
+    text = "".join(row[0]["delta"].get("content", "") for row in chunks if row)
+    assert [json.loads(line)["p"][:5] for line in text.splitlines()] == ["파리 여행"] * 3
+
+
+def arm(name: str, factor: float, count: int = 200, outcome: str = "ok") -> Arm:
+    rng = random.Random(name)
+    samples = []
+    for i in range(count):
+        took, kind = rng.uniform(0.9, 1.1) * factor, list(KINDS)[i % len(KINDS)]
+        samples.append(
+            Sample(
+                i,
+                "target",
+                i * 0.01,
+                i * 0.01,
+                i * 0.01 + took / 2,
+                i * 0.01 + took,
+                outcome,
+                kind=kind,
+            )
+        )
+    result = Run("versus", "ci", 1, name, "m", "c", "now", 6.0, [(0.0, 100.0, 6.0)], samples, [])
+    return Arm(name, result, {'hamlet_attempts_total{deployment="<x>"}': 3.0})
+
+
+def test_a_goal_is_reached_only_where_the_whole_interval_is() -> None:
+    first = arm("a", 1.0)
+    assert arm("b", 0.7).verdict(first, report.ALL, -0.2) == "reached"
+    assert arm("b", 0.7).verdict(first, "chips", -0.2) == "reached"
+    assert arm("b", 0.95).verdict(first, report.ALL, -0.2) == "missed"
+    assert arm("b", 1.5).verdict(first, report.ALL, -0.2) == "missed"
+
+
+def test_the_page_needs_nothing_else_and_says_that_hamlet1_is_a_stand_in(tmp_path) -> None:
+    arms = [
+        arm("hamlet1 (stand-in)", 1.0, 60),
+        arm("hamlet2, <no> cache", 0.7, 60),
+        arm("hamlet2, cache", 0.5, 60),
+    ]
+    report.write(arms, tmp_path, -0.2)
+    text = (tmp_path / "report.html").read_text()
+    assert not re.search(r"(src|href)=|<script|<link|@import|<no>|<x>", text)
+    assert "is a stand-in" in text
+    assert text.count("<svg") == 1 + len(KINDS) + 1
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "report.html", "hamlet1-stand-in.html", "hamlet2-no-cache.html", "hamlet2-cache.html",
+        "compare-hamlet2-no-cache.html", "compare-hamlet2-cache.html",
+    }  # fmt: skip
+    assert "hamlet2, cache, against hamlet1" in report.tell(arms, -0.2)
