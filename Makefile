@@ -8,7 +8,8 @@ QUALITY ?= ../shared/quality
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --no-header --no-annotate --python-version 3.11
+	--no-emit-find-links --no-header --no-annotate
+PINNED := $(COMPILE) --python-version 3.11
 
 .DEFAULT_GOAL := help
 .PHONY: help serve demo test lint check-imports format bench load lock clean
@@ -25,6 +26,7 @@ demo: $(VENV)/.serve ## Serve the page with switches for providers' troubles
 test: $(VENV)/.dev ## Set up, check and test everything
 	@deploy/test-servers.sh
 	@deploy/node-client.sh
+	@deploy/tools.sh
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -n auto --cov --cov-report= tests
 	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*'
@@ -63,6 +65,14 @@ fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time (TRACE=f
 pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs/pictures
 	$(BIN)/python -m loadtest.pictures
 
+rendered: $(VENV)/.dev ## Write deploy/rendered anew from the chart and its values
+	@deploy/tools.sh
+	PYTHONPATH=tests $(BIN)/python -m support.charts
+
+image: $(VENV)/.dev ## Build the image with buildah, run it as it says, stop it (root on Debian; minutes)
+	@deploy/image.sh
+	$(BIN)/python -m loadtest.image
+
 bench-signals: $(VENV)/.dev ## Measure what metrics, log line and ids cost a call, and what a scrape stops
 	$(BIN)/python -m loadtest.signals
 
@@ -73,12 +83,16 @@ quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails 
 		loadtest/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
 
 lock: ## Pin all dependencies anew, with hashes (needs uv)
-	$(COMPILE) requirements/build.in -o requirements/build.txt
-	$(COMPILE) pyproject.toml requirements/build.in -o requirements/base.txt
-	$(COMPILE) pyproject.toml requirements/dev.in -c requirements/base.txt -o requirements/dev.txt
+	$(PINNED) requirements/build.in -o requirements/build.txt
+	$(PINNED) pyproject.toml requirements/build.in -o requirements/base.txt
+	$(PINNED) pyproject.toml requirements/dev.in -c requirements/base.txt -o requirements/dev.txt
+	$(PINNED) pyproject.toml --extra redis --extra otel -c requirements/dev.txt -o requirements/image.txt
+	$(PINNED) requirements/tools.in -o requirements/tools.txt
+	$(COMPILE) --python-version 3.12 requirements/helm.in -o requirements/helm.txt
+	$(PINNED) requirements/image-build.in -c requirements/dev.txt -o requirements/image-build.txt
 
 clean: ## Remove what was set up
-	rm -rf $(VENV) node_modules tests/e2e/node/node_modules
+	rm -rf $(VENV) .tools .image node_modules tests/e2e/node/node_modules
 
 # The stamps make a second start quick: pip runs only when a pin or the project's metadata changed.
 $(VENV)/bin/python:
