@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 
-from support.server import FAST, ROUTES
+from support.server import FAST, ROUTES, serving
 
 HAMLET = (sys.executable, "-m", "hamlet")
 
@@ -136,3 +136,16 @@ async def test_checking_a_configuration_looks_at_packs_and_sources(tmp_path: Pat
     assert code == 2
     assert "did you mean brave?" in err
     assert "keys" in err
+
+
+async def test_a_health_check_tells_a_hamlet_that_serves_from_none() -> None:
+    async with serving() as running:
+        code, out, _ = await run("healthcheck", "--url", running.url)
+        assert (code, out.strip()) == (0, f"{running.url}/livez: 200")
+        running.hamlet.drain()
+        assert (await run("healthcheck", "--url", running.url))[0] == 0, "draining is no illness"
+        code, _, err = await run("healthcheck", "--url", f"{running.url}/v1")
+        assert (code, err.strip()) == (1, f"{running.url}/v1/livez: 404")
+    code, _, err = await run("healthcheck", "--url", running.url)
+    assert (code, "no hamlet answers" in err) == (1, True)
+    assert (await run("healthcheck", "--url", "nonsense"))[0] == 1

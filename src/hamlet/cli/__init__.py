@@ -9,12 +9,14 @@ from hamlet.cli.config import config
 from hamlet.cli.cutover import cutover
 from hamlet.cli.dash import dash
 from hamlet.cli.fleet import fleet
+from hamlet.cli.healthcheck import healthcheck
 from hamlet.cli.plugins import plugins
 from hamlet.cli.serve import serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(serve)
 app.command()(plugins)
+app.command()(healthcheck)
 app.add_typer(catalogue, name="catalogue")
 app.add_typer(config, name="config")
 app.add_typer(cutover, name="cutover")
