@@ -34,6 +34,6 @@ WORKDIR /etc/hamlet
 USER 10001:10001
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["hamlet", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["python3", "-m", "hamlet.healthcheck"]
 ENTRYPOINT ["hamlet"]
 CMD ["serve", "--host", "0.0.0.0", "--config", "/etc/hamlet/hamlet.yaml"]

@@ -73,9 +73,10 @@ def _build(rows: Rows) -> None:
     begin = time.monotonic()
     revision = subprocess.check_output(("git", "rev-parse", "HEAD"), cwd=_ROOT, text=True).strip()  # noqa: S607
     lent = [word for path in _LENT if Path(path).exists() for word in ("-v", f"{path}:{path}:ro")]
-    words = ("build", "--isolation", "chroot", "--format", "docker", "--layers", *lent)
+    words = ("build", "--isolation", "chroot", "--format", "docker", *lent)
     args = ("--build-arg", f"BASE={_BASE}", "--build-arg", f"REVISION={revision}")
-    _buildah(*words, *args, "-t", f"{_IMAGE}:{_TAG}", str(_ROOT))
+    # Each cached layer would be a whole copy with vfs: there is no cache.
+    _buildah(*words, *args, "-t", f"{_IMAGE}:{_TAG}", str(_ROOT), stderr=sys.stdout)
     rows.append((f"`buildah build` at {revision[:7]}", f"{time.monotonic() - begin:.0f} s"))
 
 
@@ -88,7 +89,8 @@ def _base() -> None:
     tar = _STORE / "base.tar"
     command = ("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}")
     subprocess.run((*command, codename, str(tar)), check=True)
-    (_STORE / "Base").write_text("FROM scratch\nADD base.tar /\n")
+    path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    (_STORE / "Base").write_text(f"FROM scratch\nADD base.tar /\n{path}\n")
     _buildah("build", "--isolation", "chroot", "-f", str(_STORE / "Base"), "-t", _BASE, str(_STORE))
     tar.unlink()
 
@@ -158,7 +160,7 @@ def _run(root: Path, config: dict[str, Any], folder: Path, rows: Rows) -> None:
         _who(pid, rows)
         rows.append(("`GET /livez`, `/readyz`", f"{_get(url, '/livez')}, {_get(url, '/readyz')}"))
         rows.append(("a chat answer", _chat(url)))
-        check = (*_inside(root, folder), *config["Healthcheck"]["Test"][1:], "--url")
+        check = (*_inside(root, folder), *config["Healthcheck"]["Test"][1:])
         well = subprocess.run((*check, url), env=env, capture_output=True, text=True)
         assert well.returncode == 0, well.stderr
         os.kill(pid, signal.SIGTERM)
