@@ -65,9 +65,14 @@ fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time (TRACE=f
 pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs/pictures
 	$(BIN)/python -m loadtest.pictures
 
-rendered: $(VENV)/.dev ## Write deploy/rendered anew from the chart and its values
+rendered: $(VENV)/.dev ## Write anew what is made of the chart, its values and the example fleet
 	@deploy/tools.sh
 	PYTHONPATH=tests $(BIN)/python -m support.charts
+	$(BIN)/python -m loadtest.compose
+
+demo-fleet: $(VENV)/.dev ## Run compose's services without Docker under traffic, and draw their dashboards (5 minutes)
+	@deploy/test-servers.sh
+	$(BIN)/python -m loadtest.demo_fleet
 
 image: $(VENV)/.dev ## Build the image with buildah, run it as it says, stop it (root on Debian; minutes)
 	@deploy/image.sh

@@ -87,12 +87,14 @@ def _base() -> None:
             codename = line.partition("=")[2]
     _STORE.mkdir(exist_ok=True)
     tar = _STORE / "base.tar"
-    command = ("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}")
-    subprocess.run((*command, codename, str(tar)), check=True)
+    if not tar.exists():
+        command = ("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}")
+        part = tar.with_suffix(".part.tar")
+        subprocess.run((*command, codename, str(part)), check=True)
+        part.rename(tar)
     path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     (_STORE / "Base").write_text(f"FROM scratch\nADD base.tar /\n{path}\n")
     _buildah("build", "--isolation", "chroot", "-f", str(_STORE / "Base"), "-t", _BASE, str(_STORE))
-    tar.unlink()
 
 
 @contextlib.contextmanager
