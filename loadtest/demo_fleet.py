@@ -143,15 +143,12 @@ async def traffic(stack: Stack, seconds: float) -> Counter[int]:
     ) as http:
 
         async def call() -> None:
-            text = marker(rng.randint(300, 3000), rng.randint(40, 300))
-            turns = [{"role": "user", "content": text}]
             model = rng.choice(("chat", "chat", "chat", "chat-eu", "chips"))
-            body = {
-                "model": model,
-                "messages": turns,
-                "max_tokens": 400,
-                "stream": rng.random() < 0.67,
-            }
+            # Chips are short, and late after three seconds.
+            output = rng.randint(15, 50) if model == "chips" else rng.randint(40, 300)
+            turns = [{"role": "user", "content": marker(rng.randint(300, 3000), output)}]
+            body = {"model": model, "messages": turns, "max_tokens": 400}
+            body["stream"] = rng.random() < 0.67
             try:
                 seen[(await http.post("/v1/chat/completions", json=body)).status_code] += 1
             except httpx2.HTTPError:

@@ -31,7 +31,7 @@ def healthcheck(url: str = URL, timeout_s: float = 3.0) -> tuple[bool, str]:
 
 def main() -> int:
     """Status 0 if it lives, else 1."""
-    alive, seen = healthcheck(*sys.argv[1:2])
+    alive, seen = healthcheck(sys.argv[1] if len(sys.argv) > 1 else URL)
     print(seen, file=sys.stdout if alive else sys.stderr)
     return 0 if alive else 1
 
