@@ -12,7 +12,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 PINNED := $(COMPILE) --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test lint check-imports format bench load lock clean
+.PHONY: help serve demo test lint check-imports format bench load lock clean image nightly rendered demo-fleet
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,8 @@ demo-fleet: $(VENV)/.dev ## Run compose's services without Docker under traffic,
 image: $(VENV)/.dev ## Build the image with buildah, run it as it says, stop it (root on Debian; minutes)
 	@deploy/image.sh
 	$(BIN)/python -m loadtest.image
+
+nightly: image demo-fleet restarts ## What is too long for every commit: image, compose's services, restarts under load
 
 bench-signals: $(VENV)/.dev ## Measure what metrics, log line and ids cost a call, and what a scrape stops
 	$(BIN)/python -m loadtest.signals
