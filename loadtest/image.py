@@ -136,7 +136,7 @@ mount -o remount,bind,ro "$1/etc/hamlet"; mount -o remount,bind,ro "$1"
 mount -t proc proc "$1/proc"; mount -t tmpfs tmpfs "$1/tmp"
 mount --rbind /dev "$1/dev"
 root=$1; shift 2
-exec setpriv --bounding-set -all --no-new-privs chroot --userspec=10001:10001 "$root" "$@"
+exec chroot "$root" /usr/bin/setpriv --reuid=10001 --regid=10001 --clear-groups --bounding-set=-all --no-new-privs "$@"
 """
 
 
