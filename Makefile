@@ -12,7 +12,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 PINNED := $(COMPILE) --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test lint check-imports format bench load lock clean image nightly rendered demo-fleet
+.PHONY: help serve demo test lint check-imports format bench load lock clean image nightly rendered demo-fleet schemas
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,7 +78,11 @@ image: $(VENV)/.dev ## Build the image with buildah, run it as it says, stop it 
 	@deploy/image.sh
 	$(BIN)/python -m loadtest.image
 
-nightly: image demo-fleet restarts ## What is too long for every commit: image, compose's services, restarts under load
+schemas: $(VENV)/.dev ## Hold the chart's objects for operators against their schemas, strictly
+	@deploy/tools.sh operators
+	PYTHONPATH=tests $(BIN)/python -m support.charts schemas
+
+nightly: schemas image demo-fleet restarts ## What is too long for every commit: schemas, image, compose's services, restarts
 
 bench-signals: $(VENV)/.dev ## Measure what metrics, log line and ids cost a call, and what a scrape stops
 	$(BIN)/python -m loadtest.signals
@@ -94,6 +98,7 @@ lock: ## Pin all dependencies anew, with hashes (needs uv)
 	$(PINNED) pyproject.toml requirements/build.in -o requirements/base.txt
 	$(PINNED) pyproject.toml requirements/dev.in -c requirements/base.txt -o requirements/dev.txt
 	$(PINNED) pyproject.toml --extra redis --extra otel -c requirements/dev.txt -o requirements/image.txt
+	$(PINNED) requirements/operators.in -o requirements/operators.txt
 	$(PINNED) requirements/tools.in -o requirements/tools.txt
 	$(COMPILE) --python-version 3.12 requirements/helm.in -o requirements/helm.txt
 	$(PINNED) requirements/image-build.in -c requirements/dev.txt -o requirements/image-build.txt

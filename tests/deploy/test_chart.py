@@ -15,6 +15,7 @@ from support.charts import (
     GOLDEN,
     RENDERED,
     ROOT,
+    SWITCHES,
     golden,
     helm,
     job,
@@ -25,22 +26,6 @@ from support.charts import (
 )
 
 KEY = {"secrets": {"values": {"HAMLET_KEY": "sk-example-0123456789"}}}
-# Every switch that the committed manifests leave off.
-SWITCHES = {
-    "secrets": {"external": {"enabled": True, "store": {"name": "vault"}, "key": "llm/hamlet"}},
-    "autoscaling": {"keda": {"enabled": True, "prometheus": "http://prometheus:9090"}},
-    "monitoring": {
-        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
-        "rules": {"enabled": True},
-        "dashboards": {"enabled": True},
-    },
-    "preStop": {"sleep": {"seconds": 3}},
-    "extraEnv": [{"name": "TZ", "value": "Asia/Seoul"}],
-    "podAnnotations": {"example.com/team": "llm"},
-    "imagePullSecrets": [{"name": "registry"}],
-    "tolerations": [{"key": "spot", "operator": "Exists"}],
-    "nodeSelector": {"pool": "general"},
-}
 MOVED = {"epoch": 7, "written_at": 1.0, "features": {"chat": {"stage": "new"}}}
 BAD = {
     "an unknown key": ({**KEY, "replica": 3}, "replica"),

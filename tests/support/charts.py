@@ -1,9 +1,14 @@
-"""The chart rendered by Helm itself; `python -m support.charts` writes deploy/rendered anew."""
+"""The chart rendered by Helm itself.
+
+`python -m support.charts` writes deploy/rendered anew; `python -m support.charts schemas` holds the objects
+of operators against their schemas, which takes too long for every commit.
+"""
 
 import json
 import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,22 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy/helm/hamlet"
 RENDERED = ROOT / "deploy/rendered"
 GOLDEN = ("dev", "prod")
+# Every switch that the committed manifests leave off.
+SWITCHES = {
+    "secrets": {"external": {"enabled": True, "store": {"name": "vault"}, "key": "llm/hamlet"}},
+    "autoscaling": {"keda": {"enabled": True, "prometheus": "http://prometheus:9090"}},
+    "monitoring": {
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "rules": {"enabled": True},
+        "dashboards": {"enabled": True},
+    },
+    "preStop": {"sleep": {"seconds": 3}},
+    "extraEnv": [{"name": "TZ", "value": "Asia/Seoul"}],
+    "podAnnotations": {"example.com/team": "llm"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "nodeSelector": {"pool": "general"},
+}
 _HELM = ROOT / ".tools/helm/bin/python"
 _HEAD = "# Made by `make rendered` of deploy/helm/{name}.yaml; change the chart or its values instead.\n"
 needs_helm = pytest.mark.skipif(not _HELM.exists(), reason="deploy/tools.sh found no Python 3.12")
@@ -62,7 +83,28 @@ def text(name: str, manifest: str) -> str:
     return _HEAD.format(name=name) + manifest.strip() + "\n"
 
 
+def schemas() -> None:
+    """Complain of what the Prometheus operator and KEDA would not know."""
+    told = helm(job(SWITCHES), job(values("prod")))["install"]
+    objects = [o for result in told for o in yaml.safe_load_all(result["manifest"])]
+    kinds = ("PodMonitor", "PrometheusRule", "ScaledObject")
+    asked = [o for o in objects if o["kind"] in kinds]
+    assert {o["kind"] for o in asked} == set(kinds)
+    broken = json.loads(json.dumps(asked[0]))
+    broken["spec"]["nonsense"] = 1
+    program = [ROOT / ".tools/operators/bin/python", Path(__file__).with_name("operators.py")]
+    for things, wanted in ((asked, 0), ([broken], 1)):
+        done = subprocess.run(
+            program, input=json.dumps(things), stdout=subprocess.PIPE, text=True, check=True
+        )
+        if len(done.stdout.splitlines()) != wanted:
+            sys.exit(done.stdout or "what is broken passes")
+    print(f"{len(asked)} objects of operators: nothing unknown; one made broken was found")
+
+
 def main() -> None:
+    if sys.argv[1:] == ["schemas"]:
+        return schemas()
     told = helm(*(job(values(name)) for name in GOLDEN))
     for name, result in zip(GOLDEN, told["install"], strict=True):
         assert "error" not in result, result
