@@ -8,10 +8,11 @@ QUALITY ?= ../shared/quality
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --no-header --no-annotate --python-version 3.11
+	--no-emit-find-links --no-header --no-annotate
+PINNED := $(COMPILE) --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test lint check-imports format bench load soak replay versus lock clean
+.PHONY: help serve demo test lint check-imports format bench load soak replay versus docs image nightly rendered demo-fleet schemas lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,7 @@ demo: $(VENV)/.serve ## Serve the page with switches for providers' troubles
 test: $(VENV)/.dev ## Set up, check and test everything
 	@deploy/test-servers.sh
 	@deploy/node-client.sh
+	@deploy/tools.sh
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -n auto --cov --cov-report= tests
 	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*'
@@ -81,6 +83,25 @@ bench-redis: $(VENV)/.dev ## Kill, hang and restart Redis under load, and measur
 pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs/pictures
 	$(BIN)/python -m loadtest.pictures
 
+rendered: $(VENV)/.dev ## Write anew what is made of the chart, its values and the example fleet
+	@deploy/tools.sh
+	PYTHONPATH=tests $(BIN)/python -m support.charts
+	$(BIN)/python -m loadtest.compose
+
+demo-fleet: $(VENV)/.dev ## Run compose's services without Docker under traffic, and draw their dashboards (5 minutes)
+	@deploy/test-servers.sh
+	$(BIN)/python -m loadtest.demo_fleet
+
+image: $(VENV)/.dev ## Build the image with buildah, run it as it says, stop it (root on Debian; minutes)
+	@deploy/image.sh
+	$(BIN)/python -m loadtest.image
+
+schemas: $(VENV)/.dev ## Hold the chart's objects for operators against their schemas, strictly
+	@deploy/tools.sh operators
+	PYTHONPATH=tests $(BIN)/python -m support.charts schemas
+
+nightly: schemas image demo-fleet restarts ## What is too long for every commit: schemas, image, compose's services, restarts
+
 bench-signals: $(VENV)/.dev ## Measure what metrics, log line and ids cost a call, and what a scrape stops
 	$(BIN)/python -m loadtest.signals
 
@@ -97,12 +118,17 @@ quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails 
 		loadtest/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
 
 lock: ## Pin all dependencies anew, with hashes (needs uv)
-	$(COMPILE) requirements/build.in -o requirements/build.txt
-	$(COMPILE) pyproject.toml requirements/build.in -o requirements/base.txt
-	$(COMPILE) pyproject.toml requirements/dev.in -c requirements/base.txt -o requirements/dev.txt
+	$(PINNED) requirements/build.in -o requirements/build.txt
+	$(PINNED) pyproject.toml requirements/build.in -o requirements/base.txt
+	$(PINNED) pyproject.toml requirements/dev.in -c requirements/base.txt -o requirements/dev.txt
+	$(PINNED) pyproject.toml --extra redis --extra otel -c requirements/dev.txt -o requirements/image.txt
+	$(PINNED) requirements/operators.in -o requirements/operators.txt
+	$(PINNED) requirements/tools.in -o requirements/tools.txt
+	$(COMPILE) --python-version 3.12 requirements/helm.in -o requirements/helm.txt
+	$(PINNED) requirements/image-build.in -c requirements/dev.txt -o requirements/image-build.txt
 
 clean: ## Remove what was set up
-	rm -rf $(VENV) node_modules tests/e2e/node/node_modules
+	rm -rf $(VENV) .tools .image node_modules tests/e2e/node/node_modules
 
 # The stamps make a second start quick: pip runs only when a pin or the project's metadata changed.
 $(VENV)/bin/python:

@@ -52,11 +52,12 @@ def main(out: Path) -> None:
                 frame = Frame(end - (HOURS - 0.2) * 3600, end, 60)
                 html = folder / f"{board.uid}.html"
                 html.write_text(page([made], http, frame))
-                _shoot(html, out / f"{board.uid}.png", _height(made["panels"]))
+                shoot(html, out / f"{board.uid}.png", height(made["panels"]))
                 print(out / f"{board.uid}.png")
 
 
-def _height(panels: list[dict[str, dict[str, int]]]) -> int:
+def height(panels: list[dict[str, dict[str, int]]]) -> int:
+    """How high a picture of these panels is, in pixels."""
     below = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in panels)
     return _MARGIN + _ROW * below + 10 * len(panels) // 6
 
@@ -91,11 +92,12 @@ def _prometheus(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def _shoot(html: Path, png: Path, height: int) -> None:
+def shoot(html: Path, png: Path, tall: int) -> None:
+    """A picture of a page, `tall` pixels high."""
     chromium = shutil.which("chromium") or "chromium"
     command = (
         chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        f"--window-size={_WIDTH},{height}", f"--screenshot={png.resolve()}", html.as_uri(),
+        f"--window-size={_WIDTH},{tall}", f"--screenshot={png.resolve()}", html.as_uri(),
     )  # fmt: skip
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 

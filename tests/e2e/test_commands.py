@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 
-from support.server import FAST, ROUTES
+from support.server import FAST, ROUTES, serving
 
 HAMLET = (sys.executable, "-m", "hamlet")
 
@@ -136,3 +136,28 @@ async def test_checking_a_configuration_looks_at_packs_and_sources(tmp_path: Pat
     assert code == 2
     assert "did you mean brave?" in err
     assert "keys" in err
+
+
+async def checked(*words: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "hamlet.healthcheck",
+        *words,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode().strip()
+
+
+async def test_a_health_check_tells_a_hamlet_that_serves_from_none() -> None:
+    async with serving() as running:
+        assert await checked(running.url) == (0, f"{running.url}/livez: 200")
+        running.hamlet.drain()
+        code, out, _ = await run("healthcheck", "--url", running.url)
+        assert (code, out.strip()) == (0, f"{running.url}/livez: 200"), "draining is no illness"
+        assert await checked(f"{running.url}/v1") == (1, f"{running.url}/v1/livez: 404")
+    code, out = await checked(running.url)
+    assert (code, "no hamlet answers" in out) == (1, True)
+    assert (await checked("nonsense"))[0] == 1

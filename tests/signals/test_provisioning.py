@@ -8,7 +8,7 @@ COMPOSE = Path(__file__).parents[2] / "deploy/compose"
 
 
 def test_everything_that_is_mounted_is_there() -> None:
-    whole = yaml.safe_load((COMPOSE / "monitoring.yml").read_text())
+    whole = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
     named = set(whole["volumes"])
     for service in whole["services"].values():
         for volume in service.get("volumes", ()):
@@ -17,7 +17,7 @@ def test_everything_that_is_mounted_is_there() -> None:
 
 
 def test_prometheus_alertmanager_and_grafana_find_one_another() -> None:
-    services = yaml.safe_load((COMPOSE / "monitoring.yml").read_text())["services"]
+    services = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
     prometheus = yaml.safe_load((COMPOSE / "../prometheus/prometheus.yml").read_text())
     targets = [job["static_configs"][0]["targets"][0] for job in prometheus["scrape_configs"]]
     targets += prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]

@@ -18,7 +18,6 @@ from hamlet.config import GatewayConfig, Loaded, load
 
 _PUBLIC = "--allow-public-without-keys"
 _KILL_LATE_S = 15.0
-_KILL_LATE_S = 15.0
 _ConfigFile = Annotated[Path | None, typer.Option("--config", help="The YAML file to use")]
 
 

@@ -24,6 +24,7 @@ from hamlet.testing.simulator.world import World
 def main(
     config: Annotated[Path | None, typer.Option(help="Play this configuration's vendors")] = None,
     fleet: Annotated[int, typer.Option(help="Without a configuration: so many PTU")] = 27,
+    host: Annotated[str, typer.Option(help="Where to listen")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 picks one")] = 0,
     seed: int = 0,
     tokens_per_frame: Annotated[int, typer.Option(min=1, help="Tokens that share an event")] = 4,
@@ -33,7 +34,7 @@ def main(
         Path | None, typer.Option(help="Write the configuration, pointed at the simulator")
     ] = None,
 ) -> None:
-    """Play every vendor of a configuration on one port of loopback, until interrupted."""
+    """Play every vendor of a configuration on one port, of loopback if no host is given."""
     try:
         loaded = load(config) if config else loads(example_fleet(fleet))
         loaded.source.check()
@@ -46,7 +47,7 @@ def main(
         typer.echo("the configuration names no vendor that could be played", err=True)
         raise typer.Exit(2)
     try:
-        uvloop.run(_serve(specs, schedule, loaded, port, seed, write))
+        uvloop.run(_serve(specs, schedule, loaded, (host, port), seed, write))
     except KeyboardInterrupt:
         return
 
@@ -60,12 +61,12 @@ async def _serve(
     specs: Sequence[Simulated],
     faults: Sequence[Fault],
     loaded: Loaded,
-    port: int,
+    address: tuple[str, int],
     seed: int,
     write: Path | None,
 ) -> None:
     world = World(specs, seed=seed, clock=time.monotonic, faults=faults)
-    async with SimulatorServer(world, port=port) as server:
+    async with SimulatorServer(world, host=address[0], port=address[1]) as server:
         if write is not None:
             _write(write, pointed_at(loaded.source.data, server.url))
         print(f"{len(specs)} deployments at {server.url}", flush=True)

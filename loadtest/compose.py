@@ -1,0 +1,37 @@
+"""deploy/compose/hamlet.yaml: the 27 PTU example with its vendors played by the service `simulator`.
+
+python -m loadtest.compose      writes it anew
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from hamlet.testing.simulator.fleet import pointed_at
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = ROOT / "deploy/compose"
+_FLEET = ROOT / "deploy/fleets/azure-27-ptu.yaml"
+_HEAD = (
+    "# Made by `make rendered` of deploy/fleets/azure-27-ptu.yaml, with the vendors simulated.\n"
+)
+
+
+def config() -> str:
+    """What stands in the file."""
+    data = pointed_at(yaml.safe_load(_FLEET.read_text()), "http://simulator:8900")
+    data["fleet"]["redis"] = "env:REDIS_URL"
+    data["server"] = {"host": "0.0.0.0", "port": 8080}  # noqa: S104
+    data["telemetry"] = {"admin_host": "0.0.0.0", "admin_port": 9090}  # noqa: S104
+    return _HEAD + yaml.safe_dump(data, sort_keys=False, width=120)
+
+
+def main() -> None:
+    """Write it."""
+    (COMPOSE / "hamlet.yaml").write_text(config(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The chart, rendered and installed by Helm against an API server that records."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hamlet.config import loads
+from hamlet.cutover.model import Document
+from hamlet.registry import build
+from hamlet.testing.support import SilentLog
+from support.charts import (
+    GOLDEN,
+    RENDERED,
+    ROOT,
+    SWITCHES,
+    golden,
+    helm,
+    job,
+    needs_helm,
+    text,
+    tool,
+    values,
+)
+
+KEY = {"secrets": {"values": {"HAMLET_KEY": "sk-example-0123456789"}}}
+MOVED = {"epoch": 7, "written_at": 1.0, "features": {"chat": {"stage": "new"}}}
+BAD = {
+    "an unknown key": ({**KEY, "replica": 3}, "replica"),
+    "a wrong type": ({**KEY, "replicas": "three"}, "replicas"),
+    "a budget of nothing": ({**KEY, "disruption": {"maxUnavailable": 0}}, "maxUnavailable"),
+    "half a configuration": ({**KEY, "config": {"routes": {}}}, "providers"),
+    "no secrets": ({}, "give exactly one of"),
+    "secrets from two places": ({"secrets": {**KEY["secrets"], "existing": "x"}}, "exactly one"),
+}
+
+
+@pytest.fixture(scope="module")
+def told():
+    jobs = [job(values(name)) for name in GOLDEN]
+    jobs += [job(SWITCHES), job(KEY)]
+    jobs.append(job(values("prod"), there={"hamlet-cutover": {"state.json": json.dumps(MOVED)}}))
+    jobs += [job(given) for given, _ in BAD.values()]
+    results = helm(*jobs, lint=True)
+    names = [*GOLDEN, "switches", "default", "upgrade", *BAD]
+    return dict(zip(names, results["install"], strict=True)) | {"lint": results["lint"]}
+
+
+@needs_helm
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_committed_manifests_are_what_helm_makes(told, name: str) -> None:
+    made = text(name, told[name]["manifest"])
+    assert (RENDERED / f"{name}.yaml").read_text() == made, "make rendered"
+
+
+@needs_helm
+@pytest.mark.parametrize("name", [*GOLDEN, "switches", "default"])
+def test_everything_in_the_manifest_is_installed(told, name: str) -> None:
+    objects = list(yaml.safe_load_all(told[name]["manifest"]))
+    of = {(o["kind"], o["metadata"]["name"]): o for o in objects}
+    got = {(o["kind"], o["metadata"]["name"]): o for o in told[name]["recorded"]}
+    assert of.keys() == got.keys()
+    assert len(of) == len(objects), "two objects of one name"
+    for key, o in of.items():
+        assert got[key].get("spec") == o.get("spec"), key
+
+
+@needs_helm
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_are_refused(told, name: str) -> None:
+    assert BAD[name][1] in told[name]["error"]
+
+
+@needs_helm
+def test_helm_finds_nothing_wrong_with_the_chart(told) -> None:
+    (linted,) = told["lint"]
+    assert linted["TotalChartsLinted"] == 1
+    assert not linted["Errors"]
+    assert all(message["Severity"] < 2 for message in linted["Messages"]), linted
+
+
+@needs_helm
+def test_switches_bring_what_they_name(told) -> None:
+    objects = list(yaml.safe_load_all(told["switches"]["manifest"]))
+    kinds = [o["kind"] for o in objects]
+    assert {"ExternalSecret", "ScaledObject", "PodMonitor", "PrometheusRule"} <= set(kinds)
+    assert not {"Secret", "HorizontalPodAutoscaler"} & set(kinds)
+    boards = {
+        name: json.loads(body)
+        for o in objects
+        if o["metadata"]["labels"].get("grafana_dashboard") == "1"
+        for name, body in o["data"].items()
+    }
+    files = {f.name: json.loads(f.read_text()) for f in (ROOT / "dashboards").glob("*.json")}
+    assert boards == files
+    monitor = next(o for o in objects if o["kind"] == "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+@needs_helm
+def test_an_upgrade_does_not_move_features_back(told) -> None:
+    kept = next(o for o in told["upgrade"]["recorded"] if o["metadata"]["name"] == "hamlet-cutover")
+    assert Document.model_validate_json(kept["data"]["state.json"]).of("chat").stage == "new"
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_kubernetes_knows_every_field(name: str) -> None:
+    words = [tool("kubernetes-validate"), "--strict", "--no-warn", "-k", "1.33"]
+    ran = subprocess.run([*words, RENDERED / f"{name}.yaml"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "deployment/hamlet" in ran.stdout + ran.stderr
+
+
+def test_a_field_that_kubernetes_does_not_know_is_found(tmp_path: Path) -> None:
+    """The check can fail."""
+    broken = (RENDERED / "dev.yaml").read_text().replace("livenessProbe:", "livenesProbe:")
+    (tmp_path / "broken.yaml").write_text(broken)
+    words = [tool("kubernetes-validate"), "--strict", "-k", "1.33", tmp_path / "broken.yaml"]
+    ran = subprocess.run(words, capture_output=True, text=True)
+    assert ran.returncode != 0
+    assert "livenesProbe" in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_configuration_in_the_manifest_is_one_that_hamlet_takes(name, tmp_path) -> None:
+    data = next(
+        o["data"]
+        for o in golden(name)
+        if o["kind"] == "ConfigMap" and "hamlet.yaml" in o.get("data", {})
+    )
+    config = data["hamlet.yaml"].replace("/etc/hamlet/secrets", str(tmp_path))
+    for secret in ("HAMLET_KEY", "BACKEND_KEY", "OPERATOR_KEY", "OPENAI_API_KEY", "REDIS_URL"):
+        value = "redis://redis:6379/0" if secret == "REDIS_URL" else f"sk-{secret}-0123456789"
+        (tmp_path / secret).write_text(value + "\n")
+    (tmp_path / "ANTHROPIC_API_KEY").write_text("sk-ant-0123456789")
+    loaded = loads(config)
+    assert build(loaded, SilentLog()).routes
+    # A default's provider in somebody's production would answer for a model.
+    assert ("embedded" in loaded.config.providers) == (name == "dev")
+
+
+def test_prometheus_takes_the_rules_of_the_manifest(tmp_path: Path) -> None:
+    import shutil
+
+    if shutil.which("promtool") is None:
+        pytest.skip("Prometheus is not installed")
+    rule = next(o for o in golden("prod") if o["kind"] == "PrometheusRule")
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rule["spec"]))
+    words = ["promtool", "check", "rules", tmp_path / "rules.yml"]
+    ran = subprocess.run(words, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert rule["spec"] == yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())

@@ -1,0 +1,58 @@
+"""The files under deploy/, each read by the program that it is for."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.charts import ROOT, tool
+
+SCRIPTS = sorted((ROOT / "deploy").glob("*.sh"))
+
+
+def ran(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile(tmp_path: Path) -> None:
+    done = ran(tool("hadolint"), "Dockerfile")
+    assert done.returncode == 0, done.stdout
+    (tmp_path / "Dockerfile").write_text("FROM python:latest\nRUN pip install hamlet\n")
+    assert ran(tool("hadolint"), tmp_path / "Dockerfile").returncode != 0, "the check can fail"
+
+
+def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert allowed[1] == "*", "an allow-list"
+    copied = [
+        word
+        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    ]
+    assert {f"!{word}" for word in copied} == {line for line in allowed if line.startswith("!")}
+    lock = (ROOT / "requirements/image.txt").read_text()
+    for package in ("redis", "opentelemetry-sdk", "aiohttp"):
+        assert f"\n{package}==" in lock
+    pins = {
+        line.split(" ")[0]
+        for line in (ROOT / "requirements/dev.txt").read_text().splitlines()
+        if "==" in line
+    }
+    shipped = {line.split(" ")[0] for line in lock.splitlines() if "==" in line}
+    assert not {
+        pin for pin in shipped - pins if pin.split("==")[0] in {p.split("==")[0] for p in pins}
+    }, "the image has other versions than the tests: make lock"
+
+
+def test_yamllint_finds_nothing() -> None:
+    done = ran(tool("yamllint"), "--strict", "deploy", "dashboards")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_sound_and_may_be_run(script: Path) -> None:
+    assert script.stat().st_mode & 0o111
+    assert ran("sh", "-n", script).returncode == 0
