@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from docsite.schemas import table
 from hamlet.ops.build import rules
 
@@ -39,7 +41,7 @@ def _alert(rule: dict[str, object]) -> list[str]:
     return [
         f"### {name}",
         "",
-        f"{notes['summary']}. {notes['description']}",
+        _plain(f"{notes['summary']}. {notes['description']}"),
         "",
         f"*{labels['severity']}*, after {rule['for']} · [what to do](../runbook.md#{name.lower()}) · dashboard `{board}`",
         "",
@@ -48,6 +50,11 @@ def _alert(rule: dict[str, object]) -> list[str]:
         "```",
         "",
     ]
+
+
+def _plain(text: str) -> str:
+    """Without the templates that Prometheus fills in."""
+    return re.sub(r"{{ \$(value|labels\.(\w+)).*?}}", lambda m: f"*{m[2] or 'N'}*", text)
 
 
 def _code(expr: object) -> str:

@@ -18,6 +18,7 @@ The bodies of `/v1/chat/completions`, `/v1/embeddings` and `/v1/messages` are th
 Keys are sent as `Authorization: Bearer ...`, `x-api-key` or `api-key`.
 """
 _TAGS = ("main screen", "openai", "anthropic", "models", "operations", "administration")
+_NAMES = {"openai": "OpenAI"}
 _METHODS = ("get", "post", "put", "delete")
 
 
@@ -26,7 +27,7 @@ def page() -> str:
     document = create_app().shell.openapi()
     lines = [_HEAD]
     for tag in _TAGS:
-        lines += [f"## {tag[0].upper()}{tag[1:]}", ""]
+        lines += [f"## {_NAMES.get(tag) or tag.capitalize()}", ""]
         for method, path, told in _operations(document):
             if (told.get("tags") or ["operations"])[0] == tag:
                 lines += _operation(method, path, told)
