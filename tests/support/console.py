@@ -7,13 +7,14 @@ ends. Ports are replaced by free ones, and the virtual environment's folder by t
 
 import asyncio
 import os
+import random
 import re
 import shlex
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import chdir
+from contextlib import chdir, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,10 +113,12 @@ class Session:
         return self.text(command)
 
     def _free(self, port: str) -> str:
-        if port not in self._ports:
-            with socket.socket() as taken:
-                taken.bind(("127.0.0.1", 0))
-                self._ports[port] = str(taken.getsockname()[1])
+        while port not in self._ports:
+            # Below the range that the kernel gives away, so that nobody takes it meanwhile.
+            wanted = random.randrange(20_000, 32_000)
+            with socket.socket() as taken, suppress(OSError):
+                taken.bind(("127.0.0.1", wanted))
+                self._ports[port] = str(wanted)
         return self._ports[port]
 
     async def run(self, command: Command) -> None:
