@@ -3,6 +3,7 @@ two branches that add one each would be in conflict for nothing."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 _ADR = "# Decisions\n\nWhy things are as they are: context, choice, price.\n"
@@ -17,11 +18,10 @@ def index(folder: Path, head: str, *, newest_first: bool = False) -> str:
 
 def _title(page: Path) -> str:
     first = page.read_text("utf-8").partition("\n")[0].lstrip("# ")
-    # Of the decisions some begin with their number, and some have it in the name alone.
-    number = page.stem.partition("-")[0]
     if "adr" not in page.parts:
         return first
-    return f"{int(number)}. {first.removeprefix(f'{int(number)}. ')}"
+    # Some begin with their number, and some have it in the name alone.
+    return f"{int(page.stem.partition('-')[0])}. {re.sub(r'^[0-9]+[.] ', '', first)}"
 
 
 def main(docs: Path = Path("docs")) -> None:
