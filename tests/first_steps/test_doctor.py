@@ -153,6 +153,18 @@ async def test_a_key_that_is_not_set_is_named_and_the_others_are_asked_all_the_s
     assert "oa/gpt-4o" not in levels
 
 
+async def test_what_serving_would_refuse_is_told_too(key, vendors, tmp_path) -> None:
+    (tmp_path / "x.manifest.json").write_text("{}")
+    text = CONFIG.format(url=vendors.url) + f"suggest: {{packs: {{folder: '{tmp_path}'}}}}\n"
+    move = "cutover: {legacy_url: 'http://127.0.0.1:1', state: s.json, chat_route: chta, features: {c: {paths: [/api/c]}}}\n"
+    found = [one for one in await findings(tmp_path, text + move) if one.check == "config"]
+    told = sorted(one.message.partition(":")[0] for one in found)
+    assert (told, {one.level for one in found}) == (
+        ["cutover.chat_route", "suggest.packs"],
+        {"failed"},
+    )
+
+
 @pytest.mark.parametrize(
     ("off_s", "level", "said"),
     [(0, "ok", "within 5 s"), (60, "warning", "behind"), (-3600, "failed", "ahead of")],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from hamlet.config import ConfigError, Loaded, Problem, loads
+from hamlet.content import PackError, load_content
+from hamlet.cutover import settings
 from hamlet.doctor.finding import Finding
 from hamlet.registry import Plugins, Registry, build
 from hamlet.spi import Log
@@ -26,8 +28,25 @@ def examine_configuration(
     except ConfigError as error:
         found = [_finding(name, problem) for problem in error.problems]
         return found, _sound_part(loaded, error.problems, log, plugins)
+    if beyond := list(_beyond(loaded)):
+        return beyond, registry
     told = f"{len(registry.providers)} providers, {len(registry.routes)} routes"
     return [Finding("config", name, "ok", told)], registry
+
+
+def _beyond(loaded: Loaded) -> Iterator[Finding]:
+    """What the registry does not look at, and serving would refuse: the move, and packs."""
+    name, packs = loaded.source.name, loaded.config.suggest.packs
+    if loaded.config.cutover is not None:
+        try:
+            settings(loaded)
+        except ConfigError as error:
+            yield from problems_of(error)
+    try:
+        load_content(packs.folder, packs.off)
+    except PackError as error:
+        advice = "correct the pack, or name another folder"
+        yield Finding("config", name, "failed", f"suggest.packs: {error}", advice)
 
 
 def problems_of(error: ConfigError) -> list[Finding]:
