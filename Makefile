@@ -76,6 +76,7 @@ docs: $(VENV)/.serve .venv-docs/.docs ## Build the documentation into site/, str
 	$(BIN)/python -m docsite
 	$(BIN)/python -m docsite.lists
 	.venv-docs/bin/zensical build --strict --clean
+	$(BIN)/python -m docsite.publish site
 	$(BIN)/python -m docsite.check site
 
 lock: ## Pin all dependencies anew, with hashes (needs uv)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from docsite.check import problems
+from docsite.publish import publish
 
 GOOD = '<a href="b/#there">b</a><a href="https://example.com/x">out</a><img src="p.png">'
 BAD = """
@@ -32,3 +33,18 @@ def test_dead_links_places_and_foreign_loads_are_found(tmp_path: Path) -> None:
         "/: loads https://fonts.example.com",
         "/: loads q.png, which is not there",
     ]
+
+
+def test_files_of_the_repository_that_are_linked_come_along(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/x.yaml").write_text("x: 1")
+    (tmp_path / "site").mkdir()
+    made = site(tmp_path / "site", GOOD)
+    page = made / "b/index.html"
+    page.write_text(
+        '<h2 id="there"></h2><a href="../../deploy/x.yaml">x</a><a href="../../no.yaml">n</a>'
+    )
+    assert publish(made, tmp_path) == ["deploy/x.yaml"]
+    assert '<a href="../repository/deploy/x.yaml">' in page.read_text()
+    assert (made / "repository/deploy/x.yaml").read_text() == "x: 1"
+    assert list(problems(made)) == ["/b/: ../../no.yaml leads nowhere"]
