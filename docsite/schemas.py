@@ -72,16 +72,6 @@ def default(schema: Schema, *, required: bool) -> str:
     return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
-def refs(schema: Any) -> list[str]:
-    """The names of all schemas that are referred to, in order."""
-    if isinstance(schema, Mapping):
-        found = [name_of(schema["$ref"])] if "$ref" in schema else []
-        return found + [name for value in schema.values() for name in refs(value)]
-    if isinstance(schema, list):
-        return [name for value in schema for name in refs(value)]
-    return []
-
-
 def inlined(schema: Schema) -> dict[str, Any]:
     """The schema with its own parts put where they are referred to."""
     parts = schema.get("$defs", {})

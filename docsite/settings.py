@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
+from typing import Any
 
 from pydantic import BaseModel
 
-from docsite.schemas import Schema, default, inlined, kind, limits, refs, table
+from docsite.schemas import Schema, default, inlined, kind, limits, name_of, table
 from hamlet.config import GatewayConfig
 
 _HEAD = """\
@@ -19,40 +20,16 @@ how they work together, is in the [guide](../configuration.md). `hamlet config s
 
 A *reference* is `env:NAME` or `file:PATH`: secrets never stand in the file. *NAME* in a heading is yours to choose. Times are seconds.
 """
-# Where in the file each section stands; the test of the page fails if one is missing.
-_PLACES = {
-    "ServerConfig": "server",
-    "KeyConfig": "keys[]",
-    "ProviderConfig": "providers.NAME",
-    "RouteConfig": "routes.NAME",
-    "DeploymentConfig": "routes.NAME.deployments[], routes.NAME.tiers[][]",
-    "ChatParams": "defaults, caps",
-    "Policy": "routes.NAME.policy",
-    "FleetConfig": "fleet",
-    "SuggestConfig": "suggest",
-    "PacksConfig": "suggest.packs",
-    "TelemetryConfig": "telemetry",
-    "CutoverConfig": "cutover",
-    "FeatureConfig": "cutover.features.NAME",
-    "IgnoreConfig": "cutover.features.NAME.ignore[]",
-    "ShadowConfig": "cutover.shadow",
-    "GuardConfig": "cutover.guard",
-    "GateConfig": "cutover.gate",
-    "EdgeConfig": "cutover.edge",
-}
+_SHOWN = 2
 
 
 def page() -> str:
     """docs/reference/configuration.md"""
     schema = GatewayConfig.model_json_schema()
-    parts = schema["$defs"]
-    ordered = list(dict.fromkeys(_reached(schema, parts)))
-    lines = [_HEAD, "## The whole file", ""]
-    lines += _rows(schema)
-    for name in ordered:
-        place = _PLACES[name]
-        lines += [f"## {place}", "", _told(parts[name]), ""]
-        lines += _rows(parts[name])
+    parts, places = schema["$defs"], _places(schema)
+    lines = [_HEAD, "## The whole file", "", *_rows(schema, places)]
+    for name, place in places.items():
+        lines += [f"## {place}", "", _told(parts[name]), "", *_rows(parts[name], places)]
     lines += ["## Providers, by kind", ""]
     lines += _kinds("hamlet.providers", "providers.NAME")
     lines += ["## Web sources, by kind", ""]
@@ -60,30 +37,46 @@ def page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _reached(schema: Schema, parts: Schema) -> Iterator[str]:
-    """The parts, each before what it refers to."""
-    for name in refs({key: value for key, value in schema.items() if key != "$defs"}):
-        yield name
-        yield from _reached(parts[name], parts)
+def _places(schema: Schema) -> dict[str, str]:
+    """Where in the file each part stands, in words; a part before those that it holds."""
+    found: dict[str, list[str]] = {}
+
+    def visit(node: Schema, path: str) -> None:
+        for key, value in node.get("properties", {}).items():
+            for name, place in _held(value, f"{path}.{key}".removeprefix(".")):
+                new = name not in found
+                found.setdefault(name, []).append(place)
+                if new:
+                    visit(schema["$defs"][name], place)
+
+    visit(schema, "")
+    return {name: ", ".join(sorted(all_, key=len)[:_SHOWN]) for name, all_ in found.items()}
 
 
-def _rows(schema: Schema) -> list[str]:
+def _held(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """The parts that a value may hold, and where they stand then."""
+    if "$ref" in value:
+        yield name_of(value["$ref"]), place
+    for option in value.get("anyOf", ()):
+        yield from _held(option, place)
+    if isinstance(value.get("items"), Mapping):
+        yield from _held(value["items"], f"{place}[]")
+    if isinstance(value.get("additionalProperties"), Mapping):
+        yield from _held(value["additionalProperties"], f"{place}.NAME")
+
+
+def _rows(schema: Schema, places: Mapping[str, str]) -> list[str]:
     needed = schema.get("required", ())
     rows = [
-        (
-            f"`{key}`",
-            _named(kind(value)),
-            default(value, required=key in needed),
-            limits(value),
-        )
-        for key, value in schema.get("properties", {}).items()
+        (f"`{key}`", _named(kind(v), places), default(v, required=key in needed), limits(v))
+        for key, v in schema.get("properties", {}).items()
     ]
     return table(("key", "type", "default", "bounds"), rows)
 
 
-def _named(told: str) -> str:
+def _named(told: str, places: Mapping[str, str]) -> str:
     """Links that show the place in the file, not the name of the class."""
-    for name, place in _PLACES.items():
+    for name, place in places.items():
         shown = place.partition(",")[0]
         told = told.replace(f"[{name}](#{name.lower()})", f"[{shown}](#{_slug(place)})")
     return told
@@ -106,5 +99,5 @@ def _kinds(group: str, place: str) -> list[str]:
         settings: type[BaseModel] = entry.load().Settings
         schema = inlined(settings.model_json_schema())
         lines += [f"### {place} of kind `{entry.name}`", ""]
-        lines += [_told(schema), "", *_rows(schema)]
+        lines += [_told(schema), "", *_rows(schema, {})]
     return lines
