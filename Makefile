@@ -32,14 +32,14 @@ test: $(VENV)/.dev ## Set up, check and test everything
 	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*'
 
 lint: $(VENV)/.dev ## Style, types, and the way imports flow
-	$(BIN)/ruff format --check src tests examples loadtest
-	$(BIN)/ruff check src tests examples loadtest
+	$(BIN)/ruff format --check src tests examples loadtest docsite
+	$(BIN)/ruff check src tests examples loadtest docsite
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## Put the code in the house style
-	$(BIN)/ruff format src tests examples loadtest
-	$(BIN)/ruff check --fix src tests examples loadtest
+	$(BIN)/ruff format src tests examples loadtest docsite
+	$(BIN)/ruff check --fix src tests examples loadtest docsite
 
 bench: $(VENV)/.dev ## Measure hamlet beside other gateways, and what it adds to a call
 	@deploy/peers.sh
@@ -117,6 +117,13 @@ quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails 
 	$(BIN)/python loadtest/chips.py --embed $(addprefix --vectors ,$(wildcard $(QUALITY)/chip_vectors.jsonl)) \
 		loadtest/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
 
+docs: $(VENV)/.serve .venv-docs/.docs ## Build the documentation into site/, strictly, and check its links
+	$(BIN)/python -m docsite
+	$(BIN)/python -m docsite.lists
+	.venv-docs/bin/zensical build --strict --clean
+	$(BIN)/python -m docsite.publish site
+	$(BIN)/python -m docsite.check site
+
 lock: ## Pin all dependencies anew, with hashes (needs uv)
 	$(PINNED) requirements/build.in -o requirements/build.txt
 	$(PINNED) pyproject.toml requirements/build.in -o requirements/base.txt
@@ -124,11 +131,12 @@ lock: ## Pin all dependencies anew, with hashes (needs uv)
 	$(PINNED) pyproject.toml --extra redis --extra otel -c requirements/dev.txt -o requirements/image.txt
 	$(PINNED) requirements/operators.in -o requirements/operators.txt
 	$(PINNED) requirements/tools.in -o requirements/tools.txt
+	$(PINNED) requirements/docs.in -o requirements/docs.txt
 	$(COMPILE) --python-version 3.12 requirements/helm.in -o requirements/helm.txt
 	$(PINNED) requirements/image-build.in -c requirements/dev.txt -o requirements/image-build.txt
 
 clean: ## Remove what was set up
-	rm -rf $(VENV) .tools .image node_modules tests/e2e/node/node_modules
+	rm -rf $(VENV) .venv-docs site .tools .image node_modules tests/e2e/node/node_modules
 
 # The stamps make a second start quick: pip runs only when a pin or the project's metadata changed.
 $(VENV)/bin/python:
@@ -144,3 +152,10 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.serve
+
+# The site's builder has nothing in common with hamlet: an environment of its own.
+.venv-docs/.docs: requirements/docs.txt
+	@deploy/need-python.sh $(PYTHON)
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@touch $@

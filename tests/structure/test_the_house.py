@@ -96,9 +96,9 @@ def test_examples_in_the_docs_are_sound_configurations(monkeypatch) -> None:
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HAMLET_KEY", "AZURE_KEY"):
         monkeypatch.setenv(name, "sk-example-0123456789")
     texts = [(ROOT / "deploy/examples/two-providers.yaml").read_text()]
-    for page in ("README.md", "docs/configuration.md"):
+    for page in ("README.md", "docs/configuration.md", "docs/fleet.md"):
         texts += re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     whole = [text for text in texts if "providers:" in text and "routes:" in text]
-    assert len(whole) >= 2
+    assert len(whole) >= 3
     for text in whole:
         assert build(loads(text), SilentLog()).routes

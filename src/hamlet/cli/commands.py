@@ -13,6 +13,8 @@ from typer.main import get_command
 # load all that, so nothing is imported before its name is given.
 _COMMANDS = {
     "serve": ("hamlet.cli.serve", "serve"),
+    "init": ("hamlet.cli.init", "init"),
+    "doctor": ("hamlet.cli.doctor", "doctor"),
     "healthcheck": ("hamlet.cli.healthcheck", "healthcheck"),
     "plugins": ("hamlet.cli.plugins", "plugins"),
     "catalogue": ("hamlet.cli.catalogue", "catalogue"),

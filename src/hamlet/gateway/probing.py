@@ -141,7 +141,7 @@ class Prober:
         booking = self._fleet.begin(choice, _DEMAND)
         try:
             with self._registries.lease(), self._gateway.attempting(record, booking):
-                usage = await _ask(route, deployment)
+                usage = await ask_least(route, deployment, route.policy.first_token_s)
                 self._fleet.succeeded(booking)
                 self._fleet.settle(booking, usage)
         except ProviderError as error:
@@ -151,9 +151,9 @@ class Prober:
                 self._left_alone[deployment.id] = self._fleet.clock() + idle_s
 
 
-async def _ask(route: Route, deployment: Deployment) -> Usage:
-    """The least that can be asked of a deployment."""
-    provider, limit_s = deployment.provider, route.policy.first_token_s
+async def ask_least(route: Route, deployment: Deployment, limit_s: float) -> Usage:
+    """The least that can be asked of a deployment, within so many seconds. Raises ProviderError."""
+    provider = deployment.provider
     if route.operation == "chat":
         message = Message("user", (Text("."),))
         params = ChatParams(max_tokens=1)

@@ -1,0 +1,1 @@
+"""Makes the generated pages of the documentation, and checks the site that is built of it."""

@@ -1,0 +1,96 @@
+"""`python -m docsite.check SITE`: every link of a built site leads somewhere, and nothing is loaded
+from anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+# What a browser fetches by itself, by tag; links that are only followed are fine.
+_LOADS = {
+    "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href",
+}  # fmt: skip
+_FETCHED_RELS = {"stylesheet", "icon", "preload", "preconnect", "dns-prefetch", "modulepreload"}
+# Of http, since urljoin knows no schemes of our own.
+_BASE = "http://site.invalid"
+
+
+@dataclass(slots=True)
+class Page(HTMLParser):
+    """The anchors, links and loads of one page."""
+
+    ids: set[str] = field(default_factory=set)
+    links: list[str] = field(default_factory=list)
+    loads: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        HTMLParser.__init__(self)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if "id" in given:
+            self.ids.add(given["id"])
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        fetched = tag != "link" or _FETCHED_RELS & set(given.get("rel", "").split())
+        if fetched and tag in _LOADS and (address := given.get(_LOADS[tag])):
+            self.loads.append(address)
+
+
+def problems(site: Path) -> Iterator[str]:
+    """What is wrong with the site, a line each."""
+    pages: dict[str, Page] = {}
+    for file in sorted(site.rglob("*.html")):
+        page = Page()
+        page.feed(file.read_text("utf-8"))
+        pages[_address(site, file)] = page
+    for address, page in pages.items():
+        for load in page.loads:
+            if urlsplit(load).scheme in ("http", "https") or load.startswith("//"):
+                yield f"{address}: loads {load}"
+            elif (
+                not load.startswith("data:")
+                and not _file(site, urljoin(_BASE + address, load)).exists()
+            ):
+                yield f"{address}: loads {load}, which is not there"
+        for link in page.links:
+            yield from _dead(site, pages, address, link)
+
+
+def _dead(site: Path, pages: dict[str, Page], address: str, link: str) -> Iterator[str]:
+    whole = urljoin(_BASE + address, link)
+    if not whole.startswith(_BASE + "/"):
+        return
+    target, _, anchor = whole.removeprefix(_BASE).partition("#")
+    if not _file(site, whole).exists():
+        yield f"{address}: {link} leads nowhere"
+    elif anchor and target in pages and unquote(anchor) not in pages[target].ids:
+        yield f"{address}: {link}: no such place on the page"
+
+
+def _address(site: Path, file: Path) -> str:
+    return "/" + str(file.relative_to(site)).removesuffix("index.html")
+
+
+def _file(site: Path, whole: str) -> Path:
+    path = unquote(urlsplit(whole).path).lstrip("/")
+    found = site / path
+    return found / "index.html" if found.is_dir() or not path else found
+
+
+def main(site: Path) -> None:
+    """Print all problems; status 1 if there are any."""
+    found = list(problems(site))
+    for line in found:
+        print(line)
+    pages = len(list(site.rglob("*.html")))
+    print(f"{pages} pages, {len(found)} problems")
+    sys.exit(bool(found) or not pages)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "site"))

@@ -1,0 +1,44 @@
+"""`python -m docsite.publish SITE`: files of the repository that pages link to, put into the site.
+
+In the repository `../deploy/x.yaml` leads from a page out of `docs/`; a site has no such place. The
+file is copied under `repository/`, and the link in the built page made to lead there.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+import sys
+from pathlib import Path
+
+_HREF = re.compile(r'(?<=href=")((?:\.\./)+)([^"#?:]+)(?=["#])')
+_PLACE = "repository"
+
+
+def publish(site: Path, root: Path) -> list[str]:
+    """Copy what is linked and rewrite the links; the paths of what was copied."""
+    copied: set[str] = set()
+    for file in site.rglob("*.html"):
+        folder = file.parent.relative_to(site).as_posix()
+
+        def led(match: re.Match[str], folder: str = folder) -> str:
+            path = posixpath.normpath(posixpath.join(folder, match[1], match[2]))
+            outside = path.removeprefix("../")
+            if path == outside or not (root / outside).is_file():
+                return match[0]
+            copied.add(outside)
+            return posixpath.relpath(f"{_PLACE}/{outside}", folder)
+
+        text = file.read_text("utf-8")
+        made = _HREF.sub(led, text)
+        if made != text:
+            file.write_text(made, "utf-8")
+    for path in copied:
+        (site / _PLACE / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / path, site / _PLACE / path)
+    return sorted(copied)
+
+
+if __name__ == "__main__":
+    print(f"published: {', '.join(publish(Path(sys.argv[1]), Path())) or 'nothing'}")

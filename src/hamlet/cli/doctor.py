@@ -1,0 +1,50 @@
+"""`hamlet doctor`: whether it can work here, and what to do if not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from hamlet.doctor import Finding, Level, examine
+from hamlet.telemetry import make_log
+
+_STYLES: dict[Level, str] = {
+    "ok": "green", "skipped": "dim", "warning": "yellow", "failed": "bold red",
+}  # fmt: skip
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Option("--config", help="The YAML file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
+) -> None:
+    """Examine machine, configuration, keys, Redis and clock; status 1 if anything failed.
+
+    Every deployment gets one call of one token, which may cost a fraction of a cent.
+    """
+    found = asyncio.run(examine(config, make_log("error")))
+    failed = sum(finding.level == "failed" for finding in found)
+    if as_json:
+        rows = [asdict(finding) for finding in found]
+        print(json.dumps({"ok": not failed, "findings": rows}, indent=2, ensure_ascii=False))
+    else:
+        _show(found, failed)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _show(found: Sequence[Finding], failed: int) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for one in found:
+        level = Text(f"{one.level:<8}", style=_STYLES[one.level])
+        console.print(level + Text(f" {one.check:<9} {one.subject}: {one.message}"))
+        if one.advice:
+            console.print(Text(f"{'':<18} -> {one.advice}"))
+    warnings = sum(one.level == "warning" for one in found)
+    console.print(f"{failed} failed, {warnings} warnings, {len(found)} looked at")

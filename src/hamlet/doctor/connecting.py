@@ -1,0 +1,84 @@
+"""Why an upstream cannot be reached: its name, the way to it, or TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from hamlet.spi.addresses import never_an_upstream
+from hamlet.spi.tls import tls_context
+
+Told = tuple[str, str]
+
+
+def place(url: str) -> str:
+    """`host:port` of a URL: no user, no password, no path."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    except ValueError:
+        return "a URL that cannot be read"
+
+
+async def diagnose(url: str, ca_file: str | None, timeout_s: float) -> Told:
+    """What is in the way of `url`, and what to do. Goes one step after the other."""
+    where = place(url)
+    try:
+        parts = urlsplit(url)
+        host, secure = parts.hostname or "", parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+    except ValueError:
+        return where, "write base_url as https://host[:port]/path"
+    step = "connect"
+    try:
+        async with asyncio.timeout(timeout_s):
+            addresses = await _addresses(host, port)
+            if all(never_an_upstream(address) for address in addresses):
+                told = f"DNS: {host} leads to a link-local or metadata address"
+                return told, "hamlet never calls such an address; correct base_url or DNS"
+            await _connect(host, port, None)
+            if secure:
+                step = "TLS"
+                await _connect(host, port, tls_context(ca_file))
+    except (OSError, UnicodeError) as error:
+        return _told(error, host, where, step)
+    return f"{where} could be reached a moment later", "try again; if it stays so, look at the way"
+
+
+async def _addresses(host: str, port: int) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(info[4][0]) for info in found]
+
+
+async def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    _, writer = await asyncio.open_connection(host, port, ssl=tls)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+def _told(error: OSError | UnicodeError, host: str, where: str, step: str) -> Told:
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"DNS: the name {host} is not known", "check base_url's spelling, and the resolver"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        told = f"TLS: {where} has a certificate that is not trusted: {error.verify_message}"
+        return told, "ca_file names your own authority; where it says expired, look at the clock"
+    if isinstance(error, ssl.SSLError):
+        told = f"TLS: {where} does not agree on TLS: {error.reason or 'no reason told'}"
+        return told, "check the port, and whether base_url should begin with http://"
+    if isinstance(error, TimeoutError) and step == "TLS":
+        told = f"TLS: {where} takes connections, but no TLS"
+        return told, "check the port, and whether base_url should begin with http://"
+    if isinstance(error, ConnectionRefusedError):
+        return f"connect: nobody listens at {where}", "start it, or correct base_url's port"
+    if isinstance(error, TimeoutError):
+        told = f"connect: {where} does not answer"
+        return (
+            told,
+            "most often a firewall or a missing route; raise connect_timeout_s if it is far",
+        )
+    told = f"{step}: {where}: {error.strerror or type(error).__name__}"
+    return told, "look at the network between this machine and the vendor"

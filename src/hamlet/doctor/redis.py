@@ -1,0 +1,74 @@
+"""The Redis servers that the configuration names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from hamlet.config import GatewayConfig
+from hamlet.doctor.finding import Finding
+
+_WAIT_S = 3.0
+
+
+async def examine_redis(config: GatewayConfig) -> list[Finding]:
+    """Ask each for a PONG, and to let us write."""
+    return [await _examine(path, url.get_secret_value()) for path, url in _named(config)]
+
+
+def _named(config: GatewayConfig) -> Iterator[tuple[str, SecretStr]]:
+    cutover = config.cutover.redis if config.cutover else None
+    for path, url in (
+        ("fleet.redis", config.fleet.redis),
+        ("suggest.redis", config.suggest.redis),
+        ("cutover.redis", cutover),
+    ):
+        if url is not None:
+            yield path, url
+
+
+async def _examine(path: str, url: str) -> Finding:
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
+
+    where = _place(url)
+    client: Any = Redis.from_url(
+        url, socket_timeout=_WAIT_S, socket_connect_timeout=_WAIT_S, retry=Retry(NoBackoff(), 0)
+    )
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            await client.set("hamlet:doctor", "1", px=1000)
+            version = (await client.info("server"))["redis_version"]
+    except (RedisError, OSError) as error:
+        message, advice = _told(error, where, path)
+        return Finding("redis", path, "failed", message, advice)
+    finally:
+        await client.aclose()
+    return Finding("redis", path, "ok", f"Redis {version} at {where}")
+
+
+def _told(error: Exception, where: str, path: str) -> tuple[str, str]:
+    from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError
+    from redis.exceptions import TimeoutError as RedisTimeout
+
+    # The library wraps what the server said in an error of the connection.
+    if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
+        return f"{where} refuses the password", f"correct the URL that {path} refers to"
+    if isinstance(error, NoPermissionError):
+        return f"{where} lets this user not write", "give its ACL the keys hamlet:*"
+    if isinstance(error, ReadOnlyError):
+        return f"{where} is a replica", "name the primary"
+    if isinstance(error, RedisTimeout | TimeoutError):
+        return f"{where} does not answer", "look at the network, and whether Redis hangs"
+    return f"{where} cannot be used: {type(error).__name__}", "start it, or correct the URL"
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"

@@ -1,0 +1,50 @@
+"""The check of the built site finds what it is there for."""
+
+from pathlib import Path
+
+from docsite.check import problems
+from docsite.publish import publish
+
+GOOD = '<a href="b/#there">b</a><a href="https://example.com/x">out</a><img src="p.png">'
+BAD = """
+<a href="b/#gone">anchor</a> <a href="c/">page</a> <img src="q.png">
+<script src="https://cdn.example.com/x.js"></script>
+<link rel="preconnect" href="https://fonts.example.com"> <link rel="canonical" href="https://x.example.com">
+"""
+
+
+def site(folder: Path, front: str) -> Path:
+    (folder / "b").mkdir()
+    (folder / "b/index.html").write_text('<h2 id="there">There</h2><a href="..">up</a>')
+    (folder / "p.png").write_bytes(b"")
+    (folder / "index.html").write_text(front)
+    return folder
+
+
+def test_a_sound_site_has_no_problems(tmp_path: Path) -> None:
+    assert list(problems(site(tmp_path, GOOD))) == []
+
+
+def test_dead_links_places_and_foreign_loads_are_found(tmp_path: Path) -> None:
+    assert sorted(problems(site(tmp_path, BAD))) == [
+        "/: b/#gone: no such place on the page",
+        "/: c/ leads nowhere",
+        "/: loads https://cdn.example.com/x.js",
+        "/: loads https://fonts.example.com",
+        "/: loads q.png, which is not there",
+    ]
+
+
+def test_files_of_the_repository_that_are_linked_come_along(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/x.yaml").write_text("x: 1")
+    (tmp_path / "site").mkdir()
+    made = site(tmp_path / "site", GOOD)
+    page = made / "b/index.html"
+    page.write_text(
+        '<h2 id="there"></h2><a href="../../deploy/x.yaml">x</a><a href="../../no.yaml">n</a>'
+    )
+    assert publish(made, tmp_path) == ["deploy/x.yaml"]
+    assert '<a href="../repository/deploy/x.yaml">' in page.read_text()
+    assert (made / "repository/deploy/x.yaml").read_text() == "x: 1"
+    assert list(problems(made)) == ["/b/: ../../no.yaml leads nowhere"]
