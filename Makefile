@@ -32,14 +32,14 @@ test: $(VENV)/.dev ## Set up, check and test everything
 	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*'
 
 lint: $(VENV)/.dev ## Style, types, and the way imports flow
-	$(BIN)/ruff format --check src tests examples loadtest docsite
-	$(BIN)/ruff check src tests examples loadtest docsite
+	$(BIN)/ruff format --check src tests examples loadtest deploy
+	$(BIN)/ruff check src tests examples loadtest deploy
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## Put the code in the house style
-	$(BIN)/ruff format src tests examples loadtest docsite
-	$(BIN)/ruff check --fix src tests examples loadtest docsite
+	$(BIN)/ruff format src tests examples loadtest deploy
+	$(BIN)/ruff check --fix src tests examples loadtest deploy
 
 bench: $(VENV)/.dev ## Measure hamlet beside other gateways, and what it adds to a call
 	@deploy/peers.sh
@@ -118,11 +118,11 @@ quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails 
 		loadtest/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
 
 docs: $(VENV)/.serve .venv-docs/.docs ## Build the documentation into site/, strictly, and check its links
-	$(BIN)/python -m docsite
-	$(BIN)/python -m docsite.lists
-	.venv-docs/bin/zensical build --strict --clean
-	$(BIN)/python -m docsite.publish site
-	$(BIN)/python -m docsite.check site
+	$(BIN)/python -m deploy.docsite
+	$(BIN)/python -m deploy.docsite.lists
+	.venv-docs/bin/zensical build --strict --clean -f deploy/docsite/zensical.toml
+	$(BIN)/python -m deploy.docsite.publish site
+	$(BIN)/python -m deploy.docsite.check site
 
 lock: ## Pin all dependencies anew, with hashes (needs uv)
 	$(PINNED) requirements/build.in -o requirements/build.txt

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from docsite.__main__ import files
+from deploy.docsite.__main__ import files
 from hamlet.config import GatewayConfig
 from hamlet.ops.build import rules
 
@@ -14,7 +14,7 @@ FILES = files()
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_the_committed_page_is_what_would_be_written_now(name: str) -> None:
-    """If not: `python -m docsite` writes it."""
+    """If not: `python -m deploy.docsite` writes it."""
     assert (ROOT / name).read_text("utf-8") == FILES[name]
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from docsite.check import problems
-from docsite.publish import publish
+from deploy.docsite.check import problems
+from deploy.docsite.publish import publish
 
 GOOD = '<a href="b/#there">b</a><a href="https://example.com/x">out</a><img src="p.png">'
 BAD = """

@@ -1,4 +1,4 @@
-"""`python -m docsite.lists` writes the lists of decisions and of results, which are not committed:
+"""`python -m deploy.docsite.lists` writes the lists of decisions and of results, which are not committed:
 two branches that add one each would be in conflict for nothing."""
 
 from __future__ import annotations

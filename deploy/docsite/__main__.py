@@ -1,11 +1,11 @@
-"""`python -m docsite [FOLDER]` writes the generated pages. CI fails if a committed one differs."""
+"""`python -m deploy.docsite [FOLDER]` writes the generated pages. CI fails if a committed one differs."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from docsite import alerts, api, settings
+from deploy.docsite import alerts, api, settings
 
 
 def files() -> dict[str, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from docsite.schemas import Schema, default, kind, limits, table
+from deploy.docsite.schemas import Schema, default, kind, limits, table
 from hamlet.app import create_app
 
 _HEAD = """\
 # API reference
 
-Made from the OpenAPI document, by `python -m docsite`; a test holds it so. A running hamlet serves the document at `/openapi.json`: generate clients from that.
+Made from the OpenAPI document, by `python -m deploy.docsite`; a test holds it so. A running hamlet serves the document at `/openapi.json`: generate clients from that.
 
 The bodies of `/v1/chat/completions`, `/v1/embeddings` and `/v1/messages` are the vendors' own
 ([OpenAI](https://platform.openai.com/docs/api-reference/chat), [Anthropic](https://docs.anthropic.com/en/api/messages)), and so are their answers and errors.

@@ -1,4 +1,4 @@
-"""`python -m docsite.publish SITE`: files of the repository that pages link to, put into the site.
+"""`python -m deploy.docsite.publish SITE`: files of the repository that pages link to, put into the site.
 
 In the repository `../deploy/x.yaml` leads from a page out of `docs/`; a site has no such place. The
 file is copied under `repository/`, and the link in the built page made to lead there.

@@ -1,4 +1,4 @@
-"""`python -m docsite.check SITE`: every link of a built site leads somewhere, and nothing is loaded
+"""`python -m deploy.docsite.check SITE`: every link of a built site leads somewhere, and nothing is loaded
 from anywhere else."""
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from docsite.schemas import table
+from deploy.docsite.schemas import table
 from hamlet.ops.build import rules
 
 _HEAD = """\
 # Alert reference
 
-Made from `src/hamlet/ops`, by `python -m docsite`; a test holds it so. The rules are in `deploy/prometheus/rules.yml`, and what to do about each is in the
+Made from `src/hamlet/ops`, by `python -m deploy.docsite`; a test holds it so. The rules are in `deploy/prometheus/rules.yml`, and what to do about each is in the
 [runbook](../runbook.md). A *page* wants somebody now, a *ticket* within a working day.
 """
 

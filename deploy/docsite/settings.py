@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from docsite.schemas import Schema, default, inlined, kind, limits, name_of, table
+from deploy.docsite.schemas import Schema, default, inlined, kind, limits, name_of, table
 from hamlet.config import GatewayConfig
 
 _HEAD = """\
 # Configuration reference
 
-Made from the schema that `hamlet config check` uses, by `python -m docsite`; a test holds it so. What the settings mean, and
+Made from the schema that `hamlet config check` uses, by `python -m deploy.docsite`; a test holds it so. What the settings mean, and
 how they work together, is in the [guide](../configuration.md). `hamlet config schema` prints the same for editors.
 
 A *reference* is `env:NAME` or `file:PATH`: secrets never stand in the file. *NAME* in a heading is yours to choose. Times are seconds.
