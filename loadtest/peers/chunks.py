@@ -105,13 +105,16 @@ class Listener(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.write(self._request)
+        self._ask()
+
+    def _ask(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         if data.startswith(b"HTTP/1.1 503"):
             # Who is busy is asked again, as its retry-after says; bursts are not what is measured.
-            loop = asyncio.get_running_loop()
-            loop.call_later(1.0, self.transport.write, self._request)
+            asyncio.get_running_loop().call_later(1.0, self._ask)
             return
         self.chunks += data.count(b'"content"')
 
