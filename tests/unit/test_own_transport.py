@@ -57,7 +57,10 @@ async def test_ten_thousand_calls_need_no_more_connections_than_callers() -> Non
     assert upstream.accepted <= 40
 
 
-async def test_streams_whose_end_comes_late_keep_their_connection() -> None:
+async def test_streams_whose_end_comes_late_keep_their_connection(monkeypatch) -> None:
+    # A busy machine may be later than the quarter of a second that is allowed.
+    monkeypatch.setattr(connection, "_LINGER_S", 30.0)
+
     async def script(peer: Peer, _: int) -> None:
         while True:
             await peer.request()
@@ -72,7 +75,7 @@ async def test_streams_whose_end_comes_late_keep_their_connection() -> None:
                 async for data in reply.chunks():
                     assert data == b"DONE"
                     break
-            await asyncio.sleep(0.02)
+            await until(lambda: bool(http._site("").pool._free))
         await http.aclose()
     assert upstream.accepted == 1
 
