@@ -292,8 +292,7 @@ async def test_an_observer_that_raises_is_counted(running: Running) -> None:
         def on_end(self, record):
             raise RuntimeError
 
-    observers = running.hamlet.observers
-    observers._observers = (*observers._observers, Broken())
+    running.hamlet.observers.add(Broken())
     body = {"model": "hamlet", "messages": [{"role": "user", "content": "hi"}]}
     async with httpx2.AsyncClient(base_url=running.url) as http:
         assert (await http.post("/v1/chat/completions", json=body)).status_code == 200

@@ -99,11 +99,20 @@ class Observers:
     """Several observers as one that never raises."""
 
     def __init__(self, observers: Sequence[Observer], log: Log) -> None:
-        self._starts = tuple(observer.on_start for observer in observers)
-        self._attempts = tuple(observer.on_attempt for observer in observers)
-        self._ends = tuple(observer.on_end for observer in observers)
+        # Bound once: looking the methods up would be done nine times a call.
+        self._starts: list[Callable[..., None]] = []
+        self._attempts: list[Callable[..., None]] = []
+        self._ends: list[Callable[..., None]] = []
         self._log = log
         self.failures = 0
+        for observer in observers:
+            self.add(observer)
+
+    def add(self, observer: Observer) -> None:
+        """Tell one more, after the others."""
+        self._starts.append(observer.on_start)
+        self._attempts.append(observer.on_attempt)
+        self._ends.append(observer.on_end)
 
     def on_start(self, record: Record) -> None:
         self._tell(self._starts, record)
