@@ -89,6 +89,7 @@ INFRA = Dashboard(
                         f"sum by (generation) (rate(python_gc_collections_total{{{JOB}}}[{RATE}]))",
                         "generation {{generation}}",
                     ),
+                    size=(12, 8),
                 ),
                 graph(
                     "Answers by status",
@@ -96,6 +97,7 @@ INFRA = Dashboard(
                     "reqps",
                     Query(rate("hamlet_http_responses_total", JOB, by="code"), "{{code}}"),
                     stack=True,
+                    size=(12, 8),
                 ),
             ),
         ),

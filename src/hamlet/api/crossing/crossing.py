@@ -154,7 +154,8 @@ class Crossing:
 
     async def _saved(self, one: _Crossing, body: bytes) -> None:
         """The new arm answers; if it cannot, before its first byte, hamlet1 does."""
-        kind = self._shadow.wants(one.feature, one.state, "new")
+        last = one.state.stage == "new"
+        kind = self._shadow.wants(one.feature, one.state, "new") if last else None
         keep = self._shadow.most_bytes if kind else one.keep
         limit = self._limits[one.feature.name].begin()
         watched = Watched(one.send, hold=True, keep=keep, began=limit.cancel)

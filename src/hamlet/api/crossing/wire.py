@@ -25,10 +25,15 @@ class TooMuch(Exception):
 
 async def read_body(receive: Receive, limit: int) -> bytes:
     """The whole body. Raises TooMuch, or ConnectionResetError if the client left."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        whole: bytes = message.get("body", b"")
+        if len(whole) > limit:
+            raise TooMuch([whole])
+        return whole
     parts: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
         if message["type"] == "http.disconnect":
             raise ConnectionResetError
         parts.append(message.get("body", b""))
@@ -36,7 +41,8 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         if size > limit:
             raise TooMuch(parts)
         if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+            return b"".join(parts)
+        message = await receive()
 
 
 def replay(parts: Iterable[bytes], receive: Receive, *, more: bool = False) -> Receive:
