@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from functools import reduce
+from collections.abc import Mapping
 
 from hamlet.spi.h1 import HttptoolsTransport
 from hamlet.spi.h1.pool import Levels
@@ -50,8 +49,11 @@ class HostRuntime:
 
     def levels(self) -> Levels | None:
         """Its connections; None if none of its transports tells."""
-        own = [each for each in self._transports if isinstance(each, HttptoolsTransport)]
-        return reduce(Levels.plus, (each.levels() for each in own), Levels()) if own else None
+        found: Levels | None = None
+        for transport in self._transports:
+            if isinstance(transport, HttptoolsTransport):
+                found = transport.levels().plus(found or Levels())
+        return found
 
     async def aclose(self) -> None:
         """Close every transport handed out."""

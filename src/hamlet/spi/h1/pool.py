@@ -40,13 +40,12 @@ class Pool:
     def __init__(self, origin: Origin, settings: ProviderSettings) -> None:
         self._origin = origin
         self._settings = settings
+        self._waits, self._waited_s = 0, 0.0
         self._free: list[Connection] = []
         self._open: set[Connection] = set()
         self._connecting = 0
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
-        self._room = bytearray(READ_BYTES)
-        self._waits, self._waited_s = 0, 0.0
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
         """A connection of one's own, until it is idle or lost. Raises ProviderError.
