@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hamlet.spi.h1 import HttptoolsTransport
 from hamlet.spi.h1.pool import Levels
