@@ -21,10 +21,13 @@ from hamlet.core import (
 )
 from hamlet.core.chat import ChatRequest, Started
 from hamlet.gateway import Admission, Caller
+from hamlet.gateway.attempting import Held
+from hamlet.registry import Registry
+from hamlet.registry.holder import Lease
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import ask
 from hamlet.testing.scripted import ScriptedNative
-from support.gateways import Bench, deployment, quick
+from support.gateways import CONFIG, Bench, deployment, quick
 
 
 async def test_answers_and_tells_of_it() -> None:
@@ -407,3 +410,13 @@ async def test_the_model_is_unknown_until_somebody_says() -> None:
     stream = await Bench([deployment(provider)]).open(dialect="openai")
     assert stream.model is None
     await stream.aclose()
+
+
+def test_what_a_call_holds_is_given_back_once_however_often_it_ends() -> None:
+    admission, lease, caller = Admission(1), Lease(Registry(CONFIG.config, {}, {})), Caller("one")
+    held = Held(lease.take(), admission, caller)
+    admission.admit(caller)
+    held.placed = True
+    held.close()
+    held.close()
+    assert (admission.in_flight, lease.holders) == (0, 0)

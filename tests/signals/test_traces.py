@@ -77,13 +77,15 @@ async def test_a_failed_attempt_and_its_successor_are_children_of_the_callers_tr
         assert secret not in str(spans)
 
 
-async def test_an_upstream_that_may_know_hangs_on_our_span_and_others_get_no_ids() -> None:
+@pytest.mark.parametrize("transport", ["httptools", "aiohttp"])
+async def test_an_upstream_that_may_know_hangs_on_our_span_and_others_get_no_ids(transport) -> None:
     async with LoopbackUpstream() as told_of, LoopbackUpstream() as other:
         async with LoopbackUpstream() as otlp:
             for upstream in (told_of, other):
                 upstream.respond(well)
             otlp.respond(lambda request: Canned(200))
-            known = provider("openai", told_of.url) | {"traceparent": True}
+            known = provider("openai", told_of.url)
+            known |= {"traceparent": True, "transport": transport}
             config = {
                 "telemetry": {"otlp": f"{otlp.url}/v1/traces"},
                 "providers": {"known": known, "other": provider("openai", other.url)},
