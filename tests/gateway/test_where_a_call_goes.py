@@ -370,7 +370,7 @@ async def test_hedging_stops_when_it_would_do_harm(spoil: str) -> None:
         it = deployment(first, "a", capacity=Reserved(60, 1000, 3.0))
         bench.fleet.condition(it).ledger.book(24_000, bench.fleet.clock())
     elif spoil == "unknown":
-        traffic.tiers[0].members[0].expectation._sorted.clear()
+        del traffic.tiers[0].members[0].expectation._sorted[:]
     else:
         for name in ("near/m", "b/m"):
             bench.fleet.conditions[name].cool_down(60, bench.fleet.clock())
@@ -556,3 +556,17 @@ def test_a_request_of_other_parts_than_text_is_sized_by_its_text() -> None:
 
     request = ChatRequest("r", (Message("user", (Text("안녕"),)),))
     assert Call.of(request).size == 6
+
+
+async def test_nobody_is_asked_again_whose_money_ran_out_during_the_pause() -> None:
+    """The same first, by the policy; but another call has learnt what is the matter meanwhile."""
+    spent, other = ScriptedProvider([DOWN], says("spent")), ScriptedProvider(says("other"))
+    rows = [[deployment(spent)], [deployment(other, "b")]]
+    bench = Bench(*rows, policy=quick(retry_first="same", backoff_base_s=0.2))
+    call = asyncio.create_task(bench.text())
+    while not bench.notes.attempts:
+        await asyncio.sleep(0)
+    condition = bench.fleet.condition(rows[0][0])
+    condition.breaker.open("quota", bench.fleet.clock(), 900)
+    assert await call == "other"
+    assert len(spent.calls) == 1

@@ -48,6 +48,10 @@ class Breaker:
             return "closed"
         return "open" if now < self.until else "half_open"
 
+    def hopeless(self, now: float) -> bool:
+        """Whether trying is in vain: not luck is the trouble, but a key, a name or money."""
+        return self.opened and self.reason in ("config", "quota") and now < self.until
+
     def probe_due(self, now: float) -> bool:
         """Whether one call may find out if it is well again."""
         return self.opened and now >= self.until and now >= self._probing_until

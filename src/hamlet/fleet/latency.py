@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from array import array
 
 # Before anything is known: half a second and 40 us a token, the middle of the vendors measured.
 _PRIOR = ((0.0, 0.45), (2000.0, 0.53))
@@ -28,8 +28,10 @@ class Expectation:
         self._w = self._x = self._y = self._xx = self._xy = 0.0
         self._seen = 0
         self._a = self._b = 0.0
-        self._ratios: deque[float] = deque(maxlen=_RATIOS)
-        self._sorted: list[float] = []
+        # Not lists of floats: among what thousands of streams make, each of the few objects that
+        # stay keeps a mebibyte of memory from being given back.
+        self._ratios = array("d")
+        self._sorted = array("d")
         for x, y in _PRIOR:
             self._add(x, y)
         self._fit()
@@ -44,13 +46,20 @@ class Expectation:
         ratio = seconds / expected
         if self._seen >= _TRUSTED_AFTER:
             seconds = min(seconds, _CLIP * expected)
-        self._seen += 1
+        self._keep(ratio)
         self._add(tokens, seconds)
         self._fit()
-        self._ratios.append(ratio)
-        if self._seen % _RESORT_EVERY == 0:
-            self._sorted = sorted(self._ratios)
         return ratio
+
+    def _keep(self, ratio: float) -> None:
+        """The last `_RATIOS` of them, sorted now and then."""
+        if len(self._ratios) < _RATIOS:
+            self._ratios.append(ratio)
+        else:
+            self._ratios[self._seen % _RATIOS] = ratio
+        self._seen += 1
+        if self._seen % _RESORT_EVERY == 0:
+            self._sorted = array("d", sorted(self._ratios))
 
     def quantile(self, q: float, tokens: float) -> float | None:
         """The seconds that a part `q` of answers stay within; None while too few were seen."""

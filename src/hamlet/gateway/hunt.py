@@ -63,7 +63,9 @@ class Hunt:
         """
         if self._again and self._here is not None:
             self._again = False
-            return self._here
+            # Another call may have learnt meanwhile that its key or its money is the trouble.
+            if not self._here.member.condition.breaker.hopeless(self._fleet.clock()):
+                return self._here
         while True:
             choice = self._choose()
             if choice is None and not await self._wait_for_room():

@@ -13,10 +13,10 @@ from hamlet.core.errors import Phase, ProviderError
 from hamlet.spi.h1.parse import AnswerParser
 
 # What may wait per stream while its reader is slow: this, and what one more read brings.
-_HIGH_BYTES, _LOW_BYTES = 8 << 10, 4 << 10
+_HIGH_BYTES, _LOW_BYTES = 4 << 10, 2 << 10
 # Loops read up to 256 KB at a time into a buffer of their own, which 2,000 readers that stand still
 # would each keep; what is not read waits in the kernel.
-READ_BYTES = 8 << 10
+READ_BYTES = 4 << 10
 _LINGER_S, _LINGER_BYTES = 0.25, 64 << 10
 _JOIN_BYTES = 64 << 10
 

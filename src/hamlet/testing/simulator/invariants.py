@@ -75,8 +75,8 @@ class WatchedFleet(Fleet):
         """Whether this deployment may be asked at all."""
         deployment, condition = choice.deployment, choice.member.condition
         breaker = condition.breaker
-        closed = breaker.reason not in ("config", "quota") or self.clock() >= breaker.until
-        self._holds(closed, f"{deployment.id} is out for {breaker.reason} and was asked")
+        out = breaker.hopeless(self.clock())
+        self._holds(not out, f"{deployment.id} is out for {breaker.reason} and was asked")
 
     def _holds(self, true: object, what: str) -> None:
         if not true:
