@@ -164,14 +164,10 @@ def _chart(name: str, lines: dict[str, Points]) -> str:
     begin, end = min(t for t, _ in points), max(t for t, _ in points)
     top = max(v for _, v in points) or 1.0
 
-    def at(t: float, v: float) -> str:
-        return f"{20 + 660 * (t - begin) / ((end - begin) or 1):.1f},{150 - 130 * v / top:.1f}"
+    def at(t: float, v: float) -> tuple[float, float]:
+        return 20 + 660 * (t - begin) / ((end - begin) or 1), 150 - 130 * v / top
 
-    drawn = "".join(
-        f'<polyline fill="none" stroke="{_COLOURS.get(arm, "#57606a")}" stroke-width="2" '
-        f'points="{" ".join(at(t, v) for t, v in line)}"/>'
-        for arm, line in lines.items()
-    )
+    drawn = "".join(_line(arm, [at(t, v) for t, v in line]) for arm, line in lines.items() if line)
     legend = ", ".join(f'<span style="color:{_COLOURS.get(a, "")}">{_e(a)}</span>' for a in lines)
     return (
         f"<h3>{_e(name)}</h3><p>{legend}</p>"
@@ -180,6 +176,16 @@ def _chart(name: str, lines: dict[str, Points]) -> str:
         f'<text x="20" y="14">{_top(name, top)}</text>'
         f'<text x="20" y="166">{_when(begin)[5:16]}</text>'
         f'<text x="680" y="166" text-anchor="end">{_when(end)[5:16]}</text></svg>'
+    )
+
+
+def _line(arm: str, points: Sequence[tuple[float, float]]) -> str:
+    """With a dot where it stands now: in the first minutes there is nothing else."""
+    colour, (x, y) = _COLOURS.get(arm, "#57606a"), points[-1]
+    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return (
+        f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{way}"/>'
+        f'<circle fill="{colour}" r="3" cx="{x:.1f}" cy="{y:.1f}"/>'
     )
 
 
