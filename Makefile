@@ -27,7 +27,7 @@ test: $(VENV)/.dev ## Set up, check and test everything
 	@deploy/test-servers.sh
 	@deploy/node-client.sh
 	@deploy/tools.sh
-	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory lint docs
 	$(BIN)/pytest -n auto --cov --cov-report= tests
 	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*'
 
@@ -120,7 +120,7 @@ quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails 
 docs: $(VENV)/.serve .venv-docs/.docs ## Build the documentation into site/, strictly, and check its links
 	$(BIN)/python -m deploy.docsite
 	$(BIN)/python -m deploy.docsite.lists
-	.venv-docs/bin/zensical build --strict --clean -f deploy/docsite/zensical.toml
+	.venv-docs/bin/zensical build --strict --clean
 	$(BIN)/python -m deploy.docsite.publish site
 	$(BIN)/python -m deploy.docsite.check site
 
