@@ -242,7 +242,8 @@ async def test_hamlet_in_front_of_a_simulated_fleet() -> None:
     assert sum(answered.values()) == 20
 
 
-async def test_runs_as_a_command(tmp_path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+async def test_runs_as_a_command(tmp_path, stop) -> None:
     written = tmp_path / "pointed.yaml"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hamlet.testing.simulator", "--fleet", "3", "--seed", "7"),
@@ -261,7 +262,7 @@ async def test_runs_as_a_command(tmp_path) -> None:
             async with http.get(f"{url}/_simulator/state") as response:
                 assert len((await response.json())["deployments"]) == 7
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         assert await process.wait() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -46,10 +47,7 @@ def main(
     if not specs:
         typer.echo("the configuration names no vendor that could be played", err=True)
         raise typer.Exit(2)
-    try:
-        uvloop.run(_serve(specs, schedule, loaded, (host, port), seed, write))
-    except KeyboardInterrupt:
-        return
+    uvloop.run(_serve(specs, schedule, loaded, (host, port), seed, write))
 
 
 def _shaped(spec: Simulated, tokens_per_frame: int, latency: Path | None) -> Simulated:
@@ -69,8 +67,17 @@ async def _serve(
     async with SimulatorServer(world, host=address[0], port=address[1]) as server:
         if write is not None:
             _write(write, pointed_at(loaded.source.data, server.url))
+        stopped = _told_to_stop()
         print(f"{len(specs)} deployments at {server.url}", flush=True)
-        await asyncio.Event().wait()
+        await stopped.wait()
+
+
+def _told_to_stop() -> asyncio.Event:
+    """Set by Ctrl-C or SIGTERM, also where a shell had it started with SIGINT ignored."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    return told
 
 
 def _write(file: Path, data: Mapping[str, Any]) -> None:
