@@ -1,7 +1,7 @@
 """Draw every dashboard over six invented hours: `make pictures` (a minute; needs Prometheus, Chromium).
 
 The history is backfilled into a real Prometheus and the recording rules are run over it, so that the
-pictures show the dashboards' own expressions. Only the data are invented (loadtest/history.py).
+pictures show the dashboards' own expressions. Only the data are invented (loadtest/history).
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+"""Six hours that never were: a fleet of 27 reserved deployments, a day's rise, and an outage.
+
+Written as OpenMetrics, for `promtool tsdb create-blocks-from openmetrics`; the dashboards' pictures
+are made of it.
+"""
+
+from collections.abc import Iterator
+
+from loadtest.history.around import cutover, node, process, screen
+from loadtest.history.calls import attempts, calls, deployments
+from loadtest.history.world import HOURS, PODS, STEP_S, Line, Value
+
+__all__ = ["HOURS", "openmetrics"]
+
+
+def rows() -> Iterator[Line]:
+    """Every series but the recorded ones: name, labels, value by hour, kind."""
+    for pod in PODS:
+        base = {"job": "hamlet", "instance": pod}
+        for name, labels, value, kind in _of_a_pod():
+            yield name, base | labels, _third(value, kind, name), kind
+    yield from node()
+
+
+def _third(value: Value, kind: str, name: str) -> Value:
+    if kind == "counter" or name in ("hamlet_calls_in_flight", "hamlet_deployment_in_flight"):
+        return lambda h: value(h) / len(PODS)
+    return value
+
+
+def _of_a_pod() -> Iterator[Line]:
+    yield from calls()
+    yield from attempts()
+    yield from deployments()
+    yield from screen()
+    yield from process()
+    yield from cutover()
+
+
+def openmetrics(end: float, hours: float = HOURS) -> Iterator[str]:
+    """The whole history, ending at Unix time `end`."""
+    steps = int(hours * 3600 / STEP_S)
+    families: dict[str, list[Line]] = {}
+    for row in rows():
+        families.setdefault(row[0], []).append(row)
+    for name, lines in families.items():
+        yield f"# TYPE {name} unknown\n"
+        for _, labels, value, kind in lines:
+            text = ",".join(f'{k}="{v}"' for k, v in labels.items())
+            total = 0.0
+            for step in range(steps + 1):
+                now = value(step * STEP_S / 3600)
+                total = total + max(0.0, now) * STEP_S if kind == "counter" else now
+                yield f"{name}{{{text}}} {total:.6g} {end - (steps - step) * STEP_S:.0f}\n"
+    yield "# EOF\n"
