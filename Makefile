@@ -7,7 +7,7 @@ CONFIG ?=
 QUALITY ?= ../shared/quality
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+COMPILE := uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate
 PINNED := $(COMPILE) --python-version 3.11
 

@@ -39,7 +39,7 @@ from hamlet.gateway.hunt import Hunt
 from hamlet.gateway.prepare import prepare_native
 from hamlet.providers.openai import wire
 from loadtest.peers import gateways
-from loadtest.peers.__main__ import BODY, PATH
+from loadtest.peers.stand import BODY, CHAT
 from loadtest.proc import Process, free_port, wait_for
 
 Step = Callable[[], Awaitable[None]]
@@ -99,12 +99,12 @@ class Bench:
             nonlocal status
             status = message.get("status", status)
 
-        scope = {"type": "http", "method": "POST", "path": PATH, "headers": _HEADERS}
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": _HEADERS}
         await self._app({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)
         assert status == 200, status
 
     def _parse(self) -> Call:
-        request = Request("POST", PATH, {}, self._headers, BODY, "req_0123456789")
+        request = Request("POST", CHAT, {}, self._headers, BODY, "req_0123456789")
         call = self._dialect.parse(request)
         call.size = len(BODY)
         return call
@@ -171,7 +171,7 @@ class Bench:
         metrics.on_start(record)
         metrics.on_attempt(record, Attempt(self._deployment, 0.0, 0.4))
         metrics.on_end(record)
-        metrics.answered_http(PATH, 200)
+        metrics.answered_http(CHAT, 200)
 
     async def _log(self) -> None:
         self._app.access.on_end(self._record())
