@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from msgspec import Struct
+
 from hamlet.api.http import Handler, Opening, Reply, Request, Response
 from hamlet.api.streaming import Pacing, send_opening, send_response
 from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, TooLarge
@@ -177,8 +179,7 @@ async def _say_ended(send: _Sent, route: HotRoute, request: Request, reply: Repl
         await send({"type": "http.response.body", "body": frames, "more_body": False})
 
 
-@dataclass(slots=True, eq=False)
-class _Live:
+class _Live(Struct, eq=False):
     """A call under way."""
 
     task: asyncio.Task[Any]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from hamlet.spi import counted
 
 
-@dataclass(slots=True)
-class Request:
+class Request(Struct):
     """A whole request. Header names are lower case; `args` are the parts of a templated path."""
 
     method: str
@@ -22,8 +22,7 @@ class Request:
     args: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Response:
+class Response(Struct):
     """A whole answer."""
 
     status: int
@@ -32,8 +31,7 @@ class Response:
     media_type: str = "application/json"
 
 
-@dataclass(slots=True)
-class EventStream:
+class EventStream(Struct):
     """A server-sent answer: `frames` yields whole frames. The sender always awaits `close`."""
 
     frames: AsyncGenerator[bytes, None]
@@ -41,8 +39,7 @@ class EventStream:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Opening:
+class Opening(Struct):
     """An event stream that is not there yet.
 
     Until `ready` gives a Response or an EventStream nothing is sent; after the server's

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
+
+from msgspec import Struct, structs
 
 from hamlet.core.card import Feature
 from hamlet.core.headroom import Headroom
@@ -102,8 +104,7 @@ _PART_FEATURES: dict[type, Feature] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The vendor accepted the call. First event, once. `headroom` is what its headers told."""
 
     response_id: str
@@ -116,11 +117,10 @@ def with_headroom(event: ChatEvent, headroom: Headroom | None) -> ChatEvent:
     """The event, with what the answer's headers told if it is the first."""
     if headroom is None or not isinstance(event, Started):
         return event
-    return replace(event, headroom=headroom)
+    return structs.replace(event, headroom=headroom)
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(Struct, frozen=True):
     """More text of part `index`."""
 
     index: int
@@ -128,8 +128,7 @@ class TextDelta:
     meta: Meta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
+class ReasoningDelta(Struct, frozen=True):
     """More reasoning of part `index`; an opaque signature may come in `meta` with empty text."""
 
     index: int
@@ -137,8 +136,7 @@ class ReasoningDelta:
     meta: Meta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(Struct, frozen=True):
     """More of tool call `index`: the first has `id` and `name`, later ones argument text."""
 
     index: int
@@ -148,8 +146,7 @@ class ToolCallDelta:
     meta: Meta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The answer is whole. Last event, once."""
 
     reason: FinishReason

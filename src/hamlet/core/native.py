@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from hamlet.core.headroom import Headroom
 from hamlet.core.params import ChatParams
@@ -12,8 +13,7 @@ from hamlet.core.terms import NO_TERMS, Terms
 from hamlet.core.usage import FinishReason, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class NativeRequest:
+class NativeRequest(Struct, frozen=True):
     """The caller's own JSON object, to be sent on with as few changes as possible.
 
     `fields` maps each top-level key to its undecoded JSON bytes. `model` is the upstream id.
@@ -30,8 +30,7 @@ class NativeRequest:
     terms: Terms = NO_TERMS
 
 
-@dataclass(frozen=True, slots=True)
-class NativeChunk:
+class NativeChunk(Struct, frozen=True):
     """Bytes to forward as they are: whole SSE frames, or one whole JSON body.
 
     `content` says that a caller would see something (the commit point), `pieces` how many tokens

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """`byte_idle_s` is the longest silence on the wire of a stream, None leaves it to the settings.
 
     `require_filter` refuses an answer of which the vendor says that its content filter did not run.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(Struct):
     """Ids in lower-case hex: 32 digits of the trace, 16 of the caller's span ("" if none)."""
 
     trace_id: str

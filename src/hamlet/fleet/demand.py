@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hamlet.core import Feature, Usage
 
@@ -11,8 +11,7 @@ _LEARN = 0.05
 _OUTPUT_GUESS = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(Struct, frozen=True):
     """Tokens are estimates until the call has ended.
 
     `output_tokens` is what the call reserves, `likely_output` what it will probably use.

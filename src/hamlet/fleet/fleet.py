@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from hamlet.core import Headroom, Usage, errors
 from hamlet.core.errors import ProviderError
 from hamlet.fleet.breaker import Lease
@@ -54,8 +56,7 @@ class Traffic:
     hedges: RetryBudget
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The deployment to ask. A `probe` finds out if it is well again, and wants a backup."""
 
     member: Member
@@ -67,16 +68,14 @@ class Choice:
         return self.member.deployment
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Nobody has room for `seconds`; `throttled` if they asked for that wait themselves."""
 
     seconds: float
     throttled: bool
 
 
-@dataclass(slots=True, eq=False)
-class Booking:
+class Booking(Struct, eq=False):
     """One attempt as the ledgers know it; ends with `settle`, once."""
 
     member: Member

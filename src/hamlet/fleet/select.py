@@ -8,6 +8,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from hamlet.fleet.breaker import Lease
 from hamlet.fleet.condition import Condition
 from hamlet.fleet.demand import Demand
@@ -51,8 +53,7 @@ def share_of(deployment: Deployment) -> float:
     return capacity.tokens_per_s if isinstance(capacity, Reserved) else deployment.weight
 
 
-@dataclass(slots=True)
-class Look:
+class Look(Struct):
     """One look for a deployment: what is asked for, and what must not be asked any more.
 
     `spilled` tiers refused twice already; `spared` vendors are overloaded; `trouble` says that some

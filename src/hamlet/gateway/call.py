@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct, field
 
 from hamlet.core import ChatParams, ChatRequest, Feature, Text
 
@@ -30,8 +32,7 @@ class Caller:
         return self.routes is None or route in self.routes
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """A chat call, decoded only as far as routing needs.
 
     `build` makes the full portable request; it runs only if a deployment of another dialect is

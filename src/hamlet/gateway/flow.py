@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hamlet.core import ChatEvent, Finished, NativeChunk, Started, ToolCallDelta, is_content
 from hamlet.core.errors import ProviderError, UpstreamProtocol, UpstreamTimeout
@@ -18,8 +19,7 @@ _ITEM_BYTES = 200
 _CHARS_PER_TOKEN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How long an answer may take. `idle_s` is the silence between pieces of content, not bytes."""
 
     idle_s: float

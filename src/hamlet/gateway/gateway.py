@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from hamlet.core import EmbeddingRequest, EmbeddingResponse, Usage
 from hamlet.core.errors import (
@@ -33,8 +35,7 @@ from hamlet.spi import Deadline
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Pursuit:
+class _Pursuit(Struct):
     """One chat call on its way: what all its attempts share."""
 
     call: Call

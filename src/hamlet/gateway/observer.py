@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from hamlet.core import FinishReason, Usage
 from hamlet.core.errors import HamletError, ProviderError, RateLimited
@@ -18,8 +19,7 @@ Outcome = Literal["ok", "error", "rejected", "cancelled"]
 Way = Literal["first", "retry", "failover", "spill", "hedge"]
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """One upstream call, up to its commit or failure. Seconds; `tier` counts from 0.
 
     `way` is how the call came to it: first, the same deployment again, another after a failure or
@@ -35,8 +35,7 @@ class Attempt:
     way: Way = "first"
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct):
     """One call from its arrival to its end; filled in as it goes. Seconds, monotonic start.
 
     `tier` is that of the deployment, from 0; `failed` the last attempt that did.

@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import replace
 from typing import Any, TypeVar, cast
+
+from msgspec import structs
 
 from hamlet.config import Policy
 from hamlet.core import ChatEvent, Finished, FinishReason, NativeChunk, Started, Usage
@@ -49,7 +50,8 @@ async def open_stream(
             ended = await _gather(source, head, whole=whole and held is None)
         if held is not None and whole and not ended:
             passed = asyncio.get_running_loop().time() - begun
-            await _hold_back(source, head, replace(held, total_s=max(0.0, held.total_s - passed)))
+            left = structs.replace(held, total_s=max(0.0, held.total_s - passed))
+            await _hold_back(source, head, left)
             ended = True
     except TimeoutError:
         await source.aclose()

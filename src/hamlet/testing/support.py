@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from hamlet.core import ChatEvent, ChatRequest, ChatResponse, collect
 from hamlet.spi.host import DEFAULT_TRANSPORT, HostRuntime
 from hamlet.spi.settings import TransportName
@@ -50,7 +52,7 @@ async def answered(provider: Any, request: ChatRequest) -> ChatResponse:
 
 def comparable(response: ChatResponse) -> ChatResponse:
     """Without what the vendor may word in its own way."""
-    return replace(response, raw_reason=None, usage=replace(response.usage, raw=None))
+    return replace(response, raw_reason=None, usage=structs.replace(response.usage, raw=None))
 
 
 class Guarded:

@@ -269,7 +269,7 @@ class WireConformance(ChatConformance):
                 assert chunks[-1].end
                 assert [c.finish for c in chunks if c.finish] == [said.reason]
                 usage = next(c.usage for c in reversed(chunks) if c.usage)
-                assert replace(usage, raw=None) == said.usage
+                assert msgspec.structs.replace(usage, raw=None) == said.usage
                 passed = b"".join(chunk.data for chunk in chunks)
                 upstream.reply(sse_reply([passed]) if stream else json_reply(passed))
                 got = await answered(provider, ask(stream=stream))
