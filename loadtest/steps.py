@@ -26,6 +26,7 @@ import uvloop
 from hamlet.api.hot import request_id_of
 from hamlet.api.http import Request, Response
 from hamlet.api.openai import OpenAIDialect
+from hamlet.api.presence import EXTENSION, Presence
 from hamlet.api.streaming import send_response
 from hamlet.app import Hamlet
 from hamlet.config import load
@@ -100,6 +101,7 @@ class Bench:
             status = message.get("status", status)
 
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": _HEADERS}
+        scope["extensions"] = {EXTENSION: {"client": Presence()}}
         await self._app({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)
         assert status == 200, status
 

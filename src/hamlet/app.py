@@ -17,8 +17,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from hamlet.api import shell
 from hamlet.api.admin import Desk, admin
+from hamlet.api.asgi import ASGI, Receive, Scope, Send
 from hamlet.api.auth import DarkKeyring, Keyring
-from hamlet.api.hot import ASGI, HotRoute, HotRoutes, Receive, Scope, Send
+from hamlet.api.hot import HotRoute, HotRoutes
 from hamlet.api.main_screen import EventsEndpoint, events_route, main_screen_routes
 from hamlet.api.openapi import document
 from hamlet.api.page import PageParts, page

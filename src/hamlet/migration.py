@@ -6,10 +6,11 @@ import asyncio
 
 from fastapi import APIRouter
 
+from hamlet.api.asgi import ASGI
 from hamlet.api.crossing import Crossing, NewArm, cutover_status
 from hamlet.api.crossing.passage import Passage
 from hamlet.api.crossing.tester import Tester
-from hamlet.api.hot import ASGI, HotRoutes
+from hamlet.api.hot import HotRoutes
 from hamlet.api.http import Response
 from hamlet.api.openai.embeddings import refuse
 from hamlet.config import Loaded

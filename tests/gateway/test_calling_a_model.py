@@ -398,7 +398,7 @@ async def test_the_fast_lane_is_taken_between_equal_dialects() -> None:
     provider = ScriptedNative(chunks)
     bench = Bench([deployment(provider)])
     stream = await bench.open(dialect="openai", fields={"model": b'"r"'})
-    data = b"".join([chunk.data async for chunk in stream.chunks()])
+    data = b"".join([chunk.data async for chunk in stream])
     await stream.aclose()
     assert (data, stream.native, stream.model) == (b"ab", True, "m-1")
     assert bench.notes.ended[0].native

@@ -157,7 +157,7 @@ async def test_the_fast_lane_can_be_held_back_too() -> None:
     policy = quick(hold_back=True)
     bench = Bench([deployment(cut)], [deployment(good, "b")], policy=policy)
     stream = await bench.open(dialect="openai", fields={"model": b'"r"'})
-    assert b"".join([chunk.data async for chunk in stream.chunks()]) == b"ab"
+    assert b"".join([chunk.data async for chunk in stream]) == b"ab"
     await stream.aclose()
     assert stream.model == "m-1"
 

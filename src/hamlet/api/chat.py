@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from hamlet.api.auth import Keyring
 from hamlet.api.errors import error_headers, warning_headers
 from hamlet.api.http import EventStream, Opening, Reply, Request, Response, budget_s
-from hamlet.core import ChatEvent, ChatResponse, NativeChunk, collect
+from hamlet.core import ChatEvent, ChatResponse, NativeChunk, fold
 from hamlet.core.errors import HamletError, StreamInterrupted
 from hamlet.gateway import Call, Caller, ChatStream, Gateway
 
@@ -87,17 +87,18 @@ class ChatEndpoint:
         try:
             stream = await self._gateway.chat(call, caller)
             try:
-                body = await self._body(stream)
+                body = self._body(stream)
             finally:
                 await stream.aclose()
         except HamletError as error:
             return self.refuse(error, call.request_id)
         return Response(200, body, self._headers(call, stream))
 
-    async def _body(self, stream: ChatStream) -> bytes:
+    def _body(self, stream: ChatStream) -> bytes:
+        items: Any = stream.whole()
         if stream.native:
-            return b"".join([chunk.data async for chunk in stream.chunks()])
-        return self._dialect.whole(await collect(stream.events()))
+            return b"".join([chunk.data for chunk in items])
+        return self._dialect.whole(fold(items))
 
     async def _open(self, call: Call, caller: Caller) -> Response | EventStream:
         try:

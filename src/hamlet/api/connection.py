@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from hamlet.api.hot import request_id_of
 from hamlet.api.openai.errors import error_body
+from hamlet.api.presence import EXTENSION, Presence
 from hamlet.core.errors import BadRequest
 
 MAX_HEAD_BYTES, MAX_HEADERS = 64 << 10, 200
@@ -99,6 +100,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unsent, self._moved_at = 0, 0.0
+        self._presence = Presence()
+        self._extensions: dict[str, dict[object, object]] = {EXTENSION: {"client": self._presence}}
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -112,6 +115,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._tide.went(self.loop)
+        self._presence.lost()
         super().connection_lost(exc)
 
     # -- the head
@@ -131,6 +135,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions
         self._in_head, self._head_bytes = True, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:

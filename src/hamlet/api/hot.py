@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
+from hamlet.api.asgi import ASGI, Message, Receive, Scope, Send
 from hamlet.api.http import Handler, Opening, Reply, Request, Response
+from hamlet.api.presence import Presence, presence_of
 from hamlet.api.streaming import Pacing, send_opening, send_response
 from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, TooLarge
 from hamlet.core.trace import begin_trace
 from hamlet.spi import Deadline, Log
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _DISCARD_BYTES, _DISCARD_S = 256 << 20, 10.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
@@ -71,8 +67,7 @@ class HotRoutes:
     def end_all(self) -> int:
         """End every call under way, streams with an error in-band; returns how many."""
         for live in self._live:
-            live.ending = True
-            live.task.cancel()
+            live.end()
         return len(self._live)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +99,7 @@ class HotRoutes:
             args,
         )
         try:
-            await self._serve(route, request, receive, sent)
+            await self._serve(route, request, presence_of(scope, receive), sent)
         except Exception as error:
             self._log.error("request.failed", request_id=request_id, exc_info=error)
             if not sent.started:
@@ -125,28 +120,18 @@ class HotRoutes:
         return None
 
     async def _serve(
-        self, route: HotRoute, request: Request, receive: Receive, send: _Sent
+        self, route: HotRoute, request: Request, presence: Presence, send: _Sent
     ) -> None:
         """Race the handler and its answer against the client going away, and hamlet's own end."""
         work = asyncio.current_task()
         assert work is not None
-        live, gone, done = _Live(work), False, False
-        reply: Reply | None = None
-
-        async def watch() -> None:
-            nonlocal gone
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            if not done:
-                gone = True
-                work.cancel()
+        live, reply = _Live(work), None
 
         def finishing() -> None:
-            nonlocal done
-            done = True
+            presence.unwatch()
             self._live.discard(live)
 
-        watcher = asyncio.create_task(watch())
+        presence.watch(live.leave)
         self._live.add(live)
         try:
             reply = await route.handler(request)
@@ -157,15 +142,13 @@ class HotRoutes:
                 await send_response(send, reply)
         except asyncio.CancelledError:
             # Whoever else cancels this counts for more than the two of us.
-            ours = gone + live.ending
+            ours = live.gone + live.ending
             if not ours or [work.uncancel() for _ in range(ours)][-1] > 0:
                 raise
-            if live.ending and not gone:
+            if live.ending and not live.gone:
                 await _say_ended(send, route, request, reply)
         finally:
-            done = True
-            self._live.discard(live)
-            watcher.cancel()
+            finishing()
 
 
 async def _say_ended(send: _Sent, route: HotRoute, request: Request, reply: Reply | None) -> None:
@@ -183,7 +166,18 @@ class _Live(Struct, eq=False):
     """A call under way."""
 
     task: asyncio.Task[Any]
+    gone: bool = False
     ending: bool = False
+
+    def leave(self) -> None:
+        """Its client has gone."""
+        self.gone = True
+        self.task.cancel()
+
+    def end(self) -> None:
+        """hamlet ends it."""
+        self.ending = True
+        self.task.cancel()
 
 
 class _Sent:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from hamlet.api.asgi import Send
 from hamlet.api.http import EventStream, Opening, Response
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _SSE_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",

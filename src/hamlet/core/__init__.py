@@ -18,6 +18,7 @@ from hamlet.core.chat import (
     ToolCallDelta,
     ToolChoice,
     collect,
+    fold,
     is_content,
     with_headroom,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "Usage",
     "collect",
     "errors",
+    "fold",
     "is_content",
     "pack",
     "redact",

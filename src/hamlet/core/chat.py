@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -188,10 +188,15 @@ class ChatResponse:
 
 async def collect(events: AsyncIterable[ChatEvent]) -> ChatResponse:
     """Fold a stream into the answer it spells. Raises ValueError if it has no start or no end."""
+    return fold([event async for event in events])
+
+
+def fold(events: Iterable[ChatEvent]) -> ChatResponse:
+    """The answer that events spell. Raises ValueError if they have no start or no end."""
     started: Started | None = None
     finished: Finished | None = None
     deltas: dict[int, list[Delta]] = {}
-    async for event in events:
+    for event in events:
         match event:
             case Started():
                 started = event
@@ -204,14 +209,14 @@ async def collect(events: AsyncIterable[ChatEvent]) -> ChatResponse:
     return ChatResponse(
         id=started.response_id,
         model=started.model,
-        parts=tuple(_fold(run) for run in deltas.values()),
+        parts=tuple(_part(run) for run in deltas.values()),
         reason=finished.reason,
         usage=finished.usage,
         raw_reason=finished.raw_reason,
     )
 
 
-def _fold(run: list[Delta]) -> Text | Reasoning | ToolCall:
+def _part(run: list[Delta]) -> Text | Reasoning | ToolCall:
     meta = {key: value for delta in run for key, value in (delta.meta or {}).items()} or None
     first = run[0]
     if isinstance(first, ToolCallDelta):

@@ -49,6 +49,8 @@ class ChatParams(BaseModel):
 
     def capped(self, caps: ChatParams) -> ChatParams:
         """These parameters with every numeric field held at or below the one set in `caps`."""
+        if not caps.model_fields_set:
+            return self
         lowered = {
             name: cap
             for name, cap in _set_fields(caps).items()

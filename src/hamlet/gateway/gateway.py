@@ -185,18 +185,19 @@ class Gateway:
         booking = self.fleet.begin(choice, pursuit.demand)
         with self.attempting(record, booking, hedge=hedge):
             instance = deployment.provider.instance
-            source: AsyncGenerator[Any, None]
-            source = instance.native(body) if native else instance.chat(body)
             limit_s = pursuit.hunt.first_token_limit(choice)
-            held = None
-            if call.stream and policy.hold_back:
-                held = limits(policy, pursuit.remaining())
-                limit_s = min(limit_s, policy.first_token_s)
-            whole = not pursuit.demand.stream
-            head, ended = await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
+            head: list[Any]
+            source: AsyncGenerator[Any, None] | None = None
+            if native and not call.stream and "native_whole" in deployment.provider.operations:
+                head = [await within(instance.native_whole(body), limit_s)]
+            else:
+                source = instance.native(body) if native else instance.chat(body)
+                head, ended = await self._head(pursuit, source, limit_s)
+                source = None if ended else source
             booking.headroom = next((h for item in head if (h := _headroom(item))), None)
             # A whole answer is told by its length, which its head knows.
-            self.fleet.succeeded(booking, _written(head) if whole else None)
+            written = None if pursuit.demand.stream else _written(head)
+            self.fleet.succeeded(booking, written)
 
         def settle(meter: Meter) -> None:
             if meter.unwanted:
@@ -215,8 +216,18 @@ class Gateway:
             settle=settle,
             min_tokens_per_s=policy.min_tokens_per_s,
             clock=self._clock,
-            ended=ended,
         )
+
+    async def _head(
+        self, pursuit: _Pursuit, source: AsyncGenerator[Any, None], limit_s: float
+    ) -> tuple[list[Any], bool]:
+        """What comes up to the commit point, and whether that is all."""
+        policy, held = pursuit.traffic.route.policy, None
+        if pursuit.call.stream and policy.hold_back:
+            held = limits(policy, pursuit.remaining())
+            limit_s = min(limit_s, policy.first_token_s)
+        whole = not pursuit.demand.stream
+        return await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
 
     def _settle(self, pursuit: _Pursuit, meter: Meter, booking: Booking) -> None:
         record = pursuit.record

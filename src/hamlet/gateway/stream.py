@@ -142,7 +142,7 @@ class ChatStream:
     def __init__(
         self,
         head: list[Any],
-        source: AsyncGenerator[Any, None],
+        source: AsyncGenerator[Any, None] | None,
         *,
         native: bool,
         warnings: tuple[str, ...],
@@ -151,18 +151,17 @@ class ChatStream:
         settle: Settle,
         min_tokens_per_s: float | None = None,
         clock: Clock = time.monotonic,
-        ended: bool = False,
     ) -> None:
-        """`ended` says that the head is all there is: then nothing is waited for."""
+        """Without a `source` the head is all there is: then nothing is waited for."""
         self.native = native
         self.warnings = warnings
         self.meter = Meter(clock)
         self.model = _model(head)
         self._head: deque[Item] = deque(head)
-        self._source: AsyncGenerator[Item, None] = source
+        self._source: AsyncGenerator[Item, None] | None = source
         self._settle = settle
         self._closed = False
-        self._flow = None if ended else Flow(source, Limits(idle_s, total_s, min_tokens_per_s))
+        self._flow = Flow(source, Limits(idle_s, total_s, min_tokens_per_s)) if source else None
         for item in head:
             self.meter.note(item)
 
@@ -173,9 +172,17 @@ class ChatStream:
         """The items of a stream that is not native."""
         return cast(AsyncIterator[ChatEvent], self._items())
 
-    def chunks(self) -> AsyncIterator[NativeChunk]:
-        """The items of a native stream."""
-        return cast(AsyncIterator[NativeChunk], self._items())
+    def whole(self) -> list[Item]:
+        """All items of an answer that had ended before it was committed. Raises ProviderError."""
+        assert self._flow is None, "it is still under way"
+        try:
+            self.meter.need_end()
+        except ProviderError as error:
+            self._broke(error)
+            raise
+        items = list(self._head)
+        self._head.clear()
+        return items
 
     async def _items(self) -> AsyncIterator[Item]:
         try:
@@ -187,9 +194,12 @@ class ChatStream:
                 yield item
             self.meter.need_end()
         except ProviderError as error:
-            error.phase = "stream"
-            self.meter.error = error
+            self._broke(error)
             raise
+
+    def _broke(self, error: ProviderError) -> None:
+        error.phase = "stream"
+        self.meter.error = error
 
     async def discard(self) -> None:
         """Close an answer that nobody reads: its call has a better one, or was called off."""
@@ -203,7 +213,7 @@ class ChatStream:
         self._closed = True
         self._head.clear()
         try:
-            if self._flow is not None:
+            if self._flow is not None and self._source is not None:
                 self._flow.stop()
                 await self._source.aclose()
         finally:

@@ -9,6 +9,7 @@ from hamlet.spi.contract import (
     SupportsEmbeddings,
     SupportsListing,
     SupportsNative,
+    SupportsNativeWhole,
     SupportsProbe,
     operations,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "SupportsEmbeddings",
     "SupportsListing",
     "SupportsNative",
+    "SupportsNativeWhole",
     "SupportsProbe",
     "Transport",
     "Watchdog",

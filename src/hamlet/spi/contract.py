@@ -56,6 +56,18 @@ class SupportsNative(Protocol):
 
 
 @runtime_checkable
+class SupportsNativeWhole(Protocol):
+    """The fast lane for an answer in one piece; without it `native` serves that too.
+
+    Every call that is no stream would pay for a generator of one item.
+    """
+
+    async def native_whole(self, request: NativeRequest) -> NativeChunk:
+        """Forward the call and give its whole answer, with `end`; errors as in `chat`."""
+        ...
+
+
+@runtime_checkable
 class SupportsEmbeddings(Protocol):
     """Turns texts into vectors."""
 
@@ -104,6 +116,7 @@ class Provider(Protocol):
 _METHODS = {
     "chat": "chat",
     "native": "native",
+    "native_whole": "native_whole",
     "embeddings": "embed",
     "listing": "models",
     "probe": "probe",

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from hamlet.api.asgi import ASGI, Receive, Scope, Send
 from hamlet.api.crossing.limit import Limits
 from hamlet.api.crossing.passage import Left, Passage
 from hamlet.api.crossing.tester import Tester
 from hamlet.api.crossing.wire import TooMuch, Watched, read_body, replay, stays
-from hamlet.api.hot import ASGI, Receive, Scope, Send, request_id_of
+from hamlet.api.hot import request_id_of
 from hamlet.api.http import Response
 from hamlet.api.streaming import send_response
 from hamlet.core.errors import HamletError, UpstreamUnavailable
@@ -241,7 +242,8 @@ class Crossing:
         watched = Watched(nowhere, keep=self._shadow.most_bytes)
         marked = [pair for pair in one.scope["headers"] if pair[0] != b"x-request-id"]
         marked.append((b"x-request-id", f"shadow-{one.request_id}"[:64].encode()))
-        scope = {**one.scope, "headers": marked}
+        # Whose client stays, whatever becomes of the one that is served.
+        scope = {**one.scope, "headers": marked, "extensions": {}}
         await self._new.serve_dark(scope, replay([body], stays), watched)
         return watched.answer()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from hamlet.api.asgi import Receive, Scope
 from hamlet.api.crossing.wire import Body, Watched, body, start, target_of
-from hamlet.api.hot import Receive, Scope
 from hamlet.cutover import Answer
 from hamlet.cutover.legacy import Legacy, LegacyError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from hamlet.api.hot import Scope
+from hamlet.api.asgi import Scope
 from hamlet.api.http import Response
 from hamlet.cutover import Feature, FeatureState
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from hamlet.api.hot import Message, Receive, Scope, Send
+from hamlet.api.asgi import Message, Receive, Scope, Send
 from hamlet.cutover.answer import Answer
 
 # How a stream tells that it failed after it had begun, in the dialects spoken here.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
 import orjson
@@ -58,7 +58,8 @@ class Anthropic:
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         sent = orjson.dumps(encode.body(request, self._max_tokens))
-        async with self._send("POST", "/v1/messages", sent) as reply:
+        async with self._post(sent) as reply:
+            await raise_for_upstream(reply, classify)
             told = headroom(reply.headers)
             if not request.stream:
                 for event in decode.whole(await reply.aread(), request.model):
@@ -69,31 +70,33 @@ class Anthropic:
                 yield with_headroom(event, told)
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
-        async with self._send("POST", "/v1/messages", wire.body(request)) as reply:
+        if not request.stream:
+            yield await self.native_whole(request)
+            return
+        async with self._post(wire.body(request)) as reply:
+            await raise_for_upstream(reply, classify)
             if told := headroom(reply.headers):
                 yield NativeChunk(b"", headroom=told)
-            if not request.stream:
-                yield wire.whole(await reply.aread())
-                return
             need_events(reply)
             async for chunk in wire.stream(reply, request.terms.byte_idle_s):
                 yield chunk
 
+    async def native_whole(self, request: NativeRequest) -> NativeChunk:
+        async with self._post(wire.body(request)) as reply:
+            await raise_for_upstream(reply, classify)
+            return wire.whole(await reply.aread(), headroom(reply.headers))
+
     async def models(self) -> Sequence[str]:
-        async with self._send("GET", "/v1/models?limit=1000") as reply:
+        async with self._http.stream("GET", "/v1/models?limit=1000") as reply:
+            await raise_for_upstream(reply, classify)
             try:
                 return [row["id"] for row in orjson.loads(await reply.aread())["data"]]
             except (ValueError, KeyError, TypeError):
                 raise errors.UpstreamProtocol("the upstream's list of models is odd") from None
 
     async def probe(self) -> None:
-        async with self._send("GET", "/v1/models?limit=1"):
-            return
-
-    @asynccontextmanager
-    async def _send(
-        self, method: str, path: str, content: bytes | None = None
-    ) -> AsyncIterator[Reply]:
-        async with self._http.stream(method, path, content=content) as reply:
+        async with self._http.stream("GET", "/v1/models?limit=1") as reply:
             await raise_for_upstream(reply, classify)
-            yield reply
+
+    def _post(self, content: bytes) -> AbstractAsyncContextManager[Reply]:
+        return self._http.stream("POST", "/v1/messages", content=content)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from hamlet.core import ChatParams, NativeChunk, NativeRequest
+from hamlet.core import ChatParams, Headroom, NativeChunk, NativeRequest
 from hamlet.core.errors import UpstreamProtocol
 from hamlet.providers.anthropic.decode import merged, reason, usage
 from hamlet.providers.anthropic.encode import effort, params
@@ -91,12 +91,13 @@ def _with(raw: Any, key: str, value: Any) -> dict[str, Any]:
     return fields if value is None else {**fields, key: value}
 
 
-def whole(raw: bytes) -> NativeChunk:
+def whole(raw: bytes, headroom: Headroom | None = None) -> NativeChunk:
     """One whole answer. Raises ProviderError."""
     look = _decode(raw)
     if look.content is None:
         raise UpstreamProtocol("the upstream's answer is not a message")
-    return NativeChunk(raw, True, reason(look.stop_reason), usage(look.usage), look.model, end=True)
+    finish, used = reason(look.stop_reason), usage(look.usage)
+    return NativeChunk(raw, True, finish, used, look.model, end=True, headroom=headroom)
 
 
 def stream(reply: Reply, idle_s: float | None = None) -> AsyncGenerator[NativeChunk, None]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
 from urllib.parse import quote
 
 import orjson
@@ -38,6 +38,8 @@ from hamlet.spi import (
     sse,
 )
 
+Sending = AbstractAsyncContextManager[Reply]
+
 
 class OpenAI:
     """OpenAI, or Azure OpenAI in both URL forms."""
@@ -57,7 +59,8 @@ class OpenAI:
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         sent = orjson.dumps(encode.body(request, self.max_tokens_field, self.kind))
-        async with self._post("chat/completions", request.model, sent) as reply:
+        async with await self._post("chat/completions", request.model, sent) as reply:
+            await self._check(reply)
             told = headroom(reply.headers)
             if not request.stream:
                 raw = await reply.aread()
@@ -71,24 +74,34 @@ class OpenAI:
                 yield with_headroom(event, told)
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
+        if not request.stream:
+            yield await self.native_whole(request)
+            return
         sent = wire.body(request, self.max_tokens_field)
-        async with self._post("chat/completions", request.model, sent) as reply:
+        async with await self._post("chat/completions", request.model, sent) as reply:
+            await self._check(reply)
             if told := headroom(reply.headers):
                 yield NativeChunk(b"", headroom=told)
-            if not request.stream:
-                yield wire.whole(await reply.aread(), request.terms.require_filter)
-                return
             need_events(reply)
             async for chunk in wire.stream(reply, wire.wants_usage(request), request.terms):
                 yield chunk
 
+    async def native_whole(self, request: NativeRequest) -> NativeChunk:
+        sent = wire.body(request, self.max_tokens_field)
+        async with await self._post("chat/completions", request.model, sent) as reply:
+            await self._check(reply)
+            raw = await reply.aread()
+            return wire.whole(raw, request.terms.require_filter, headroom(reply.headers))
+
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         sent = orjson.dumps(embeddings.body(request))
-        async with self._post("embeddings", request.model, sent) as reply:
+        async with await self._post("embeddings", request.model, sent) as reply:
+            await self._check(reply)
             return embeddings.response(await reply.aread(), request)
 
     async def models(self) -> Sequence[str]:
-        async with self._send("GET", self._url("models")) as reply:
+        async with await self._send("GET", self._url("models")) as reply:
+            await self._check(reply)
             try:
                 rows = orjson.loads(await reply.aread())["data"]
                 return [row["id"] for row in rows]
@@ -96,8 +109,8 @@ class OpenAI:
                 raise errors.UpstreamProtocol("the upstream's list of models is odd") from None
 
     async def probe(self) -> None:
-        async with self._send("GET", self._url("models")):
-            return
+        async with await self._send("GET", self._url("models")) as reply:
+            await self._check(reply)
 
     async def _frames(self, reply: Reply, terms: Terms) -> AsyncIterator[Frame]:
         async for frame in sse(reply, terms.byte_idle_s):
@@ -105,19 +118,17 @@ class OpenAI:
                 decode.need_filter(frame.data)
             yield frame
 
-    def _post(self, path: str, model: str, content: bytes) -> Any:
-        return self._send("POST", self._url(path, model), content)
+    async def _post(self, path: str, model: str, content: bytes) -> Sending:
+        return await self._send("POST", self._url(path, model), content)
 
-    @asynccontextmanager
-    async def _send(
-        self, method: str, url: str, content: bytes | None = None
-    ) -> AsyncIterator[Reply]:
+    async def _send(self, method: str, url: str, content: bytes | None = None) -> Sending:
         headers = await self._entra.header() if self._entra else {}
-        async with self._http.stream(method, url, content=content, headers=headers) as reply:
-            if reply.status == 401 and self._entra:
-                self._entra.forget()
-            await raise_for_upstream(reply, classify)
-            yield reply
+        return self._http.stream(method, url, content=content, headers=headers)
+
+    async def _check(self, reply: Reply) -> None:
+        if reply.status == 401 and self._entra:
+            self._entra.forget()
+        await raise_for_upstream(reply, classify)
 
     def _url(self, path: str, model: str = "") -> str:
         if self._version is None:

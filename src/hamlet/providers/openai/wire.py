@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from hamlet.core import NO_TERMS, NativeChunk, NativeRequest, Terms
+from hamlet.core import NO_TERMS, Headroom, NativeChunk, NativeRequest, Terms
 from hamlet.core.errors import EmptyAnswer, UpstreamProtocol
 from hamlet.providers.openai.decode import DONE, need_filter, reason, usage
 from hamlet.providers.openai.encode import params
@@ -81,7 +81,7 @@ def wants_usage(request: NativeRequest) -> bool:
     return bool(isinstance(wanted, dict) and wanted.get("include_usage"))
 
 
-def whole(raw: bytes, with_filter: bool = False) -> NativeChunk:
+def whole(raw: bytes, with_filter: bool = False, headroom: Headroom | None = None) -> NativeChunk:
     """One whole answer. Raises ProviderError; Unfiltered only `with_filter`."""
     look = _decode(raw)
     if not look.choices:
@@ -91,7 +91,8 @@ def whole(raw: bytes, with_filter: bool = False) -> NativeChunk:
     if with_filter:
         need_filter(raw)
     finish = reason(look.choices[0].finish_reason)
-    return NativeChunk(raw, True, finish, usage(look.usage), look.model, end=True)
+    used = usage(look.usage)
+    return NativeChunk(raw, True, finish, used, look.model, end=True, headroom=headroom)
 
 
 async def stream(
