@@ -54,6 +54,7 @@ class Traffic:
     estimator: Estimator
     budget: RetryBudget
     hedges: RetryBudget
+    size: int
 
 
 class Choice(Struct, frozen=True):
@@ -119,12 +120,14 @@ class Fleet:
             return known
         tiers = (self._members(route, tier, stream) for tier in route.tiers)
         kept = known or self._traffic.get((route.name, not stream))
+        built = tuple(Tier(members) for members in tiers if members)
         made = Traffic(
             route,
-            tuple(Tier(members) for members in tiers if members),
+            built,
             kept.estimator if kept else Estimator(),
             kept.budget if kept else RetryBudget(route.policy.retry_budget),
             kept.hedges if kept else RetryBudget(HEDGES, cap=1 / HEDGES),
+            sum(len(tier.members) for tier in built),
         )
         self._traffic[route.name, stream] = made
         return made
@@ -170,13 +173,7 @@ class Fleet:
     ) -> Look:
         """A look at the fleet now; valid for one choice."""
         now, trouble = self.clock(), bool(self._opened)
-        spared = frozenset(
-            [
-                vendor
-                for vendor, throttle in self._throttles.items()
-                if throttle.active and throttle.spares(now)
-            ]
-        )
+        spared = frozenset([v for v, t in self._throttles.items() if t.active and t.spares(now)])
         limit = SHEDDABLE_LIMIT if demand.sheddable else CRITICAL_LIMIT
         return Look(demand, now, self.rng, self.lease, spared, tried, spilled, trouble, limit=limit)
 

@@ -152,6 +152,8 @@ def pick(tier: Tier, look: Look) -> Member | None:
         tier = Tier(roomy)
         first = _draw(tier, look, None, eager=True)
         assert first is not None, "all of these have room"
+    if len(tier.members) == 1:
+        return first[1]
     second = _affine(tier, look, first) or _draw(tier, look, first)
     return first[1] if second is None else _better(first, second, look)
 

@@ -23,16 +23,15 @@ async def pursue(hunt: Hunt, once: Once[T]) -> T:
     tenacity comes into play after the first failure: a success pays nothing for it.
     """
     try:
-        return await _pursue(hunt, once)
+        return await once(await hunt.next())
+    except ProviderError as error:
+        return await _retry(hunt, once, error)
     finally:
         hunt.close()
 
 
-async def _pursue(hunt: Hunt, once: Once[T]) -> T:
-    try:
-        return await once(await hunt.next())
-    except ProviderError as error:
-        failure: ProviderError | None = error
+async def _retry(hunt: Hunt, once: Once[T], failed: ProviderError) -> T:
+    failure: ProviderError | None = failed
 
     async def step() -> T:
         nonlocal failure

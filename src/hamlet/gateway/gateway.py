@@ -10,11 +10,9 @@ from msgspec import Struct
 
 from hamlet.core import EmbeddingRequest, EmbeddingResponse, Usage
 from hamlet.core.errors import (
-    ContextTooLong,
     HamletError,
     RequestError,
     RouteNotFound,
-    Unsupported,
     UpstreamTimeout,
 )
 from hamlet.core.trace import trace_id
@@ -74,13 +72,10 @@ class Gateway:
         try:
             route = _route(lease.registry, record, caller, "chat")
             total_s = min(route.policy.total_s, call.total_s or route.policy.total_s)
-            await self._enter(held, record, caller, route, total_s)
+            await self.admission.enter(caller, _importance(route), total_s)
+            self._entered(held, record)
             pursuit = self._pursuit(call, route, record, held, self._countdown(total_s))
-
-            async def once(choice: Choice) -> ChatStream:
-                return await self._attempt(pursuit, choice)
-
-            return await pursue(pursuit.hunt, once)
+            return await pursue(pursuit.hunt, lambda choice: self._attempt(pursuit, choice))
         except BaseException as error:
             self._fail(record, error)
             held.close()
@@ -94,7 +89,8 @@ class Gateway:
         held = Held(lease := self._registries.take(), self.admission, caller)
         try:
             route = _route(lease.registry, record, caller, "embeddings")
-            await self._enter(held, record, caller, route, route.policy.total_s)
+            await self.admission.enter(caller, _importance(route), route.policy.total_s)
+            self._entered(held, record)
             remaining = self._countdown(route.policy.total_s)
             traffic = held.join(self.fleet.traffic(route, stream=False))
             size = sum(len(text.encode("utf-8", "replace")) for text in request.inputs)
@@ -130,11 +126,7 @@ class Gateway:
         record.trace_id = trace_id()
         return record
 
-    async def _enter(
-        self, held: Held, record: Record, caller: Caller, route: Route, total_s: float
-    ) -> None:
-        importance = Importance.SHEDDABLE if route.sheddable else Importance.CRITICAL
-        await self.admission.enter(caller, importance, total_s)
+    def _entered(self, held: Held, record: Record) -> None:
         record.queue_s = self._clock() - record.started
         held.placed = record.admitted = True
         self._observers.on_start(record)
@@ -151,24 +143,20 @@ class Gateway:
         visible = call.stream and not route.policy.hold_back
         traffic = held.join(self.fleet.traffic(route, stream=visible))
         demand = demand_of(call, traffic, stream=visible)
-        look = self.fleet.look(demand)
-        members = [m for tier in traffic.tiers for m in tier.members]
-        if not any(look.incapable(member) is None for member in members):
-            raise _incapable(route, call)
         hunt = Hunt(self.fleet, traffic, demand, remaining)
         return _Pursuit(call, traffic, demand, record, held, remaining, hunt)
 
-    async def _attempt(self, pursuit: _Pursuit, choice: Choice) -> ChatStream:
+    def _attempt(self, pursuit: _Pursuit, choice: Choice) -> Awaitable[ChatStream]:
         """One attempt, with another beside it where the route or a probe wants that."""
         after_s = pursuit.hunt.hedge_after(choice)
         if after_s is None:
-            return await self._open(pursuit, choice)
+            return self._open(pursuit, choice)
 
         def backup() -> Awaitable[ChatStream] | None:
             other = pursuit.hunt.backup(choice)
             return self._open(pursuit, other, hedge=True) if other is not None else None
 
-        return await hedged(
+        return hedged(
             self._open(pursuit, choice),
             backup,
             after_s,
@@ -306,6 +294,10 @@ def _route(registry: Registry, record: Record, caller: Caller, operation: Operat
     return route
 
 
+def _importance(route: Route) -> Importance:
+    return Importance.SHEDDABLE if route.sheddable else Importance.CRITICAL
+
+
 def _headroom(item: Any) -> Any:
     return getattr(item, "headroom", None)
 
@@ -324,12 +316,3 @@ async def within(awaitable: Awaitable[T], timeout_s: float) -> T:
         if not limit.expired:
             raise
         raise UpstreamTimeout(f"no answer within {timeout_s:g} s") from None
-
-
-def _incapable(route: Route, call: Call) -> Unsupported | ContextTooLong:
-    deployments = [d for tier in route.tiers for d in tier]
-    if any(call.features <= d.card.features for d in deployments):
-        return ContextTooLong(f"the prompt is too long for the model {route.name!r}")
-    lacks = [f for f in sorted(call.features) if not any(f in d.card.features for d in deployments)]
-    missing = ", ".join(lacks or sorted(call.features))
-    return Unsupported(f"the model {route.name!r} does not support: {missing}")

@@ -8,9 +8,15 @@ from collections.abc import Set as AbstractSet
 
 from hamlet.config import Policy
 from hamlet.core import errors
-from hamlet.core.errors import NoDeployment, ProviderError, Saturated
+from hamlet.core.errors import (
+    ContextTooLong,
+    NoDeployment,
+    ProviderError,
+    Saturated,
+    Unsupported,
+)
 from hamlet.fleet import Choice, Demand, Fleet, Look, Traffic
-from hamlet.registry import Deployment
+from hamlet.registry import Deployment, Route
 
 _OTHER_JITTER_S = 0.05
 _SPILLS_PER_TIER, _MORE_SPILLS = 2, 2
@@ -59,7 +65,8 @@ class Hunt:
     async def next(self) -> Choice:
         """The deployment to ask now, perhaps after a wait for room.
 
-        Raises the last ProviderError, or Saturated or NoDeployment if there was none.
+        Raises the last ProviderError, or Saturated or NoDeployment if there was none; Unsupported
+        or ContextTooLong if nobody could ever take the call.
         """
         if self._again and self._here is not None:
             self._again = False
@@ -106,7 +113,7 @@ class Hunt:
         """Seconds to wait for content: not all there are, while somebody else could be asked."""
         left = self._remaining()
         limit = min(self._policy.first_token_s, left) if self._demand.stream else left
-        if len(self._tried) >= sum(len(tier.members) for tier in self._traffic.tiers):
+        if len(self._tried) >= self._traffic.size:
             return limit
         share = _ATTEMPT_SHARE * left
         if self._demand.stream:
@@ -123,6 +130,8 @@ class Hunt:
         return self._fleet.choose(self._traffic, self._look())
 
     def _look(self, avoided: AbstractSet[str] = frozenset()) -> Look:
+        if not (self._tried or avoided):
+            return self._fleet.look(self._demand)
         spilled = frozenset(i for i, n in self._refusals.items() if n >= _SPILLS_PER_TIER)
         return self._fleet.look(self._demand, frozenset(self._tried | avoided), spilled)
 
@@ -165,10 +174,11 @@ class Hunt:
                 self._last.retry_after = wait.seconds
             raise self._last
         name = self._traffic.route.name
-        if wait is not None and wait.throttled:
+        if wait is None:
+            raise _incapable(self._traffic.route, self._demand)
+        if wait.throttled:
             raise Saturated(f"every deployment of {name!r} is full", retry_after=wait.seconds)
-        seconds = wait.seconds if wait is not None else None
-        raise NoDeployment(f"no deployment of {name!r} is well", retry_after=seconds)
+        raise NoDeployment(f"no deployment of {name!r} is well", retry_after=wait.seconds)
 
     # -- the verdict on a failure
 
@@ -264,3 +274,14 @@ class Hunt:
             return False
         self._budgeted += 1
         return True
+
+
+def _incapable(route: Route, demand: Demand) -> Unsupported | ContextTooLong:
+    deployments = [d for tier in route.tiers for d in tier]
+    if any(demand.features <= d.card.features for d in deployments):
+        return ContextTooLong(f"the prompt is too long for the model {route.name!r}")
+    lacks = [
+        f for f in sorted(demand.features) if not any(f in d.card.features for d in deployments)
+    ]
+    missing = ", ".join(lacks or sorted(demand.features))
+    return Unsupported(f"the model {route.name!r} does not support: {missing}")
