@@ -137,6 +137,11 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
         self._in_head, self._head_bytes = True, 0
+        self._presence.sent_all = False
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._presence.sent_all = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)

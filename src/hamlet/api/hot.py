@@ -79,8 +79,10 @@ class HotRoutes:
         trace = begin_trace(headers.get("traceparent"))
         request_id = request_id_of(headers, trace.trace_id)
         sent = _Sent(send, self._heard, route.path)
+        presence = presence_of(scope, receive)
         try:
-            body = await _read(receive, headers, self._max_body_bytes, self._body_s)
+            within_s = None if presence.sent_all else self._body_s
+            body = await _read(receive, headers, self._max_body_bytes, within_s)
         except ConnectionResetError:
             return None
         except HamletError as error:
@@ -99,7 +101,7 @@ class HotRoutes:
             args,
         )
         try:
-            await self._serve(route, request, presence_of(scope, receive), sent)
+            await self._serve(route, request, presence, sent)
         except Exception as error:
             self._log.error("request.failed", request_id=request_id, exc_info=error)
             if not sent.started:
@@ -225,24 +227,31 @@ def _peer(scope: Scope) -> str | None:
     return scope["client"][0] if scope.get("client") else None
 
 
-async def _read(receive: Receive, headers: Mapping[str, str], limit: int, within_s: float) -> bytes:
-    """The whole body. Raises ConnectionResetError, or what is to be told to the client."""
-    too_large = TooLarge(f"the body is over {limit} bytes")
+async def _read(
+    receive: Receive, headers: Mapping[str, str], limit: int, within_s: float | None
+) -> bytes:
+    """The whole body. Raises ConnectionResetError, or what is to be told to the client.
+
+    `within_s` is None where all of it is here already.
+    """
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         await _discard(receive, headers)
-        raise too_large
+        raise TooLarge(f"the body is over {limit} bytes")
     if headers.get("content-encoding", "identity") != "identity":
         await _discard(receive, headers)
         raise BadRequest("a compressed body is not taken")
-    try:
-        with Deadline(within_s):
-            body = await _gather(receive, limit)
-    except TimeoutError:
-        raise SlowRequest(f"the body did not come within {within_s:g} s") from None
+    if within_s is None:
+        body = await _gather(receive, limit)
+    else:
+        try:
+            with Deadline(within_s):
+                body = await _gather(receive, limit)
+        except TimeoutError:
+            raise SlowRequest(f"the body did not come within {within_s:g} s") from None
     if body is None:
         await _discard(receive, headers)
-        raise too_large
+        raise TooLarge(f"the body is over {limit} bytes")
     return body
 
 

@@ -14,10 +14,12 @@ EXTENSION = "hamlet.presence"
 class Presence:
     """One connection's client, as the connection itself knows it. One watches at a time."""
 
-    __slots__ = ("_leave", "gone")
+    __slots__ = ("_leave", "gone", "sent_all")
 
     def __init__(self) -> None:
         self.gone = False
+        # Whether the whole request is known to be here.
+        self.sent_all = False
         self._leave: Callable[[], None] | None = None
 
     def watch(self, leave: Callable[[], None]) -> None:
@@ -64,6 +66,6 @@ class _Asked(Presence):
 
 
 def presence_of(scope: Scope, receive: Receive) -> Presence:
-    """The client of a request whose body has been read."""
+    """The client of a request. Watch it once the body has been read."""
     given = (scope.get("extensions") or {}).get(EXTENSION)
     return given["client"] if given else _Asked(receive)

@@ -34,6 +34,12 @@ class Hunt:
     the seconds left; `take` marks a deployment as tried.
     """
 
+    __slots__ = (
+        "_again", "_attempts", "_avoided", "_budgeted", "_demand", "_fleet", "_full", "_here",
+        "_last", "_over", "_policy", "_refusals", "_remaining", "_repeats", "_traffic", "_tried",
+        "_wait_left", "wait_s",
+    )  # fmt: skip
+
     def __init__(
         self,
         fleet: Fleet,

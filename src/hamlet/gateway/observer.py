@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 from msgspec import Struct, field
 
@@ -78,20 +78,20 @@ class Record(Struct):
         )
 
 
-class Observer(Protocol):
-    """Sees every call. Must not block; what it raises is logged and goes no further."""
+class Observer:
+    """Sees every call, as far as it overrides these.
+
+    Must not block; what it raises is logged and goes no further.
+    """
 
     def on_start(self, record: Record) -> None:
         """A call was admitted."""
-        ...
 
     def on_attempt(self, record: Record, attempt: Attempt) -> None:
         """An attempt committed or failed."""
-        ...
 
     def on_end(self, record: Record) -> None:
         """The call ended, in whatever way; once per call, admitted or not."""
-        ...
 
 
 class Observers:
@@ -109,9 +109,13 @@ class Observers:
 
     def add(self, observer: Observer) -> None:
         """Tell one more, after the others."""
-        self._starts.append(observer.on_start)
-        self._attempts.append(observer.on_attempt)
-        self._ends.append(observer.on_end)
+        for told, name in (
+            (self._starts, "on_start"),
+            (self._attempts, "on_attempt"),
+            (self._ends, "on_end"),
+        ):
+            if getattr(type(observer), name) is not getattr(Observer, name):
+                told.append(getattr(observer, name))
 
     def on_start(self, record: Record) -> None:
         self._tell(self._starts, record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from hamlet.config import Policy
@@ -11,6 +12,7 @@ from hamlet.gateway.call import Call
 from hamlet.registry.model import Deployment
 
 _NO_PARAMS = ChatParams()
+_NONE: frozenset[str] = frozenset()
 
 
 def speaks(deployment: Deployment, call: Call) -> bool:
@@ -49,16 +51,21 @@ def prepare_native(
     final = _merged(call.params, deployment)
     dropped = _untaken(final, call, deployment)
     _refuse_if_strict(dropped, deployment, policy)
-    changed = {
-        name: value
-        for name, value in final.sent().items()
-        if name not in dropped and getattr(call.params, name) != value
-    }
-    overrides = ChatParams.model_construct(**changed) if changed else _NO_PARAMS
+    overrides = _NO_PARAMS if final is call.params else _changes(call.params, final, dropped)
     request = NativeRequest(
         deployment.model, call.fields, call.stream, overrides, dropped, _terms(policy)
     )
     return request, tuple(sorted(dropped))
+
+
+def _changes(asked: ChatParams, final: ChatParams, dropped: frozenset[str]) -> ChatParams:
+    """What defaults and caps made of the parameters, without those left out."""
+    changed = {
+        name: value
+        for name, value in final.sent().items()
+        if name not in dropped and getattr(asked, name) != value
+    }
+    return ChatParams.model_construct(**changed) if changed else _NO_PARAMS
 
 
 def _terms(policy: Policy) -> Terms:
@@ -71,16 +78,15 @@ def _merged(params: ChatParams, deployment: Deployment) -> ChatParams:
 
 def _untaken(params: ChatParams, call: Call, deployment: Deployment) -> frozenset[str]:
     known = deployment.card.params
-    sent = () if known is None else params.sent()
-    portable = {name for name in sent if name not in (known or ())}
+    portable = _NONE if known is None else params.sent().keys() - known
     return frozenset(portable | _foreign_extras(params, call, deployment))
 
 
-def _foreign_extras(params: ChatParams, call: Call, deployment: Deployment) -> set[str]:
+def _foreign_extras(params: ChatParams, call: Call, deployment: Deployment) -> AbstractSet[str]:
     """Unknown parameters pass through, but not into an API they were not written for."""
     theirs, known = deployment.provider.dialect, deployment.card.params
     if not params.extra or call.dialect in (None, theirs) or (theirs is None and known is None):
-        return set()
+        return _NONE
     strangers = params.extra.keys() - deployment.defaults.extra.keys()
     return strangers if theirs else strangers - (known or frozenset())
 

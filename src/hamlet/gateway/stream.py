@@ -139,6 +139,10 @@ class ChatStream:
     is retried any more. `aclose()` closes the upstream call and settles, once.
     """
 
+    __slots__ = (
+        "_closed", "_flow", "_head", "_settle", "_source", "meter", "model", "native", "warnings",
+    )  # fmt: skip
+
     def __init__(
         self,
         head: list[Any],

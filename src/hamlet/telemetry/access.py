@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hamlet.gateway import Attempt, Record
+from hamlet.gateway import Attempt, Observer, Record
 from hamlet.spi import Log
 
 # Shorter waits for a place are none.
 _LEAST_S = 0.0005
 
 
-class AccessLog:
+class AccessLog(Observer):
     """Writes each call's end, and each failed attempt. Never what was said."""
 
     def __init__(self, log: Log) -> None:
@@ -21,9 +21,6 @@ class AccessLog:
         self._line: Callable[[str, dict[str, Any]], object] = getattr(
             log, "line", lambda event, fields: log.info(event, **fields)
         )
-
-    def on_start(self, record: Record) -> None:
-        return
 
     def on_attempt(self, record: Record, attempt: Attempt) -> None:
         if attempt.error is None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from hamlet.fleet import Fleet
-from hamlet.gateway import Attempt, Record
+from hamlet.gateway import Attempt, Observer, Record
 from hamlet.spi import Log
 
 
-class BreakerLog:
+class BreakerLog(Observer):
     """Looks at a deployment's breaker after each of its attempts and answers."""
 
     def __init__(self, fleet: Fleet, log: Log) -> None:
         self._fleet = fleet
         self._log = log
         self._epochs: dict[str, int] = {}
-
-    def on_start(self, record: Record) -> None:
-        return
 
     def on_attempt(self, record: Record, attempt: Attempt) -> None:
         self._look(attempt.deployment.id)

@@ -20,7 +20,7 @@ from hamlet.core.errors import (
     UpstreamTimeout,
 )
 from hamlet.fleet import State
-from hamlet.gateway import Attempt, Record
+from hamlet.gateway import Attempt, Observer, Record
 from hamlet.registry import Deployment, Route
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.exposition import Exposition, Row
@@ -29,7 +29,7 @@ _STREAM = {True: "true", False: "false"}
 _ANSWERS = ("chat", "embeddings")
 
 
-class Metrics:
+class Metrics(Observer):
     """An observer with a registry of its own: two apps do not mix.
 
     `avoidable` tells whether an attempt below the first tier could have stayed above.

@@ -22,7 +22,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusC
 
 from hamlet.core.trace import Trace, current_trace
 from hamlet.fleet import Fleet
-from hamlet.gateway import Attempt, Record
+from hamlet.gateway import Attempt, Observer, Record
 from hamlet.telemetry.metrics import outcome_of
 
 # A first token later than the service level allows is worth a trace.
@@ -32,7 +32,7 @@ _EXPORT_S = 5.0
 _QUEUE = 2048
 
 
-class Spans:
+class Spans(Observer):
     """An observer that makes a call's spans when it has ended, if they are worth keeping.
 
     Kept are `sample` of all calls (by trace id, so that all processes choose alike), those that the
@@ -56,9 +56,6 @@ class Spans:
         self._made = self._overflown = 0
         self._tracer = self._provider.get_tracer("hamlet")
         self._attempts: dict[int, list[tuple[Attempt, float]]] = {}
-
-    def on_start(self, record: Record) -> None:
-        return
 
     def on_attempt(self, record: Record, attempt: Attempt) -> None:
         if record.operation != "probe":

@@ -8,14 +8,14 @@ from typing import IO, TextIO, cast
 
 import orjson
 
-from hamlet.gateway import Attempt, Record
+from hamlet.gateway import Observer, Record
 from hamlet.telemetry.metrics import cost_usd
 from hamlet.telemetry.writer import Writer
 
 _LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
-class UsageLog:
+class UsageLog(Observer):
     """Appends to a file, in a thread. Names the caller's key, never what was said."""
 
     def __init__(self, path: Path) -> None:
@@ -26,12 +26,6 @@ class UsageLog:
     def dropped(self) -> int:
         """Lines that could not be written, or came while the disk was far behind."""
         return self._writer.dropped if self._writer is not None else 0
-
-    def on_start(self, record: Record) -> None:
-        return
-
-    def on_attempt(self, record: Record, attempt: Attempt) -> None:
-        return
 
     def on_end(self, record: Record) -> None:
         usage, deployment = record.usage, record.deployment

@@ -124,9 +124,9 @@ def wants_usage(call: Call) -> bool:
 
 
 def _params(fields: Fields) -> ChatParams:
-    given = tuple([(wire, bytes(fields[wire])) for wire in _PARAMS if wire in fields])
+    given = tuple([(wire, bytes(raw)) for wire, raw in fields.items() if wire in _PARAMS])
     strangers = fields.keys() - _KNOWN
-    if not strangers and sum(len(raw) for _, raw in given) <= _KEPT_BYTES:
+    if not strangers and sum([len(raw) for _, raw in given]) <= _KEPT_BYTES:
         return _usual(given)
     return _validated(given, {key: decode(fields[key], Any, key) for key in strangers})
 
@@ -138,7 +138,11 @@ def _usual(given: tuple[tuple[str, bytes], ...]) -> ChatParams:
 
 
 def _validated(given: Iterable[tuple[str, bytes]], extra: dict[str, Any]) -> ChatParams:
-    portable: dict[str, Any] = {_PARAMS[wire]: decode(raw, Any, wire) for wire, raw in given}
+    by_wire = dict(given)
+    # In our order: of two names for the same, the newer one counts.
+    portable: dict[str, Any] = {
+        name: decode(by_wire[wire], Any, wire) for wire, name in _PARAMS.items() if wire in by_wire
+    }
     if isinstance(portable.get("stop"), str):
         portable["stop"] = (portable["stop"],)
     if extra:

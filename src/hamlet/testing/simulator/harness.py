@@ -212,7 +212,7 @@ def call_of(arrival: Arrival, plan: Plan, request_id: str) -> Call:
     )
 
 
-class _Watch:
+class _Watch(Observer):
     """Counts attempts, keeps the record of each ended call, and passes everything on.
 
     The gateway shields itself from observers that raise; a broken invariant must not be shielded,

@@ -10,7 +10,7 @@ from typing import Any
 from hamlet.core import NativeChunk, TextDelta
 from hamlet.core.errors import ProviderError, RateLimited
 from hamlet.fleet import Booking, Choice, Demand, Fleet
-from hamlet.gateway import Admission, Attempt, Gateway, Observers, Record
+from hamlet.gateway import Admission, Attempt, Gateway, Observer, Observers, Record
 from hamlet.registry import RegistryHolder, Route
 from hamlet.testing.simulator.report import Outcome
 
@@ -96,7 +96,7 @@ class WatchedFleet(Fleet):
             holds(budget.in_flight == budget.retrying == 0, "a budget keeps calls or retries")
 
 
-class Invariants:
+class Invariants(Observer):
     """An observer, and the hooks of a run. Each raises Broken.
 
     Attempts that fail, but for 429s and hedges, are at most the policy's; nobody is asked twice in
