@@ -1,6 +1,6 @@
 """Chip quality over contexts and tiers: format, script, echoes, canaries, grounding, emission.
 
-    python loadtest/chips.py [--embed] [--vectors LABELS.jsonl] [CONTEXTS.jsonl ...]
+    python -m loadtest.chips [--embed] [--vectors LABELS.jsonl] [CONTEXTS.jsonl ...]
 
 The contexts are this folder's if none are named. With --embed the bank is searched with vectors too
 (the extra `embed`). LABELS are labels with a verdict ({"text", "lang", "ok"}), which the validator

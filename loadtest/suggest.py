@@ -1,6 +1,6 @@
 """The main screen under load.
 
-    python loadtest/suggest.py [rows | down | zipf | burst]      all of them if none is named
+    python -m loadtest.suggest [rows | down | zipf | burst]      all of them if none is named
 
 rows   an open loop of 12.5 requests a second with bursts of three times that: what a client waits for
        an answer from the cache, from the bank, and from the bank with vectors
