@@ -1,9 +1,13 @@
 """The files under deploy/, each read by the program that it is for."""
 
 import subprocess
+from collections.abc import Mapping, Set
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from support.charts import ROOT, tool
 
@@ -45,6 +49,42 @@ def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
     assert not {
         pin for pin in shipped - pins if pin.split("==")[0] in {p.split("==")[0] for p in pins}
     }, "the image has other versions than the tests: make lock"
+
+
+# Package to the extras that a lock names, or that are asked for.
+Extras = Mapping[str, Set[str]]
+
+
+def pinned(lock: str) -> Extras:
+    lines = (ROOT / f"requirements/{lock}.txt").read_text().splitlines()
+    pins = [Requirement(line.rstrip(" \\")) for line in lines if "==" in line]
+    return {canonicalize_name(pin.name): pin.extras for pin in pins}
+
+
+def asked(pins: Extras) -> Extras:
+    """What the pinned packages that are installed here ask for on this machine, where it has extras."""
+    found: dict[str, set[str]] = {}
+    for name, extras in pins.items():
+        try:
+            rows = [Requirement(row) for row in requires(name) or ()]
+        except PackageNotFoundError:
+            continue
+        for row in rows:
+            wanted = [{"extra": extra} for extra in ("", *extras)]
+            if row.extras and (row.marker is None or any(map(row.marker.evaluate, wanted))):
+                found.setdefault(canonicalize_name(row.name), set()).update(row.extras)
+    return found
+
+
+@pytest.mark.parametrize("lock", ["dev", "image"])
+def test_a_lock_names_the_extras_that_its_packages_ask_for(lock: str) -> None:
+    # pip resolves them apart, and refuses a set-up by hashes once a newer version is published.
+    pins, needed = pinned(lock), asked(pinned(lock))
+    assert needed, "something is asked for, or this proves nothing"
+    for name, extras in needed.items():
+        assert extras <= pins.get(name, set()), (
+            f"{lock}.txt lacks {name}{sorted(extras)}: make lock"
+        )
 
 
 def test_yamllint_finds_nothing() -> None:
