@@ -96,3 +96,25 @@ def test_yamllint_finds_nothing() -> None:
 def test_scripts_are_sound_and_may_be_run(script: Path) -> None:
     assert script.stat().st_mode & 0o111
     assert ran("sh", "-n", script).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("apt", "status", "told"), [("true", 0, ""), ("false", 1, "MISSING: nodejs npm.\n")]
+)
+def test_missing_programs_are_installed_by_their_packages_or_named(
+    apt: str, status: int, told: str, tmp_path: Path
+) -> None:
+    stubs = {"id": "echo 0", "apt-get": f'echo "$@" >> {tmp_path}/asked; {apt}'}
+    for name, does in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "deploy/programs.sh", "id", "node:nodejs", "npm"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (status, told)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[-1].endswith(" nodejs npm") is not bool(status)
