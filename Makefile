@@ -44,7 +44,7 @@ format: $(VENV)/.dev ## Put the code in the house style
 bench: $(VENV)/.dev ## Measure hamlet beside other gateways, and what it adds to a call
 	@deploy/peers.sh
 	$(BIN)/python -m loadtest.peers
-	$(BIN)/python loadtest/overhead.py
+	$(BIN)/python -m loadtest.overhead
 
 load: $(VENV)/.dev ## Play every load scenario in full size (6.5 hours; 2.5 WITHOUT=soak)
 	$(BIN)/python -m loadtest all --size full $(if $(WITHOUT),--without $(WITHOUT))
@@ -59,16 +59,16 @@ versus: $(VENV)/.dev ## hamlet1's stand-in against hamlet, the same 15,000 reque
 	$(BIN)/python -m loadtest versus --size $(or $(SIZE),full)
 
 bench-suggest: $(VENV)/.dev ## Load the main screen, healthy and with every upstream down
-	$(BIN)/python loadtest/suggest.py
+	$(BIN)/python -m loadtest.suggest
 
 restarts: $(VENV)/.dev ## Restart under load: 10 times, 30,000 requests, 200 streams (6 minutes)
-	$(BIN)/python loadtest/restarts.py
+	$(BIN)/python -m loadtest.restarts
 
 cutover: $(VENV)/.dev ## Play the whole move from hamlet1 under load (EDGE=envoy or nginx; 4 minutes)
-	$(BIN)/python loadtest/cutover.py --edge $(or $(EDGE),envoy)
+	$(BIN)/python -m loadtest.cutover --edge $(or $(EDGE),envoy)
 
 fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time and draw it into out/fleet (TRACE=file.csv, OUT=folder; some minutes)
-	$(BIN)/python loadtest/fleet_cost.py
+	$(BIN)/python -m loadtest.fleet_cost
 	$(BIN)/python -m loadtest.fleet $(TRACE) --out $(or $(OUT),out/fleet)
 
 chaos: $(VENV)/.dev ## Play SEEDS (10000) of chaos on virtual time and watch what must hold (5 minutes on 2 cores)
@@ -109,12 +109,12 @@ bench-steps: $(VENV)/.dev ## Measure each step of a plain chat call, and their s
 	$(BIN)/python -m loadtest.steps
 
 bench-streams: $(VENV)/.dev ## Hold 2,000 stalled streams and 2,000 slow readers: memory, and others' time
-	$(BIN)/python loadtest/streams.py
+	$(BIN)/python -m loadtest.streams
 
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
-	$(BIN)/python loadtest/quality.py $(QUALITY)
-	$(BIN)/python loadtest/quality.py $(QUALITY) --embed
-	$(BIN)/python loadtest/chips.py --embed $(addprefix --vectors ,$(wildcard $(QUALITY)/chip_vectors.jsonl)) \
+	$(BIN)/python -m loadtest.quality $(QUALITY)
+	$(BIN)/python -m loadtest.quality $(QUALITY) --embed
+	$(BIN)/python -m loadtest.chips --embed $(addprefix --vectors ,$(wildcard $(QUALITY)/chip_vectors.jsonl)) \
 		loadtest/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
 
 docs: $(VENV)/.serve .venv-docs/.docs ## Build the documentation into site/, strictly, and check its links

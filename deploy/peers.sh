@@ -2,15 +2,9 @@
 # The gateways that `make bench` compares hamlet with, in environments of their own under .peers/.
 # What cannot be installed is left out, and the bench says so.
 set -u
-cd "$(dirname "$0")/.." && mkdir -p .peers && cd .peers || exit 1
-missing=""
-for program in wrk nginx; do
-    command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
-done
-if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    # shellcheck disable=SC2086
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
-fi
+cd "$(dirname "$0")/.." && mkdir -p .peers || exit 1
+deploy/programs.sh wrk nginx
+cd .peers || exit 1
 command -v wrk >/dev/null 2>&1 || { echo "the bench needs wrk: apt-get install wrk" >&2; exit 1; }
 python() { [ -x "$1/bin/python" ] || { python3 -m venv "$1" && "$1/bin/pip" install --quiet "$2" ${3:+"$3"} || rm -rf "$1"; }; }
 python litellm 'litellm[proxy]==1.106.2'

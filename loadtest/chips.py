@@ -1,6 +1,6 @@
 """Chip quality over contexts and tiers: format, script, echoes, canaries, grounding, emission.
 
-    python loadtest/chips.py [--embed] [--vectors LABELS.jsonl] [CONTEXTS.jsonl ...]
+    python -m loadtest.chips [--embed] [--vectors LABELS.jsonl] [CONTEXTS.jsonl ...]
 
 The contexts are this folder's if none are named. With --embed the bank is searched with vectors too
 (the extra `embed`). LABELS are labels with a verdict ({"text", "lang", "ok"}), which the validator
@@ -19,7 +19,6 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from hamlet.retrieval import tokens
 from hamlet.suggest.validate import _bigrams, refusal
 from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
+from loadtest.writer import frames
 
 HERE = Path(__file__).parent
 MODEL = """
@@ -90,15 +90,6 @@ def recorded() -> dict[str, str]:
     """What a model answered, by context."""
     rows = map(json.loads, (HERE / "recorded.jsonl").read_text().splitlines())
     return {row["_id"]: row["answer"] for row in rows}
-
-
-def frames(text: str) -> Iterator[bytes]:
-    """A streamed answer in OpenAI's form."""
-    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
-    for delta, end in (({"role": "assistant", "content": text}, None), ({}, "stop")):
-        chunk = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
-        yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
-    yield b"data: [DONE]\n\n"
 
 
 async def shown(hamlet: Hamlet, context: dict[str, Any], budget_ms: int) -> dict[str, Any]:
@@ -220,7 +211,7 @@ async def with_model(all_: list[dict[str, Any]], answers: dict[str, str], tier: 
     current = ""
 
     def respond(_: Received) -> Any:
-        return sse_reply(list(frames(answers[current]))) if current else json_reply({}, 500)
+        return sse_reply(list(frames([answers[current]]))) if current else json_reply({}, 500)
 
     async with LoopbackUpstream() as upstream:
         upstream.respond(respond)

@@ -1,6 +1,6 @@
 """What the crossing costs: the router's own work, and what passing through hamlet adds to hamlet1.
 
-    python loadtest/crossing.py [ROUNDS] [CALLS]
+    python -m loadtest.crossing [ROUNDS] [CALLS]
 
 The first is timed in this process around an application that does nothing, with the clock's best of
 several rounds. The second calls the Node stand-in directly and through hamlet, interleaved round by
@@ -19,7 +19,6 @@ from typing import Any
 import aiohttp
 import orjson
 import uvloop
-from cutover_parts import ROOT, Program, Vendor, answers, free_port, program
 
 from hamlet.api.crossing import Crossing, NewArm
 from hamlet.api.crossing.passage import Passage
@@ -39,6 +38,8 @@ from hamlet.cutover.legacy import Legacy
 from hamlet.telemetry import make_log
 from hamlet.telemetry.cutover import CutoverMetrics
 from hamlet.telemetry.exposition import Exposition
+from loadtest.cutover_parts import ROOT, Program, Vendor, answers, program
+from loadtest.proc import free_port
 
 CONFIG = """
 server: {{port: {hamlet}}}
@@ -86,7 +87,7 @@ async def router(folder: Path, calls: int) -> None:
     async def send(message: Any) -> None:
         return None
 
-    new = NewArm(arm, arm, lambda *_: None, lambda *_: True)  # type: ignore[arg-type, return-value]
+    new = NewArm(arm, arm, lambda *_: None, lambda *_: True)  # type: ignore[arg-type]
     crossing = Crossing(
         arm,
         new,

@@ -1,6 +1,6 @@
 """The whole move from hamlet1 under load, with what can go wrong on the way.
 
-    python loadtest/cutover.py [--edge envoy|nginx] [--short] [--requests 150] [--gate 10] [--html FILE]
+    python -m loadtest.cutover [--edge envoy|nginx] [--short] [--requests 150] [--gate 10] [--html FILE]
 
 A real edge, the Node stand-in for hamlet1, two hamlets, a vendor on loopback and Prometheus;
 12.5 requests/s, open loop, --requests of them at each station. Every command is typed as an operator
@@ -20,8 +20,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from cutover_parts import Load, Result, answers
-from cutover_stage import Failed, Stage, stage, until
+from loadtest.cutover_parts import Load, Result, answers
+from loadtest.cutover_stage import Failed, Stage, stage, until
 
 Say = Callable[[str], None]
 APPROACH = [

@@ -9,7 +9,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -31,14 +30,6 @@ _SENTENCES = (
     "Until about midnight: on Sundays the last trains of the subway in Seoul are short.",
 )
 _TAG = re.compile(r"#(\d+)#")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Vendor:
@@ -247,7 +238,8 @@ class Load:
 
     async def _chat(self, http: aiohttp.ClientSession, result: Result) -> None:
         text = f"When is the last subway in Seoul? #{result.number}#"
-        body = {"conversationId": result.user, "messages": [{"sender": "user", "text": text}]}
+        said = [{"sender": "user", "text": text}]
+        body: dict[str, Any] = {"conversationId": result.user, "messages": said}
         if result.stream:
             body["stream"] = True
         async with http.post(f"{self._url}/api/chat", json=body) as answer:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from cutover_parts import ROOT, Program, Vendor, answers, free_port, program
 from typer.testing import CliRunner
 
 from hamlet.cli import app
 from hamlet.config import load
 from hamlet.cutover import FileStore, settings
 from hamlet.cutover.edge import envoy, nginx
+from loadtest.cutover_parts import ROOT, Program, Vendor, answers, program
+from loadtest.proc import free_port
 
 CONFIG = """
 server: {{drain_delay_s: 1.5, drain_s: 20}}

@@ -1,6 +1,6 @@
 """What the fleet's part of the hot path costs: admit, plan, book, commit, settle, per call.
 
-    python loadtest/fleet_cost.py [DEPLOYMENTS]
+    python -m loadtest.fleet_cost [DEPLOYMENTS]
 
 Prints CPU microseconds a call, over rounds, beside a plain weighted draw as a yardstick.
 """

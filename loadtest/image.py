@@ -59,7 +59,9 @@ def main() -> None:
 def _buildah(*args: str, **options: Any) -> str:
     stores = ("--root", str(_STORE / "store"), "--runroot", str(_STORE / "run"))
     command = ("buildah", *stores, "--storage-driver", "vfs", *args)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, **options)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, **options
+    )
     if done.returncode:
         sys.exit(f"buildah {args[0]} failed ({done.returncode})")
     return done.stdout.strip()

@@ -11,6 +11,7 @@ import os
 import random
 
 from locust import HttpUser, LoadTestShape, constant_throughput, events, task
+from locust.env import Environment
 
 PROFILES = json.loads(r"""{
   "smoke": {
@@ -207,7 +208,7 @@ class Steps(LoadTestShape):
 
 
 @events.quitting.add_listener
-def _verdict(environment, **_: object) -> None:
+def _verdict(environment: Environment, **_: object) -> None:
     bound = PROFILE["failedShare"]
     if bound is not None and environment.stats.total.fail_ratio > bound:
         environment.process_exit_code = 1

@@ -1,6 +1,6 @@
 """What hamlet adds to a call: the same calls to a loopback vendor, directly and through hamlet.
 
-    python loadtest/overhead.py [ROUNDS] [CALLS]
+    python -m loadtest.overhead [ROUNDS] [CALLS]
 
 Serial calls over one kept connection, direct and through hamlet interleaved round by round. The
 vendor, hamlet and the client are three processes. Prints medians in milliseconds and the ratio.

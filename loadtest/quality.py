@@ -1,6 +1,6 @@
 """Retrieval quality on public sets: nDCG@5 and recall@10 of the embedded tier's own index.
 
-    python loadtest/quality.py [FOLDER] [--embed]   the folder of ko_links, ... (BEIR layout)
+    python -m loadtest.quality [FOLDER] [--embed]   the folder of ko_links, ... (BEIR layout)
 
 With --embed the Korean links are searched with vectors too (the extra `embed`); making their 1,759
 vectors takes a minute or two. Fails below the floors. Nothing is tuned to these sets: the index is the one

@@ -1,6 +1,6 @@
 """Rolling restarts under load: not one request may fail.
 
-    python loadtest/restarts.py [--restarts 10] [--requests 30000] [--rps 100] [--streams 200] [--tokens 24]
+    python -m loadtest.restarts [--restarts 10] [--requests 30000] [--rps 100] [--streams 200] [--tokens 24]
 
 `hamlet serve --workers 2` on the embedded provider; requests leave on a schedule fixed in advance
 (open loop) over kept connections, beside so many streams that are open all the time (TOKENS each, 4/s). SIGUSR2 comes

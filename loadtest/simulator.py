@@ -1,6 +1,6 @@
 """What the simulator costs: CPU per request over HTTP, and simulated requests a second in memory.
 
-    python loadtest/simulator.py [SECONDS]
+    python -m loadtest.simulator [SECONDS]
 
 The served world is a process of its own; its CPU time is read before and after a stream of
 requests at 125 a second with 150 tokens each, and after as many as 32 connections can send.
@@ -44,8 +44,12 @@ def vendors(pipe: Pipe, tokens_per_frame: int, latency: Latency | None) -> None:
         world = World(specs, seed=1, clock=time.monotonic)
         async with SimulatorServer(world) as server:
             pipe.send((server.url, world.names))
-            loop = asyncio.get_running_loop()
-            loop.add_reader(pipe.fileno(), lambda: (pipe.recv(), pipe.send(time.process_time())))
+
+            def tell() -> None:
+                pipe.recv()
+                pipe.send(time.process_time())
+
+            asyncio.get_running_loop().add_reader(pipe.fileno(), tell)
             await asyncio.Event().wait()
 
     uvloop.run(serve())

@@ -1,6 +1,6 @@
 """What thousands of streams that stand still cost: memory while they last, after, and the others' time.
 
-    python loadtest/streams.py [STALLED] [DEAF]
+    python -m loadtest.streams [STALLED] [DEAF]
 
 STALLED streams whose upstream says nothing any more, and DEAF clients that read nothing of a
 stream without an end, all held at once (2,000 of each by default). Meanwhile one caller makes

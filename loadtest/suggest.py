@@ -1,6 +1,6 @@
 """The main screen under load.
 
-    python loadtest/suggest.py [rows | down | zipf | burst]      all of them if none is named
+    python -m loadtest.suggest [rows | down | zipf | burst]      all of them if none is named
 
 rows   an open loop of 12.5 requests a second with bursts of three times that: what a client waits for
        an answer from the cache, from the bank, and from the bank with vectors
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
 import re
 import subprocess
@@ -35,6 +34,7 @@ import aiohttp
 from hamlet.content import shipped_chips
 from hamlet.testing import Canned, LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
+from loadtest.writer import chips, frames, told
 
 BUDGET_MS = 200
 ALONE = """
@@ -197,42 +197,9 @@ async def settled(http: aiohttp.ClientSession, url: str) -> None:
 
 
 def written(request: Received) -> Canned:
-    """A model's streamed chips about what it was asked about, eight as the prompt wants."""
-    asked = re.search(
-        r'kind="query">(?:\\n|\s)*(.+?)(?:\\n|\s)*</data',
-        str(request.json["messages"][-1]["content"]),
-    )
-    words = asked[1].split() if asked else ["오늘"]
-    endings = (
-        "고르는 법",
-        "비교하기",
-        "더 알아보기",
-        "쉽게 정리",
-        "주의할 점",
-        "비용 계산",
-        "순서",
-        "예시",
-    )
-    kinds = ("howto", "compare", "deepen", "followup") * 2
-    lines = [
-        {
-            "t": f"{words[i % len(words)]} {end}",
-            "p": f"{asked[1] if asked else ''} {end}",
-            "k": kind,
-        }
-        for i, (end, kind) in enumerate(zip(endings, kinds, strict=True))
-    ]
-    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
-    return sse_reply(list(frames(text)), pause_s=0.05)
-
-
-def frames(text: str) -> Iterator[bytes]:
-    """A streamed answer in OpenAI's form."""
-    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
-    for delta, end in (({"content": text}, None), ({}, "stop")):
-        chunk = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
-        yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
-    yield b"data: [DONE]\n\n"
+    """A model's streamed chips about what it was asked about."""
+    text = "".join(chips(told(request.json["messages"])))
+    return sse_reply(list(frames([text])), pause_s=0.05)
 
 
 def results() -> Canned:

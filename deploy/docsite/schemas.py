@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -44,7 +44,8 @@ def kind(schema: Schema) -> str:
         return f"list of {kind(schema.get('items', {}))}"
     if isinstance(schema.get("additionalProperties"), Mapping):
         return f"names to {kind(schema['additionalProperties'])}"
-    return _FORMATS.get(schema.get("format", ""), schema.get("type", "any"))
+    plain: str = schema.get("type", "any")
+    return _FORMATS.get(schema.get("format", ""), plain)
 
 
 def limits(schema: Schema) -> str:
@@ -88,7 +89,7 @@ def inlined(schema: Schema) -> dict[str, Any]:
     return dict(put(schema))
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table, and the empty line after it."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]

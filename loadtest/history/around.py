@@ -47,17 +47,17 @@ def screen() -> Iterator[Line]:
         yield "hamlet_suggest_degradations_total", {
             "part": "links" if origin == "web" else "chips", "origin": origin, "reason": reason
         }, lambda h: 0.02 * load(h) * (4 if out(h) else 1), "counter"  # fmt: skip
-    for surface, part in (("home", 0.4), ("search", 0.15), ("chat", 0.05)):
+    for surface, busy in (("home", 0.4), ("search", 0.15), ("chat", 0.05)):
         yield from hist(
             "hamlet_suggest_duration_seconds",
             {"surface": surface},
             0.25,
-            lambda h, p=part: p * load(h),
+            lambda h, b=busy: b * load(h),
         )
         yield (
             "hamlet_suggest_late_total",
             {"surface": surface},
-            (lambda h, p=part: 0.004 * p * load(h)),
+            (lambda h, b=busy: 0.004 * b * load(h)),
             "counter",
         )
     for source in ("brave", "naver"):

@@ -193,6 +193,8 @@ async def _lap(bench: Bench, one: Contender, seconds: float, streams: int) -> La
 async def _open(one: Contender, count: int) -> Sequence[Listener]:
     """Open streams, a few at a time, and wait until all flow, or as long as is fair."""
     loop, where = asyncio.get_running_loop(), urlsplit(one.url)
+    assert where.hostname
+    assert where.port
     listeners = []
     for _ in range(count):
         _, listener = await loop.create_connection(

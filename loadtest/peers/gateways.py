@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loadtest.writer import frames
+
 KEY = "sk-bench-1234567890"
 MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant. Answer briefly and to the point."},
@@ -146,15 +148,9 @@ def nginx_static(port: int, folder: Path, tls: str = "") -> Launch:
 
 def _written() -> str:
     """Chips as a streamed answer. nginx writes a line break for one in its configuration."""
-    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
-    lines = "\n".join(json.dumps(chip) for chip in _CHIPS)
-    events = []
-    for delta, end in (({"content": lines}, None), ({}, "stop")):
-        choice = {"index": 0, "delta": delta, "finish_reason": end}
-        # nginx takes one backslash away.
-        text = json.dumps({**head, "choices": [choice]}).replace("\\", "\\\\")
-        events.append(f"data: {text}\n\n")
-    return "".join(events) + "data: [DONE]\n\n"
+    events = b"".join(frames(["\n".join(json.dumps(chip) for chip in _CHIPS)])).decode()
+    # nginx takes one backslash away.
+    return events.replace("\\", "\\\\")
 
 
 def _nginx(folder: Path, http: str) -> Launch:

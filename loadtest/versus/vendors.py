@@ -12,10 +12,10 @@ import asyncio
 import json
 import math
 import random
-import re
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import uvloop
@@ -23,25 +23,13 @@ import uvloop
 from hamlet.testing.simulator import Simulated, SimulatorServer, World
 from hamlet.testing.simulator.play import Play, Step, reply
 from hamlet.testing.simulator.spec import PTU_LATENCY
+from loadtest.writer import chips, frames, told
 
 MODEL = "vendor-model"
 # How slow each account is beside the design's draws for a reserved deployment.
 PACES = {"one": 1.0, "two": 0.75, "three": 1.35}
 _SEARCH_S, _SEARCH_SIGMA = 0.25, 0.5
 _TOKENS_A_CHIP = 30
-_KINDS = ("howto", "compare", "deepen", "followup")
-_ENDINGS = (
-    "고르는 법",
-    "비교하기",
-    "더 알아보기",
-    "쉽게 정리",
-    "주의할 점",
-    "비용 계산",
-    "순서",
-    "예시",
-)
-_ASKED = re.compile(r"Write (\d+) suggestions")
-_QUERY = re.compile(r'kind="query">\s*(.+?)\s*</data')
 
 
 class Product(World):
@@ -65,12 +53,9 @@ class Product(World):
             return self._written(json.loads(body))
         return super().answer(method, target, body)
 
-    def _written(self, body: dict[str, object]) -> Play:
-        told = "\n".join(str(m["content"]) for m in body["messages"])  # type: ignore[attr-defined]
-        asked, query = _ASKED.search(told), _QUERY.search(told)
-        words = (query[1] if query else told.rpartition("\n")[2])[:60]
-        lines = [chip(words, i) for i in range(int(asked[1]) if asked else 8)]
-        ttft, gap = PTU_LATENCY.draw(self._rng, len(told) // 4)
+    def _written(self, body: dict[str, Any]) -> Play:
+        prompt = told(body["messages"])
+        lines, (ttft, gap) = chips(prompt), PTU_LATENCY.draw(self._rng, len(prompt) // 4)
         a_chip = gap * _TOKENS_A_CHIP
         if body.get("stream"):
             return Play(200, {"content-type": "text/event-stream"}, streamed(lines, ttft, a_chip))
@@ -80,24 +65,12 @@ class Product(World):
                      wait_s=ttft + a_chip * len(lines))  # fmt: skip
 
 
-def chip(words: str, i: int) -> str:
-    """One line of what the writer writes."""
-    first = (words.split() or ["오늘"])[0][:9]
-    end = _ENDINGS[i % len(_ENDINGS)]
-    row = {"t": f"{first} {end}", "p": f"{words} {end}", "k": _KINDS[i % len(_KINDS)]}
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
 def streamed(lines: list[str], ttft: float, gap: float) -> Iterator[Step]:
     """A chip an event."""
-    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "writer"}
-    wait = ttft + gap
-    for line in lines:
-        yield Step(wait, _event({**head, "choices": [_delta({"content": line}, None)]}), 30)
-        wait = gap
-    end = _event({**head, "choices": [_delta({}, "stop")]})
-    usage = _event({**head, "choices": [], "usage": _usage(lines)})
-    yield Step(0.0, end + usage + b"data: [DONE]\n\n", 0)
+    *events, stop, usage, done = frames(lines, _usage(lines))
+    for i, event in enumerate(events):
+        yield Step(gap if i else ttft + gap, event, _TOKENS_A_CHIP)
+    yield Step(0.0, stop + usage + done, 0)
 
 
 def pages(query: str) -> bytes:
@@ -111,14 +84,6 @@ def pages(query: str) -> bytes:
         for i in range(10)
     ]
     return json.dumps({"results": rows}).encode()
-
-
-def _event(chunk: object) -> bytes:
-    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
-
-
-def _delta(delta: dict[str, str], end: str | None) -> dict[str, object]:
-    return {"index": 0, "delta": delta, "finish_reason": end}
 
 
 def _said(text: str) -> dict[str, str]:

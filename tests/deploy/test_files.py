@@ -1,9 +1,13 @@
 """The files under deploy/, each read by the program that it is for."""
 
 import subprocess
+from collections.abc import Mapping, Set
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from support.charts import ROOT, tool
 
@@ -47,6 +51,42 @@ def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
     }, "the image has other versions than the tests: make lock"
 
 
+# Package to the extras that a lock names, or that are asked for.
+Extras = Mapping[str, Set[str]]
+
+
+def pinned(lock: str) -> Extras:
+    lines = (ROOT / f"requirements/{lock}.txt").read_text().splitlines()
+    pins = [Requirement(line.rstrip(" \\")) for line in lines if "==" in line]
+    return {canonicalize_name(pin.name): pin.extras for pin in pins}
+
+
+def asked(pins: Extras) -> Extras:
+    """What the pinned packages that are installed here ask for on this machine, where it has extras."""
+    found: dict[str, set[str]] = {}
+    for name, extras in pins.items():
+        try:
+            rows = [Requirement(row) for row in requires(name) or ()]
+        except PackageNotFoundError:
+            continue
+        for row in rows:
+            wanted = [{"extra": extra} for extra in ("", *extras)]
+            if row.extras and (row.marker is None or any(map(row.marker.evaluate, wanted))):
+                found.setdefault(canonicalize_name(row.name), set()).update(row.extras)
+    return found
+
+
+@pytest.mark.parametrize("lock", ["dev", "image"])
+def test_a_lock_names_the_extras_that_its_packages_ask_for(lock: str) -> None:
+    # pip resolves them apart, and refuses a set-up by hashes once a newer version is published.
+    pins, needed = pinned(lock), asked(pinned(lock))
+    assert needed, "something is asked for, or this proves nothing"
+    for name, extras in needed.items():
+        assert extras <= pins.get(name, set()), (
+            f"{lock}.txt lacks {name}{sorted(extras)}: make lock"
+        )
+
+
 def test_yamllint_finds_nothing() -> None:
     done = ran(tool("yamllint"), "--strict", "deploy", "dashboards")
     assert done.returncode == 0, done.stdout[-3000:]
@@ -56,3 +96,25 @@ def test_yamllint_finds_nothing() -> None:
 def test_scripts_are_sound_and_may_be_run(script: Path) -> None:
     assert script.stat().st_mode & 0o111
     assert ran("sh", "-n", script).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("apt", "status", "told"), [("true", 0, ""), ("false", 1, "MISSING: nodejs npm.\n")]
+)
+def test_missing_programs_are_installed_by_their_packages_or_named(
+    apt: str, status: int, told: str, tmp_path: Path
+) -> None:
+    stubs = {"id": "echo 0", "apt-get": f'echo "$@" >> {tmp_path}/asked; {apt}'}
+    for name, does in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "deploy/programs.sh", "id", "node:nodejs", "npm"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (status, told)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[-1].endswith(" nodejs npm") is not bool(status)

@@ -19,7 +19,7 @@ def there(name: str) -> bool:
 @pytest.mark.skipif(not all(map(there, PROGRAMS)), reason=f"needs {', '.join(PROGRAMS)}")
 def test_a_feature_moves_under_load_and_no_client_sees_it() -> None:
     ran = subprocess.run(
-        [sys.executable, "loadtest/cutover.py", "--short", "--requests", "24", "--gate", "2"],
+        [sys.executable, "-m", "loadtest.cutover", "--short", "--requests", "24", "--gate", "2"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -36,7 +36,7 @@ def alive(pid: int) -> bool:
 def test_rolling_restarts_under_load_fail_no_call() -> None:
     small = ["--restarts", "2", "--requests", "300", "--rps", "75", "--streams", "20"]
     ran = subprocess.run(
-        [sys.executable, "loadtest/restarts.py", *small, "--tokens", "8"],
+        [sys.executable, "-m", "loadtest.restarts", *small, "--tokens", "8"],
         cwd=ROOT,
         capture_output=True,
         text=True,

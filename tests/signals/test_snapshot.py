@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from hamlet.cli import app
 from hamlet.ops.calls import OVERVIEW
 from hamlet.ops.draw import drawn
+from hamlet.ops.lines import Picture
 from hamlet.ops.query import Frame, Series
 from hamlet.ops.units import shown
 
@@ -51,6 +53,33 @@ def test_a_panel_without_data_says_so() -> None:
     nothing = Series("a", {}, (math.nan,))
     assert "no data" in drawn(panel("Failed"), [nothing], (0.0,))
     assert "no data" in drawn(panel("Failed"), [], (0.0,))
+
+
+def labels(svg: str) -> list[str]:
+    axis = svg[svg.index('class="axis x"') :]
+    return re.findall(r'class="major">([^<]+)</text>', axis)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "count", "told"),
+    [
+        (60, 361, ["00:00", "01:30", "03:00", "04:30", "06:00"]),
+        (15, 41, ["00:00", "00:02", "00:05", "00:07", "00:10"]),
+        (15, 9, ["00:00:00", "00:00:30", "00:01:00", "00:01:30", "00:02:00"]),
+        (3600, 49, ["01 Jan", "02 Jan", "03 Jan"]),
+        (20, 1, ["00:00"]),
+    ],
+)
+def test_a_graph_tells_no_time_twice(step_s: int, count: int, told: list[str]) -> None:
+    times = [i * step_s for i in range(count)]
+    html = drawn(panel("Calls by route"), [Series("chat", {}, (1.0,) * count)], times)
+    assert labels(html) == told
+
+
+def test_lines_over_a_few_seconds_tell_no_second_twice() -> None:
+    times = [i * 0.25 for i in range(13)]
+    svg = Picture("a", "A", "s", times, {"a": [1.0] * 13}).svg()
+    assert labels(svg) == ["0:00", "0:01", "0:02", "0:03"]
 
 
 def test_variables_stand_at_all_and_windows_hold_four_scrapes() -> None:

@@ -1,7 +1,12 @@
 """When memory is given back to the system."""
 
 import asyncio
+import platform
+import resource
 import threading
+from pathlib import Path
+
+import pytest
 
 from hamlet.api import connection
 from hamlet.api.connection import Tide
@@ -33,5 +38,18 @@ async def test_few_clients_that_come_and_go_are_no_tide(monkeypatch) -> None:
     assert given == []
 
 
-def test_giving_back_works_on_this_system() -> None:
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's malloc")
+def test_what_was_freed_is_given_back_to_the_system() -> None:
+    # Under the size that malloc maps alone, and the last one holds the top of the heap.
+    blocks = [b"x" * 100_000 for _ in range(1000)]
+    last = blocks.pop()
+    blocks.append(blocks)
+    full = resident()
+    del blocks
     connection._give_back()
+    assert resident() < full - 50_000_000
+    assert len(last) == 100_000

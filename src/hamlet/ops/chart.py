@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pygal
@@ -15,12 +16,34 @@ from pygal.style import Style
 
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
-__all__ = ["PALETTE", "pygal", "rendered", "style_of"]
+__all__ = ["PALETTE", "Form", "marks", "pygal", "rendered", "style_of"]
 
 PALETTE = (
     "#3d71c4", "#3f9c5a", "#e07b29", "#8c5fc0", "#d1433f", "#2aa5a0", "#b58a00", "#c2557f",
     "#5d6d7e", "#7aa33c", "#4a4fb0", "#a0522d",
 )  # fmt: skip
+
+
+Form = Callable[[float], str]
+
+
+def marks(times: Sequence[float], most: int, *forms: Form) -> dict[str, list[str]]:
+    """pygal's options for at most so many texts along the times, evenly, and none of them twice.
+
+    The first form that tells them all apart is taken, or else the last. pygal draws every label
+    whose text is among the major ones, so those between are empty.
+    """
+    last, parts = len(times) - 1, most - 1
+    places = sorted({i * last // parts for i in range(most)})
+    for form in forms:
+        first = {form(times[place]): place for place in reversed(places)}
+        if len(first) == len(places):
+            break
+    texts = {place: text for text, place in first.items()}
+    return {
+        "x_labels": [texts.get(place, "") for place in range(len(times))],
+        "x_labels_major": list(first),
+    }
 
 
 def style_of(colors: tuple[str, ...]) -> Any:

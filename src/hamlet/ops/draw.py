@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from hamlet.ops.chart import PALETTE, pygal, rendered, style_of
+from hamlet.ops.chart import PALETTE, Form, marks, pygal, rendered, style_of
 from hamlet.ops.query import Series
 from hamlet.ops.units import shown
 
@@ -50,19 +50,17 @@ def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> st
     width, height = _size(panel)
     told = sorted(largest[:_MOST_NAMES], key=lambda one: one.name)
     height -= _KEY_PIXELS * (1 + sum(len(one.name) + 4 for one in told) * 6 // width)
+    long = times[-1] - times[0] > 86_400
     chart = kind(
         **_shape(panel, width, height),
         fill=stacked,
         show_dots=False,
         show_legend=False,
         show_minor_x_labels=False,
-        x_labels_major_count=5,
+        **marks(times, 5, *(_DAYS if long else _HOURS)),
         range=_range(panel, series, stacked),
         style=style_of(tuple(colors)),
     )
-    long = times[-1] - times[0] > 86_400
-    form = "%d %b" if long else "%H:%M"
-    chart.x_labels = [datetime.fromtimestamp(at, UTC).strftime(form) for at in times]
     for one in shown_ones:
         chart.add(one.name, [None if math.isnan(v) else v for v in one.values])
     key = "".join(
@@ -73,6 +71,10 @@ def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> st
     if len(series) > len(told):
         key += f"<em>and {len(series) - len(told)} more</em>"
     return f'{rendered(chart)}<p class="key">{key}</p>'
+
+
+def _clock(form: str) -> Form:
+    return lambda at: datetime.fromtimestamp(at, UTC).strftime(form)
 
 
 def _peak(one: Series) -> float:
@@ -155,6 +157,7 @@ def _runs(values: Sequence[float]) -> list[tuple[float | None, int]]:
     return runs
 
 
+_DAYS, _HOURS = [_clock("%d %b")], [_clock("%H:%M"), _clock("%H:%M:%S")]
 _DRAW: dict[str, Callable[[Panel, Sequence[Series], Sequence[float]], str]] = {
     "stat": _stat,
     "timeseries": _graph,

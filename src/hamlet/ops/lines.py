@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hamlet.ops.chart import PALETTE, pygal, rendered, style_of
+from hamlet.ops.chart import PALETTE, marks, pygal, rendered, style_of
 from hamlet.ops.units import shown
 
 _WIDTH, _HEIGHT = 760, 300
@@ -42,7 +42,6 @@ class Picture:
         chart = kind(**self._shape())
         # Not drawn by chance, so that the same run writes the same file.
         chart.uuid = self.name
-        chart.x_labels = [_clock(at) for at in self.times]
         for name, values in self.series.items():
             chart.add(name, [None if math.isnan(v) else v for v in values])
         return rendered(chart)
@@ -66,7 +65,7 @@ class Picture:
             "truncate_legend": -1,
             "truncate_label": -1,
             "show_minor_x_labels": False,
-            "x_labels_major_count": 7,
+            **marks(self.times, 7, _clock),
             "value_formatter": lambda value: "" if value is None else shown(value, self.unit),
             "disable_xml_declaration": True,
             "range": (0.0, top or 1.0),
