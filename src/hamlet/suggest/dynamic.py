@@ -135,18 +135,19 @@ class DynamicChips:
         return self._digest(ask.language, ask.surface, ask.query, ask.draft, *own, *answers, *page)
 
 
-def with_grounding(chips: Chips, links: Links | None, ask: Ask) -> Chips:
+def with_grounding(own: Outcome[Chips], links: Links | None, ask: Ask) -> Outcome[Chips]:
     """Each chip with the links that share a word of the context with it."""
-    if links is None or not ask.topic:
-        return chips
+    if own.half is None or links is None or not ask.topic:
+        return own
     about = terms(ask.topic)
     theirs = [(link.id, about & terms(f"{link.title} {link.snippet}")) for link in links.items]
 
-    def ground(chip: Chip) -> tuple[str, ...]:
-        own = about & terms(f"{chip.text} {chip.prompt}")
-        return tuple(id_ for id_, found in theirs if own & found)
+    def ground(chip: Chip) -> Chip:
+        shared = about & terms(f"{chip.text} {chip.prompt}")
+        return replace(chip, grounding=tuple(id_ for id_, found in theirs if shared & found))
 
-    return replace(chips, items=tuple(replace(c, grounding=ground(c)) for c in chips.items))
+    items = tuple(ground(chip) for chip in own.half.items)
+    return replace(own, half=replace(own.half, items=items))
 
 
 def _on_topic(drafts: Iterable[Draft], ask: Ask) -> list[Draft]:
