@@ -51,8 +51,9 @@ class DynamicChips:
         related = await self._related(ask)
         shown = chips_.show([*first, *related], ask)
         tier: ChipTier = "pinned" if first else "embedded" if shown else "starter"
-        filled = chips_.show(await self._liked(ask) + self._starters(ask), ask, shown)
-        return self._chosen(filled, related, ask, tier)
+        if len(shown) < ask.chip_limit:
+            shown = chips_.show(await self._liked(ask) + self._starters(ask), ask, shown)
+        return self._chosen(shown, related, ask, tier)
 
     def begin(self, ask: Ask, crisis: bool) -> Work[Draft] | None:
         """The model's drafts for this context: had, on their way, or begun now."""
@@ -151,8 +152,8 @@ def with_grounding(own: Outcome[Chips], links: Links | None, ask: Ask) -> Outcom
 
 
 def _on_topic(drafts: Iterable[Draft], ask: Ask) -> list[Draft]:
-    topic = ask.topic
-    return [draft for draft in drafts if grounded(f"{draft.text} {draft.prompt}", topic)]
+    about = terms(ask.topic)
+    return [draft for draft in drafts if grounded(f"{draft.text} {draft.prompt}", about)]
 
 
 def _outcome(chips: Iterable[Chip], ask: Ask, tier: ChipTier) -> Outcome[Chips]:
