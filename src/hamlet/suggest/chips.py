@@ -164,6 +164,8 @@ def _filled(draft: Draft, slot: str, words: str, language: Language) -> Draft:
 def show(drafts: Iterable[Draft], ask: Ask, taken: Sequence[Chip] = ()) -> list[Chip]:
     """Add chips to `taken` until there are enough: valid, no echoes, no twins, mixed kinds."""
     chips = list(taken)
+    if len(chips) == ask.chip_limit:
+        return chips
     kinds = Counter(chip.kind for chip in chips)
     known = [bigrams(chip.text) for chip in chips]
     for draft, look in _candidates(drafts, ask):

@@ -84,14 +84,17 @@ class DynamicChips:
         """The model's chips, what is pinned before them, filled up from below; or those below."""
         written = _on_topic(work.usable, ask)
         assert own.half is not None, "the half was asked for"
-        if not chips_.show(written, ask):
+        shown = chips_.show(written, ask)
+        if not shown:
             missed = Degradation("chips", "llm", own.half.tier, work.why_not())
             return replace(own, degradations=(missed,), cache=work.state())
         first = self.bank.named(pin.chips, ask.language) if pin else []
         below = [Draft(c.text, c.prompt, c.kind, c.icon) for c in own.half.items]
         if self._explorer is not None and ask.allow.embedded:
             below += await self._related(ask)
-        shown = chips_.show([*first, *written, *below], ask)
+        if first:
+            shown = chips_.show([*first, *written], ask)
+        shown = chips_.show(below, ask, shown)
         if len(shown) < ask.chip_limit and ask.allow.embedded:
             shown = chips_.show(self._starters(ask), ask, shown)
         tier: ChipTier = "pinned" if first else work.tier("llm")
