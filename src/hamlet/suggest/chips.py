@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -167,12 +167,18 @@ def show(drafts: Iterable[Draft], ask: Ask, taken: Sequence[Chip] = ()) -> list[
     if len(chips) == ask.chip_limit:
         return chips
     kinds = Counter(chip.kind for chip in chips)
-    known = [bigrams(chip.text) for chip in chips]
-    for draft, look in _candidates(drafts, ask):
+    known, heard = [bigrams(chip.text) for chip in chips], [bigrams(text) for text in ask.said]
+    # What costs least is looked at first: most drafts are passed over for what is shown already.
+    for draft in drafts:
         if len(chips) == ask.chip_limit:
             break
-        crowded = kinds[draft.kind] >= _MOST_OF_A_KIND and not ask.chip_kinds
-        if crowded or any(similar(look.bigrams, other) for other in known):
+        if _is_crowded(draft, kinds, ask):
+            continue
+        look = draft.look if isinstance(draft, _Intent) else _Look(draft, ask.language)
+        unwanted = look.id in ask.exclude or draft.text in ask.exclude
+        if unwanted or any(similar(look.bigrams, other) for other in known):
+            continue
+        if echoes(look.bigrams, heard) or not _is_valid(draft, look, ask):
             continue
         kinds[draft.kind] += 1
         known.append(look.bigrams)
@@ -181,20 +187,19 @@ def show(drafts: Iterable[Draft], ask: Ask, taken: Sequence[Chip] = ()) -> list[
     return chips
 
 
-def _candidates(drafts: Iterable[Draft], ask: Ask) -> Iterator[tuple[Draft, _Look]]:
-    topic, heard = ask.topic, [bigrams(text) for text in ask.said]
-    for draft in drafts:
-        if ask.chip_kinds and draft.kind not in ask.chip_kinds:
-            continue
-        look = draft.look if isinstance(draft, _Intent) else _Look(draft, ask.language)
-        unwanted = look.id in ask.exclude or draft.text in ask.exclude
-        if unwanted or echoes(look.bigrams, heard) or look.is_harmful:
-            continue
-        if ask.orders and tainted(f"{draft.text} {draft.prompt}", ask.orders, topic):
-            continue
-        if not _is_sound(draft, ask) and refusal(draft.text, ask.language, ask.chip_chars, topic):
-            continue
-        yield draft, look
+def _is_crowded(draft: Draft, kinds: Counter[str], ask: Ask) -> bool:
+    """Whether its kind is not asked for, or where none is, there are enough of it."""
+    if ask.chip_kinds:
+        return draft.kind not in ask.chip_kinds
+    return kinds[draft.kind] >= _MOST_OF_A_KIND
+
+
+def _is_valid(draft: Draft, look: _Look, ask: Ask) -> bool:
+    if look.is_harmful:
+        return False
+    if ask.orders and tainted(f"{draft.text} {draft.prompt}", ask.orders, ask.topic):
+        return False
+    return _is_sound(draft, ask) or not refusal(draft.text, ask.language, ask.chip_chars, ask.topic)
 
 
 def _is_sound(draft: Draft, ask: Ask) -> bool:
