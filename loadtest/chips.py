@@ -27,7 +27,7 @@ from hamlet.api.main_screen.request import SuggestRequest
 from hamlet.app import Hamlet
 from hamlet.config import loads
 from hamlet.retrieval import tokens
-from hamlet.suggest.validate import _bigrams, refusal
+from hamlet.suggest.validate import bigrams, refusal
 from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
 from loadtest.writer import frames
@@ -121,7 +121,7 @@ def judge(context: dict[str, Any], got: dict[str, Any], tally: Tally, tier: str)
         if chip.text in ask.said:
             tally.fault("echo", f"{id_}: {chip.text}")
     for one, other in itertools.combinations(texts, 2):
-        a, b = _bigrams(one), _bigrams(other)
+        a, b = bigrams(one), bigrams(other)
         jaccard = len(a & b) / len(a | b)
         tally.share("pair similarity", jaccard)
         if jaccard >= 0.6:

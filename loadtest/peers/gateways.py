@@ -50,9 +50,17 @@ PAGES = {
         for i in range(10)
     ]
 }
+# As unlike one another as a model is told to make them: near twins are never shown side by side, so
+# with those no answer would be whole out of the cache.
 _CHIPS = [
-    {"t": f"Laptops, part {i}", "p": f"Tell me part {i} about laptops for studying", "k": kind}
-    for i, kind in enumerate(("howto", "compare", "deepen", "followup") * 2)
+    {"t": "Compare light laptops", "p": "Compare three light laptops for studying", "k": "compare"},
+    {"t": "Best battery life", "p": "Which laptop lasts a day on its battery?", "k": "howto"},
+    {"t": "Keyboards that last", "p": "Which laptop has a keyboard that lasts?", "k": "deepen"},
+    {"t": "Used or new?", "p": "Should I buy a used laptop or a new one?", "k": "followup"},
+    {"t": "Screen sizes explained", "p": "Explain the sizes of laptop screens", "k": "howto"},
+    {"t": "Under 800 dollars", "p": "Which quiet laptop is under 800 dollars?", "k": "compare"},
+    {"t": "Weight versus power", "p": "What does a light laptop give up in power?", "k": "deepen"},
+    {"t": "Ask about warranty", "p": "What should I ask of a laptop warranty?", "k": "followup"},
 ]
 
 HAMLET = """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hamlet.suggest.chips import show
+from hamlet.suggest.chips import ChipBank, show
 from hamlet.suggest.model import Ask, Draft
 from hamlet.suggest.safety import without_orders
 from hamlet.suggest.validate import apart, echoes, grounded, refusal, similar, tainted, unsafe
@@ -71,3 +71,16 @@ def test_one_kind_does_not_fill_the_row() -> None:
         for name in ("막차", "환율", "장미", "야구")
     ]
     assert len(show(drafts, Ask("ko"))) == 2
+
+
+@pytest.mark.parametrize("language", ["ko", "en", "ja"])
+@pytest.mark.parametrize("most", [8, 14, 60])
+def test_what_the_bank_remembers_of_its_intents_is_what_a_look_at_them_says(language, most) -> None:
+    bank, topic = ChipBank(), "SSE, HTTP, Python and YouTube"
+    written = bank.starters("home", 9, language) + bank.starters("chat", 21, language)
+    copies = [Draft(own.text, own.prompt, own.kind, own.icon) for own in written]
+    for query in ("", topic):
+        # One at a time, so that none is passed over for those before it.
+        ask = Ask(language, query=query, chip_chars=most, chip_limit=1)
+        for own, copy in zip(written, copies, strict=True):
+            assert show([own], ask) == show([own], ask) == show([copy], ask)

@@ -80,7 +80,7 @@ def test_without_a_rule_a_prompt_gets_another_verdict(rule: str, monkeypatch) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "blind"), [("_seen_length", lambda _: 0), ("_in_script", lambda *_: True)]
+    ("name", "blind"), [("seen_length", lambda _: 0), ("_in_script", lambda *_: True)]
 )
 def test_length_and_script_matter(name: str, blind, monkeypatch) -> None:
     before = verdicts()

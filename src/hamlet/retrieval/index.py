@@ -50,15 +50,17 @@ class Index:
 
     def search(self, text: str, most: int, at_least: float = 0.0) -> list[Hit]:
         """The best documents, best first, with at least that share of a perfect match."""
-        wanted = self._known_of(tokens(text))
+        asked = tokens(text)
+        wanted = self._known_of(asked)
         other = self._known_of(tokens(" ".join(translated(text))), besides=wanted)
         if not wanted and not other:
             return []
         scores = _TRANSLATED * self._scores(other)
         scores += self._scores(wanted)
         best = np.argsort(-scores, kind="stable")[:most]
-        perfect = self._perfect(text, wanted, other)
-        hits = [Hit(int(i), float(scores[i]) / perfect) for i in best if scores[i] > 0]
+        perfect = self._perfect(asked, wanted, other)
+        ranked = zip(best.tolist(), scores[best].tolist(), strict=True)
+        hits = [Hit(i, score / perfect) for i, score in ranked if score > 0]
         return [hit for hit in hits if hit.share >= at_least]
 
     def _known_of(self, found: list[str], besides: Sequence[str] = ()) -> list[str]:
@@ -67,7 +69,7 @@ class Index:
     def _scores(self, known: list[str]) -> Any:
         return self._bm25.get_scores(known) if known else 0.0
 
-    def _perfect(self, text: str, wanted: list[str], other: list[str]) -> float:
+    def _perfect(self, asked: list[str], wanted: list[str], other: list[str]) -> float:
         """The score of a document that has everything.
 
         What the text asks for and nobody has still counts: a match of half a question is half.
@@ -75,5 +77,5 @@ class Index:
         perfect = sum(self._best[token] for token in wanted)
         if not wanted:
             return max(1.0, _TRANSLATED * sum(self._best[token] for token in other))
-        missing = len(set(tokens(text))) - len(wanted)
+        missing = len(set(asked)) - len(wanted)
         return perfect * (1 + _MISSING * missing / len(wanted))

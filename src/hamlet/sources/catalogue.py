@@ -55,11 +55,13 @@ class Catalogue:
         seen: set[str] = set()
         chosen: list[FoundLink] = []
         for i, row in enumerate(self._rows):
+            if len(chosen) == query.limit:
+                break
             topic = row.topics[0] if row.topics else row.key
             if row.site_lang == query.language and topic not in seen and topic != "crisis":
                 seen.add(topic)
                 chosen.append(self._found(Hit(i, 0.0), query.language))
-        return chosen[: query.limit]
+        return chosen
 
     def _named(self, query: LinkQuery) -> list[FoundLink]:
         known = {row.key: i for i, row in enumerate(self._rows)}

@@ -51,8 +51,9 @@ class DynamicChips:
         related = await self._related(ask)
         shown = chips_.show([*first, *related], ask)
         tier: ChipTier = "pinned" if first else "embedded" if shown else "starter"
-        filled = chips_.show(await self._liked(ask) + self._starters(ask), ask, shown)
-        return self._chosen(filled, related, ask, tier)
+        if len(shown) < ask.chip_limit:
+            shown = chips_.show(await self._liked(ask) + self._starters(ask), ask, shown)
+        return self._chosen(shown, related, ask, tier)
 
     def begin(self, ask: Ask, crisis: bool) -> Work[Draft] | None:
         """The model's drafts for this context: had, on their way, or begun now."""
@@ -83,14 +84,17 @@ class DynamicChips:
         """The model's chips, what is pinned before them, filled up from below; or those below."""
         written = _on_topic(work.usable, ask)
         assert own.half is not None, "the half was asked for"
-        if not chips_.show(written, ask):
+        shown = chips_.show(written, ask)
+        if not shown:
             missed = Degradation("chips", "llm", own.half.tier, work.why_not())
             return replace(own, degradations=(missed,), cache=work.state())
         first = self.bank.named(pin.chips, ask.language) if pin else []
         below = [Draft(c.text, c.prompt, c.kind, c.icon) for c in own.half.items]
         if self._explorer is not None and ask.allow.embedded:
             below += await self._related(ask)
-        shown = chips_.show([*first, *written, *below], ask)
+        if first:
+            shown = chips_.show([*first, *written], ask)
+        shown = chips_.show(below, ask, shown)
         if len(shown) < ask.chip_limit and ask.allow.embedded:
             shown = chips_.show(self._starters(ask), ask, shown)
         tier: ChipTier = "pinned" if first else work.tier("llm")
@@ -135,23 +139,24 @@ class DynamicChips:
         return self._digest(ask.language, ask.surface, ask.query, ask.draft, *own, *answers, *page)
 
 
-def with_grounding(chips: Chips, links: Links | None, ask: Ask) -> Chips:
+def with_grounding(own: Outcome[Chips], links: Links | None, ask: Ask) -> Outcome[Chips]:
     """Each chip with the links that share a word of the context with it."""
-    if links is None or not ask.topic:
-        return chips
+    if own.half is None or links is None or not ask.topic:
+        return own
     about = terms(ask.topic)
     theirs = [(link.id, about & terms(f"{link.title} {link.snippet}")) for link in links.items]
 
-    def ground(chip: Chip) -> tuple[str, ...]:
-        own = about & terms(f"{chip.text} {chip.prompt}")
-        return tuple(id_ for id_, found in theirs if own & found)
+    def ground(chip: Chip) -> Chip:
+        shared = about & terms(f"{chip.text} {chip.prompt}")
+        return replace(chip, grounding=tuple(id_ for id_, found in theirs if shared & found))
 
-    return replace(chips, items=tuple(replace(c, grounding=ground(c)) for c in chips.items))
+    items = tuple(ground(chip) for chip in own.half.items)
+    return replace(own, half=replace(own.half, items=items))
 
 
 def _on_topic(drafts: Iterable[Draft], ask: Ask) -> list[Draft]:
-    topic = ask.topic
-    return [draft for draft in drafts if grounded(f"{draft.text} {draft.prompt}", topic)]
+    about = terms(ask.topic)
+    return [draft for draft in drafts if grounded(f"{draft.text} {draft.prompt}", about)]
 
 
 def _outcome(chips: Iterable[Chip], ask: Ask, tier: ChipTier) -> Outcome[Chips]:

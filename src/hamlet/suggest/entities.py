@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from urllib.parse import urlsplit
 
 from hamlet.content import LinkRow
@@ -22,15 +23,29 @@ class Entities:
             for alias in (*row.title.values(), urlsplit(row.url).hostname or ""):
                 aliases.setdefault(_key(alias.removeprefix("www.")), row)
         long_enough = {k: r for k, r in aliases.items() if len(k.strip()) >= _least(k)}
-        self._aliases = sorted(long_enough.items(), key=lambda pair: -len(pair[0]))
+        longest_first = sorted(long_enough.items(), key=lambda pair: -len(pair[0]))
+        # A text has few beginnings of aliases, and is looked through for no others.
+        self._by_head: dict[str, list[tuple[int, str, LinkRow]]] = {}
+        for rank, (alias, row) in enumerate(longest_first):
+            self._by_head.setdefault(_head(alias), []).append((rank, alias, row))
 
     def find(self, text: str) -> LinkRow | None:
         """The site with the longest name in the text."""
-        latin, rest = f" {' '.join(words(text))} ", normal(text)
-        for alias, row in self._aliases:
-            if alias in (latin if alias.isascii() else rest):
-                return row
-        return None
+        own, rest = words(text), normal(text)
+        latin = f" {' '.join(own)} "
+        heads = {*own, *(rest[i : i + _SHORTEST] for i in range(len(rest) - 1))}
+        found = [
+            (rank, row)
+            for head in heads & self._by_head.keys()
+            for rank, alias, row in self._by_head[head]
+            if alias in (latin if alias.isascii() else rest)
+        ]
+        return min(found, key=itemgetter(0))[1] if found else None
+
+
+def _head(alias: str) -> str:
+    """The first word of an alphabet's name, the first characters of another."""
+    return alias.split()[0] if alias.isascii() else alias[:_SHORTEST]
 
 
 def _key(alias: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import OrderedDict
@@ -12,11 +13,15 @@ from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 _FAILED_S = 20.0
+_numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
 class Batch(Generic[T]):
-    """What was gathered for one key. Seconds of a monotonic clock; `items` may still grow."""
+    """What was gathered for one key. Seconds of a monotonic clock.
+
+    `items` may still grow until it is fresh. No two batches of a process have the same `number`.
+    """
 
     items: list[T] = field(default_factory=list)
     fresh_until: float = 0.0
@@ -26,6 +31,7 @@ class Batch(Generic[T]):
     made_at: float = 0.0
     shared: bool = False
     since: int = 0
+    number: int = field(default_factory=_numbers.__next__)
 
     @property
     def is_partial(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from hamlet.content import Pin
@@ -131,5 +130,4 @@ def _harmless(found: Sequence[FoundLink]) -> list[FoundLink]:
 
 
 def _half(items: tuple[Link, ...], ask: Ask, tier: LinkTier) -> Links:
-    numbered = tuple(replace(link, position=i) for i, link in enumerate(items, 1))
-    return Links(status(len(items), ask.link_limit), tier, numbered)
+    return Links(status(len(items), ask.link_limit), tier, items)

@@ -38,9 +38,13 @@ _KANA = re.compile(r"[\u3040-\u30ff]")
 _LATIN = re.compile(r"[A-Za-z]")
 _LATIN_WORD = re.compile(r"[A-Za-z]+")
 _TONE = re.compile(r"[\U0001f3fb-\U0001f3ff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NO_WORD = re.compile(r"\W+")
 _JOINED = frozenset({"Mn", "Me", "Mc", "Cf"})
 _SHORT = 4
 _NEAR, _TAINT = 0.6, 0.3
+# What two texts are compared by.
+Pieces = frozenset[str]
 
 
 def refusal(text: str, language: Language, max_chars: int, context: str = "") -> str | None:
@@ -49,12 +53,18 @@ def refusal(text: str, language: Language, max_chars: int, context: str = "") ->
     for name, holds in _CHECKS:
         if holds(text):
             return name
-    if _seen_length(text) > max_chars:
+    if seen_length(text) > max_chars:
         return "too-long"
     for name, holds in _LATER:
         if holds(text):
             return name
     return None if _in_script(text, language, context) else "wrong-language"
+
+
+def length_if_sound(text: str, language: Language) -> int | None:
+    """How long a label is, if in no context anything but its length can be against it."""
+    text = unicodedata.normalize("NFC", text).strip()
+    return None if refusal(text, language, len(text)) else seen_length(text)
 
 
 def unsafe(prompt: str) -> str | None:
@@ -88,34 +98,49 @@ def tainted(label: str, orders: str, context: str) -> bool:
     return len(own & (set(tokens(orders)) - set(tokens(context)))) >= max(1, len(own) * _TAINT)
 
 
-def grounded(draft: str, context: str) -> bool:
-    """Whether a suggestion shares a word, or a pair of characters, with its context."""
-    return not set(tokens(draft)).isdisjoint(tokens(context))
+def grounded(draft: str, context: str | Pieces) -> bool:
+    """Whether a suggestion shares a word, or a pair of characters, with its context.
+
+    Takes the context's `terms` as well: who compares many makes them only once.
+    """
+    about = context if isinstance(context, frozenset) else terms(context)
+    return not about.isdisjoint(tokens(draft))
 
 
-def terms(text: str) -> frozenset[str]:
+def terms(text: str) -> Pieces:
     """The words of a text, and its pairs of characters, each once."""
     return frozenset(tokens(text))
 
 
-def echoes(text: str, said: Iterable[str]) -> bool:
+def echoes(text: str | Pieces, said: Iterable[str | Pieces]) -> bool:
     """Whether a label only repeats what the user said."""
     return any(similar(text, given) for given in said)
 
 
-def similar(one: str, other: str) -> bool:
-    """Near duplicates by the Jaccard index of their character bigrams."""
-    a, b = _bigrams(one), _bigrams(other)
-    return bool(a and b) and len(a & b) / len(a | b) >= _NEAR
+def similar(one: str | Pieces, other: str | Pieces) -> bool:
+    """Near duplicates by the Jaccard index of their character bigrams.
+
+    Takes bigrams as well as texts: who compares many makes each only once.
+    """
+    a, b = _made(one), _made(other)
+    common = len(a & b)
+    return common / (len(a) + len(b) - common) >= _NEAR
 
 
-def _bigrams(text: str) -> set[str]:
-    compact = re.sub(r"\W+", "", normal(text))
-    return {compact[i : i + 2] for i in range(len(compact) - 1)} or {compact}
+def _made(text: str | Pieces) -> Pieces:
+    return text if isinstance(text, frozenset) else bigrams(text)
 
 
-def _seen_length(text: str) -> int:
+def bigrams(text: str) -> Pieces:
+    """The pairs of characters of a text, less what is no letter or digit."""
+    compact = _NO_WORD.sub("", normal(text))
+    return frozenset(compact[i : i + 2] for i in range(len(compact) - 1)) or frozenset((compact,))
+
+
+def seen_length(text: str) -> int:
     """Characters as a reader counts them: marks, and tones of emoji, belong to what they follow."""
+    if text.isascii():
+        return len(text)
     return sum(1 for c in text if unicodedata.category(c) not in _JOINED and not _TONE.match(c))
 
 
@@ -138,7 +163,7 @@ _CHECKS: tuple[_Check, ...] = (
     ("empty", lambda text: not text),
     ("newline", lambda text: "\n" in text or "\r" in text),
     ("hidden", _HIDDEN.search),
-    ("control", lambda text: any(unicodedata.category(c) == "Cc" for c in text)),
+    ("control", _CONTROL.search),
     ("placeholder", _PLACEHOLDER.search),
     ("html", _MARKUP.search),
     ("unfilled-slot", _SLOT.search),

@@ -27,6 +27,8 @@ _ZONES: dict[Language, str] = {"ko": "Asia/Seoul", "ja": "Asia/Tokyo", "en": "UT
 class _Part(BaseModel):
     # What is not known is named in `warnings`, or refused in strict mode: see read_request.
     model_config = ConfigDict(extra="ignore")
+    # pydantic makes a deep copy of every default that has no hash. These are only ever read.
+    __hash__ = object.__hash__
 
 
 class Turn(_Part):
