@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import shutil
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from loadtest.writer import frames
 
+_SOURCE = Path(__file__).parents[2] / "src/hamlet"
 KEY = "sk-bench-1234567890"
 MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant. Answer briefly and to the point."},
@@ -199,6 +201,8 @@ def hamlet_suggesting(kept: bool) -> Launcher:
 def _hamlet(port: int, config: str, folder: Path) -> Launch:
     file = folder / "hamlet.yaml"
     file.write_text(config)
+    # As pip compiles the peers and the image hamlet: in a checkout nobody may have.
+    compileall.compile_dir(_SOURCE, quiet=1)
     command = [sys.executable, "-m", "hamlet", "serve", "--port", str(port)]
     return Launch([*command, "--config", str(file)], {"BENCH_KEY": KEY})
 

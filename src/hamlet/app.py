@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -280,10 +279,6 @@ class Hamlet:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         with _on_hangup(loop, self._reload_soon):
-            # What is here now stays: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
-            gc.enable()
             self.screen.start()
             self.distress.start()
             await self.registries.current.warm()

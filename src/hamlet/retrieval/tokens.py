@@ -18,13 +18,11 @@ _ENGLISH = Stemmer.Stemmer("english")
 
 def tokens(text: str) -> list[str]:
     """Stemmed words of the Latin alphabet, character bigrams of the rest."""
-    return [_stem(gram) for gram in grams(text) if gram not in _STOP]
+    return [_stem(g) if g.isascii() else g for g in grams(text) if g not in _STOP]
 
 
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     """The stem of a Latin word, by Porter's second algorithm (snowball "english")."""
-    if not word.isascii():
-        return word
     stem: str = _ENGLISH.stemWord(word)
     return stem

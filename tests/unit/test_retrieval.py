@@ -1,0 +1,50 @@
+"""BM25 as Lucene has it, over a handful of texts."""
+
+import math
+
+import pytest
+
+from hamlet.retrieval import Index
+
+DOCUMENTS = [
+    [("garden garden roses", 1)],
+    [("garden chairs", 1)],
+    [("roses", 1), ("rain", 2)],
+]
+
+
+def test_the_best_document_has_the_share_of_the_formula() -> None:
+    # Of k1 0.9 and b 0.4; lengths are 3, 2 and 3 words, 8/3 on average.
+    def weight(times: int, length: int) -> float:
+        return times / (times + 0.9 * (0.6 + 0.4 * length / (8 / 3)))
+
+    rarity = math.log(1 + 1.5 / 2.5)
+    roses = [weight(1, 3), weight(1, 3)]
+    garden = [weight(2, 3), weight(1, 2)]
+    perfect = rarity * (max(garden) + max(roses))
+    found = Index(DOCUMENTS).search("garden roses", 9)
+    shares = [rarity * (garden[0] + roses[0]), rarity * garden[1], rarity * roses[1]]
+    assert [hit.position for hit in found] == [0, 1, 2]
+    assert [hit.share for hit in found] == pytest.approx([share / perfect for share in shares])
+
+
+@pytest.mark.parametrize(
+    ("text", "positions"),
+    [("chairs roses", [1, 2, 0]), ("rain", [2]), ("snow", []), ("", []), ("the", [])],
+)
+def test_what_is_rarer_counts_more_and_the_unknown_finds_nothing(text, positions) -> None:
+    found = [hit.position for hit in Index(DOCUMENTS).search(text, 9)]
+    assert sorted(found) == sorted(positions)
+    assert found[:1] == positions[:1]
+
+
+def test_a_gate_and_a_limit_keep_the_rest_out() -> None:
+    index = Index(DOCUMENTS)
+    assert len(index.search("garden roses", 1)) == 1
+    assert all(hit.share >= 0.5 for hit in index.search("garden roses", 9, 0.5))
+    assert len(index.search("garden roses", 9, 0.5)) < 3
+
+
+@pytest.mark.parametrize("documents", [[], [[]], [[("", 1)], [("the", 2)]]])
+def test_nothing_to_find_is_no_error(documents) -> None:
+    assert Index(documents).search("garden", 9) == []
