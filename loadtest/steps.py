@@ -102,7 +102,7 @@ class Bench:
             nonlocal status
             status = message.get("status", status)
 
-        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": _HEADERS}
+        scope: Any = {"type": "http", "method": "POST", "path": CHAT, "headers": _HEADERS}
         scope["extensions"] = {EXTENSION: {"client": _HERE}}
         await self._app({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)
         assert status == 200, status

