@@ -124,6 +124,9 @@ class Pool(Generic[T]):
         old = self._batches.get(key)
         if old is not None and old.running:
             return old
+        if old is not None and old.stale_until <= self._clock():
+            # Too old even to be shown while the new one is on its way.
+            old = None
         batch: Batch[T] = Batch()
         batch.since = self._since
         batch.task = asyncio.get_running_loop().create_task(self._fill(key, batch, old, fill))
