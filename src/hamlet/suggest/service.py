@@ -50,6 +50,7 @@ class SuggestService:
     def use(self, source: SupportsSearch, bank: ChipBank, pins: Sequence[Pin]) -> None:
         """Answer from this content from now on."""
         self._links.source, self._chips.bank, self._pins = source, bank, pins
+        self._hits.clear()
 
     async def purge(self) -> None:
         """Forget what web and models gave."""
