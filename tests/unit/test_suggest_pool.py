@@ -48,7 +48,9 @@ async def test_what_is_stale_is_on_offer_while_the_new_is_on_its_way(
     clock.now = 50
     pool.gather("key", held)
     batch = pool.get("key")
-    assert batch is not None and batch.items == ["first"] and not pool.is_fresh(batch)
+    assert batch is not None
+    assert batch.items == ["first"]
+    assert not pool.is_fresh(batch)
 
 
 async def test_what_is_too_old_to_be_stale_is_not_on_offer_even_then(
@@ -58,4 +60,6 @@ async def test_what_is_too_old_to_be_stale_is_not_on_offer_even_then(
     clock.now = 101
     pool.gather("key", held)
     batch = pool.get("key")
-    assert batch is not None and batch.items == [] and batch.is_partial
+    assert batch is not None
+    assert batch.items == []
+    assert batch.is_partial

@@ -251,13 +251,15 @@ class WireConformance(ChatConformance):
 
     # -- the fast lane
 
-    async def _forwarded(self, provider: Any, request: ChatRequest) -> list[Any]:
+    def _native(self, request: ChatRequest) -> NativeRequest:
         body = self.wire.native(request)
         if body is None:
             pytest.skip("the adapter has no fast lane, which is its right")
         fields = {key: msgspec.Raw(json.dumps(value).encode()) for key, value in body.items()}
-        native = NativeRequest(self.wire.model, fields, request.stream)
-        return [chunk async for chunk in provider.native(native)]
+        return NativeRequest(self.wire.model, fields, request.stream)
+
+    async def _forwarded(self, provider: Any, request: ChatRequest) -> list[Any]:
+        return [chunk async for chunk in provider.native(self._native(request))]
 
     async def test_the_fast_lane_forwards_the_same_answer(
         self, provider: Any, upstream: LoopbackUpstream
@@ -274,6 +276,21 @@ class WireConformance(ChatConformance):
                 upstream.reply(sse_reply([passed]) if stream else json_reply(passed))
                 got = await answered(provider, ask(stream=stream))
                 assert (got.parts, got.reason) == (said.parts, said.reason), name
+
+    async def test_an_answer_in_one_piece_is_the_same_without_a_generator(
+        self, provider: Any, upstream: LoopbackUpstream
+    ) -> None:
+        request = self._native(ask())
+        if not hasattr(provider, "native_whole"):
+            pytest.skip("the adapter gives answers in one piece by `native`, which is its right")
+        for said in self._answers().values():
+            upstream.reply(self._as_reply(said, stream=False))
+            whole = await provider.native_whole(request)
+            upstream.reply(self._as_reply(said, stream=False))
+            assert [chunk async for chunk in provider.native(request)] == [whole]
+        upstream.reply(json_reply(self.wire.error(429), 429, {"retry-after": "2"}))
+        with pytest.raises(errors.RateLimited):
+            await provider.native_whole(request)
 
     async def test_the_fast_lane_raises_the_same_errors(
         self, provider: Any, upstream: LoopbackUpstream
