@@ -172,16 +172,7 @@ class Gateway:
         body, warnings = prepare(call, deployment, policy)
         booking = self.fleet.begin(choice, pursuit.demand)
         with self.attempting(record, booking, hedge=hedge):
-            instance = deployment.provider.instance
-            limit_s = pursuit.hunt.first_token_limit(choice)
-            head: list[Any]
-            source: AsyncGenerator[Any, None] | None = None
-            if native and not call.stream and "native_whole" in deployment.provider.operations:
-                head = [await within(instance.native_whole(body), limit_s)]
-            else:
-                source = instance.native(body) if native else instance.chat(body)
-                head, ended = await self._head(pursuit, source, limit_s)
-                source = None if ended else source
+            head, source = await self._ask(pursuit, choice, native, body)
             booking.headroom = next((h for item in head if (h := _headroom(item))), None)
             # A whole answer is told by its length, which its head knows.
             written = None if pursuit.demand.stream else _written(head)
@@ -206,16 +197,23 @@ class Gateway:
             clock=self._clock,
         )
 
-    async def _head(
-        self, pursuit: _Pursuit, source: AsyncGenerator[Any, None], limit_s: float
-    ) -> tuple[list[Any], bool]:
-        """What comes up to the commit point, and whether that is all."""
-        policy, held = pursuit.traffic.route.policy, None
-        if pursuit.call.stream and policy.hold_back:
+    async def _ask(
+        self, pursuit: _Pursuit, choice: Choice, native: bool, body: Any
+    ) -> tuple[list[Any], AsyncGenerator[Any, None] | None]:
+        """What comes up to the commit point, and where the rest comes from, if that is not all."""
+        provider, streamed = choice.deployment.provider, pursuit.call.stream
+        limit_s, held = pursuit.hunt.first_token_limit(choice), None
+        if native and not streamed and "native_whole" in provider.operations:
+            return [await within(provider.instance.native_whole(body), limit_s)], None
+        policy = pursuit.traffic.route.policy
+        if streamed and policy.hold_back:
             held = limits(policy, pursuit.remaining())
             limit_s = min(limit_s, policy.first_token_s)
+        source: AsyncGenerator[Any, None]
+        source = provider.instance.native(body) if native else provider.instance.chat(body)
         whole = not pursuit.demand.stream
-        return await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
+        head, ended = await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
+        return head, None if ended else source
 
     def _settle(self, pursuit: _Pursuit, meter: Meter, booking: Booking) -> None:
         record = pursuit.record

@@ -52,7 +52,7 @@ class AccessLog(Observer):
             "attempts": record.attempts,
             "stream": record.stream,
             "fast_lane": record.native,
-            "duration_ms": round(record.duration_s * 1000, 2),
+            "duration_ms": _ms(record.duration_s),
         }
         # What is not known is left out; one by one that is quicker than a second dictionary.
         if record.trace_id:
@@ -74,16 +74,17 @@ class AccessLog(Observer):
         if usage.estimated:
             fields["usage_estimated"] = True
         if first_s is not None:
-            fields["first_token_ms"] = round(first_s * 1000, 2)
+            fields["first_token_ms"] = _ms(first_s)
         if record.queue_s > _LEAST_S:
-            fields["queue_ms"] = round(record.queue_s * 1000, 2)
+            fields["queue_ms"] = _ms(record.queue_s)
         if record.warnings:
             fields["warnings"] = len(record.warnings)
         self._line("call", fields)
 
 
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 2)
+def _ms(seconds: float) -> float:
+    # round() to two places goes by way of text, at five times the price.
+    return int(seconds * 100_000 + 0.5) / 100
 
 
 def _cause(error: BaseException) -> str | None:
