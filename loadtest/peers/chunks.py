@@ -1,13 +1,15 @@
 """Five hundred streams at once: CPU a chunk, and memory a stream.
 
-As a program it is the upstream: `python -m loadtest.peers.chunks PORT` answers a streamed call with
-ten chunks a second without an end, and any other with the canned answer.
+As a program it is the upstream: `python -m loadtest.peers.chunks PORT TLS_PORT CERTIFICATE KEY`
+answers a streamed call with ten chunks a second without an end, and any other with the canned
+answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import statistics
 import sys
 from collections.abc import Sequence
@@ -83,11 +85,16 @@ def _length(head: bytes) -> int:
     return 0
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, tls_port: int, cert: str, key: str) -> None:
     """The upstream, until interrupted. Each group of streams gets its chunk at its own time."""
     groups: list[set[asyncio.Transport]] = [set() for _ in range(GROUPS)]
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Upstream(groups), "127.0.0.1", port, backlog=2048)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    for where, context in ((port, None), (tls_port, tls)):
+        await loop.create_server(
+            lambda: Upstream(groups), "127.0.0.1", where, backlog=2048, ssl=context
+        )
     due = loop.time()
     while True:
         for group in groups:
@@ -146,18 +153,20 @@ class Streamed:
 def streamed(
     bench: Bench, entries: dict[str, Entry], rounds: int, seconds: float, streams: int = STREAMS
 ) -> list[Streamed]:
-    """Every plain contender in turns, each over the upstream that streams."""
-    port = free_port()
-    upstream = Process([sys.executable, "-m", "loadtest.peers.chunks", str(port)],
-                       log=bench.folder / "chunks.log", cpu=1)  # fmt: skip
+    """Every contender for plain calls in turns, each over the upstream that streams."""
+    port, tls_port = free_port(), free_port()
+    command = [sys.executable, "-m", "loadtest.peers.chunks", str(port), str(tls_port)]
+    command += [str(bench.cert), str(bench.key)]
+    upstream = Process(command, log=bench.folder / "chunks.log", cpu=1)
     bench.processes.append(upstream)
-    url = f"http://127.0.0.1:{port}"
-    wait_for(f"{url}/", upstream, 30)
+    plain, secure = f"http://127.0.0.1:{port}", f"https://localhost:{tls_port}"
+    wait_for(f"{plain}/", upstream, 30)
     laps: dict[str, list[Lap]] = {}
     for number in range(rounds):
         for name, entry in entries.items():
             # A process of its own each time: what memory a stream takes shows only the first time.
-            one = bench.start(name, entry, url) if entry.is_plain else None
+            url = secure if entry.secure else plain
+            one = bench.start(name, entry, url) if entry.asks_the_same else None
             if one is None:
                 continue
             lap = uvloop.run(_lap(bench, one, seconds, streams))
@@ -240,4 +249,4 @@ def _streamed(name: str, laps: Sequence[Lap]) -> Streamed:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1])))
+    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]))

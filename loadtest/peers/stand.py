@@ -33,7 +33,12 @@ class Entry:
     @property
     def is_plain(self) -> bool:
         """Whether it is asked the same as everybody, over plain HTTP."""
-        return self.path == CHAT and not self.secure and not self.of_ours
+        return self.asks_the_same and not self.secure
+
+    @property
+    def asks_the_same(self) -> bool:
+        """Whether it is asked the same as everybody, over TLS or not."""
+        return self.path == CHAT and not self.of_ours
 
 
 @dataclass(slots=True)

@@ -97,7 +97,6 @@ class HotRoutes:
             headers,
             body,
             request_id,
-            _peer(scope),
             args,
         )
         try:
@@ -221,10 +220,6 @@ def _headers(scope: Scope) -> dict[str, str]:
 def _query(scope: Scope) -> dict[str, str]:
     raw = scope["query_string"]
     return dict(parse_qsl(raw.decode("latin-1"))) if raw else {}
-
-
-def _peer(scope: Scope) -> str | None:
-    return scope["client"][0] if scope.get("client") else None
 
 
 async def _read(

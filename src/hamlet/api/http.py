@@ -18,7 +18,6 @@ class Request(Struct):
     headers: Mapping[str, str]
     body: bytes
     id: str
-    peer: str | None = None
     args: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 
 from hamlet.config import Policy
 from hamlet.core import errors
@@ -24,6 +23,8 @@ _ATTEMPT_LEAST_S, _ATTEMPT_SHARE = 1.0, 0.6
 _WAIT_LEAST_S = 0.05
 _PROBE_PATIENCE = 0.5
 _HEDGED_TOKENS, _HEDGE_LEAST_S, _HEDGE_RESERVE, _HEDGE_FILL = 4000.0, 0.3, 0.5, 0.7
+
+_NOBODY: frozenset[str] = frozenset()
 
 
 class Hunt:
@@ -53,9 +54,10 @@ class Hunt:
         self._policy: Policy = traffic.route.policy
         self._remaining = remaining
         self._wait_left = self._policy.wait_share * min(self._policy.first_token_s, remaining())
-        self._tried: set[str] = set()
-        self._full: set[str] = set()
-        self._avoided: set[str] = set()
+        # Not sets of their own: most calls need none, and streams keep what they have.
+        self._tried: frozenset[str] = _NOBODY
+        self._full: frozenset[str] = _NOBODY
+        self._avoided: frozenset[str] = _NOBODY
         self._refusals: dict[int, int] = {}
         self._attempts = 0
         self._repeats = 0
@@ -135,11 +137,11 @@ class Hunt:
                 return choice
         return self._fleet.choose(self._traffic, self._look())
 
-    def _look(self, avoided: AbstractSet[str] = frozenset()) -> Look:
+    def _look(self, avoided: frozenset[str] = _NOBODY) -> Look:
         if not (self._tried or avoided):
             return self._fleet.look(self._demand)
         spilled = frozenset(i for i, n in self._refusals.items() if n >= _SPILLS_PER_TIER)
-        return self._fleet.look(self._demand, frozenset(self._tried | avoided), spilled)
+        return self._fleet.look(self._demand, self._tried | avoided, spilled)
 
     def _avoid(self, failed: Deployment) -> None:
         """Failures come in regions and zones: keep away from those of this one."""
@@ -152,13 +154,13 @@ class Hunt:
         }
 
     def _take(self, choice: Choice) -> Choice:
-        self._tried.add(choice.deployment.id)
+        self._tried |= {choice.deployment.id}
         self._here = choice
         return choice
 
     async def _wait_for_room(self) -> bool:
         """Wait until somebody has room, if that is soon enough; whoever was full may have it."""
-        look = self._fleet.look(self._demand, frozenset(self._tried - self._full))
+        look = self._fleet.look(self._demand, self._tried - self._full)
         wait = self._fleet.earliest(self._traffic, look)
         if wait is None or wait.seconds > min(self._wait_left, self._remaining()):
             return False
@@ -170,7 +172,7 @@ class Hunt:
         return True
 
     def _last_resort(self) -> Choice:
-        look = self._fleet.look(self._demand, frozenset(self._tried))
+        look = self._fleet.look(self._demand, self._tried)
         if not self._demand.sheddable and (choice := self._fleet.least_full(self._traffic, look)):
             return choice
         self._over = True
@@ -211,7 +213,7 @@ class Hunt:
         self._budgeted = 0
 
     def _spill(self, here: Choice) -> bool:
-        self._full.add(here.deployment.id)
+        self._full |= {here.deployment.id}
         self._refusals[here.tier] = self._refusals.get(here.tier, 0) + 1
         most = _SPILLS_PER_TIER * len(self._traffic.tiers) + _MORE_SPILLS
         return self._policy.failover and sum(self._refusals.values()) <= most

@@ -79,7 +79,8 @@ def _merged(params: ChatParams, deployment: Deployment) -> ChatParams:
 def _untaken(params: ChatParams, call: Call, deployment: Deployment) -> frozenset[str]:
     known = deployment.card.params
     portable = _NONE if known is None else params.sent().keys() - known
-    return frozenset(portable | _foreign_extras(params, call, deployment))
+    dropped = portable | _foreign_extras(params, call, deployment)
+    return frozenset(dropped) if dropped else _NONE
 
 
 def _foreign_extras(params: ChatParams, call: Call, deployment: Deployment) -> AbstractSet[str]:

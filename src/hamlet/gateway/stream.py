@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypeVar, cast
 
@@ -161,7 +160,8 @@ class ChatStream:
         self.warnings = warnings
         self.meter = Meter(clock)
         self.model = _model(head)
-        self._head: deque[Item] = deque(head)
+        # From its end, as a held answer may be large: what is on its way need not be kept.
+        self._head: list[Item] = head[::-1]
         self._source: AsyncGenerator[Item, None] | None = source
         self._settle = settle
         self._closed = False
@@ -184,15 +184,13 @@ class ChatStream:
         except ProviderError as error:
             self._broke(error)
             raise
-        items = list(self._head)
-        self._head.clear()
+        items, self._head = self._head[::-1], []
         return items
 
     async def _items(self) -> AsyncIterator[Item]:
         try:
-            # A held answer may be large: what is on its way need not be kept.
             while self._head:
-                yield self._head.popleft()
+                yield self._head.pop()
             while self._flow is not None and (item := await self._flow.next()) is not None:
                 self.meter.note(item)
                 yield item

@@ -76,6 +76,8 @@ class DrainingServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            # Nobody asks from where a request came; looking for it costs each of them.
+            proxy_headers=False,
             backlog=backlog,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )

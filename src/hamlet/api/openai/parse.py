@@ -63,6 +63,7 @@ _PART_FEATURES = {
     b'"input_audio"': Feature.AUDIO,
     b'"file"': Feature.DOCUMENTS,
 }
+_PLAIN: frozenset[Feature] = frozenset()
 _MARK = re.compile(b"|".join(_PART_FEATURES))
 
 
@@ -160,7 +161,7 @@ def _features(fields: Fields, params: ChatParams) -> frozenset[Feature]:
     kind = _output(fields).kind
     if kind != "text":
         needed.add(Feature.JSON if kind == "json" else Feature.JSON_SCHEMA)
-    return frozenset(needed)
+    return frozenset(needed) if needed else _PLAIN
 
 
 def _request(model: str, fields: Fields, params: ChatParams, stream: bool) -> ChatRequest:

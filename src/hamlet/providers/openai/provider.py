@@ -77,8 +77,7 @@ class OpenAI:
         if not request.stream:
             yield await self.native_whole(request)
             return
-        sent = wire.body(request, self.max_tokens_field)
-        async with await self._post("chat/completions", request.model, sent) as reply:
+        async with await self._forward(request) as reply:
             await self._check(reply)
             if told := headroom(reply.headers):
                 yield NativeChunk(b"", headroom=told)
@@ -87,8 +86,7 @@ class OpenAI:
                 yield chunk
 
     async def native_whole(self, request: NativeRequest) -> NativeChunk:
-        sent = wire.body(request, self.max_tokens_field)
-        async with await self._post("chat/completions", request.model, sent) as reply:
+        async with await self._forward(request) as reply:
             await self._check(reply)
             raw = await reply.aread()
             return wire.whole(raw, request.terms.require_filter, headroom(reply.headers))
@@ -117,6 +115,10 @@ class OpenAI:
             if terms.require_filter:
                 decode.need_filter(frame.data)
             yield frame
+
+    async def _forward(self, request: NativeRequest) -> Sending:
+        sent = wire.body(request, self.max_tokens_field)
+        return await self._post("chat/completions", request.model, sent)
 
     async def _post(self, path: str, model: str, content: bytes) -> Sending:
         return await self._send("POST", self._url(path, model), content)

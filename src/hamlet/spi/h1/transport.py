@@ -151,6 +151,8 @@ class Exchange:
     async def __aenter__(self) -> Exchange:
         method, _, content, _ = self._request
         pool, head = self._transport.request(*self._request)
+        # Sent is sent: a stream must not keep its prompt.
+        del self._request
         body, bare = content or b"", method == "HEAD"
         connection = await pool.acquire()
         try:
