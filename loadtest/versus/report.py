@@ -18,7 +18,13 @@ from loadtest.report import cdf, page, write_report
 from loadtest.versus.asks import KINDS
 
 QUANTILES = (0.5, 0.95)
-ALL = "all"
+ALL, SCREEN = "all", "main screen"
+# What is told together: everything, the product's two endpoints, and each kind alone.
+GROUPS = {
+    ALL: frozenset(KINDS),
+    SCREEN: frozenset(("related", "chips")),
+    **{kind: frozenset((kind,)) for kind in KINDS},
+}
 WHY = (
     "hamlet1 is a stand-in: a Node server written for these tests that speaks the old API. Nobody measured the real one here. It does what a "
     "plain monolith does: it has one account of one model, waits until a model has written its chips and a search has ended, and keeps nothing.",
@@ -47,11 +53,11 @@ class Arm:
         return "-".join(re.findall(r"\w+", self.name))
 
     def times(self, kind: str, what: str = "latency") -> list[float]:
-        """Seconds of the answers of a kind that were well."""
+        """Seconds of the answers of a group that were well."""
         return [
             getattr(s, what)
             for s in self.run.of()
-            if s.outcome == "ok" and kind in (ALL, s.kind) and not math.isnan(getattr(s, what))
+            if s.outcome == "ok" and s.kind in GROUPS[kind] and not math.isnan(getattr(s, what))
         ]
 
     @cached_property
@@ -79,7 +85,7 @@ def table(arms: Sequence[Arm], most: float) -> list[list[str]]:
     """Rows of cells: the first is the head. `most` is the change that is the goal."""
     first, *others = arms
     rows = [["requests", "", first.name, *(arm.name for arm in others)]]
-    for kind in (ALL, *KINDS):
+    for kind in GROUPS:
         told = [arm.against(first, kind) for arm in others]
         for i, q in enumerate(QUANTILES):
             own = (quantile(first.times(kind), q) or 0.0) * 1000
@@ -154,7 +160,7 @@ def _plots(arms: Sequence[Arm]) -> str:
             x="ms",
             log_x=True,
         )
-        for kind in (ALL, *KINDS)
+        for kind in GROUPS
     ]
     ttft = {arm.name: cdf(arm.times("chat, streamed", "ttft")) for arm in arms}
     figures.append(plot("Time to first token, share below", ttft, x="ms", log_x=True))
