@@ -8,11 +8,12 @@ import pytest
 
 from hamlet.content import shipped_chips, shipped_links
 
-HARNESS = Path(__file__).parents[2] / "loadtest" / "chips.py"
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_tier_keeps_every_rule() -> None:
-    done = subprocess.run([sys.executable, HARNESS], capture_output=True, text=True, check=False)
+    harness = [sys.executable, "-m", "loadtest.chips"]
+    done = subprocess.run(harness, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for tier in ("embedded", "recorded", "hostile"):
         assert f"\n{tier}" in f"\n{done.stdout}"

@@ -259,7 +259,8 @@ class WireConformance(ChatConformance):
         return NativeRequest(self.wire.model, fields, request.stream)
 
     async def _forwarded(self, provider: Any, request: ChatRequest) -> list[Any]:
-        return [chunk async for chunk in provider.native(self._native(request))]
+        native = self._native(request)
+        return [chunk async for chunk in provider.native(native)]
 
     async def test_the_fast_lane_forwards_the_same_answer(
         self, provider: Any, upstream: LoopbackUpstream
