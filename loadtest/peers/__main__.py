@@ -40,13 +40,13 @@ def main() -> None:
     os.sched_setaffinity(0, {1})
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         with Bench(Path(name), options.environments) as bench:
-            found = measure(bench, options)
+            told = measure(bench, options)
+    print(told)
+
+
+def measure(bench: Bench, options: argparse.Namespace) -> str:
+    """Take the parts that are asked for, one after the other, and write what is found so far."""
     options.out.mkdir(parents=True, exist_ok=True)
-    print(write(found, options.out))
-
-
-def measure(bench: Bench, options: argparse.Namespace) -> Findings:
-    """Take the parts that are asked for, one after the other."""
     wanted = contenders(bench.cert)
     names = options.only.split(";") if options.only else list(wanted)
     entries = {name: wanted[name] for name in names}
@@ -59,10 +59,17 @@ def measure(bench: Bench, options: argparse.Namespace) -> Findings:
         loops = uvloop.run(held(bench, 20 if options.short else 200))
     if "cpu" in options.parts or "paced" in options.parts:
         results, added = _standing(bench, entries, options)
+
+    def written() -> str:
+        missing = list(dict.fromkeys(bench.missing))
+        return write(Findings(results, added, chunks, loops, missing), options.out)
+
+    told = written()
     if "streams" in options.parts:
         rounds, seconds = (1, 3.0) if options.short else (3, 8.0)
         chunks = streamed(bench, entries, rounds, seconds)
-    return Findings(results, added, chunks, loops, list(dict.fromkeys(bench.missing)))
+        told = written()
+    return told
 
 
 def _standing(

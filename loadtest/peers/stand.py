@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,8 +112,7 @@ class Bench:
 
     def start(self, name: str, entry: Entry, upstream: str | None = None) -> Contender | None:
         """Start one, or note that it is missing. Its first 200 ends its start-up."""
-        home = self.folder / f"{len(self.processes)}-{name.replace(' ', '').replace(',', '-')}"
-        home.mkdir()
+        home = Path(tempfile.mkdtemp(prefix=re.sub(r"\W+", "-", name), dir=self.folder))
         port = free_port()
         default = self.secure if entry.secure else self.plain
         launch = entry.launcher(port, upstream or default, home, self._environments)
