@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loadtest.proc import free_port
 from loadtest.writer import frames
 
 _SOURCE = Path(__file__).parents[2] / "src/hamlet"
@@ -231,7 +232,7 @@ def sglang_router(port: int, upstream: str, folder: Path, environments: Path) ->
         return None
     command = [str(python), "-m", "sglang_router.launch_router", "--host", "127.0.0.1"]
     more = ["--port", str(port), "--worker-urls", upstream, "--policy", "random"]
-    return Launch([*command, *more, "--log-level", "error", "--prometheus-port", str(port + 1)])
+    return Launch([*command, *more, "--log-level", "error", "--prometheus-port", str(free_port())])
 
 
 def portkey(port: int, upstream: str, folder: Path, environments: Path) -> Launch | None:
