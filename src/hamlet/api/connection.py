@@ -90,6 +90,12 @@ class GuardedProtocol(HttpToolsProtocol):
     byte for `reader_stall_s` while there are some is cut off, which ends its upstream call too.
     """
 
+    # uvicorn's 28 attributes and these would be too many for one table of names shared by all.
+    __slots__ = (
+        "_extensions", "_head_bytes", "_head_timer", "_in_head", "_moved_at", "_patience",
+        "_presence", "_stall_timer", "_tide", "_too_large", "_unsent",
+    )  # fmt: skip
+
     def __init__(self, *uvicorn: Any, patience: Patience, tide: Tide, **more: Any) -> None:
         super().__init__(*uvicorn, **more)
         self._tide = tide

@@ -92,6 +92,8 @@ async def close(stream: EventStream) -> None:
 class _Heartbeat:
     """Sends the keepalive frame when nothing else was sent for a while."""
 
+    __slots__ = ("_every_s", "_frame", "_last", "_loop", "_send", "_sending", "_timer")
+
     def __init__(self, send: Send, frame: bytes, every_s: float) -> None:
         self._send, self._frame, self._every_s = send, frame, every_s
         self._loop = asyncio.get_running_loop()

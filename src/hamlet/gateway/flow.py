@@ -77,6 +77,8 @@ class Pace:
 class Flow:
     """Pulls items from an adapter. Only content, or the end, counts as a sign of life."""
 
+    __slots__ = ("_pace", "_source", "_watchdog")
+
     def __init__(self, source: AsyncGenerator[Item, None], limits: Limits) -> None:
         self._source = source
         self._watchdog = Watchdog(limits.idle_s, limits.total_s)

@@ -19,6 +19,11 @@ class Watchdog:
     of a stream; this one re-arms only when it goes off.
     """
 
+    __slots__ = (
+        "_barked", "_began", "_due", "_end", "_idle_s", "_left_s", "_loop", "_timer", "_waiter",
+        "waited_s",
+    )  # fmt: skip
+
     def __init__(self, idle_s: float, total_s: float = math.inf) -> None:
         self.waited_s = 0.0
         self._loop = asyncio.get_running_loop()

@@ -31,6 +31,12 @@ class Connection(asyncio.BufferedProtocol):
     `room` is what reads go into; connections may share it, as it is emptied at once.
     """
 
+    __slots__ = (
+        "_busy", "_due", "_error", "_idle_timeout_s", "_keepalive_s", "_lingering", "_loop",
+        "_on_idle", "_on_lost", "_paused", "_room", "_timer", "_timer_at", "_transport",
+        "_untouched", "_waiter", "answer", "served",
+    )  # fmt: skip
+
     def __init__(
         self,
         idle_timeout_s: float,

@@ -15,6 +15,12 @@ class AnswerParser:
     alone. What llhttp lets pass beyond that is refused here. Interim answers (1xx) are skipped.
     """
 
+    __slots__ = (
+        "_bare", "_chunked", "_head_bytes", "_interim", "_length", "_parser", "_surplus",
+        "_unfinished", "buffered", "complete", "encoding", "fields", "has_head", "keeps_alive",
+        "parts", "status",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self.begin()
