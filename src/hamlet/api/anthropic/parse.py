@@ -6,12 +6,13 @@ Fields: https://docs.anthropic.com/en/api/messages
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from hamlet.api.anthropic.messages import WireBlock, WireMessage, to_messages
-from hamlet.api.body import Fields, decode, needed, validated
+from hamlet.api.body import Fields, decode, lists_of, needed, validated
 from hamlet.core import (
     TEXT_OUTPUT,
     ChatParams,
@@ -46,6 +47,7 @@ _STRUCTURE = {
 }
 _KNOWN = _PARAMS.keys() | _STRUCTURE
 _PART_FEATURES = {b'"image"': Feature.IMAGES, b'"document"': Feature.DOCUMENTS}
+_MARK = re.compile(b"|".join(_PART_FEATURES))
 
 
 class _Head(msgspec.Struct):
@@ -95,7 +97,8 @@ def parse(fields: Fields, request_id: str) -> Call:
     """Look at what routing needs; the messages stay undecoded until an adapter needs them."""
     model = decode(needed(fields, "model"), str, "model")
     needed(fields, "max_tokens")
-    if not decode(needed(fields, "messages"), list[_Head], "messages"):
+    heads = decode(needed(fields, "messages"), list[_Head], "messages")
+    if not heads:
         raise BadRequest("messages: at least one is needed", param="messages")
     stream = bool(_read(fields, "stream", bool | None))
     params = _params(fields)
@@ -103,7 +106,7 @@ def parse(fields: Fields, request_id: str) -> Call:
         model=model,
         stream=stream,
         params=params,
-        features=_features(fields),
+        features=_features(fields, heads),
         build=lambda: _request(model, fields, params, stream),
         dialect="anthropic",
         fields=fields,
@@ -135,9 +138,9 @@ def _params(fields: Fields) -> ChatParams:
     return validated(portable)
 
 
-def _features(fields: Fields) -> frozenset[Feature]:
-    raw = memoryview(fields["messages"])
-    found = {feature for mark, feature in _PART_FEATURES.items() if re.search(mark, raw)}
+def _features(fields: Fields, heads: Sequence[_Head]) -> frozenset[Feature]:
+    parted = lists_of(head.content for head in heads)
+    found = {_PART_FEATURES[mark] for raw in parted for mark in _MARK.findall(raw)}
     if _read(fields, "tools", list[_AnyTool] | None):
         found.add(Feature.TOOLS)
     if _output(fields).kind == "schema":

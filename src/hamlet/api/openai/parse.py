@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from hamlet.api.body import Fields, decode, needed, validated
+from hamlet.api.body import Fields, decode, lists_of, needed, validated
 from hamlet.api.openai.messages import WireMessage, to_messages
 from hamlet.core import (
     TEXT_OUTPUT,
@@ -69,6 +69,7 @@ _MARK = re.compile(b"|".join(_PART_FEATURES))
 
 class _Head(msgspec.Struct):
     role: str
+    content: msgspec.Raw = msgspec.Raw()
 
 
 class _Function(msgspec.Struct):
@@ -101,7 +102,8 @@ def parse(fields: Fields, request_id: str, model: str | None = None) -> Call:
     """
     name = model or decode(needed(fields, "model"), str, "model")
     messages = needed(fields, "messages")
-    if not decode(messages, list[_Head], "messages"):
+    heads = decode(messages, list[_Head], "messages")
+    if not heads:
         raise BadRequest("messages: at least one is needed", param="messages")
     stream = decode(fields["stream"], bool | None, "stream") if "stream" in fields else False
     params = _params(fields)
@@ -109,7 +111,7 @@ def parse(fields: Fields, request_id: str, model: str | None = None) -> Call:
         model=name,
         stream=bool(stream),
         params=params,
-        features=_features(fields, params),
+        features=_features(fields, params, heads),
         build=lambda: _request(name, fields, params, bool(stream)),
         dialect="openai",
         fields=fields,
@@ -151,9 +153,9 @@ def _validated(given: Iterable[tuple[str, bytes]], extra: dict[str, Any]) -> Cha
     return validated(portable)
 
 
-def _features(fields: Fields, params: ChatParams) -> frozenset[Feature]:
-    marks = _MARK.findall(memoryview(fields["messages"]))
-    needed = {_PART_FEATURES[mark] for mark in marks}
+def _features(fields: Fields, params: ChatParams, heads: Sequence[_Head]) -> frozenset[Feature]:
+    parted = lists_of(head.content for head in heads)
+    needed = {_PART_FEATURES[mark] for raw in parted for mark in _MARK.findall(raw)}
     if "tools" in fields and decode(fields["tools"], list[_Tool] | None, "tools"):
         needed.add(Feature.TOOLS)
     if (params.n or 1) > 1:

@@ -1,0 +1,56 @@
+"""What the two dialects see of a body before anything else is decoded."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hamlet.api.anthropic import parse as anthropic
+from hamlet.api.body import MAX_DEPTH, read_fields
+from hamlet.api.openai import parse as openai
+from hamlet.core import Feature
+from hamlet.core.errors import BadRequest
+
+PICTURE = {
+    openai.parse: {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
+    anthropic.parse: {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
+}
+Parse = Callable[..., Any]
+
+
+def features(parse: Parse, content: object, indent: int | None = None) -> frozenset[Feature]:
+    turns = [{"role": "user", "content": content}, {"role": "user", "content": "And now?"}]
+    body = json.dumps({"model": "m", "max_tokens": 5, "messages": turns}, indent=indent)
+    found: frozenset[Feature] = parse(read_fields(body.encode()), "req_1").features
+    return found
+
+
+@pytest.mark.parametrize("parse", PICTURE)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_picture_among_parts_is_seen(parse: Parse, indent: int | None) -> None:
+    parts = [{"type": "text", "text": "What is this?"}, PICTURE[parse]]
+    assert features(parse, parts, indent) == {Feature.IMAGES}
+
+
+@pytest.mark.parametrize("parse", PICTURE)
+def test_text_that_only_mentions_one_asks_for_nothing(parse: Parse) -> None:
+    said = json.dumps(PICTURE[parse])
+    assert features(parse, said) == frozenset()
+    assert features(parse, [{"type": "text", "text": said}]) == frozenset()
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_nesting_is_bounded_and_many_brackets_are_not(opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+    deep = f'{{"x": {opening * (MAX_DEPTH + 1)}1{closing * (MAX_DEPTH + 1)}}}'
+    with pytest.raises(BadRequest, match="nested"):
+        read_fields(deep.encode())
+    flat = f'{{"x": [{", ".join([f"{opening}1{closing}"] * MAX_DEPTH * 2)}]}}'
+    assert list(read_fields(flat.encode())) == ["x"]
+
+
+def test_a_lone_surrogate_is_refused_and_an_escape_is_not() -> None:
+    with pytest.raises(BadRequest):
+        read_fields(rb'{"x": "\ud800"}')
+    assert list(read_fields(rb'{"x": "a\\b\u00e9\ud83d\ude00"}')) == ["x"]
