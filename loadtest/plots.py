@@ -10,6 +10,7 @@ Points = Sequence[tuple[float, float]]
 
 _COLOURS = ("#c2410c", "#2563eb", "#15803d", "#7c3aed", "#64748b")
 _W, _H, _LEFT, _BOTTOM, _TOP = 620, 220, 62, 28, 12
+_CHARACTER = 6.5
 
 
 def plot(
@@ -76,8 +77,12 @@ def _grid(x: _Axis, y: _Axis, x_name: str, y_name: str) -> str:
             f'<line x1="{_LEFT}" x2="{_W - 10}" y1="{at:.1f}" y2="{at:.1f}" stroke="#e5e7eb"/>'
         )
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{mark:g}</text>')
+    # The unit stands at the end of the same line, and needs its place.
+    free = _W - 10 - _CHARACTER * (len(x_name) + 1)
     for mark in x.ticks():
-        parts.append(f'<text x="{x(mark):.1f}" y="{_H - 10}" text-anchor="middle">{mark:g}</text>')
+        if x(mark) + _CHARACTER * len(f"{mark:g}") / 2 < free:
+            text = f'<text x="{x(mark):.1f}" y="{_H - 10}" text-anchor="middle">{mark:g}</text>'
+            parts.append(text)
     parts.append(
         f'<text x="{_W - 10}" y="{_H - 10}" text-anchor="end" fill="#6b7280">{escape(x_name)}</text>'
     )
