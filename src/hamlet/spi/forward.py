@@ -30,6 +30,10 @@ class Forwarder:
         """Forward a block."""
         self._frames.append(block)
 
+    def closing(self) -> NativeChunk | None:
+        """What is to be said for a vendor who ended without saying so, if anything."""
+        return None
+
     def take(self) -> NativeChunk | None:
         """What was kept and seen since the last time, if anything."""
         if not self._frames and not self.seen:
@@ -63,3 +67,5 @@ async def forward(
         forwarder.look(last)
         if chunk := forwarder.take():
             yield chunk
+    if chunk := forwarder.closing():
+        yield chunk

@@ -49,12 +49,12 @@ async def sse(reply: Reply, idle_s: float | None = None) -> AsyncIterator[Frame]
         yield frame
 
 
-async def awake(chunks: AsyncIterator[bytes], idle_s: float | None) -> AsyncGenerator[bytes, None]:
+def awake(chunks: AsyncIterator[bytes], idle_s: float | None) -> AsyncIterator[bytes]:
     """The same chunks; raises UpstreamTimeout if none comes for `idle_s` seconds."""
-    if idle_s is None:
-        async for chunk in chunks:
-            yield chunk
-        return
+    return chunks if idle_s is None else _watched(chunks, idle_s)
+
+
+async def _watched(chunks: AsyncIterator[bytes], idle_s: float) -> AsyncGenerator[bytes, None]:
     watchdog = Watchdog(idle_s)
     try:
         while True:

@@ -95,16 +95,11 @@ def whole(raw: bytes, with_filter: bool = False, headroom: Headroom | None = Non
     return NativeChunk(raw, True, finish, used, look.model, end=True, headroom=headroom)
 
 
-async def stream(
+def stream(
     reply: Reply, with_usage: bool, terms: Terms = NO_TERMS
 ) -> AsyncGenerator[NativeChunk, None]:
     """The frames of a stream, forwarded per network read. Raises ProviderError."""
-    chunks = _Chunks(with_usage, terms.require_filter)
-    async for chunk in forward(reply, chunks, terms.byte_idle_s):
-        yield chunk
-    if chunks.finished and not chunks.ended:
-        # The vendor said why it stopped but not that it did: say it for it.
-        yield NativeChunk(_DONE_FRAME, end=True)
+    return forward(reply, _Chunks(with_usage, terms.require_filter), terms.byte_idle_s)
 
 
 class _Chunks(Forwarder):
@@ -136,6 +131,11 @@ class _Chunks(Forwarder):
         self._note(seen)
         if seen.choices or not seen.usage or self._with_usage:
             self.keep(_tidy(block, frame.data, seen.choices))
+
+    def closing(self) -> NativeChunk | None:
+        # The vendor said why it stopped but not that it did: say it for it.
+        said_all = self.finished and not self.ended
+        return NativeChunk(_DONE_FRAME, end=True) if said_all else None
 
     def _note(self, seen: _Look) -> None:
         if seen.usage:
