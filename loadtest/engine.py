@@ -62,7 +62,8 @@ def chat(prompt_bytes: int = 400) -> Words:
     text = _FILLER * max(1, prompt_bytes // len(_FILLER))
 
     def ask(shot: Shot, side: Side) -> Ask:
-        asked = f"{text} {marker(shot.prompt, shot.output)}"
+        # What is sent through hamlet and beside it is answered as quickly on either side.
+        asked = f"{text} {marker(shot.prompt, shot.output, seed=shot.number)}"
         body = {"model": side.model, "messages": [{"role": "user", "content": asked}]}
         if not shot.stream:
             return Ask("POST", PATH, json.dumps(body).encode())

@@ -22,10 +22,15 @@ KINDS = {"azure": "openai", "openai": "openai", "anthropic": "anthropic"}
 
 
 def asking(
-    prompt: int = 100, output: int = 20, *, limit: int | None = None, stream: bool = True
+    prompt: int = 100,
+    output: int = 20,
+    *,
+    limit: int | None = None,
+    stream: bool = True,
+    seed: int | None = None,
 ) -> ChatRequest:
     """A request that pretends to be so long."""
-    text = marker(prompt, output)
+    text = marker(prompt, output, seed=seed)
     params = ChatParams(max_tokens=limit) if limit else ChatParams()
     return ChatRequest("gpt-4o", (Message("user", (Text(text),)),), params=params, stream=stream)
 

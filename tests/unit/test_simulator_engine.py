@@ -336,3 +336,22 @@ def test_the_transport_in_memory_keeps_to_the_contract() -> None:
         assert isinstance(runtime.log, SilentLog)
 
     on_virtual_time(play, steady())
+
+
+def test_a_seed_in_the_request_draws_the_same_times_whoever_was_asked_before() -> None:
+    lively = Simulated("d", "gpt-4o", "azure", latency=Latency(0.5, 0.8, 0.01, 0.0))
+
+    def first_s(seed: int | None, before: int) -> float:
+        async def play(world, loop):
+            for _ in range(before):
+                await collect(adapter(world, lively).chat(asking(10, 5)))
+            begin = loop.time()
+            async for event in adapter(world, lively).chat(asking(10, 5, seed=seed)):
+                if isinstance(event, TextDelta):
+                    return round(loop.time() - begin, 6)
+
+        return on_virtual_time(play, lively)
+
+    assert first_s(7, before=0) == first_s(7, before=3)
+    assert first_s(7, before=0) != first_s(8, before=0)
+    assert first_s(None, before=0) != first_s(None, before=3)

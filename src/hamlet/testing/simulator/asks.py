@@ -1,8 +1,9 @@
 """What the simulator reads of a request: the model, the limits, and how long it pretends to be.
 
 A marker in the text, `[sim in=1200 out=80 cached=0]`, says how many tokens the prompt counts and
-the answer shall have, so that traces can be replayed without megabytes of text. The last marker
-of the body counts.
+the answer shall have, so that traces can be replayed without megabytes of text. With `seed=7` the
+answer's times are drawn from that seed: the same wherever, and beside whomever, it is asked. The
+last marker of the body counts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 from hamlet.testing.simulator.bucket import Cost
 
 _MARK = re.compile(rb"\[sim((?: \w+=\d+)+)\]")
-_WORD = re.compile(rb" (in|out|cached)=(\d{1,9})")
+_WORD = re.compile(rb" (in|out|cached|seed)=(\d{1,9})")
 _BYTES_PER_TOKEN = 4
 
 
@@ -29,6 +30,7 @@ class Ask:
     cost: Cost
     wanted: int | None = None
     tells_usage: bool = True
+    seed: int | None = None
 
     def output(self, usual: int) -> tuple[int, bool]:
         """How many tokens the answer has, and whether the limit cut it off."""
@@ -55,9 +57,10 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-def marker(prompt: int, output: int, cached: int = 0) -> str:
+def marker(prompt: int, output: int, cached: int = 0, seed: int | None = None) -> str:
     """The text that makes a request count `prompt` tokens and be answered with `output`."""
-    return f"[sim in={prompt} out={output} cached={cached}]"
+    drawn = "" if seed is None else f" seed={seed}"
+    return f"[sim in={prompt} out={output} cached={cached}{drawn}]"
 
 
 def read_ask(body: bytes) -> Ask:
@@ -74,7 +77,7 @@ def read_ask(body: bytes) -> Ask:
         sent.max_completion_tokens or sent.max_tokens,
     )
     usage = not sent.stream or bool(sent.stream_options and sent.stream_options.include_usage)
-    return Ask(sent.model, sent.stream, cost, said.get("out"), usage)
+    return Ask(sent.model, sent.stream, cost, said.get("out"), usage, said.get("seed"))
 
 
 def _marked(body: bytes) -> dict[str, int]:

@@ -161,7 +161,8 @@ class Engine:
         now: float,
     ) -> Play:
         latency = self.spec.latency if slow == 1 else self.spec.latency.slower(slow)
-        drawn = latency.draw(self._rng, max(0, ask.cost.prompt - ask.cost.cached))
+        rng = self._rng if ask.seed is None else random.Random(ask.seed)
+        drawn = latency.draw(rng, max(0, ask.cost.prompt - ask.cost.cached))
         return self._playing(ask, drawn, fault, headers, settle, now)
 
     def _playing(
