@@ -88,7 +88,8 @@ class Run:
         """Why the run says nothing about the target, if it does not."""
         samples = self.samples
         if self.until_broken:
-            samples = [s for s in samples if s.intended < self._broken_at()]
+            until = self._broken_at()
+            samples = [s for s in samples if s.intended < until]
         unsent = sum(math.isnan(s.sent) for s in samples)
         if unsent:
             return f"{unsent} arrivals were never sent"
