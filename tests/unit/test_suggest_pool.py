@@ -41,25 +41,15 @@ async def filled(pool: Pool[str]) -> None:
     await task
 
 
-async def test_what_is_stale_is_on_offer_while_the_new_is_on_its_way(
-    pool: Pool[str], clock: Clock
+@pytest.mark.parametrize(("age_s", "shown"), [(50, ["first"]), (101, [])], ids=["stale", "too old"])
+async def test_while_the_new_is_on_its_way_what_is_stale_is_on_offer_and_what_is_older_is_not(
+    pool: Pool[str], clock: Clock, age_s: float, shown: list[str]
 ) -> None:
     await filled(pool)
-    clock.now = 50
+    clock.now = age_s
     pool.gather("key", held)
     batch = pool.get("key")
     assert batch is not None
-    assert batch.items == ["first"]
+    assert batch.items == shown
+    assert batch.is_partial == (not shown)
     assert not pool.is_fresh(batch)
-
-
-async def test_what_is_too_old_to_be_stale_is_not_on_offer_even_then(
-    pool: Pool[str], clock: Clock
-) -> None:
-    await filled(pool)
-    clock.now = 101
-    pool.gather("key", held)
-    batch = pool.get("key")
-    assert batch is not None
-    assert batch.items == []
-    assert batch.is_partial
