@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hamlet.api import connection
-from hamlet.api.connection import Tide
+from hamlet.api import tide
+from hamlet.api.tide import Tide
 
 
 def leaving(tide: Tide, came: int, left: int) -> None:
@@ -22,16 +22,16 @@ def leaving(tide: Tide, came: int, left: int) -> None:
 
 async def test_memory_is_given_back_once_most_of_many_clients_have_gone(monkeypatch) -> None:
     given = threading.Event()
-    monkeypatch.setattr(connection, "_EBB_S", 0.0)
-    monkeypatch.setattr(connection, "_give_back", given.set)
+    monkeypatch.setattr(tide, "_EBB_S", 0.0)
+    monkeypatch.setattr(tide, "_give_back", given.set)
     leaving(Tide(), came=400, left=301)
     assert await asyncio.to_thread(given.wait, 60)
 
 
 async def test_few_clients_that_come_and_go_are_no_tide(monkeypatch) -> None:
     given: list[bool] = []
-    monkeypatch.setattr(connection, "_EBB_S", 0.0)
-    monkeypatch.setattr(connection, "_give_back", lambda: given.append(True))
+    monkeypatch.setattr(tide, "_EBB_S", 0.0)
+    monkeypatch.setattr(tide, "_give_back", lambda: given.append(True))
     leaving(Tide(), came=150, left=150)
     leaving(Tide(), came=400, left=200)
     await asyncio.sleep(0.01)
@@ -50,6 +50,6 @@ def test_what_was_freed_is_given_back_to_the_system() -> None:
     blocks.append(blocks)
     full = resident()
     del blocks
-    connection._give_back()
+    tide._give_back()
     assert resident() < full - 50_000_000
     assert len(last) == 100_000

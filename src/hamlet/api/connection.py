@@ -1,32 +1,39 @@
-"""One client's connection, with the limits that uvicorn does not have."""
+"""One client's connection: requests in, one after the other, with limits and an end to waiting."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import functools
-import gc
 import resource
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
 
+from hamlet.api.asgi import ASGI, Receive, Scope, Send
+from hamlet.api.cycle import Cycle
+from hamlet.api.flow import Flow
+from hamlet.api.heads import STATUS_LINES, CommonHeaders
 from hamlet.api.hot import request_id_of
+from hamlet.api.http import Response
 from hamlet.api.openai.errors import error_body
 from hamlet.api.presence import EXTENSION, Presence
-from hamlet.core.errors import BadRequest
+from hamlet.api.streaming import send_response
+from hamlet.api.tide import Tide
+from hamlet.core.errors import BadRequest, Busy
 
 MAX_HEAD_BYTES, MAX_HEADERS = 64 << 10, 200
 _UNSENT_BYTES = 8 << 10
 # <linux/tcp.h>; Python 3.11 does not name it.
 _TCP_NOTSENT_LOWAT = 25
-_LOOKS = 4
 _SPARE_FILES = 32
-_MANY_CLIENTS, _EBB_S = 200, 2.0
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class Patience:
 
 def guarded(patience: Patience) -> Callable[..., asyncio.Protocol]:
     """What uvicorn takes as its `http`."""
-    return functools.partial(GuardedProtocol, patience=patience, tide=Tide())
+    return _Door(patience)
 
 
 def most_connections() -> int:
@@ -53,158 +60,280 @@ def most_connections() -> int:
     return max(8, (hard - _SPARE_FILES) // 2)
 
 
-class Tide:
-    """Gives memory back to the system when most of many clients have gone.
+class _Door:
+    """Makes the connections of one server, and holds what they share."""
 
-    What thousands of streams held is free then, but malloc keeps it. What Python's own allocator
-    keeps, scattered over its arenas, stays: docs/results/2026-11-25-fleet.md, G8.
-    """
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._tide = Tide()
+        self._common: CommonHeaders | None = None
 
-    def __init__(self) -> None:
-        self._open = self._high = 0
-
-    def came(self) -> None:
-        """A client connected."""
-        self._open += 1
-        self._high = max(self._high, self._open)
-
-    def went(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A client is gone."""
-        self._open -= 1
-        if self._high >= _MANY_CLIENTS and self._open < self._high // 4:
-            self._high = self._open
-            loop.call_later(_EBB_S, loop.run_in_executor, None, _give_back)
-
-
-def _give_back() -> None:
-    # A finished call leaves cycles, and where nothing is made nothing is collected either.
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    def __call__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> GuardedProtocol:
+        if self._common is None:
+            self._common = CommonHeaders(server_state)
+        loop = _loop or asyncio.get_running_loop()
+        return GuardedProtocol(
+            config, server_state, app_state, loop, self._patience, self._tide, self._common
+        )
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(asyncio.Protocol):
     """HTTP/1.1 with a bounded head, and an end to waiting.
 
-    A head must come within `head_s`, in MAX_HEAD_BYTES and MAX_HEADERS. A client that takes no
-    byte for `reader_stall_s` while there are some is cut off, which ends its upstream call too.
+    A head must come within `head_s`, in MAX_HEAD_BYTES and MAX_HEADERS. Requests that come before
+    their turn wait for it. The one timer is re-armed lazily: it bounds the head that is coming, or
+    the silence between requests.
     """
 
-    # uvicorn's 28 attributes and these would be too many for one table of names shared by all.
     __slots__ = (
-        "_extensions", "_head_bytes", "_head_timer", "_in_head", "_moved_at", "_patience",
-        "_presence", "_stall_timer", "_tide", "_too_large", "_unsent",
+        "_app", "_app_state", "_arriving", "_asked", "_client", "_common", "_due",
+        "_expects_continue", "_extensions", "_flow", "_head_bytes", "_headers", "_in_head",
+        "_keep_alive_s", "_limit", "_loop", "_parser", "_patience", "_presence", "_raw_bytes",
+        "_scheme", "_server", "_state", "_tide", "_timer", "_timer_at", "_too_large",
+        "_transport", "_url",
     )  # fmt: skip
 
-    def __init__(self, *uvicorn: Any, patience: Patience, tide: Tide, **more: Any) -> None:
-        super().__init__(*uvicorn, **more)
-        self._tide = tide
-        self._patience = patience
-        self._in_head = True
-        self._head_bytes = 0
-        self._too_large = False
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._unsent, self._moved_at = 0, 0.0
+    _flow: Flow
+    _transport: asyncio.Transport
+
+    def __init__(
+        self,
+        config: Config,
+        state: ServerState,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+        patience: Patience,
+        tide: Tide,
+        common: CommonHeaders,
+    ) -> None:
+        self._app = cast(ASGI, config.loaded_app)
+        self._limit, self._keep_alive_s = config.limit_concurrency, config.timeout_keep_alive
+        self._state, self._app_state, self._loop = state, app_state, loop
+        self._patience, self._tide, self._common = patience, tide, common
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        # The first of what was pipelined is answered even if it closes the connection.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = self._timer_at = 0.0
         self._presence = Presence()
         self._extensions: dict[str, dict[object, object]] = {EXTENSION: {"client": self._presence}}
+        # Requests that are not answered yet, and the one whose body is still coming.
+        self._asked: list[Cycle] = []
+        self._arriving: Cycle | None = None
+        self._in_head = self._too_large = False
+        self._head_bytes = self._raw_bytes = 0
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._expects_continue = False
 
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+    # -- for the server
+
+    def shutdown(self) -> None:
+        """Close once what was asked is answered."""
+        if self._asked:
+            self._asked[-1].keep_alive = False
+        else:
+            self._transport.close()
+
+    # -- called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's TLS transport is one by shape alone.
+        self._transport = whole = cast(asyncio.Transport, transport)
+        self._state.connections.add(cast(Any, self))
         self._tide.came()
-        transport.set_write_buffer_limits(high=_UNSENT_BYTES)
-        _tune(transport.get_extra_info("socket"))
-        self._head_timer = self.loop.call_later(self._patience.head_s, self._late)
+        self._flow = Flow(whole, self._loop, self._patience.reader_stall_s)
+        self._server, self._client = get_local_addr(whole), get_remote_addr(whole)
+        self._scheme = "https" if is_ssl(whole) else "http"
+        whole.set_write_buffer_limits(high=_UNSENT_BYTES)
+        _tune(whole.get_extra_info("socket"))
+        self._wait(self._patience.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._head_timer, self._stall_timer):
-            if timer is not None:
-                timer.cancel()
-        self._tide.went(self.loop)
+        self._state.connections.discard(cast(Any, self))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tide.went(self._loop)
         self._presence.lost()
-        super().connection_lost(exc)
-
-    # -- the head
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self._too_large = True
-                self.send_400_response("the head of the request is too large")
-            elif self._head_timer is None:
-                self._head_timer = self.loop.call_later(self._patience.head_s, self._late)
-        elif self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = self._extensions
-        self._in_head, self._head_bytes = True, 0
-        self._presence.sent_all = False
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._presence.sent_all = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-            self._too_large = True
-            raise ValueError("the head of the request is too large")
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        status = 431 if self._too_large else 400
-        self._say(status, error_body(BadRequest(msg), request_id_of({})))
-
-    def _late(self) -> None:
-        self._head_timer = None
-        if self._head_bytes:
-            self._say(408, error_body(BadRequest("the request came too slowly"), request_id_of({})))
-        self.transport.close()
-
-    def _say(self, status: int, body: bytes) -> None:
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
-        self.transport.close()
-
-    # -- the reader
+        for cycle in self._asked:
+            cycle.lost()
+        self._flow.resume_writing()
+        # They know one another: nothing is to wait for the collector.
+        self._asked, self._arriving, self._parser = [], None, None
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        self._watch_reader()
+        self._flow.pause_writing()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        self._flow.resume_writing()
 
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        # Closing waits for what is not sent yet, which may be for ever.
-        self._watch_reader()
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None:
+            return
+        began = self._in_head
+        if began:
+            self._raw_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Nothing is spoken here but HTTP/1.1: the request is served, and the wish passed over.
+            pass
+        except httptools.HttpParserError:
+            return self._refuse("Invalid HTTP request received.")
+        if self._in_head:
+            if self._raw_bytes > MAX_HEAD_BYTES:
+                self._too_large = True
+                self._refuse("the head of the request is too large")
+            elif not began:
+                self._wait(self._patience.head_s)
+        elif self._arriving is not None and not self._asked:
+            self._wait(self._keep_alive_s)
 
-    def _watch_reader(self) -> None:
-        if self._stall_timer is None and self.transport.get_write_buffer_size():
-            self._unsent, self._moved_at = 0, self.loop.time()
-            self._look()
+    # -- called by the parser
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        self._url, self._headers, self._expects_continue = b"", [], False
+        self._presence.sent_all = False
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self._headers.append((name, value))
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) > MAX_HEADERS:
+            self._too_large = True
+            raise ValueError("the head of the request is too large")
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._raw_bytes = False, 0
+        parser = self._parser
+        assert parser is not None
+        version = parser.get_http_version()
+        cycle = Cycle(
+            self._scope(parser.get_method().decode("ascii"), version),
+            self._transport,
+            self._flow,
+            self._common,
+            self._answered,
+            expects_continue=self._expects_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+        )
+        self._arriving = cycle
+        self._asked.append(cycle)
+        if len(self._asked) == 1:
+            self._begin(cycle)
+        else:
+            self._flow.pause_reading()
+
+    def on_body(self, body: bytes) -> None:
+        # What is answered already needs no more of its body.
+        if self._arriving is not None and not self._arriving.complete:
+            self._arriving.feed(body)
+
+    def on_message_complete(self) -> None:
+        self._presence.sent_all = True
+        if self._arriving is not None:
+            self._arriving.finish()
+            self._arriving = None
+
+    # -- inside
+
+    def _scope(self, method: str, version: str) -> Scope:
+        if self._url.startswith(b"/"):
+            raw_path, _, query = self._url.partition(b"#")[0].partition(b"?")
+        else:
+            url = httptools.parse_url(self._url)
+            raw_path, query = url.path, url.query or b""
+        path = raw_path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "server": self._server,
+            "client": self._client,
+            "scheme": self._scheme,
+            "method": method,
+            "root_path": "",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._headers,
+            "state": self._app_state.copy(),
+            "extensions": self._extensions,
+        }
+
+    def _begin(self, cycle: Cycle) -> None:
+        connections, tasks, limit = self._state.connections, self._state.tasks, self._limit
+        full = limit is not None and max(len(connections), len(tasks)) >= limit
+        task = self._loop.create_task(cycle.run(_full if full else self._app))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def _answered(self) -> None:
+        self._state.total_requests += 1
+        self._asked.pop(0)
+        if self._transport.is_closing():
+            return
+        self._flow.resume_reading()
+        if self._asked:
+            self._begin(self._asked[0])
+        else:
+            self._wait(self._patience.head_s if self._in_head else self._keep_alive_s)
+
+    def _wait(self, seconds: float) -> None:
+        """Bound the wait for what the client is to send next."""
+        self._due = self._loop.time() + seconds
+        if self._timer is None or self._due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = self._due
+            self._timer = self._loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
-        unsent, now = self.transport.get_write_buffer_size(), self.loop.time()
-        stall_s = self._patience.reader_stall_s
-        if unsent != self._unsent:
-            self._unsent, self._moved_at = unsent, now
-        if now - self._moved_at >= stall_s:
-            return self.transport.abort()
-        self._stall_timer = self.loop.call_later(stall_s / _LOOKS, self._look)
+        self._timer = None
+        if self._asked or self._transport.is_closing():
+            return
+        if self._loop.time() < self._due:
+            self._timer_at = self._due
+            self._timer = self._loop.call_at(self._due, self._look)
+        elif self._in_head:
+            self._say(408, "the request came too slowly")
+        else:
+            self._close()
+
+    def _refuse(self, message: str) -> None:
+        self._say(431 if self._too_large else 400, message)
+
+    def _say(self, status: int, message: str) -> None:
+        body = error_body(BadRequest(message), request_id_of({}))
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        # Not into the middle of an answer.
+        if not (self._asked and self._asked[0].is_under_way):
+            self._transport.write(STATUS_LINES[status] + head % len(body) + body)
+        self._close()
+
+    def _close(self) -> None:
+        self._transport.close()
+        # Closing waits for what is not sent yet, which may be for ever.
+        self._flow.watch()
+
+
+async def _full(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer when there are as many connections as there may be."""
+    headers = {"connection": "close", "retry-after": "1"}
+    error = Busy("hamlet has too many connections; please try again")
+    await send_response(send, Response(503, error_body(error, request_id_of({})), headers))
 
 
 def _tune(sock: socket.socket | None) -> None:

@@ -137,10 +137,6 @@ class DrainingServer(uvicorn.Server):
         """Mark answers to come: their connection is not to be used again."""
         date = (b"date", formatdate(usegmt=True).encode())
         self.server_state.default_headers = [date, (b"connection", b"close")]
-        for connection in self.server_state.connections:
-            cycle = getattr(connection, "cycle", None)
-            if cycle is not None and not cycle.response_started:
-                cycle.keep_alive = False
 
 
 def run(
