@@ -229,6 +229,8 @@ class GuardedProtocol(asyncio.Protocol):
             expects_continue=self._expects_continue,
             keep_alive=version != "1.0" and parser.should_keep_alive(),
         )
+        # What follows a body is no header of the request; and who idles keeps none.
+        self._url, self._headers = b"", []
         self._arriving = cycle
         self._asked.append(cycle)
         if len(self._asked) == 1:
@@ -317,7 +319,9 @@ class GuardedProtocol(asyncio.Protocol):
 
     def _say(self, status: int, message: str) -> None:
         body = error_body(BadRequest(message), request_id_of({}))
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        head = (
+            b"\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        )
         # Not into the middle of an answer.
         if not (self._asked and self._asked[0].is_under_way):
             self._transport.write(STATUS_LINES[status] + head % len(body) + body)

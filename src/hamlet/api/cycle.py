@@ -11,6 +11,7 @@ from hamlet.api.flow import Flow
 from hamlet.api.heads import (
     CODING,
     CONNECTION,
+    LABELS,
     LENGTH,
     STATUS_LINES,
     CommonHeaders,
@@ -159,27 +160,27 @@ class Cycle:
         self._chunked, length = False, None
         lines: list[bytes] = []
         for name, value in headers:
-            written = label(name)
+            written = LABELS.get(name) or label(name)
             if written is LENGTH:
                 length = int(value)
             elif written is CODING:
                 self._chunked = value.lower() == b"chunked"
             elif written is CONNECTION:
                 closes = closes or says_close(value)
-            lines += (written, value, b"\r\n")
+            lines += (written, value)
         fields = b"".join(lines)
-        if not are_lines(fields, len(lines) // 3):
+        if not are_lines(fields, len(lines) // 2):
             raise RuntimeError("Invalid HTTP header value.")
         if closes:
             self.keep_alive = False
         elif not self.keep_alive:
-            fields += b"connection: close\r\n"
+            fields += b"\r\nconnection: close"
         self._drops = self.scope["method"] == "HEAD"
         if length is None and not (self._chunked or self._drops or status in _BODILESS):
             self._chunked = True
-            fields += b"transfer-encoding: chunked\r\n"
+            fields += b"\r\ntransfer-encoding: chunked"
         self._left = length or 0
-        self._head = b"%b%b%b\r\n" % (STATUS_LINES[status], common, fields)
+        self._head = b"%b%b%b\r\n\r\n" % (STATUS_LINES[status], common, fields)
         self._started, self._continue = True, False
 
     def _write(self, body: bytes, *, more: bool) -> None:

@@ -6,14 +6,19 @@ import re
 from http import HTTPStatus
 from typing import Protocol
 
-LENGTH, CODING, CONNECTION = b"content-length: ", b"transfer-encoding: ", b"connection: "
-STATUS_LINES = {code: b"HTTP/1.1 %d \r\n" % code for code in range(100, 600)} | {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+LENGTH, CODING, CONNECTION = (
+    b"\r\ncontent-length: ",
+    b"\r\ntransfer-encoding: ",
+    b"\r\nconnection: ",
+)
+STATUS_LINES = {code: b"HTTP/1.1 %d " % code for code in range(100, 600)} | {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
 }
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# By name, so that the few which are in use are looked at once; the bound is for what is made up.
-_LABELS = {label[:-2]: label for label in (LENGTH, CODING, CONNECTION)}
-_MOST_LABELS = 512
+# How headers begin in an answer, by their names: the few that are in use are looked at once. The
+# bound is for what is made up.
+LABELS = {label[2:-2]: label for label in (LENGTH, CODING, CONNECTION)}
+_MOST = 512
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 
 
@@ -40,27 +45,24 @@ class CommonHeaders:
         pairs = self._server.default_headers
         if pairs is not self._pairs:
             self._pairs = pairs
-            self._lines = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+            self._lines = b"".join([label(n) + v for n, v in pairs])
             self.closes = any(label(n) is CONNECTION and says_close(v) for n, v in pairs)
         return self._lines
 
 
 def label(name: bytes) -> bytes:
-    """A header's name as it is written: b"name: ". Raises RuntimeError if it cannot be one."""
-    known = _LABELS.get(name)
-    if known is not None:
-        return known
+    """A header's name as LABELS has it, and remember it. Raises RuntimeError if it is none."""
     if _NAME.fullmatch(name) is None:
         raise RuntimeError("Invalid HTTP header name.")
     lower = name.lower()
-    made = _LABELS.get(lower, lower + b": ")
-    if len(_LABELS) < _MOST_LABELS:
-        _LABELS[name] = made
+    made = LABELS.get(lower, b"\r\n%b: " % lower)
+    if len(LABELS) < _MOST:
+        LABELS[name] = made
     return made
 
 
 def are_lines(text: bytes, count: int) -> bool:
-    """Whether these are so many lines, without any other control character but tabs."""
+    """Whether so many lines begin in it, and there is no other control character but tabs."""
     return text.translate(None, _TEXT) == b"\r\n" * count
 
 
