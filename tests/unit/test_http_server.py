@@ -68,6 +68,11 @@ class App:
         await answer(send, b"done")
         assert (await receive())["type"] == "http.disconnect"
 
+    async def twofold(self, scope, receive, send) -> None:
+        await whole(receive)
+        waiting = [asyncio.ensure_future(receive()) for _ in range(2)]
+        assert {(await each)["type"] for each in waiting} == {"http.disconnect"}
+
     async def flood(self, scope, receive, send) -> None:
         await start(send, 200, [])
         leaving = asyncio.ensure_future(gone(receive))
@@ -392,6 +397,12 @@ async def test_a_client_that_goes_before_the_answer_is_noticed(stand) -> None:
     async with stand.dial() as client:
         await client.say(ask("/watch"))
     await until(lambda: stand.app.ended == ["/watch"])
+
+
+async def test_a_client_that_goes_is_noticed_by_all_who_wait_for_it(stand) -> None:
+    async with stand.dial() as client:
+        await client.say(ask("/twofold", b"hi"))
+    await until(lambda: stand.app.ended == ["/twofold"])
 
 
 async def test_a_client_that_goes_during_the_answer_is_noticed(stand) -> None:

@@ -139,7 +139,7 @@ class GuardedProtocol(asyncio.Protocol):
         if self._asked:
             self._asked[-1].keep_alive = False
         else:
-            self._transport.close()
+            self._close()
 
     # -- called by the loop
 
@@ -286,7 +286,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._state.total_requests += 1
         self._asked.pop(0)
         if self._transport.is_closing():
-            return
+            return self._flow.watch()
         self._flow.resume_reading()
         if self._asked:
             self._begin(self._asked[0])

@@ -116,14 +116,13 @@ class Cycle:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not (self._gone or self.complete):
             self._flow.resume_reading()
-            while not self._news:
+            while not (self._news or self._gone or self.complete):
                 if self._changed is None:
                     self._changed = asyncio.Event()
                 self._changed.clear()
                 await self._changed.wait()
             self._news = False
         if self._gone or self.complete:
-            self._news = True
             return {"type": "http.disconnect"}
         parts, self._parts, self._size = self._parts, [], 0
         body = parts[0] if len(parts) == 1 else b"".join(parts)
