@@ -509,9 +509,17 @@ class Wire(asyncio.Transport):
     def pause_reading(self) -> None:
         pass
 
+    def close(self) -> None:
+        pass
 
-def connected(app: App, **settings) -> tuple[asyncio.Protocol, Wire, ServerState]:
-    config = uvicorn.Config(app, http=guarded(Patience()), log_config=None, **settings)
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def connected(
+    app: App, *, head_s: float = 10.0, **settings
+) -> tuple[asyncio.Protocol, Wire, ServerState]:
+    config = uvicorn.Config(app, http=guarded(Patience(head_s)), log_config=None, **settings)
     config.load()
     state, wire = ServerState(), Wire()
     protocol = config.http_protocol_class(config=config, server_state=state, app_state={})
@@ -563,6 +571,18 @@ async def test_the_server_s_own_headers_are_those_of_now() -> None:
     assert b"connection" not in wire.written[0]
     assert b"date: now" in wire.written[1]
     assert wire.written[1].count(b"connection: close") == 1
+    protocol.connection_lost(None)
+
+
+async def test_a_head_that_lags_is_refused_after_the_answer_before_it() -> None:
+    app = App()
+    protocol, wire, _ = connected(app, head_s=0.02)
+    protocol.data_received(ask("/held", b"a") + b"GET / HTTP/1.1\r\nhost")
+    await until(lambda: app.scopes)
+    await asyncio.sleep(0.1)
+    app.hold.set()
+    await until(lambda: len(wire.written) == 2)
+    assert [data[9:12] for data in wire.written] == [b"200", b"408"]
     protocol.connection_lost(None)
 
 
