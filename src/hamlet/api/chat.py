@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
@@ -89,7 +90,8 @@ class ChatEndpoint:
             try:
                 body = self._body(stream)
             finally:
-                await stream.aclose()
+                # The books are kept when the answer has gone out: nobody waits for them.
+                asyncio.get_running_loop().call_soon(stream.settle)
         except HamletError as error:
             return self.refuse(error, call.request_id)
         return Response(200, body, self._headers(call, stream))

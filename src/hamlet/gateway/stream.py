@@ -221,6 +221,12 @@ class ChatStream:
         finally:
             self._settle(self.meter)
 
+    def settle(self) -> None:
+        """The same as `aclose()` for an answer that is `whole()`: there is nothing to wait for."""
+        if not self._closed:
+            self._closed = True
+            self._settle(self.meter)
+
 
 def _model(head: list[Any]) -> str | None:
     """The model that answers, as the upstream names it, if it has said so yet."""
