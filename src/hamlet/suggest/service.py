@@ -46,6 +46,7 @@ class SuggestService:
         self._signer = signer
         self._pins = pins
         self._hits = Hits()
+        links.pool.outdated = chips.pool.outdated = self._hits.drop
 
     def use(self, source: SupportsSearch, bank: ChipBank, pins: Sequence[Pin]) -> None:
         """Answer from this content from now on."""
