@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from functools import reduce
 from types import TracebackType
 from typing import Any
@@ -194,6 +194,8 @@ class Exchange:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def chunks(self) -> AsyncIterator[bytes]:
+        if self.connection.answer.encoding not in (b"", b"identity"):
+            raise errors.UpstreamProtocol("the upstream compressed an answer that must not be")
         return _Chunks(self)
 
     @property
@@ -215,14 +217,8 @@ class _Chunks:
     def __aiter__(self) -> _Chunks:
         return self
 
-    async def __anext__(self) -> bytes:
-        connection = self._exchange.connection
-        if connection.answer.encoding not in (b"", b"identity"):
-            raise errors.UpstreamProtocol("the upstream compressed an answer that must not be")
-        data = await connection.read()
-        if not data:
-            raise StopAsyncIteration
-        return data
+    def __anext__(self) -> Awaitable[bytes]:
+        return self._exchange.connection.next()
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
