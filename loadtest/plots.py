@@ -10,7 +10,7 @@ Points = Sequence[tuple[float, float]]
 
 _COLOURS = ("#c2410c", "#2563eb", "#15803d", "#7c3aed", "#64748b")
 _W, _H, _LEFT, _BOTTOM, _TOP = 620, 220, 62, 28, 12
-_CHARACTER = 6.5
+_CHARACTER, _ROW = 6.5, 14
 
 
 def plot(
@@ -27,18 +27,29 @@ def plot(
     scale_x = _Axis([a for a, _ in everything], _LEFT, _W - 10, log=log_x)
     scale_y = _Axis([0.0, *(b for _, b in everything)], _H - _BOTTOM, _TOP)
     body = [_grid(scale_x, scale_y, x, y)]
-    for i, (name, points) in enumerate(kept.items()):
+    for i, points in enumerate(kept.values()):
         colour = _COLOURS[i % len(_COLOURS)]
         path = " ".join(f"{scale_x(a):.1f},{scale_y(b):.1f}" for a, b in points)
         body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-        body.append(
-            f'<text x="{_W - 14}" y="{_TOP + 12 + 14 * i}" text-anchor="end" fill="{colour}">'
-            f"{escape(name)}</text>"
-        )
+    legend, height = _legend(list(kept))
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {_W} {_H}" role="img" aria-label="{escape(title)}">{"".join(body)}</svg></figure>'
+        f'<svg viewBox="0 0 {_W} {height}" role="img" aria-label="{escape(title)}">'
+        f"{''.join(body)}{legend}</svg></figure>"
     )
+
+
+def _legend(names: Sequence[str]) -> tuple[str, int]:
+    """The lines' names beneath the plot, where no line can run, and how high that makes it all."""
+    parts, x, y = [], float(_LEFT), _H + 4
+    for i, name in enumerate(names):
+        wide = _CHARACTER * len(name)
+        if x > _LEFT and x + wide > _W - 10:
+            x, y = float(_LEFT), y + _ROW
+        colour = _COLOURS[i % len(_COLOURS)]
+        parts.append(f'<text x="{x:.1f}" y="{y}" fill="{colour}">{escape(name)}</text>')
+        x += wide + 2 * _CHARACTER
+    return "".join(parts), y + 6
 
 
 class _Axis:

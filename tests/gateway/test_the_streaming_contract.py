@@ -1,10 +1,13 @@
 """When an answer is committed, how long it may take, and what holding it back is good for."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
 from hamlet.core import (
+    ChatRequest,
     FinishReason,
     NativeChunk,
     ReasoningDelta,
@@ -16,6 +19,7 @@ from hamlet.core import (
 from hamlet.core.chat import Finished, Started
 from hamlet.gateway.flow import Pace, size, tokens
 from hamlet.testing import ScriptedProvider, says
+from hamlet.testing.cases import ask
 from hamlet.testing.scripted import ScriptedNative
 from support.gateways import Bench, deployment, quick
 
@@ -185,3 +189,18 @@ async def test_the_routes_terms_reach_the_adapter() -> None:
     await (await other.open(dialect="openai", fields={"model": b'"r"'})).aclose()
     for request in (provider.calls[0], native.calls[0]):
         assert (request.terms.byte_idle_s, request.terms.require_filter) == (7.0, True)
+
+
+async def test_a_stream_does_not_keep_what_was_asked() -> None:
+    provider = ScriptedProvider([BEGIN, TextDelta(0, "a"), asyncio.Event()])
+    bench, request = Bench([deployment(provider)]), ask("hi", "r", stream=True)
+
+    def build() -> ChatRequest:
+        return request
+
+    asked = weakref.ref(build)
+    stream = await bench.open(build=build)
+    del build
+    gc.collect()
+    assert asked() is None
+    await stream.aclose()

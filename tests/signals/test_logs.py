@@ -1,5 +1,6 @@
 """Log lines: written by a thread, never waited for; breakers that change are told."""
 
+import io
 import json
 import threading
 
@@ -47,6 +48,15 @@ def test_lines_are_whole_and_in_order_when_it_is_closed(tmp_path) -> None:
     lines = (tmp_path / "log").read_text().splitlines()
     assert [json.loads(line)["i"] for line in lines] == list(range(500))
     assert writer.dropped == 0
+
+
+def test_ids_are_told_as_they_are_and_keys_are_not() -> None:
+    stream = io.StringIO()
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    make_log(stream=stream).warning("attempt.failed", trace_id=trace, error=f"key {trace} refused")
+    line = json.loads(stream.getvalue())
+    assert line["trace_id"] == trace
+    assert line["error"] == "key [redacted] refused"
 
 
 def test_a_reader_that_has_gone_is_no_error(tmp_path) -> None:

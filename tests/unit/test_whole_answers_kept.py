@@ -155,3 +155,18 @@ async def test_only_so_many_are_kept_and_nothing_that_was_asked_is(stand) -> Non
     kept = b"".join(key[0] for key in hits._kept) + msgspec.json.encode([*hits._kept.values()])
     assert b"quiet" not in kept
     assert b"cheap laptop" not in kept
+
+
+async def test_an_answer_goes_with_the_batch_that_it_came_from(stand) -> None:
+    hits = stand.service._hits
+    for query in ("light laptop", "quiet laptop"):
+        for _ in range(2):
+            await stand.service.suggest(replace(ASK, query=query))
+    first, other = hits._kept
+    stand.now += 100
+    # What is stale by now is shown while new batches are gathered.
+    await stand.service.suggest(ASK)
+    assert [*hits._kept] == [other]
+    await stand.service.suggest(ASK)
+    assert len(hits._kept) == 2
+    assert first not in hits._kept

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 from hamlet.api.auth import Keyring
 from hamlet.api.errors import error_headers, warning_headers
 from hamlet.api.http import EventStream, Opening, Reply, Request, Response, budget_s
-from hamlet.core import ChatEvent, ChatResponse, NativeChunk, fold
+from hamlet.core import ChatEvent, ChatResponse, fold
 from hamlet.core.errors import HamletError, StreamInterrupted
 from hamlet.gateway import Call, Caller, ChatStream, Gateway
 
@@ -89,10 +90,12 @@ class ChatEndpoint:
             try:
                 body = self._body(stream)
             finally:
-                await stream.aclose()
+                # The books are kept when the answer has gone out: nobody waits for them.
+                asyncio.get_running_loop().call_soon(stream.settle)
         except HamletError as error:
             return self.refuse(error, call.request_id)
-        return Response(200, body, self._headers(call, stream))
+        headers = self._dialect.id_headers(call.request_id) | warning_headers(stream.warnings)
+        return Response(200, body, headers)
 
     def _body(self, stream: ChatStream) -> bytes:
         items: Any = stream.whole()
@@ -105,19 +108,21 @@ class ChatEndpoint:
             stream = await self._gateway.chat(call, caller)
         except HamletError as error:
             return self.refuse(error, call.request_id)
-        return EventStream(self._frames(call, stream), stream.aclose, self._headers(call, stream))
+        encoder = None if stream.native else self._dialect.encoder(call)
+        frames = self._frames(stream, encoder, call.request_id)
+        return EventStream(frames, stream.aclose, warning_headers(stream.warnings))
 
-    async def _frames(self, call: Call, stream: ChatStream) -> AsyncGenerator[bytes, None]:
-        encoder = self._dialect.encoder(call)
+    async def _frames(
+        self, stream: ChatStream, encoder: Encoder | None, request_id: str
+    ) -> AsyncGenerator[bytes, None]:
+        """A stream without an encoder is native."""
+        item: Any
         try:
             async for item in stream:
-                frames = item.data if isinstance(item, NativeChunk) else encoder.frames(item)
+                frames = item.data if encoder is None else encoder.frames(item)
                 if frames:
                     yield frames
         except HamletError as error:
             told = StreamInterrupted(f"the answer broke off: {error.message}")
             told.__cause__ = error
-            yield self._dialect.error_frame(self._dialect.error_body(told, call.request_id))
-
-    def _headers(self, call: Call, stream: ChatStream) -> dict[str, str]:
-        return self._dialect.id_headers(call.request_id) | warning_headers(stream.warnings)
+            yield self._dialect.error_frame(self._dialect.error_body(told, request_id))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hamlet.api.asgi import Send
 from hamlet.api.http import EventStream, Opening, Response
+from hamlet.spi import running_wheel
 
 _SSE_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -41,18 +42,7 @@ async def send_opening(
 
     `finishing` is called before the last message, after which the server reports a disconnect.
     """
-    ready = asyncio.ensure_future(opening.ready)
-    started = False
-    try:
-        while not (await asyncio.wait({ready}, timeout=_patience(pacing, started)))[0]:
-            if not started:
-                await _start(send, 200, _SSE_HEADERS | opening.headers)
-                started = True
-            await _send_frames(send, opening.keepalive)
-        answer = await ready
-    except BaseException:
-        await _abandon(ready)
-        raise
+    answer, started = await _answer(send, opening, pacing)
     if isinstance(answer, EventStream):
         await _send_stream(send, answer, opening, pacing, started)
     elif started:
@@ -62,6 +52,24 @@ async def send_opening(
         return await send_response(send, answer)
     finishing()
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _answer(
+    send: Send, opening: Opening, pacing: Pacing
+) -> tuple[Response | EventStream, bool]:
+    """What comes of an opening, and whether the status has gone out by then."""
+    ready = asyncio.ensure_future(opening.ready)
+    started = False
+    try:
+        while not (await asyncio.wait({ready}, timeout=_patience(pacing, started)))[0]:
+            if not started:
+                await _start(send, 200, _SSE_HEADERS | opening.headers)
+                started = True
+            await _send_frames(send, opening.keepalive)
+        return await ready, started
+    except BaseException:
+        await _abandon(ready)
+        raise
 
 
 async def _send_stream(
@@ -92,33 +100,33 @@ async def close(stream: EventStream) -> None:
 class _Heartbeat:
     """Sends the keepalive frame when nothing else was sent for a while."""
 
-    __slots__ = ("_every_s", "_frame", "_last", "_loop", "_send", "_sending", "_timer")
+    __slots__ = ("_every_s", "_frame", "_last", "_send", "_sending", "_slot", "_wheel")
 
     def __init__(self, send: Send, frame: bytes, every_s: float) -> None:
         self._send, self._frame, self._every_s = send, frame, every_s
-        self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
-        self._timer = self._loop.call_later(every_s, self._look)
+        self._wheel = running_wheel()
+        self._last = self._wheel.loop.time()
+        self._slot = self._wheel.set(self._last + every_s, self)
         self._sending: asyncio.Task[None] | None = None
 
     def beat(self) -> None:
-        self._last = self._loop.time()
+        self._last = self._wheel.loop.time()
 
     async def stop(self) -> None:
-        self._timer.cancel()
+        self._wheel.unset(self._slot, self)
         if self._sending is not None and not self._sending.done():
             self._sending.cancel()
             await asyncio.wait({self._sending})
 
-    def _look(self) -> None:
-        due = self._last + self._every_s
-        if self._loop.time() >= due:
-            self._last = self._loop.time()
-            due = self._last + self._every_s
+    def ring(self) -> None:
+        now = self._wheel.loop.time()
+        if now >= self._last + self._every_s:
+            self._last = now
             # A client that does not read must not pile up heartbeats.
             if self._sending is None or self._sending.done():
-                self._sending = self._loop.create_task(_send_frames(self._send, self._frame))
-        self._timer = self._loop.call_at(due, self._look)
+                frames = _send_frames(self._send, self._frame)
+                self._sending = self._wheel.loop.create_task(frames)
+        self._slot = self._wheel.set(self._last + self._every_s, self)
 
 
 async def _abandon(ready: asyncio.Future[Response | EventStream]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from hamlet.core.errors import (
 )
 from hamlet.core.trace import trace_id
 from hamlet.fleet import Booking, Choice, Demand, Fleet, Traffic
+from hamlet.fleet.demand import Estimator
 from hamlet.gateway.admission import Admission, Importance, check_route
 from hamlet.gateway.attempt import pursue
 from hamlet.gateway.attempting import Attempting, Held
@@ -75,11 +77,13 @@ class Gateway:
             await self.admission.enter(caller, _importance(route), total_s)
             self._entered(held, record)
             pursuit = self._pursuit(call, route, record, held, self._countdown(total_s))
-            return await pursue(pursuit.hunt, lambda choice: self._attempt(pursuit, choice))
+            stream = await pursue(pursuit.hunt, lambda choice: self._attempt(pursuit, choice))
         except BaseException as error:
             self._fail(record, error)
             held.close()
             raise
+        record.native, record.warnings = stream.native, stream.warnings
+        return stream
 
     async def embed(
         self, request: EmbeddingRequest, caller: Caller, request_id: str = ""
@@ -178,13 +182,9 @@ class Gateway:
             written = None if pursuit.demand.stream else _written(head)
             self.fleet.succeeded(booking, written)
 
-        def settle(meter: Meter) -> None:
-            if meter.unwanted:
-                self.fleet.settle(booking, meter.usage, meter.events)
-                return
-            record.native, record.warnings = native, warnings
-            self._settle(pursuit, meter, booking)
-
+        # Of the call only this: a stream must keep neither its prompt nor its search.
+        learner = pursuit.traffic.estimator
+        settle = partial(self._settle, record, pursuit.held, booking, learner, call.size)
         return ChatStream(
             head,
             source,
@@ -215,10 +215,19 @@ class Gateway:
         head, ended = await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
         return head, None if ended else source
 
-    def _settle(self, pursuit: _Pursuit, meter: Meter, booking: Booking) -> None:
-        record = pursuit.record
+    def _settle(
+        self,
+        record: Record,
+        held: Held,
+        booking: Booking,
+        learner: Estimator,
+        size: int,
+        meter: Meter,
+    ) -> None:
+        if meter.unwanted:
+            return self.fleet.settle(booking, meter.usage, meter.events)
         record.deployment, record.tier = booking.member.deployment, booking.tier
-        pursuit.held.close()
+        held.close()
         record.usage = meter.usage or record.usage
         record.finish = meter.finish
         record.error = meter.error
@@ -231,9 +240,9 @@ class Gateway:
             read = round(booking.demand.input_tokens)
             record.usage = meter.usage or Usage(read, meter.events, estimated=True)
         else:
-            pursuit.traffic.estimator.learn(pursuit.call.size, record.usage)
+            learner.learn(size, record.usage)
         self.fleet.settle(booking, meter.usage, meter.events)
-        self._end(record)
+        return self._end(record)
 
     def _end(self, record: Record) -> None:
         record.duration_s = self._clock() - record.started

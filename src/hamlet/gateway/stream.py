@@ -169,12 +169,25 @@ class ChatStream:
         for item in head:
             self.meter.note(item)
 
-    def __aiter__(self) -> AsyncIterator[Item]:
-        return self._items()
+    def __aiter__(self) -> ChatStream:
+        return self
+
+    async def __anext__(self) -> Item:
+        try:
+            if self._head:
+                return self._head.pop()
+            if self._flow is not None and (item := await self._flow.next()) is not None:
+                self.meter.note(item)
+                return item
+            self.meter.need_end()
+        except ProviderError as error:
+            self._broke(error)
+            raise
+        raise StopAsyncIteration
 
     def events(self) -> AsyncIterator[ChatEvent]:
         """The items of a stream that is not native."""
-        return cast(AsyncIterator[ChatEvent], self._items())
+        return cast(AsyncIterator[ChatEvent], self)
 
     def whole(self) -> list[Item]:
         """All items of an answer that had ended before it was committed. Raises ProviderError."""
@@ -186,18 +199,6 @@ class ChatStream:
             raise
         items, self._head = self._head[::-1], []
         return items
-
-    async def _items(self) -> AsyncIterator[Item]:
-        try:
-            while self._head:
-                yield self._head.pop()
-            while self._flow is not None and (item := await self._flow.next()) is not None:
-                self.meter.note(item)
-                yield item
-            self.meter.need_end()
-        except ProviderError as error:
-            self._broke(error)
-            raise
 
     def _broke(self, error: ProviderError) -> None:
         error.phase = "stream"
@@ -219,6 +220,12 @@ class ChatStream:
                 self._flow.stop()
                 await self._source.aclose()
         finally:
+            self._settle(self.meter)
+
+    def settle(self) -> None:
+        """The same as `aclose()` for an answer that is `whole()`: there is nothing to wait for."""
+        if not self._closed:
+            self._closed = True
             self._settle(self.meter)
 
 

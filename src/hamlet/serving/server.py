@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from types import FrameType
 from typing import Any, Protocol
@@ -34,7 +34,7 @@ class Drains(Protocol):
         """Health and metrics, as an ASGI application."""
         ...
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
 
     def drain(self) -> None:
         """Say on /readyz that no more traffic is wanted; everything is still served."""
@@ -72,6 +72,7 @@ class DrainingServer(uvicorn.Server):
             application,
             http=guarded(patience),  # type: ignore[arg-type]
             limit_concurrency=most_connections(),
+            interface="asgi3",
             lifespan="on",
             log_config=None,
             access_log=False,

@@ -26,6 +26,7 @@ from hamlet.spi.runtime import Log, Runtime
 from hamlet.spi.settings import ProviderSettings
 from hamlet.spi.sse import Frame, FrameReader, need_events, parse_block, sse
 from hamlet.spi.watchdog import Deadline, Watchdog
+from hamlet.spi.wheel import running_wheel
 
 __all__ = [
     "API_VERSION",
@@ -55,6 +56,7 @@ __all__ = [
     "parse_block",
     "raise_for_upstream",
     "retry_after",
+    "running_wheel",
     "sse",
     "upstream_error",
 ]

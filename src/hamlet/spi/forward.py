@@ -7,7 +7,7 @@ from typing import Any
 
 from hamlet.core import NativeChunk
 from hamlet.spi.http import Reply
-from hamlet.spi.sse import FrameReader, awake
+from hamlet.spi.sse import Blocks
 
 
 class Forwarder:
@@ -16,6 +16,8 @@ class Forwarder:
     `look` calls `keep` for every frame to forward, sets what it learned in `seen` (fields of
     NativeChunk), and `ended` once the vendor said that the stream is whole.
     """
+
+    __slots__ = ("_frames", "ended", "seen")
 
     def __init__(self) -> None:
         self.seen: dict[str, Any] = {}
@@ -50,22 +52,17 @@ async def forward(
 
     Raises UpstreamTimeout after `idle_s` seconds without a byte.
     """
-    reader = FrameReader()
-    async for data in awake(reply.chunks(), idle_s):
+    async for blocks in Blocks(reply, idle_s):
         try:
-            for block in reader.feed(data):
+            for block in blocks:
                 forwarder.look(block)
             # While the reader stands still, nothing is to be here but what it reads next.
-            data = block = b""
+            blocks, block = [], b""
         finally:
             # What came before a fault in the same read is still the caller's.
             if chunk := forwarder.take():
                 yield chunk
         if forwarder.ended:
             return
-    if last := reader.rest():
-        forwarder.look(last)
-        if chunk := forwarder.take():
-            yield chunk
     if chunk := forwarder.closing():
         yield chunk

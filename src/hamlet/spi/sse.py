@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -40,32 +41,44 @@ async def sse(reply: Reply, idle_s: float | None = None) -> AsyncIterator[Frame]
     Raises UpstreamProtocol if one event is over MAX_EVENT_BYTES or not UTF-8, UpstreamTimeout after
     `idle_s` seconds without a byte. The last event needs no blank line: vendors forget it.
     """
-    reader = FrameReader()
-    async for chunk in awake(reply.chunks(), idle_s):
-        for block in reader.feed(chunk):
+    async for blocks in Blocks(reply, idle_s):
+        for block in blocks:
             if frame := parse_block(block):
                 yield frame
-    if frame := parse_block(reader.rest()):
-        yield frame
 
 
-def awake(chunks: AsyncIterator[bytes], idle_s: float | None) -> AsyncIterator[bytes]:
-    """The same chunks; raises UpstreamTimeout if none comes for `idle_s` seconds."""
-    return chunks if idle_s is None else _watched(chunks, idle_s)
+class Blocks:
+    """The event blocks of a reply, those of one network read at a time; of many reads none.
 
+    Raises UpstreamTimeout if nothing comes for `idle_s` seconds. An iterator, not a generator:
+    those are tracked by the loop, which costs more than this.
+    """
 
-async def _watched(chunks: AsyncIterator[bytes], idle_s: float) -> AsyncGenerator[bytes, None]:
-    watchdog = Watchdog(idle_s)
-    try:
-        while True:
-            async with watchdog:
-                chunk = await anext(chunks, b"")
-            if not chunk:
-                return
-            watchdog.fed()
-            yield chunk
-    finally:
-        watchdog.stop()
+    __slots__ = ("_chunks", "_ended", "_reader", "_watchdog")
+
+    def __init__(self, reply: Reply, idle_s: float | None) -> None:
+        self._chunks, self._reader = reply.chunks(), FrameReader()
+        self._watchdog = Watchdog(math.inf if idle_s is None else idle_s)
+        self._ended = False
+
+    def __aiter__(self) -> Blocks:
+        return self
+
+    async def __anext__(self) -> list[bytes]:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            async with self._watchdog:
+                chunk = await anext(self._chunks, b"")
+        except BaseException:
+            self._watchdog.stop()
+            raise
+        if chunk:
+            self._watchdog.fed()
+            return self._reader.feed(chunk)
+        self._watchdog.stop()
+        self._ended = True
+        return [rest] if (rest := self._reader.rest()) else []
 
 
 def need_events(reply: Reply) -> None:
@@ -76,6 +89,8 @@ def need_events(reply: Reply) -> None:
 
 class FrameReader:
     """Cuts a byte stream into event blocks, each with its closing blank line."""
+
+    __slots__ = ("_buffer", "_first", "_scanned")
 
     def __init__(self) -> None:
         self._buffer = bytearray()

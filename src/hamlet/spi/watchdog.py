@@ -7,8 +7,7 @@ import math
 from types import TracebackType
 
 from hamlet.core.errors import UpstreamTimeout
-
-_TICK_S = 0.05
+from hamlet.spi.wheel import running_wheel
 
 
 class Watchdog:
@@ -16,34 +15,38 @@ class Watchdog:
 
     Use as `async with watchdog:` around each wait. Time spent outside of waits, say by a slow
     reader, does not count as silence. asyncio.timeout would arm and disarm a timer for every event
-    of a stream; this one re-arms only when it goes off.
+    of a stream; this one re-arms only when it goes off, and is forgotten if nobody waits then.
     """
 
     __slots__ = (
-        "_barked", "_began", "_due", "_end", "_idle_s", "_left_s", "_loop", "_timer", "_waiter",
+        "_barked", "_began", "_due", "_end", "_idle_s", "_left_s", "_slot", "_waiter", "_wheel",
         "waited_s",
     )  # fmt: skip
 
     def __init__(self, idle_s: float, total_s: float = math.inf) -> None:
         self.waited_s = 0.0
-        self._loop = asyncio.get_running_loop()
+        self._wheel = running_wheel()
+        now = self._wheel.loop.time()
         self._idle_s = self._left_s = idle_s
-        self._end = self._loop.time() + total_s
+        self._end = now + total_s
         self._began = self._due = 0.0
         self._waiter: asyncio.Task[object] | None = None
         self._barked = False
-        self._timer = self._loop.call_later(min(idle_s, total_s), self._look)
+        self._slot: int | None = None
+        self._arm(now + min(idle_s, total_s))
 
     def fed(self) -> None:
         """What was waited for has come: the next may take `idle_s` again."""
         self._left_s = self._idle_s
 
     async def __aenter__(self) -> None:
-        now = self._began = self._loop.time()
+        now = self._began = self._wheel.loop.time()
         if now >= self._end:
             raise UpstreamTimeout("the answer took too long", phase="stream")
         self._due = min(now + self._left_s, self._end)
         self._waiter = asyncio.current_task()
+        if self._slot is None:
+            self._arm(self._due)
 
     async def __aexit__(
         self,
@@ -52,7 +55,7 @@ class Watchdog:
         trace: TracebackType | None,
     ) -> None:
         waiter, self._waiter = self._waiter, None
-        waited = self._loop.time() - self._began
+        waited = self._wheel.loop.time() - self._began
         self.waited_s += waited
         self._left_s = max(0.0, self._left_s - waited)
         if not self._barked or waiter is None:
@@ -63,18 +66,25 @@ class Watchdog:
             raise UpstreamTimeout("the upstream fell silent", phase="stream") from None
 
     def stop(self) -> None:
-        """Disarm for good."""
-        self._timer.cancel()
+        """Disarm until the next wait."""
+        if self._slot is not None:
+            self._wheel.unset(self._slot, self)
+            self._slot = None
 
-    def _look(self) -> None:
-        now = self._loop.time()
+    def ring(self) -> None:
+        self._slot = None
         if self._waiter is None:
-            self._timer = self._loop.call_at(now + max(self._left_s, _TICK_S), self._look)
-        elif now >= self._due:
+            # The next wait arms it again, if there is one.
+            return
+        if self._wheel.loop.time() >= self._due:
             self._barked = True
             self._waiter.cancel()
         else:
-            self._timer = self._loop.call_at(self._due, self._look)
+            self._arm(self._due)
+
+    def _arm(self, at: float) -> None:
+        if at < math.inf:
+            self._slot = self._wheel.set(at, self)
 
 
 class Deadline:

@@ -51,6 +51,11 @@ class Hits:
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
 
+    def drop(self, number: int) -> None:
+        """Forget what came from this batch: it is outdated, and nobody can ask for it any more."""
+        for key in [key for key in self._kept if number in key]:
+            del self._kept[key]
+
     def clear(self) -> None:
         """Forget everything."""
         self._kept.clear()

@@ -95,6 +95,8 @@ class Pool(Generic[T]):
         self._since = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._batches: OrderedDict[str, Batch[T]] = OrderedDict()
+        # Told the number of each batch that has made place for another.
+        self.outdated: Callable[[int], None] = lambda _: None
 
     def get(self, key: str) -> Batch[T] | None:
         """The batch of a key, if it may still be used."""
@@ -179,10 +181,14 @@ class Pool(Generic[T]):
     def _keep(self, key: str, batch: Batch[T]) -> None:
         if batch.since != self._since:
             return
+        old = self._batches.get(key)
         self._batches[key] = batch
         self._batches.move_to_end(key)
+        gone = [old] if old is not None and old is not batch else []
         while len(self._batches) > self._most:
-            self._batches.popitem(last=False)
+            gone.append(self._batches.popitem(last=False)[1])
+        for each in gone:
+            self.outdated(each.number)
 
     async def aclose(self) -> None:
         """Stop all gathering."""

@@ -21,7 +21,7 @@ from hamlet.suggest.model import Ask, Cache, Chips, Degradation, Links, Suggesti
 from hamlet.suggest.outcome import Outcome
 from hamlet.suggest.related import RelatedLinks
 from hamlet.suggest.safety import in_crisis, without_orders
-from hamlet.suggest.tokens import Signer, signed
+from hamlet.suggest.tokens import Signer, with_tokens
 from hamlet.suggest.work import Work
 
 # Kept back from the budget for choosing, encoding and sending.
@@ -46,6 +46,7 @@ class SuggestService:
         self._signer = signer
         self._pins = pins
         self._hits = Hits()
+        links.pool.outdated = chips.pool.outdated = self._hits.drop
 
     def use(self, source: SupportsSearch, bank: ChipBank, pins: Sequence[Pin]) -> None:
         """Answer from this content from now on."""
@@ -132,10 +133,15 @@ def digest(salt: bytes) -> Callable[..., str]:
     """Makes keys of texts: hashes with a salt, so that no text can be read off them."""
 
     def made(*parts: str) -> str:
-        text = "\x1f".join(" ".join(normal(part).split()).strip(" .?!。？！") for part in parts)
+        text = "\x1f".join(_same(part) if part else "" for part in parts)
         return hashlib.blake2b(text.encode(), key=salt[:64], digest_size=16).hexdigest()
 
     return made
+
+
+def _same(text: str) -> str:
+    """What texts that ask the same have in common."""
+    return " ".join(normal(text).split()).strip(" .?!。？！")
 
 
 def _running(*works: Work[Any] | None) -> set[asyncio.Task[None]]:
@@ -156,20 +162,21 @@ def _suggestions(
 ) -> Suggestions:
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     degradations = links.degradations + chips.degradations
-    made = Suggestions(
+    shown_links = links.half and with_tokens(links.half, "links", id_, signer, links.propensity)
+    shown_chips = chips.half and with_tokens(chips.half, "chips", id_, signer, chips.propensity)
+    return Suggestions(
         id=id_,
         created=now,
         lang=ask.language,
         surface=ask.surface,
-        links=links.half,
-        chips=chips.half,
+        links=shown_links,
+        chips=shown_chips,
         timing=timing,
         degraded=bool(degradations),
         degradations=degradations,
         cache=Cache(links.cache, chips.cache),
         warnings=ask.warnings,
     )
-    return signed(made, signer, chips.propensity)
 
 
 def _since(start: float) -> float:

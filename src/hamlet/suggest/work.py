@@ -50,9 +50,11 @@ class Work(Generic[T]):
 
     def state(self) -> CacheState:
         """The cache's share in it."""
-        kind = self.tier("miss")
-        age = 0.0 if kind == "miss" else self.pool.age(self.now())
-        return CacheState({"cache": "hit", "stale": "stale"}.get(kind, "miss"), round(age, 1))  # type: ignore[arg-type]
+        batch = self.now()
+        kind = self._origin(batch)
+        if kind == "live":
+            return CacheState("miss")
+        return CacheState("hit" if kind == "cache" else "stale", round(self.pool.age(batch), 1))
 
     def now(self) -> Batch[T]:
         """The batch as it is now."""
@@ -60,11 +62,15 @@ class Work(Generic[T]):
 
     def tier(self, live: L) -> L | Literal["cache", "stale"]:
         """Where its items come from: `live` if they were gathered for this request."""
-        batch = self.now()
-        here = not self.had and not batch.shared and self.pool.is_fresh(batch)
-        if batch.is_partial or here:
-            return live
-        return "cache" if self.pool.is_fresh(batch) else "stale"
+        kind = self._origin(self.now())
+        return live if kind == "live" else kind
+
+    def _origin(self, batch: Batch[T]) -> Literal["live", "cache", "stale"]:
+        if batch.is_partial:
+            return "live"
+        if not self.pool.is_fresh(batch):
+            return "stale"
+        return "cache" if self.had or batch.shared else "live"
 
     def why_not(self) -> Literal["failed", "deadline", "rejected"]:
         """Why nothing of it could be shown."""

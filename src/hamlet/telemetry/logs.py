@@ -14,6 +14,8 @@ from structlog.typing import EventDict, WrappedLogger
 from hamlet.core import redact
 from hamlet.spi import Log
 
+# Checked where they come in; a trace's is as long and as random as a key.
+_IDS = {"request_id", "trace_id"}
 _LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
@@ -92,7 +94,7 @@ class _Bridge(logging.Handler):
 def _redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     # Tracebacks are longer than what redact keeps of other text.
     return {
-        key: redact(value, 10_000) if isinstance(value, str) and key != "request_id" else value
+        key: redact(value, 10_000) if isinstance(value, str) and key not in _IDS else value
         for key, value in event.items()
     }
 

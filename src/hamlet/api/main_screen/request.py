@@ -151,7 +151,7 @@ class SuggestRequest(_Part):
         self, headers: Mapping[str, str], *, streamed: bool = False, warnings: tuple[str, ...] = ()
     ) -> Ask:
         """The use case's own words for it."""
-        context, links = self.context, self.links
+        context, links, allow = self.context, self.links, self.allow
         page = context.page or Page()
         tongue, foreign = self._language(headers.get("accept-language", ""))
         budget_ms = self.budget_ms or (_STREAM_MS if streamed else _BUDGET_MS)
@@ -180,7 +180,7 @@ class SuggestRequest(_Part):
             hour=hour_in(self.locale.tz, tongue),
             country=self.locale.country,
             interests=tuple(user.interests),
-            allow=Allow(**self.allow.model_dump()),
+            allow=Allow(allow.llm, allow.web, allow.stale, allow.embedded),
             budget_ms=min(budget_ms, _header_budget(headers)),
             warnings=(*warnings, "lang_fallback") if foreign else warnings,
         )

@@ -78,7 +78,10 @@ class Anthropic:
             if told := headroom(reply.headers):
                 yield NativeChunk(b"", headroom=told)
             need_events(reply)
-            async for chunk in wire.stream(reply, request.terms.byte_idle_s):
+            chunks = wire.stream(reply, request.terms.byte_idle_s)
+            # Sent is sent: a stream must not keep its prompt.
+            del request
+            async for chunk in chunks:
                 yield chunk
 
     async def native_whole(self, request: NativeRequest) -> NativeChunk:

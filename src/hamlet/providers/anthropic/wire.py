@@ -108,6 +108,8 @@ def stream(reply: Reply, idle_s: float | None = None) -> AsyncGenerator[NativeCh
 class _Events(Forwarder):
     """Looks at the named events of a message."""
 
+    __slots__ = ("_usage",)
+
     def __init__(self) -> None:
         super().__init__()
         self._usage: Mapping[str, Any] = {}

@@ -82,7 +82,10 @@ class OpenAI:
             if told := headroom(reply.headers):
                 yield NativeChunk(b"", headroom=told)
             need_events(reply)
-            async for chunk in wire.stream(reply, wire.wants_usage(request), request.terms):
+            chunks = wire.stream(reply, wire.wants_usage(request), request.terms)
+            # Sent is sent: a stream must not keep its prompt.
+            del request
+            async for chunk in chunks:
                 yield chunk
 
     async def native_whole(self, request: NativeRequest) -> NativeChunk:

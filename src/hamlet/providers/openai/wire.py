@@ -105,6 +105,8 @@ def stream(
 class _Chunks(Forwarder):
     """Looks at `chat.completion.chunk` frames."""
 
+    __slots__ = ("_said", "_with_filter", "_with_usage", "finished")
+
     def __init__(self, with_usage: bool, with_filter: bool) -> None:
         super().__init__()
         self._with_usage = with_usage

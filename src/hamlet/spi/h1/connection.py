@@ -11,6 +11,7 @@ import httptools
 from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
 from hamlet.spi.h1.parse import AnswerParser
+from hamlet.spi.wheel import running_wheel
 
 # What may wait per stream while its reader is slow: this, and what one more read brings.
 _HIGH_BYTES, _LOW_BYTES = 4 << 10, 2 << 10
@@ -32,9 +33,9 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_busy", "_due", "_error", "_idle_timeout_s", "_keepalive_s", "_lingering", "_loop",
-        "_on_idle", "_on_lost", "_paused", "_room", "_timer", "_timer_at", "_transport",
-        "_untouched", "_waiter", "answer", "served",
+        "_busy", "_due", "_error", "_idle_timeout_s", "_keepalive_s", "_lingering", "_on_idle",
+        "_on_lost", "_paused", "_rings_at", "_room", "_slot", "_transport", "_untouched",
+        "_waiter", "_wheel", "answer", "served",
     )  # fmt: skip
 
     def __init__(
@@ -43,21 +44,21 @@ class Connection(asyncio.BufferedProtocol):
         keepalive_s: float,
         on_idle: Notice,
         on_lost: Notice,
-        room: bytearray,
+        room: memoryview,
     ) -> None:
-        self._room = memoryview(room)
+        self._room = room
         self.answer = AnswerParser()
         self.served = 0
         self._idle_timeout_s, self._keepalive_s = idle_timeout_s, keepalive_s
         self._on_idle, self._on_lost = on_idle, on_lost
-        self._loop = asyncio.get_running_loop()
+        self._wheel = running_wheel()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: ProviderError | None = None
         self._busy = self._lingering = self._paused = False
         self._untouched = True
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = self._timer_at = 0.0
+        self._slot: int | None = None
+        self._due = self._rings_at = 0.0
 
     # -- for the pool
 
@@ -105,15 +106,16 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             raise
 
-    async def read(self) -> bytes:
-        """What came of the body since the last time, at least a byte; b"" at its end.
+    async def next(self) -> bytes:
+        """What came of the body since the last time, at least a byte.
 
-        What came before a fault is given first. Raises ProviderError.
+        What came before a fault is given first. Raises ProviderError, and StopAsyncIteration at
+        the end.
         """
         answer = self.answer
         while not answer.parts:
             if answer.complete and self._error is None:
-                return b""
+                raise StopAsyncIteration
             await self._more()
         data = answer.take(_HIGH_BYTES)
         if self._paused:
@@ -166,9 +168,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._slot is not None:
+            self._wheel.unset(self._slot, self)
+            self._slot = None
         if self._busy and not self.answer.complete and self._error is None:
             if exc is None and self.answer.ends_with_connection():
                 self.answer.complete = True
@@ -179,19 +181,18 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- inside
 
-    async def _more(self) -> None:
+    def _more(self) -> asyncio.Future[None]:
+        """What is awaited until something has come. Raises ProviderError."""
         if self._error is not None:
             raise self._error
-        self._waiter = self._loop.create_future()
+        self._waiter = self._wheel.loop.create_future()
         self._watch(self._idle_timeout_s)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _resume(self) -> None:
         if self._paused and self.answer.buffered < _LOW_BYTES and self._transport is not None:
@@ -236,25 +237,27 @@ class Connection(asyncio.BufferedProtocol):
         return "stream" if self.answer.has_head else "open"
 
     def _watch(self, within_s: float) -> None:
-        self._due = self._loop.time() + within_s
-        if self._timer is None or self._due < self._timer_at:
+        self._due = self._wheel.loop.time() + within_s
+        if self._slot is None or self._due < self._rings_at:
             self._arm(self._due)
 
     def _arm(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._loop.call_at(at, self._look)
+        if self._slot is not None:
+            self._wheel.unset(self._slot, self)
+        self._rings_at = at
+        self._slot = self._wheel.set(at, self)
 
-    def _look(self) -> None:
-        now = self._loop.time()
+    def ring(self) -> None:
+        now = self._wheel.loop.time()
+        # One that was cancelled is still here, and done.
+        waits = self._waiter is not None and not self._waiter.done()
         if now < self._due:
             self._arm(self._due)
-        elif self._busy and not self._lingering and self._waiter is None:
+        elif self._busy and not self._lingering and not waits:
             # Whoever asked is slow to read: that is no silence of the upstream's.
             self._arm(now + self._idle_timeout_s)
         else:
-            if self._waiter is not None:
+            if waits:
                 message = "the upstream fell silent"
                 self._error = errors.UpstreamTimeout(message, phase=self._phase())
                 self._wake()

@@ -46,7 +46,7 @@ class Pool:
         self._connecting = 0
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._closed = False
-        self._room = bytearray(READ_BYTES)
+        self._room = memoryview(bytearray(READ_BYTES))
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
         """A connection of one's own, until it is idle or lost. Raises ProviderError.

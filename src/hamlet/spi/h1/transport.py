@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from functools import reduce
 from types import TracebackType
 from typing import Any
@@ -52,7 +52,8 @@ class HttptoolsTransport:
     ) -> Exchange:
         if json is not None:
             content = orjson.dumps(json)
-        return Exchange(self, method, path, content, headers)
+        pool, head = self._request(method, path, content, headers)
+        return Exchange(pool, head, content or b"", bare=method == "HEAD")
 
     async def warm(self) -> None:
         """Open `prewarm` connections to the base URL. Failures are left to the first call."""
@@ -67,7 +68,7 @@ class HttptoolsTransport:
         """The connections to all its origins."""
         return reduce(Levels.plus, (pool.levels() for pool in self._pools.values()), Levels())
 
-    def request(
+    def _request(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[Pool, bytes]:
         """The pool to ask and the head of the request. Raises UpstreamProtocol, ValueError."""
@@ -129,40 +130,33 @@ class _Site:
 
 
 class Exchange:
-    """One request and its answer: the context manager, and the Reply it gives."""
+    """One request and its answer: the context manager, and the Reply it gives.
 
-    __slots__ = ("_connection", "_headers", "_raw", "_request", "_transport", "status")
+    A `bare` answer has no body, whatever its headers say.
+    """
 
-    def __init__(
-        self,
-        transport: HttptoolsTransport,
-        method: str,
-        path: str,
-        content: bytes | None,
-        headers: Mapping[str, str],
-    ) -> None:
-        self._transport = transport
-        self._request = (method, path, content, headers)
+    __slots__ = ("_bare", "_body", "_connection", "_head", "_headers", "_pool", "_raw", "status")
+
+    def __init__(self, pool: Pool, head: bytes, body: bytes, *, bare: bool) -> None:
+        self._pool, self._head, self._body, self._bare = pool, head, body, bare
         self._raw: list[tuple[bytes, bytes]] = []
         self._headers: Mapping[str, str] | None = None
         self._connection: Connection | None = None
         self.status = 0
 
     async def __aenter__(self) -> Exchange:
-        method, _, content, _ = self._request
-        pool, head = self._transport.request(*self._request)
+        head, body = self._head, self._body
         # Sent is sent: a stream must not keep its prompt.
-        del self._request
-        body, bare = content or b"", method == "HEAD"
-        connection = await pool.acquire()
+        self._head = self._body = b""
+        connection = await self._pool.acquire()
         try:
-            await connection.ask(head, body, bare=bare)
+            await connection.ask(head, body, bare=self._bare)
         except errors.UpstreamUnavailable:
             # The upstream closed it just as we sent: no byte came, so this was no attempt.
             if not connection.was_stale:
                 raise
-            connection = await pool.acquire(fresh=True)
-            await connection.ask(head, body, bare=bare)
+            connection = await self._pool.acquire(fresh=True)
+            await connection.ask(head, body, bare=self._bare)
         self._connection = connection
         self.status, self._raw = connection.answer.status, connection.answer.fields
         return self
@@ -200,6 +194,8 @@ class Exchange:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def chunks(self) -> AsyncIterator[bytes]:
+        if self.connection.answer.encoding not in (b"", b"identity"):
+            raise errors.UpstreamProtocol("the upstream compressed an answer that must not be")
         return _Chunks(self)
 
     @property
@@ -221,14 +217,8 @@ class _Chunks:
     def __aiter__(self) -> _Chunks:
         return self
 
-    async def __anext__(self) -> bytes:
-        connection = self._exchange.connection
-        if connection.answer.encoding not in (b"", b"identity"):
-            raise errors.UpstreamProtocol("the upstream compressed an answer that must not be")
-        data = await connection.read()
-        if not data:
-            raise StopAsyncIteration
-        return data
+    def __anext__(self) -> Awaitable[bytes]:
+        return self._exchange.connection.next()
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
