@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import re
+import sys
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -129,3 +130,38 @@ async def test_metrics_carry_only_labels_from_the_closed_set(
     assert labels <= {v for n, v in vars(closed).items() if n.isupper() and isinstance(v, str)}
     assert "odd-" not in text
     assert 'route="unknown"' in text
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("model", ["openai", "anthropic"])
+async def test_a_stream_does_not_keep_its_prompt(
+    running: Running, vendor: LoopbackUpstream, dialect: str, model: str
+) -> None:
+    rest, begun = asyncio.Event(), asyncio.Event()
+
+    def told_in_two(request: Received) -> Canned:
+        *said, end = wire_of(request).frames(answer(Text("Hello")), pieces=1)
+        return sse_reply([b"".join(said), end], gate=rest)
+
+    vendor.respond(told_in_two)
+    prompt = json.dumps(body(model)).encode()
+    messages = [{"type": "http.request", "body": prompt, "more_body": False}]
+
+    async def receive() -> dict:
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
+
+    async def send(message: dict) -> None:
+        if b"Hello" in message.get("body", b""):
+            begun.set()
+
+    path = PATHS[dialect]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+    alone = sys.getrefcount(prompt) - 1
+    call = asyncio.ensure_future(running.hamlet(scope, receive, send))
+    async with asyncio.timeout(30):
+        await begun.wait()
+    assert sys.getrefcount(prompt) == alone
+    rest.set()
+    await call

@@ -68,6 +68,8 @@ class ChatEndpoint:
             call = dialect.parse(request)
             call.size = len(request.body)
             call.total_s = budget_s(request.headers)
+            # Read is read: a stream must not keep its prompt.
+            request.body = b""
         except HamletError as error:
             return self.refuse(error, request.id)
         if not call.stream:

@@ -99,6 +99,7 @@ class HotRoutes:
             request_id,
             args,
         )
+        del body
         try:
             await self._serve(route, request, presence, sent)
         except Exception as error:

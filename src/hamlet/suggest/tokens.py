@@ -16,8 +16,7 @@ import orjson
 from hamlet.suggest.model import Chip, Chips, Link, Links
 
 H = TypeVar("H", Links, Chips)
-_MAC_BYTES, _BLOCK = 12, 64
-_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+_MAC_BYTES = 12
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # An item less its token, which is its last field: `replace` would find the fields anew each time.
 _unsigned: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
@@ -37,14 +36,11 @@ class Shown(NamedTuple):
 
 
 class Signer:
-    """Makes and reads tokens with HMAC-SHA-256 (RFC 2104)."""
+    """Makes and reads tokens with HMAC-SHA-256."""
 
     def __init__(self, secret: bytes) -> None:
-        # Both hashes are begun with the secret once: their copies cost half of `hmac`'s.
-        key = secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()
-        key = key.ljust(_BLOCK, b"\0")
-        self._inner = hashlib.sha256(key.translate(_INNER))
-        self._outer = hashlib.sha256(key.translate(_OUTER))
+        # A copy of this costs less than half of beginning with the secret.
+        self._keyed = hmac.new(secret, digestmod=hashlib.sha256)
 
     def sign(self, shown: Shown) -> str:
         """An opaque token."""
@@ -64,10 +60,9 @@ class Signer:
         return Shown(*orjson.loads(body))
 
     def _mac(self, body: bytes) -> bytes:
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(body)
-        outer.update(inner.digest())
-        return outer.digest()[:_MAC_BYTES]
+        mac = self._keyed.copy()
+        mac.update(body)
+        return mac.digest()[:_MAC_BYTES]
 
 
 def with_tokens(
