@@ -93,6 +93,7 @@ async def test_outcomes_are_there_before_anything_happens(running: Running) -> N
     of = ("deployment", "embedded/embedded-chat")
     for result in L.RESULTS:
         assert found["hamlet_attempts_total", frozenset({of, ("result", result)})] == 0
+    assert ("hamlet_event_loop_lag_seconds_count", frozenset()) in found
 
 
 async def test_random_models_paths_and_keys_leave_the_series_bounded(running: Running) -> None:

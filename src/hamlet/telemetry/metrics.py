@@ -67,6 +67,7 @@ class Metrics(Observer):
         self.exposition.reads(self._rows)
         for outcome in ("ok", "refused"):
             self._reloads.zero((outcome,))
+        self._lag.zero(())
 
     def prepare(self, routes: Mapping[str, Route]) -> None:
         """Show the series of a configuration before anything is counted in them."""
