@@ -211,19 +211,17 @@ class ChatStream:
 
     async def aclose(self) -> None:
         """Close the upstream call and settle. May be called twice."""
-        if self._closed:
-            return
-        self._closed = True
+        source, self._source = self._source, None
         self._head.clear()
         try:
-            if self._flow is not None and self._source is not None:
+            if self._flow is not None and source is not None:
                 self._flow.stop()
-                await self._source.aclose()
+                await source.aclose()
         finally:
-            self._settle(self.meter)
+            self.settle()
 
     def settle(self) -> None:
-        """The same as `aclose()` for an answer that is `whole()`: there is nothing to wait for."""
+        """Settle, once: enough to end an answer that is `whole()`, which waits for nothing."""
         if not self._closed:
             self._closed = True
             self._settle(self.meter)
