@@ -33,6 +33,8 @@ const touched = new Set();
 for (const id of ["chips", "links"])
   for (const type of ["pointerdown", "focusin"]) $$(id).addEventListener(type, () => touched.add(id));
 
+addEventListener("resize", () => { $$("chips").style.minHeight = ""; });
+
 export function begin() {
   touched.clear();
   return setTimeout(() => { for (const id of ["chips", "links"]) $$(id).classList.add("waiting"); }, 150);
@@ -42,6 +44,8 @@ export function show(part, items, choose) {
   const list = $$(part);
   list.classList.remove("waiting");
   if (touched.has(part)) return;
+  // While one types, what stands beneath the chips stays: they never take less room than before.
+  if (part === "chips") list.style.minHeight = `${list.offsetHeight}px`;
   list.replaceChildren(...items.map(part === "chips" ? (chip) => chipItem(chip, choose) : linkItem));
 }
 
