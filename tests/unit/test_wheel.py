@@ -62,6 +62,24 @@ async def test_a_bell_may_set_itself_again() -> None:
     assert bell.rings == 3
 
 
+async def test_what_one_bell_raises_silences_no_other() -> None:
+    wheel, told = running_wheel(), []
+    wheel.loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def fail() -> None:
+        raise error
+
+    error, at = ValueError("broken"), wheel.loop.time()
+    beside, later = Bell(), Bell()
+    for bell in (Bell(fail), beside):
+        wheel.set(at, bell)
+    wheel.set(at + 0.1, later)
+    async with asyncio.timeout(30):
+        await beside.rang.wait()
+        await later.rang.wait()
+    assert told == [error]
+
+
 async def test_a_loop_has_one_wheel_and_no_two_share_one() -> None:
     ours = running_wheel()
 

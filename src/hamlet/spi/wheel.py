@@ -55,14 +55,17 @@ class Wheel:
     def _turn(self) -> None:
         self._next, self._timer = math.inf, None
         now = self.loop.time()
-        for slot in sorted(slot for slot in self._slots if slot * _SLOT_S <= now):
-            # One at a time: a bell may unset others, or set itself again for later.
-            while bells := self._slots.get(slot):
-                bell = next(iter(bells))
-                self.unset(slot, bell)
-                bell.ring()
-        if self._slots:
-            self._arm(min(self._slots))
+        try:
+            for slot in sorted(slot for slot in self._slots if slot * _SLOT_S <= now):
+                # One at a time: a bell may unset others, or set itself again for later.
+                while bells := self._slots.get(slot):
+                    bell = next(iter(bells))
+                    self.unset(slot, bell)
+                    bell.ring()
+        finally:
+            # Whatever one of them raises, the others ring.
+            if self._slots:
+                self._arm(min(self._slots))
 
 
 def running_wheel() -> Wheel:
