@@ -253,6 +253,8 @@ async def test_with_keys_the_page_asks_for_one(browser: Browser, monkeypatch) ->
         context = await browser.new_context(locale="ko-KR")
         page = await context.new_page()
         await page.goto(running.url)
+        await expect(page.get_by_label("API 키")).to_be_visible()
+        await expect(page.locator(".chip[type=button]")).to_have_count(0)
         await page.get_by_label("API 키").fill("k-page")
         await page.keyboard.press("Enter")
         await ready(page)

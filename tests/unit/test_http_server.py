@@ -28,10 +28,13 @@ class App:
 
     async def __call__(self, scope, receive, send) -> None:
         self.scopes.append(scope)
+        path = scope["path"]
         try:
-            await getattr(self, scope["path"].strip("/"))(scope, receive, send)
-        finally:
-            self.ended.append(scope["path"])
+            await getattr(self, path.strip("/"))(scope, receive, send)
+        except Exception as error:
+            self.ended.append((path, type(error)))
+            raise
+        self.ended.append((path, None))
 
     async def echo(self, scope, receive, send) -> None:
         body = await whole(receive)
@@ -396,27 +399,36 @@ async def test_no_content_has_no_framing(stand) -> None:
 async def test_a_client_that_goes_before_the_answer_is_noticed(stand) -> None:
     async with stand.dial() as client:
         await client.say(ask("/watch"))
-    await until(lambda: stand.app.ended == ["/watch"])
+    await until(lambda: stand.app.ended)
+    assert stand.app.ended == [("/watch", None)]
 
 
 async def test_a_client_that_goes_is_noticed_by_all_who_wait_for_it(stand) -> None:
     async with stand.dial() as client:
         await client.say(ask("/twofold", b"hi"))
-    await until(lambda: stand.app.ended == ["/twofold"])
+    await until(lambda: stand.app.ended)
+    assert stand.app.ended == [("/twofold", None)]
 
 
 async def test_a_client_that_goes_during_the_answer_is_noticed(stand) -> None:
     async with stand.dial() as client:
         await client.say(ask("/flood"))
         assert await client.reader.read(10)
-    await until(lambda: stand.app.ended == ["/flood"])
+    await until(lambda: stand.app.ended)
+    assert stand.app.ended == [("/flood", None)]
 
 
-async def test_after_its_answer_an_application_hears_of_a_disconnect(stand) -> None:
+@pytest.mark.parametrize(
+    ("path", "said", "ends"), [("/after", b"done", None), ("/twice", b"once", RuntimeError)]
+)
+async def test_after_its_answer_an_application_hears_of_a_disconnect_and_can_say_no_more(
+    stand, path: str, said: bytes, ends
+) -> None:
     async with stand.dial() as client:
-        await client.say(ask("/after"))
-        assert (await client.answer())[2] == b"done"
-        await until(lambda: stand.app.ended == ["/after"])
+        await client.say(ask(path))
+        assert (await client.answer())[2] == said
+        await until(lambda: stand.app.ended)
+    assert stand.app.ended == [(path, ends)]
 
 
 async def test_a_slow_reader_holds_the_application_back(stand) -> None:
@@ -462,13 +474,6 @@ async def test_an_answer_that_cannot_be_sent_is_never_taken_for_one(stand, path:
         assert len(said.partition(b"\r\n\r\n")[2]) < length, "uvicorn has sent the head already"
     else:
         assert said == b"" or said.startswith(b"HTTP/1.1 500")
-
-
-async def test_nothing_can_be_said_after_the_end(stand) -> None:
-    async with stand.dial() as client:
-        await client.say(ask("/twice"))
-        assert (await client.answer())[2] == b"once"
-        await until(lambda: stand.app.ended == ["/twice"])
 
 
 # -- the end
@@ -594,7 +599,7 @@ async def test_a_client_that_goes_takes_with_it_what_waited_its_turn() -> None:
     protocol.connection_lost(None)
     app.hold.set()
     await until(lambda: not state.tasks)
-    assert (app.ended, wire.written) == (["/held"], [])
+    assert (app.ended, wire.written) == ([("/held", None)], [])
 
 
 async def test_an_answered_request_needs_no_collector() -> None:
