@@ -13,6 +13,8 @@ from hamlet.core import ChatEvent, ChatResponse, fold
 from hamlet.core.errors import HamletError, StreamInterrupted
 from hamlet.gateway import Call, Caller, ChatStream, Gateway
 
+_LARGE_BYTES = 256 << 10
+
 
 class Encoder(Protocol):
     """Turns the events of one answer into frames."""
@@ -72,6 +74,9 @@ class ChatEndpoint:
             request.body = b""
         except HamletError as error:
             return self.refuse(error, request.id)
+        if call.size > _LARGE_BYTES:
+            # It took a while to read: others have their turn before it is written out again.
+            await asyncio.sleep(0)
         if not call.stream:
             return await self._whole(call, caller)
         return Opening(
