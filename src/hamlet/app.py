@@ -73,9 +73,10 @@ class Hamlet:
         usage = config.telemetry.usage_file
         self._usage = [UsageLog(usage)] if usage is not None else []
         fleet = Fleet()
-        self.access, breakers = AccessLog(self.log), BreakerLog(fleet, self.log)
+        BreakerLog(fleet, self.log)
+        self.access = AccessLog(self.log)
         self._spans = _spans(loaded, fleet)
-        watchers: list[Observer] = [self.metrics, self.access, breakers, *self._usage, *self._spans]
+        watchers: list[Observer] = [self.metrics, self.access, *self._usage, *self._spans]
         self.observers = Observers(watchers, self.log)
         self.gateway = Gateway(
             self.registries,

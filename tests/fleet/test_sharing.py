@@ -1,6 +1,7 @@
 """What processes make of one another's tidings, without a Redis."""
 
 import random
+from functools import partial
 
 import pytest
 
@@ -99,6 +100,18 @@ def test_the_newer_breaker_counts_and_of_equals_the_open_one(clock) -> None:
         to.exchange.absorb(told)
     assert other.condition.breaker.opened
     assert other.condition.breaker.until == clock() + 30
+
+
+def test_who_watches_hears_of_a_breaker_that_another_process_opened(clock) -> None:
+    one, other = Side("a", clock), Side("b", clock)
+    seen: list[bool] = []
+    other.fleet.watch = lambda condition: seen.append(condition.breaker.opened)
+    for change in (partial(one.condition.breaker.open, "failures"), one.condition.breaker.close):
+        change(clock())
+        told = one.exchange.tidings(whole=True)
+        assert told is not None
+        other.exchange.absorb(told)
+    assert seen == [True, False]
 
 
 def test_how_slow_it_was_is_forgotten_everywhere_once_it_is_well(clock) -> None:

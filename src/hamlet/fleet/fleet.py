@@ -104,6 +104,8 @@ class Fleet:
         self.clock = clock
         self.lease = lease
         self.news: News | None = None
+        # Told of each deployment whose breaker may have changed.
+        self.watch: Callable[[Condition], None] = lambda _: None
         self.rng = rng or random.Random()
         self._conditions: dict[str, Condition] = {}
         self._expectations: dict[tuple[str, bool], Expectation] = {}
@@ -378,3 +380,4 @@ class Fleet:
             self._opened.add(condition.deployment_id)
         else:
             self._opened.discard(condition.deployment_id)
+        self.watch(condition)
