@@ -208,6 +208,11 @@ def _hamlet(port: int, config: str, folder: Path) -> Launch:
     return Launch([*command, "--config", str(file)], {"BENCH_KEY": KEY})
 
 
+def hamlet_floor(port: int, upstream: str, folder: Path, _: Path) -> Launch:
+    """Both of hamlet's sides of HTTP, and nothing between them."""
+    return Launch([sys.executable, "-m", "loadtest.peers.floor", str(port), upstream])
+
+
 def nginx(port: int, upstream: str, folder: Path, _: Path) -> Launch | None:
     """nginx as a plain reverse proxy: what forwarding bytes costs."""
     if shutil.which("nginx") is None:

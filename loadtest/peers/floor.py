@@ -1,0 +1,53 @@
+"""hamlet's HTTP with no hamlet in it: what any gateway of these two sides costs at the least.
+
+    python -m loadtest.peers.floor PORT UPSTREAM
+
+The server's connections and the transport are hamlet's own; between them a body goes on as it came
+and its answer comes back, with no key, no parse, no plan, no count and no line.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from hamlet.api.asgi import Receive, Scope, Send
+from hamlet.api.connection import Patience, guarded
+from hamlet.spi import ProviderSettings
+from hamlet.spi.h1 import HttptoolsTransport
+from loadtest.peers.gateways import KEY
+
+
+class Floor:
+    """An application that forwards. It takes whole bodies, as wrk sends them."""
+
+    def __init__(self, upstream: str) -> None:
+        settings = ProviderSettings(base_url=upstream)
+        self._http = HttptoolsTransport(settings, {"authorization": f"Bearer {KEY}"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = await receive()
+        async with self._http.stream("POST", scope["path"], content=asked["body"]) as reply:
+            body, status = await reply.aread(), reply.status
+        length = str(len(body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def main(port: int, upstream: str) -> None:
+    """Serve until SIGTERM."""
+    uvicorn.run(
+        Floor(upstream),
+        port=port,
+        http=guarded(Patience()),  # type: ignore[arg-type]
+        loop="uvloop",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
