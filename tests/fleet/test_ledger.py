@@ -162,7 +162,7 @@ def test_where_nothing_is_known_there_is_room() -> None:
     ledger.hint(Headroom(spilled=True), 0.0)
     assert ledger.fill(ledger.cost(Demand(1e9)), 0.0) == 0.0
     assert ledger.free_in(1e9, 0.85, 0.0) == 0.0
-    assert ledger.used(Usage(1, 1)) is None
+    assert ledger.used(Usage(1, 1)) == 0.0
 
 
 def test_the_estimate_of_tokens_learns_from_usage() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -70,12 +70,9 @@ def needed(fields: Fields, name: str) -> msgspec.Raw:
     return fields[name]
 
 
-def lists_of(contents: Iterable[msgspec.Raw]) -> Iterator[memoryview]:
+def lists_of(contents: Iterable[msgspec.Raw]) -> list[memoryview]:
     """Those that are JSON lists: parts stand there alone, and text is long to look through."""
-    for content in contents:
-        raw = memoryview(content)
-        if raw and raw[0] == _LIST:
-            yield raw
+    return [raw for each in contents if (raw := memoryview(each)) and raw[0] == _LIST]
 
 
 def validated(portable: Mapping[str, Any]) -> ChatParams:

@@ -68,6 +68,8 @@ class ChatParams(BaseModel):
 
     def sent(self) -> dict[str, Any]:
         """The portable fields to put on the wire: set and not null, `extra` left out."""
+        if not self.model_fields_set:
+            return {}
         return {
             name: value
             for name, value in _set_fields(self).items()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from contextvars import ContextVar
 
 from msgspec import Struct
@@ -23,7 +23,7 @@ class Trace(Struct):
     def own_id(self) -> str:
         """The id of hamlet's own span, drawn when it is first asked for."""
         if not self._own_id:
-            self._own_id = secrets.token_hex(8)
+            self._own_id = os.urandom(8).hex()
         return self._own_id
 
     @property
@@ -38,7 +38,7 @@ _current: ContextVar[Trace | None] = ContextVar("hamlet_trace", default=None)
 def begin_trace(traceparent: str | None) -> Trace:
     """Continue the caller's trace in this task; a new one if the header is missing or invalid."""
     trace = _parsed(traceparent) if traceparent else None
-    trace = trace or Trace(secrets.token_hex(16))
+    trace = trace or Trace(os.urandom(16).hex())
     _current.set(trace)
     return trace
 

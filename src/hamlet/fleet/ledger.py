@@ -225,7 +225,7 @@ class OpenLedger:
         return
 
     def used(self, usage: Usage) -> float | None:
-        return None
+        return 0.0
 
     def refused(self, now: float) -> None:
         return

@@ -156,11 +156,11 @@ class Admission:
     def _rate_wait(self, caller: Caller) -> float:
         if caller.rate is None:
             return 0.0
-        now = self._clock()
-        key = (caller.name, caller.rate)
-        if key not in self._buckets:
-            self._buckets[key] = TokenBucket(*caller.rate, now)
-        return self._buckets[key].take(now)
+        now, key = self._clock(), (caller.name, caller.rate)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(*caller.rate, now)
+        return bucket.take(now)
 
 
 def _busy() -> Busy:

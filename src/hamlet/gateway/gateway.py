@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from hamlet.core import EmbeddingRequest, EmbeddingResponse, Usage
+from hamlet.core import EmbeddingRequest, EmbeddingResponse, Headroom, Usage
 from hamlet.core.errors import (
     HamletError,
     RequestError,
@@ -177,10 +177,9 @@ class Gateway:
         booking = self.fleet.begin(choice, pursuit.demand)
         with self.attempting(record, booking, hedge=hedge):
             head, source = await self._ask(pursuit, choice, native, body)
-            booking.headroom = next((h for item in head if (h := _headroom(item))), None)
+            booking.headroom, written = _told(head)
             # A whole answer is told by its length, which its head knows.
-            written = None if pursuit.demand.stream else _written(head)
-            self.fleet.succeeded(booking, written)
+            self.fleet.succeeded(booking, None if pursuit.demand.stream else written)
 
         # Of the call only this: a stream must keep neither its prompt nor its search.
         learner = pursuit.traffic.estimator
@@ -272,13 +271,13 @@ def demand_of(call: Call, traffic: Traffic, *, stream: bool) -> Demand:
     reserved, likely = estimator.output_tokens(_limit(call, traffic))
     per_byte = estimator.input_tokens(1)
     return Demand(
-        estimator.input_tokens(call.size),
+        call.size * per_byte,
         reserved,
         likely,
         stream,
         traffic.route.sheddable,
         call.features,
-        tuple((key, size * per_byte) for key, size in call.prefixes()),
+        tuple([(key, size * per_byte) for key, size in call.prefixes()]),
     )
 
 
@@ -305,13 +304,13 @@ def _importance(route: Route) -> Importance:
     return Importance.SHEDDABLE if route.sheddable else Importance.CRITICAL
 
 
-def _headroom(item: Any) -> Any:
-    return getattr(item, "headroom", None)
-
-
-def _written(head: list[Any]) -> float | None:
-    usage = next((u for item in head if (u := getattr(item, "usage", None))), None)
-    return float(usage.output_tokens) if usage and usage.output_tokens else None
+def _told(head: list[Any]) -> tuple[Headroom | None, float | None]:
+    """What a head says of the capacity behind it, and how many tokens were written."""
+    headroom = usage = None
+    for item in head:
+        headroom = headroom or getattr(item, "headroom", None)
+        usage = usage or getattr(item, "usage", None)
+    return headroom, float(usage.output_tokens) if usage and usage.output_tokens else None
 
 
 async def within(awaitable: Awaitable[T], timeout_s: float) -> T:

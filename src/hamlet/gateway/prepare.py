@@ -78,7 +78,8 @@ def _merged(params: ChatParams, deployment: Deployment) -> ChatParams:
 
 def _untaken(params: ChatParams, call: Call, deployment: Deployment) -> frozenset[str]:
     known = deployment.card.params
-    portable = _NONE if known is None else params.sent().keys() - known
+    takes_all = known is None or params.model_fields_set <= known
+    portable = _NONE if takes_all else params.sent().keys() - (known or _NONE)
     dropped = portable | _foreign_extras(params, call, deployment)
     return frozenset(dropped) if dropped else _NONE
 

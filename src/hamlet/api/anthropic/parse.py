@@ -139,7 +139,7 @@ def _params(fields: Fields) -> ChatParams:
 
 
 def _features(fields: Fields, heads: Sequence[_Head]) -> frozenset[Feature]:
-    parted = lists_of(head.content for head in heads)
+    parted = lists_of([head.content for head in heads])
     found = {_PART_FEATURES[mark] for raw in parted for mark in _MARK.findall(raw)}
     if _read(fields, "tools", list[_AnyTool] | None):
         found.add(Feature.TOOLS)

@@ -154,7 +154,7 @@ def _validated(given: Iterable[tuple[str, bytes]], extra: dict[str, Any]) -> Cha
 
 
 def _features(fields: Fields, params: ChatParams, heads: Sequence[_Head]) -> frozenset[Feature]:
-    parted = lists_of(head.content for head in heads)
+    parted = lists_of([head.content for head in heads])
     needed = {_PART_FEATURES[mark] for raw in parted for mark in _MARK.findall(raw)}
     if "tools" in fields and decode(fields["tools"], list[_Tool] | None, "tools"):
         needed.add(Feature.TOOLS)

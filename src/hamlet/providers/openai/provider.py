@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 from urllib.parse import quote
@@ -119,12 +119,12 @@ class OpenAI:
                 decode.need_filter(frame.data)
             yield frame
 
-    async def _forward(self, request: NativeRequest) -> Sending:
+    def _forward(self, request: NativeRequest) -> Awaitable[Sending]:
         sent = wire.body(request, self.max_tokens_field)
-        return await self._post("chat/completions", request.model, sent)
+        return self._post("chat/completions", request.model, sent)
 
-    async def _post(self, path: str, model: str, content: bytes) -> Sending:
-        return await self._send("POST", self._url(path, model), content)
+    def _post(self, path: str, model: str, content: bytes) -> Awaitable[Sending]:
+        return self._send("POST", self._url(path, model), content)
 
     async def _send(self, method: str, url: str, content: bytes | None = None) -> Sending:
         headers = await self._entra.header() if self._entra else {}

@@ -106,6 +106,11 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             raise
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the answer has ended and all of its body was given out."""
+        return self.answer.complete and not self.answer.parts and self._error is None
+
     async def next(self) -> bytes:
         """What came of the body since the last time, at least a byte.
 
@@ -114,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         answer = self.answer
         while not answer.parts:
-            if answer.complete and self._error is None:
+            if self.is_read:
                 raise StopAsyncIteration
             await self._more()
         data = answer.take(_HIGH_BYTES)

@@ -185,18 +185,30 @@ class Exchange:
         return self._headers
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
-        parts, size = [], 0
-        async for data in self.chunks():
-            size += len(data)
-            if size > limit:
-                raise errors.UpstreamProtocol(f"the upstream's answer is over {limit} bytes")
-            parts.append(data)
+        connection, parts, size = self._plain(), [], 0
+        try:
+            # Not by way of `chunks`: nearly always all of it is here already.
+            while not connection.is_read:
+                data = await connection.next()
+                size += len(data)
+                if size > limit:
+                    raise errors.UpstreamProtocol(f"the upstream's answer is over {limit} bytes")
+                parts.append(data)
+        except StopAsyncIteration:
+            # What came last was its end alone.
+            pass
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def chunks(self) -> AsyncIterator[bytes]:
-        if self.connection.answer.encoding not in (b"", b"identity"):
-            raise errors.UpstreamProtocol("the upstream compressed an answer that must not be")
+        self._plain()
         return _Chunks(self)
+
+    def _plain(self) -> Connection:
+        """The connection, if what comes over it is the body itself."""
+        connection = self.connection
+        if connection.answer.encoding not in (b"", b"identity"):
+            raise errors.UpstreamProtocol("the upstream compressed an answer that must not be")
+        return connection
 
     @property
     def connection(self) -> Connection:
