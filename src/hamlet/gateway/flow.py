@@ -77,10 +77,11 @@ class Pace:
 class Flow:
     """Pulls items from an adapter. Only content, or the end, counts as a sign of life."""
 
-    __slots__ = ("_pace", "_source", "_watchdog")
+    __slots__ = ("_closed", "_pace", "_source", "_watchdog")
 
     def __init__(self, source: AsyncGenerator[Item, None], limits: Limits) -> None:
         self._source = source
+        self._closed = False
         self._watchdog = Watchdog(limits.idle_s, limits.total_s)
         least = limits.min_tokens_per_s
         self._pace = None if least is None else Pace(least, limits.idle_s)
@@ -106,3 +107,10 @@ class Flow:
     def stop(self) -> None:
         """Disarm the timers."""
         self._watchdog.stop()
+
+    async def aclose(self) -> None:
+        """Disarm the timers and close the adapter's answer. May be called twice."""
+        self.stop()
+        if not self._closed:
+            self._closed = True
+            await self._source.aclose()

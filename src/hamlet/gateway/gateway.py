@@ -23,6 +23,7 @@ from hamlet.gateway.admission import Admission, Importance, check_route
 from hamlet.gateway.attempt import pursue
 from hamlet.gateway.attempting import Attempting, Held
 from hamlet.gateway.call import Call, Caller
+from hamlet.gateway.flow import Flow
 from hamlet.gateway.hedge import hedged
 from hamlet.gateway.hunt import Hunt
 from hamlet.gateway.observer import Observers, Operation, Record
@@ -77,7 +78,7 @@ class Gateway:
             await self.admission.enter(caller, _importance(route), total_s)
             self._entered(held, record)
             pursuit = self._pursuit(call, route, record, held, self._countdown(total_s))
-            stream = await pursue(pursuit.hunt, lambda choice: self._attempt(pursuit, choice))
+            stream = await pursue(pursuit.hunt, partial(self._attempt, pursuit))
         except BaseException as error:
             self._fail(record, error)
             held.close()
@@ -184,16 +185,9 @@ class Gateway:
         # Of the call only this: a stream must keep neither its prompt nor its search.
         learner = pursuit.traffic.estimator
         settle = partial(self._settle, record, pursuit.held, booking, learner, call.size)
+        flow = Flow(source, limits(policy, pursuit.remaining())) if source is not None else None
         return ChatStream(
-            head,
-            source,
-            native=native,
-            warnings=warnings,
-            idle_s=policy.idle_s,
-            total_s=pursuit.remaining(),
-            settle=settle,
-            min_tokens_per_s=policy.min_tokens_per_s,
-            clock=self._clock,
+            head, flow, native=native, warnings=warnings, settle=settle, clock=self._clock
         )
 
     async def _ask(

@@ -139,33 +139,29 @@ class ChatStream:
     """
 
     __slots__ = (
-        "_closed", "_flow", "_head", "_settle", "_source", "meter", "model", "native", "warnings",
+        "_closed", "_flow", "_head", "_settle", "meter", "model", "native", "warnings",
     )  # fmt: skip
 
     def __init__(
         self,
         head: list[Any],
-        source: AsyncGenerator[Any, None] | None,
+        flow: Flow | None,
         *,
         native: bool,
         warnings: tuple[str, ...],
-        idle_s: float,
-        total_s: float,
         settle: Settle,
-        min_tokens_per_s: float | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        """Without a `source` the head is all there is: then nothing is waited for."""
+        """Without a `flow` the head is all there is: then nothing is waited for."""
         self.native = native
         self.warnings = warnings
         self.meter = Meter(clock)
         self.model = _model(head)
         # From its end, as a held answer may be large: what is on its way need not be kept.
         self._head: list[Item] = head[::-1]
-        self._source: AsyncGenerator[Item, None] | None = source
+        self._flow = flow
         self._settle = settle
         self._closed = False
-        self._flow = Flow(source, Limits(idle_s, total_s, min_tokens_per_s)) if source else None
         for item in head:
             self.meter.note(item)
 
@@ -211,12 +207,10 @@ class ChatStream:
 
     async def aclose(self) -> None:
         """Close the upstream call and settle. May be called twice."""
-        source, self._source = self._source, None
         self._head.clear()
         try:
-            if self._flow is not None and source is not None:
-                self._flow.stop()
-                await source.aclose()
+            if self._flow is not None:
+                await self._flow.aclose()
         finally:
             self.settle()
 

@@ -214,7 +214,8 @@ class Connection(asyncio.BufferedProtocol):
         if not self.answer.keeps_alive or self._error or transport.get_write_buffer_size():
             return self.abort()
         self.answer.drop()
-        self._resume()
+        if self._paused:
+            self._resume()
         self._watch(self._keepalive_s)
         self._on_idle(self)
 

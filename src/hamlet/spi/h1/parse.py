@@ -6,6 +6,9 @@ import httptools
 
 MAX_HEAD_BYTES = 64 << 10
 _VERSIONS = ("1.1", "1.0")
+_FRAMING_LENGTHS = {
+    len(name) for name in (b"content-length", b"transfer-encoding", b"content-encoding")
+}
 
 
 class AnswerParser:
@@ -82,13 +85,16 @@ class AnswerParser:
             return
         self.fields.append((name, value))
         # Most names are of another length; lower() is for the few that could matter.
-        if len(name) == 14 and name.lower() == b"content-length":
+        if len(name) not in _FRAMING_LENGTHS:
+            return
+        name = name.lower()
+        if name == b"content-length":
             self._length = True
-        elif len(name) == 17 and name.lower() == b"transfer-encoding":
+        elif name == b"transfer-encoding":
             if self._chunked or value.strip().lower() != b"chunked":
                 raise ValueError("an unknown transfer coding")
             self._chunked = True
-        elif len(name) == 16 and name.lower() == b"content-encoding":
+        elif name == b"content-encoding":
             self.encoding = value.strip().lower()
 
     def on_headers_complete(self) -> None:

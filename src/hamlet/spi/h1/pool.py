@@ -135,7 +135,7 @@ class Pool:
             self._waited_s += loop.time() - began
 
     def _idle(self, connection: Connection) -> None:
-        waiter = self._first_waiter()
+        waiter = self._first_waiter() if self._waiters else None
         if waiter is not None:
             waiter.set_result(connection)
         else:

@@ -73,7 +73,7 @@ class HttptoolsTransport:
     ) -> tuple[Pool, bytes]:
         """The pool to ask and the head of the request. Raises UpstreamProtocol, ValueError."""
         whole = path.startswith(("http://", "https://"))
-        site = self._site(path if whole else "")
+        site = self._site(path) if whole else self._base or self._site("")
         target = site.path if whole else site.path + path
         if _UNSAFE_TARGET.search(target):
             target = quote(target.partition("#")[0], safe="!$%&'()*+,/:;=?@[]~")
@@ -92,8 +92,6 @@ class HttptoolsTransport:
         return site.pool, head.encode("latin-1")
 
     def _site(self, url: str) -> _Site:
-        if not url and self._base is not None:
-            return self._base
         site = self._resolve(url or self._settings.base_url.rstrip("/"))
         if not url:
             self._base = site
