@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loadtest.proc import free_port
@@ -180,6 +180,16 @@ def hamlet(transport: str = "httptools", ca: Path | None = None) -> Launcher:
         return _hamlet(port, text, folder)
 
     return launch
+
+
+def hamlet_on_debian(port: int, upstream: str, folder: Path, environments: Path) -> Launch | None:
+    """hamlet on Debian's Python, as in its image."""
+    python = environments / "debian/bin/python"
+    if not (environments / "debian/bin/hamlet").exists():
+        return None
+    launch = hamlet()(port, upstream, folder, environments)
+    assert launch is not None, "this one is always there"
+    return replace(launch, command=[str(python), *launch.command[1:]])
 
 
 def hamlet_translating(port: int, upstream: str, folder: Path, _: Path) -> Launch:

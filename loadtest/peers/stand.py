@@ -76,6 +76,7 @@ def contenders(cert: Path) -> dict[str, Entry]:
         "hamlet, suggest embedded": Entry(
             gateways.hamlet_suggesting(kept=False), False, SUGGEST, queries, of_ours=True
         ),
+        "hamlet, its image's Python": Entry(gateways.hamlet_on_debian, of_ours=True),
         "hamlet's HTTP alone": Entry(gateways.hamlet_floor, of_ours=True),
         "nginx": Entry(gateways.nginx),
         "envoy": Entry(gateways.envoy),
