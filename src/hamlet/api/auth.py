@@ -34,7 +34,7 @@ class Keyring:
 
         With no keys configured everybody is anonymous and may use every route.
         """
-        if self.is_empty:
+        if not self._by_digest:
             return ANONYMOUS
         given = presented_key(headers)
         if not given:

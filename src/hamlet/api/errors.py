@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from hamlet.core.errors import HamletError, ProviderError, RequestError
 
@@ -29,7 +29,9 @@ def error_headers(error: HamletError) -> dict[str, str]:
     return headers
 
 
-def warning_headers(names: Iterable[str]) -> dict[str, str]:
+def warning_headers(names: Sequence[str]) -> dict[str, str]:
     """The `x-hamlet-warnings` header: parameters that were left out. Names come from clients."""
+    if not names:
+        return {}
     tidy = [_SAFE_NAME.sub("_", name)[:64] for name in names][:_MOST_NAMES]
-    return {"x-hamlet-warnings": ", ".join(f"unsupported:{n}" for n in tidy)} if tidy else {}
+    return {"x-hamlet-warnings": ", ".join(f"unsupported:{n}" for n in tidy)}

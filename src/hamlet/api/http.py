@@ -58,5 +58,6 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 def budget_s(headers: Mapping[str, str]) -> float | None:
     """The seconds that the caller gives the call, from `x-request-budget-ms`; None if none."""
-    given = counted(headers.get("x-request-budget-ms"))
+    said = headers.get("x-request-budget-ms")
+    given = counted(said) if said else None
     return given / 1000 if given else None

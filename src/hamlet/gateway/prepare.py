@@ -28,8 +28,8 @@ def prepare_chat(
     """The request as the adapter gets it, and the names of the parameters left out."""
     final = _merged(call.params, deployment)
     dropped = _untaken(final, call, deployment)
-    _refuse_if_strict(dropped, deployment, policy)
     if dropped:
+        _refuse_if_strict(dropped, policy)
         extra = {key: value for key, value in final.extra.items() if key not in dropped}
         final = final.without(dropped | {"extra"})
         if extra:
@@ -50,7 +50,8 @@ def prepare_native(
     """The caller's own body with only what defaults, caps and the card change."""
     final = _merged(call.params, deployment)
     dropped = _untaken(final, call, deployment)
-    _refuse_if_strict(dropped, deployment, policy)
+    if dropped:
+        _refuse_if_strict(dropped, policy)
     overrides = _NO_PARAMS if final is call.params else _changes(call.params, final, dropped)
     request = NativeRequest(
         deployment.model, call.fields, call.stream, overrides, dropped, _terms(policy)
@@ -93,7 +94,7 @@ def _foreign_extras(params: ChatParams, call: Call, deployment: Deployment) -> A
     return strangers if theirs else strangers - (known or frozenset())
 
 
-def _refuse_if_strict(dropped: frozenset[str], deployment: Deployment, policy: Policy) -> None:
-    if dropped and policy.unsupported == "reject":
+def _refuse_if_strict(dropped: frozenset[str], policy: Policy) -> None:
+    if policy.unsupported == "reject":
         names = ", ".join(sorted(dropped))
         raise Unsupported(f"this model does not support: {names}")

@@ -60,11 +60,12 @@ _look = msgspec.json.Decoder(_Look)
 
 def body(request: NativeRequest, max_tokens_field: str) -> bytes:
     """The caller's object with the upstream's model name."""
-    sent: dict[str, Any] = {
-        key: raw for key, raw in request.fields.items() if key not in request.dropped
-    }
+    sent: dict[str, Any] = dict(request.fields)
+    for name in request.dropped:
+        sent.pop(name, None)
     sent["model"] = request.model
-    changed = params(request.overrides.sent(), max_tokens_field)
+    overrides = request.overrides.sent()
+    changed = params(overrides, max_tokens_field) if overrides else {}
     if max_tokens_field in changed or "max_tokens" in request.dropped:
         sent.pop("max_tokens", None)
         sent.pop("max_completion_tokens", None)
