@@ -57,7 +57,7 @@ def firing(name: str, minute: float, count: int) -> dict[str, object]:
     return {"expr": expr, "eval_time": f"{minute:g}m", "exp_samples": samples}
 
 
-def only(name: str) -> dict[str, object]:
+def only(name: str) -> dict[str, list[dict[str, object]]]:
     """The committed rules as far as an alert needs them: thirty days of all others take minutes."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     expr = next(r["expr"] for g in groups for r in g["rules"] if r.get("alert") == name)
@@ -75,9 +75,15 @@ def only(name: str) -> dict[str, object]:
 
 
 def run(name: str, tmp_path: Path, tests: list[dict[str, object]], every: str) -> None:
-    rules_file = tmp_path / "rules.yml"
-    rules_file.write_text(yaml.safe_dump(only(name)))
-    whole = {"rule_files": [str(rules_file)], "evaluation_interval": every, "tests": tests}
+    rules_file, kept = tmp_path / "rules.yml", only(name)
+    rules_file.write_text(yaml.safe_dump(kept))
+    whole = {
+        "rule_files": [str(rules_file)],
+        "evaluation_interval": every,
+        # In an order of its own choice an alert is at times a step behind what is recorded for it.
+        "group_eval_order": [group["name"] for group in kept["groups"]],
+        "tests": tests,
+    }
     file = tmp_path / "test.yml"
     file.write_text(yaml.safe_dump(whole))
     promtool("test", "rules", str(file))
