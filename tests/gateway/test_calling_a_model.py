@@ -267,6 +267,15 @@ async def test_a_cancelled_read_passes_the_cancellation_on() -> None:
     assert bench.notes.ended[0].outcome == "cancelled"
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_whole_answer_goes_out_before_its_attempt_is_told(streamed: bool) -> None:
+    bench = Bench([deployment(ScriptedProvider(says("fine")))])
+    stream = await bench.open(ask("hi", "r", stream=streamed))
+    assert len(bench.notes.attempts) == (1 if streamed else 0)
+    await stream.aclose()
+    assert [attempt.error for attempt in bench.notes.attempts] == [None]
+
+
 async def test_a_failing_observer_harms_nobody() -> None:
     class Broken:
         def on_start(self, *told: object) -> None:

@@ -204,7 +204,7 @@ def request_id_of(headers: Mapping[str, str], trace_id: str = "") -> str:
     A trace that began here gives its id; one that the caller began may have many requests.
     """
     given = headers.get("x-request-id", "")
-    if _REQUEST_ID.match(given):
+    if given and _REQUEST_ID.match(given):
         return given
     fresh = trace_id if trace_id and "traceparent" not in headers else secrets.token_hex(12)
     return f"req_{fresh[:24]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 from contextvars import ContextVar
 
@@ -23,7 +23,7 @@ class Trace(Struct):
     def own_id(self) -> str:
         """The id of hamlet's own span, drawn when it is first asked for."""
         if not self._own_id:
-            self._own_id = os.urandom(8).hex()
+            self._own_id = _drawn(16)
         return self._own_id
 
     @property
@@ -38,7 +38,7 @@ _current: ContextVar[Trace | None] = ContextVar("hamlet_trace", default=None)
 def begin_trace(traceparent: str | None) -> Trace:
     """Continue the caller's trace in this task; a new one if the header is missing or invalid."""
     trace = _parsed(traceparent) if traceparent else None
-    trace = trace or Trace(os.urandom(16).hex())
+    trace = trace or Trace(_drawn(32))
     _current.set(trace)
     return trace
 
@@ -52,6 +52,11 @@ def trace_id() -> str:
     """The id of this task's trace; "" if it has none."""
     trace = _current.get()
     return trace.trace_id if trace is not None else ""
+
+
+def _drawn(digits: int) -> str:
+    # Ids are no secrets: what makes keys would be a call of the system for each.
+    return f"{random.getrandbits(4 * digits) or 1:0{digits}x}"
 
 
 def _parsed(header: str) -> Trace | None:

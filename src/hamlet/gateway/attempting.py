@@ -48,8 +48,9 @@ class Held:
 class Attempting:
     """One attempt: its verdict, and foreign exceptions turned into our family.
 
-    On success the booking stays open, for the answer to settle. A class, as every call goes
-    through it: a generator would cost three times as much.
+    Use as `with Attempting(...) as attempt:`. A failure is judged as the block ends; of a success
+    say `passed()`, and settle its booking. A class, as every call goes through it: a generator
+    would cost three times as much.
     """
 
     __slots__ = ("_attempt", "_booking", "_clock", "_fleet", "_observers", "_record")
@@ -70,10 +71,11 @@ class Attempting:
         self._attempt = Attempt(deployment, self._clock(), tier=booking.tier)
         self._attempt.way = record.way_to(deployment, hedge)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Attempting:
         record, booking = self._record, self._booking
         record.attempts += 1
         record.deployment, record.tier = booking.member.deployment, booking.tier
+        return self
 
     def __exit__(
         self,
@@ -82,27 +84,33 @@ class Attempting:
         trace: TracebackType | None,
     ) -> None:
         attempt = self._attempt
+        attempt.duration_s = self._clock() - attempt.started
+        if error is None:
+            return
         if isinstance(error, ProviderError):
             attempt.error = error
         elif isinstance(error, Exception):
             attempt.error = UpstreamProtocol(f"the adapter failed: {type(error).__name__}")
             attempt.error.__cause__ = error
-        elif error is not None:
+        else:
             attempt.cancelled = True
             self._fleet.cancelled(self._booking)
-        self._judge(attempt)
+        if attempt.error is not None:
+            self._failed(attempt, attempt.error)
+        self._observers.on_attempt(self._record, attempt)
         if attempt.error is not None and attempt.error is not error:
             raise attempt.error
 
-    def _judge(self, attempt: Attempt) -> None:
-        attempt.duration_s = self._clock() - attempt.started
-        if attempt.error is not None:
-            self._record.failed = attempt
-            attempt.error.deployment = attempt.deployment.id
-            self._fleet.failed(self._booking, attempt.error)
-            used = None if _was_taken_in(attempt.error) else _NOTHING
-            self._fleet.settle(self._booking, used)
-        self._observers.on_attempt(self._record, attempt)
+    def passed(self, tokens: float | None = None) -> None:
+        """It has committed. `tokens` is what a whole answer turned out to have."""
+        self._fleet.succeeded(self._booking, tokens)
+        self._observers.on_attempt(self._record, self._attempt)
+
+    def _failed(self, attempt: Attempt, error: ProviderError) -> None:
+        self._record.failed = attempt
+        error.deployment = attempt.deployment.id
+        self._fleet.failed(self._booking, error)
+        self._fleet.settle(self._booking, None if _was_taken_in(error) else _NOTHING)
 
 
 def _was_taken_in(error: ProviderError) -> bool:

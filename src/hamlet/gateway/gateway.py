@@ -105,11 +105,11 @@ class Gateway:
             async def once(choice: Choice) -> EmbeddingResponse:
                 deployment = choice.deployment
                 booking = self.fleet.begin(choice, demand)
-                with self.attempting(record, booking):
+                with self.attempting(record, booking) as attempt:
                     sent = replace(request, model=deployment.model)
                     answer: Awaitable[EmbeddingResponse] = deployment.provider.instance.embed(sent)
                     response = await within(answer, hunt.first_token_limit(choice))
-                    self.fleet.succeeded(booking)
+                attempt.passed()
                 self.fleet.settle(booking, response.usage)
                 return response
 
@@ -176,16 +176,18 @@ class Gateway:
         prepare = prepare_native if native else prepare_chat
         body, warnings = prepare(call, deployment, policy)
         booking = self.fleet.begin(choice, pursuit.demand)
-        with self.attempting(record, booking, hedge=hedge):
+        with self.attempting(record, booking, hedge=hedge) as attempt:
             head, source = await self._ask(pursuit, choice, native, body)
-            booking.headroom, written = _told(head)
-            # A whole answer is told by its length, which its head knows.
-            self.fleet.succeeded(booking, None if pursuit.demand.stream else written)
-
+        booking.headroom, written = _told(head)
+        # A whole answer is told by its length, which its head knows.
+        passed = partial(attempt.passed, None if pursuit.demand.stream else written)
+        flow = Flow(source, limits(policy, pursuit.remaining())) if source is not None else None
+        if flow is not None:
+            passed()
+        late = passed if flow is None else None
         # Of the call only this: a stream must keep neither its prompt nor its search.
         learner = pursuit.traffic.estimator
-        settle = partial(self._settle, record, pursuit.held, booking, learner, call.size)
-        flow = Flow(source, limits(policy, pursuit.remaining())) if source is not None else None
+        settle = partial(self._settle, record, pursuit.held, booking, learner, call.size, late)
         return ChatStream(
             head, flow, native=native, warnings=warnings, settle=settle, clock=self._clock
         )
@@ -215,8 +217,12 @@ class Gateway:
         booking: Booking,
         learner: Estimator,
         size: int,
+        passed: Callable[[], None] | None,
         meter: Meter,
     ) -> None:
+        """Keep the books of an answer, with those of its attempt if it came whole."""
+        if passed is not None:
+            passed()
         if meter.unwanted:
             return self.fleet.settle(booking, meter.usage, meter.events)
         record.deployment, record.tier = booking.member.deployment, booking.tier

@@ -140,10 +140,10 @@ class Prober:
             choice.member.condition.breaker.start_probe(now)
         booking = self._fleet.begin(choice, _DEMAND)
         try:
-            with self._registries.lease(), self._gateway.attempting(record, booking):
+            with self._registries.lease(), self._gateway.attempting(record, booking) as attempt:
                 usage = await ask_least(route, deployment, route.policy.first_token_s)
-                self._fleet.succeeded(booking)
-                self._fleet.settle(booking, usage)
+            attempt.passed()
+            self._fleet.settle(booking, usage)
         except ProviderError as error:
             if not (error.unhealthy or isinstance(error, RateLimited)):
                 # It answers, but not this: that says nothing of others' calls, now as later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from functools import reduce
+from functools import lru_cache, reduce
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -74,9 +74,7 @@ class HttptoolsTransport:
         """The pool to ask and the head of the request. Raises UpstreamProtocol, ValueError."""
         whole = path.startswith(("http://", "https://"))
         site = self._site(path) if whole else self._base or self._site("")
-        target = site.path if whole else site.path + path
-        if _UNSAFE_TARGET.search(target):
-            target = quote(target.partition("#")[0], safe="!$%&'()*+,/:;=?@[]~")
+        target = _target(site.path if whole else site.path + path)
         has_type = content is not None
         if self._settings.traceparent and (trace := current_trace()) is not None:
             headers = {**headers, "traceparent": trace.header}
@@ -88,7 +86,7 @@ class HttptoolsTransport:
         length = ""
         if has_type or method in _BODY_METHODS:
             length = f"content-length: {len(content or b'')}\r\n"
-        head = f"{method} {target or '/'} HTTP/1.1\r\n{site.lines}{length}{constant}\r\n"
+        head = f"{method} {target} HTTP/1.1\r\n{site.lines}{length}{constant}\r\n"
         return site.pool, head.encode("latin-1")
 
     def _site(self, url: str) -> _Site:
@@ -229,6 +227,14 @@ class _Chunks:
 
     def __anext__(self) -> Awaitable[bytes]:
         return self._exchange.connection.next()
+
+
+@lru_cache(maxsize=256)
+def _target(path: str) -> str:
+    """A path as it stands in a request. A provider has few."""
+    if _UNSAFE_TARGET.search(path):
+        path = quote(path.partition("#")[0], safe="!$%&'()*+,/:;=?@[]~")
+    return path or "/"
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
