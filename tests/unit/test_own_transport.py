@@ -510,6 +510,24 @@ def test_an_upstream_is_read_no_faster_than_the_caller_reads(loop) -> None:
         runner.run(check())
 
 
+async def test_an_end_that_comes_by_itself_ends_the_body() -> None:
+    go = asyncio.Event()
+
+    async def late(peer: Peer, _: int) -> None:
+        await peer.request()
+        head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        await peer.send(head + b"2\r\nok\r\n")
+        await go.wait()
+        await peer.send(b"0\r\n\r\n")
+
+    async with RawUpstream(late) as upstream, transport(upstream.url).stream("GET", "/") as reply:
+        reading = asyncio.create_task(reply.aread())
+        while reply.connection.answer.parts:
+            await asyncio.sleep(0)
+        go.set()
+        assert await reading == b"ok"
+
+
 async def test_a_trickle_of_headers_is_not_silence() -> None:
     async def drip(peer: Peer, _: int) -> None:
         await peer.request()

@@ -214,8 +214,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.answer.keeps_alive or self._error or transport.get_write_buffer_size():
             return self.abort()
         self.answer.drop()
-        if self._paused:
-            self._resume()
+        self._resume()
         self._watch(self._keepalive_s)
         self._on_idle(self)
 
