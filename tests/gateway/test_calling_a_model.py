@@ -267,9 +267,11 @@ async def test_a_cancelled_read_passes_the_cancellation_on() -> None:
     assert bench.notes.ended[0].outcome == "cancelled"
 
 
-@pytest.mark.parametrize("streamed", [True, False])
-async def test_a_whole_answer_goes_out_before_its_attempt_is_told(streamed: bool) -> None:
-    bench = Bench([deployment(ScriptedProvider(says("fine")))])
+@pytest.mark.parametrize(("streamed", "held"), [(True, False), (True, True), (False, False)])
+async def test_a_whole_answer_goes_out_before_its_attempt_is_told_but_no_stream_does(
+    streamed: bool, held: bool
+) -> None:
+    bench = Bench([deployment(ScriptedProvider(says("fine")))], policy=quick(hold_back=held))
     stream = await bench.open(ask("hi", "r", stream=streamed))
     assert len(bench.notes.attempts) == (1 if streamed else 0)
     await stream.aclose()

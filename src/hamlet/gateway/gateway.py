@@ -181,10 +181,11 @@ class Gateway:
         booking.headroom, written = _told(head)
         # A whole answer is told by its length, which its head knows.
         passed = partial(attempt.passed, None if pursuit.demand.stream else written)
-        flow = Flow(source, limits(policy, pursuit.remaining())) if source is not None else None
-        if flow is not None:
+        if call.stream:
+            # Whoever reads a stream may take minutes, which are not the deployment's.
             passed()
-        late = passed if flow is None else None
+        late = None if call.stream else passed
+        flow = Flow(source, limits(policy, pursuit.remaining())) if source is not None else None
         # Of the call only this: a stream must keep neither its prompt nor its search.
         learner = pursuit.traffic.estimator
         settle = partial(self._settle, record, pursuit.held, booking, learner, call.size, late)
@@ -220,7 +221,7 @@ class Gateway:
         passed: Callable[[], None] | None,
         meter: Meter,
     ) -> None:
-        """Keep the books of an answer, with those of its attempt if it came whole."""
+        """Keep the books of an answer, with those of its attempt if those were left for now."""
         if passed is not None:
             passed()
         if meter.unwanted:
