@@ -170,7 +170,9 @@ def _nginx(folder: Path, http: str) -> Launch:
     return Launch([shutil.which("nginx") or "nginx", "-c", str(file), "-p", str(folder)])
 
 
-def hamlet(transport: str = "httptools", ca: Path | None = None) -> Launcher:
+def hamlet(
+    transport: str = "httptools", ca: Path | None = None
+) -> Callable[[int, str, Path, Path], Launch]:
     """hamlet with everything on: a key, a rate, limits, metrics, the access line."""
 
     def launch(port: int, upstream: str, folder: Path, _: Path) -> Launch:
@@ -188,7 +190,6 @@ def hamlet_on_debian(port: int, upstream: str, folder: Path, environments: Path)
     if not (environments / "debian/bin/hamlet").exists():
         return None
     launch = hamlet()(port, upstream, folder, environments)
-    assert launch is not None, "this one is always there"
     return replace(launch, command=[str(python), *launch.command[1:]])
 
 

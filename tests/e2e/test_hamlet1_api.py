@@ -43,10 +43,10 @@ def answer(response: httpx2.Response) -> Answer:
 
 async def test_either_arm_keeps_the_contract(both) -> None:
     for method, path, body in CASES:
-        await either_arm(both, method, path, body)
+        await assert_alike_in_either_arm(both, method, path, body)
 
 
-async def either_arm(both, method, path, body) -> None:
+async def assert_alike_in_either_arm(both, method, path, body) -> None:
     content = {"content": b"null" if body is None else orjson.dumps(body)}
     content = content if method == "POST" else {}
     answers = []

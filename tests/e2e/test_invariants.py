@@ -139,7 +139,7 @@ def troubled():
     loop.close()
 
 
-def hold(body: dict, status: int, shown: dict) -> None:
+def assert_invariants(body: dict, status: int, shown: dict) -> None:
     assert status == 200, shown
     links, chips = shown["links"]["items"], shown["chips"]["items"]
     limit = body.get("chips", {}).get("limit", 4)
@@ -178,13 +178,13 @@ EXAMPLES = settings(
 @EXAMPLES
 @given(REQUEST)
 def test_every_valid_request_is_answered_with_something_to_tap(alone: Client, body: dict) -> None:
-    hold(body, *alone.post(body))
+    assert_invariants(body, *alone.post(body))
 
 
 @settings(EXAMPLES, max_examples=60)
 @given(REQUEST)
 def test_so_it_is_when_every_upstream_is_in_trouble(troubled: Client, body: dict) -> None:
-    hold(body, *troubled.post(body))
+    assert_invariants(body, *troubled.post(body))
 
 
 @EXAMPLES

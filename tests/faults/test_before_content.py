@@ -165,7 +165,7 @@ async def stage():
         yield stage
 
 
-async def rescued(stage, lane: tuple[str, str], name: str, stream: bool) -> None:
+async def assert_rescued(stage, lane: tuple[str, str], name: str, stream: bool) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ours, _ = lane
     told = await stage.ask(route(lane, name, stream), ours, stream=stream)
@@ -190,10 +190,10 @@ STREAMS = [
 
 @pytest.mark.parametrize(("lane", "name"), STREAMS)
 async def test_a_stream_is_answered_elsewhere(stage, lane: tuple[str, str], name: str) -> None:
-    await rescued(stage, lane, name, stream=True)
+    await assert_rescued(stage, lane, name, stream=True)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("lane", LANES, ids="-".join)
 async def test_a_whole_answer_is_given_elsewhere(stage, lane: tuple[str, str], name: str) -> None:
-    await rescued(stage, lane, name, stream=False)
+    await assert_rescued(stage, lane, name, stream=False)

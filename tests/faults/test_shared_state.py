@@ -114,7 +114,12 @@ async def test_requests_of_a_quota_add_up_too(redis) -> None:
     async with processes(redis.url, capacity=Quota(None, 6000)) as (one, other):
         for _ in range(500):
             one.call(1)
-        await until(lambda: other.condition().ledger.levels(other.fleet.clock())[1] > 300)
+
+        def known() -> float:
+            return other.condition().ledger.levels(other.fleet.clock())[1]
+
+        await until(lambda: known() > 300)
+        assert known() <= 500
 
 
 async def test_a_wait_does_not_grow_by_being_told_again(redis) -> None:
@@ -132,6 +137,8 @@ async def test_slowness_is_common_knowledge(redis) -> None:
         one.condition().slowness.raise_to(9, one.fleet.clock())
         one.fleet.news.touched.add("d0/m")
         await until(lambda: other.condition().slow(other.fleet.clock()) > 8)
+        assert other.condition().slow(other.fleet.clock()) <= 9
+        assert other.condition(1).slow(other.fleet.clock()) == 1
 
 
 async def test_a_late_process_begins_with_what_the_others_know(redis) -> None:
@@ -167,6 +174,7 @@ async def test_a_lease_without_a_use_is_left_to_another(redis) -> None:
             return len(holders) == 2
 
         await until(seen, 12)
+        assert holders == {0, 1}
 
 
 async def test_a_lease_is_kept_while_its_probe_runs(redis) -> None:
@@ -247,7 +255,7 @@ async def test_a_redis_that_hangs_is_like_none_and_then_like_one(redis) -> None:
         await until(lambda: all_[1].condition().cooldown_until > 0)
         asleep = asyncio.create_task(redis.ask("DEBUG", "SLEEP", "2.5"))
         await until(lambda: all(p.sharing.state == "away" for p in all_))
-        await asleep
+        assert await asleep == "OK"
         await until(lambda: all(p.sharing.state == "shared" for p in all_))
 
 
@@ -255,6 +263,8 @@ async def test_half_an_answer_is_none(redis) -> None:
     async with slow_proxy(redis.socket, lambda: 0.0, lambda: 3) as url:
         async with processes(url, 1, wait=False) as (one,):
             await until(lambda: one.sharing.state == "away")
+            one.call(5000)
+            assert one.level() > 4000
 
 
 async def test_cancelled_commands_never_get_anothers_answer(redis) -> None:
@@ -384,6 +394,7 @@ async def test_calls_notice_neither_the_death_nor_the_return_of_redis(redis) -> 
         await asyncio.sleep(0.3)
         await redis.start()
         await until(lambda: one.sharing.state == other.sharing.state == "shared")
+        assert one.errors == other.errors == []
 
 
 async def test_what_kills_a_deployment_is_found_out_once(redis) -> None:

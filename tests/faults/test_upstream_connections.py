@@ -66,7 +66,7 @@ async def good() -> AsyncIterator[LoopbackUpstream]:
         yield upstream
 
 
-async def rescued(stage: Stage, **more: Any) -> None:
+async def assert_rescued(stage: Stage, **more: Any) -> None:
     told = await stage.ask("r", **more)
     assert (told.status, told.text) == (200, SAID)
     assert stage.calls(told.id)[0]["attempts"] == 2
@@ -76,7 +76,7 @@ async def test_a_refused_connection_is_answered_elsewhere_and_ejected_after_thre
     first = provider("openai", f"http://127.0.0.1:{closed_port()}")
     async with staging(over(first, good)) as stage:
         for stream in (True, False, True):
-            await rescued(stage, stream=stream)
+            await assert_rescued(stage, stream=stream)
         told = await stage.ask("r")
         assert stage.calls(told.id)[0]["attempts"] == 1, "it is out"
 
@@ -154,7 +154,7 @@ async def test_an_upstream_is_only_believed_with_a_good_certificate(good, author
             if name == "good":
                 assert (await stage.ask("alone")).text == SAID
                 return
-            await rescued(stage)
+            await assert_rescued(stage)
             told = await stage.ask("alone")
         assert told.status == 502
         assert secure.requests == [], "nothing was said to it, verified or not"
@@ -169,7 +169,7 @@ async def test_a_reset_in_the_handshake_is_answered_elsewhere(good) -> None:
     port = server.sockets[0].getsockname()[1]
     async with server:
         async with staging(over(provider("openai", f"https://127.0.0.1:{port}"), good)) as stage:
-            await rescued(stage)
+            await assert_rescued(stage)
 
 
 # -- kept connections
@@ -251,8 +251,8 @@ async def test_a_redirect_is_never_followed(good, status: int) -> None:
         trap.respond(well)
         first.reply(Canned(status, {"location": f"{trap.url}/v1/chat/completions"}))
         async with staging(over(provider("openai", first.url), good)) as stage:
-            await rescued(stage)
-            await rescued(stage, stream=False)
+            await assert_rescued(stage)
+            await assert_rescued(stage, stream=False)
         assert trap.accepted == 0
 
 
@@ -306,7 +306,7 @@ async def test_a_name_that_leads_to_a_metadata_service_is_not_called(good, monke
     first = provider("openai", "http://vendor.example:80")
     async with staging(over(first, good)) as stage:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", poisoned)
-        await rescued(stage)
+        await assert_rescued(stage)
 
 
 # -- clients that leave

@@ -534,7 +534,10 @@ async def test_distress_sees_a_lagging_loop(monkeypatch) -> None:
     while watch.level < 2:
         await asyncio.sleep(0.01)
     await watch.aclose()
-    await Distress().aclose()
+    never_begun = Distress()
+    await never_begun.aclose()
+    assert watch.level >= 2
+    assert never_begun.level == 0
 
 
 def test_distress_sees_full_memory(monkeypatch, tmp_path) -> None:

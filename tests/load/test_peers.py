@@ -9,12 +9,12 @@ import httpx2
 import pytest
 
 from loadtest.peers.chunks import Listener, Streamed, Upstream
-from loadtest.peers.gateways import ANSWER, HAMLET, nginx_static
+from loadtest.peers.gateways import ANSWER, HAMLET, hamlet_floor, nginx_static
 from loadtest.peers.held import Held
 from loadtest.peers.paced import Added
 from loadtest.peers.report import Findings, bars, write
 from loadtest.peers.rounds import Noise, Round, kept, result, script
-from loadtest.peers.stand import contenders
+from loadtest.peers.stand import BODY, contenders
 from loadtest.proc import Process, free_port, wait_for
 
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
@@ -121,6 +121,22 @@ def test_the_upstream_has_an_answer_for_every_wire(tmp_path) -> None:
         assert streamed.text.rstrip().endswith("data: [DONE]")
     finally:
         process.stop()
+
+
+@needs_nginx
+def test_the_http_alone_passes_a_call_on_and_its_answer_back(tmp_path) -> None:
+    upstream, port = free_port(), free_port()
+    static = nginx_static(upstream, tmp_path)
+    launch = hamlet_floor(port, f"http://127.0.0.1:{upstream}", tmp_path, tmp_path)
+    processes = [Process(each.command, log=tmp_path / "log") for each in (static, launch)]
+    try:
+        wait_for(f"http://127.0.0.1:{upstream}/", processes[0], 60)
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        wait_for(url, processes[1], 60, BODY)
+        assert httpx2.post(url, content=BODY).json() == ANSWER
+    finally:
+        for process in processes:
+            process.stop()
 
 
 def test_each_hamlet_is_asked_in_its_own_way(tmp_path) -> None:

@@ -16,14 +16,14 @@ RULES = ROOT / "deploy/prometheus/rules.yml"
 pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
 
 
-def promtool(*args: str) -> None:
+def assert_promtool_passes(*args: str) -> None:
     found = subprocess.run(["promtool", *args], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
 
 
 def test_promtool_and_amtool_find_nothing_to_say() -> None:
-    promtool("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
-    promtool("check", "config", str(ROOT / "deploy/prometheus/prometheus.yml"))
+    assert_promtool_passes("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
+    assert_promtool_passes("check", "config", str(ROOT / "deploy/prometheus/prometheus.yml"))
     config = str(ROOT / "deploy/alertmanager/alertmanager.yml")
     if shutil.which("amtool"):
         found = subprocess.run(["amtool", "check-config", config], capture_output=True, text=True)
@@ -74,7 +74,9 @@ def only(name: str) -> dict[str, list[dict[str, object]]]:
     return {"groups": kept}
 
 
-def run(name: str, tmp_path: Path, tests: list[dict[str, object]], every: str) -> None:
+def assert_rules_pass(
+    name: str, tmp_path: Path, tests: list[dict[str, object]], every: str
+) -> None:
     rules_file, kept = tmp_path / "rules.yml", only(name)
     rules_file.write_text(yaml.safe_dump(kept))
     whole = {
@@ -86,7 +88,7 @@ def run(name: str, tmp_path: Path, tests: list[dict[str, object]], every: str) -
     }
     file = tmp_path / "test.yml"
     file.write_text(yaml.safe_dump(whole))
-    promtool("test", "rules", str(file))
+    assert_promtool_passes("test", "rules", str(file))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -104,7 +106,7 @@ def test_an_alert_fires_does_not_fire_just_below_and_ends(name: str, tmp_path: P
             "promql_expr_test": asked,
         }
 
-    run(name, tmp_path, [test(case.fires, 1), test(case.below, 0)], f"{case.step}m")
+    assert_rules_pass(name, tmp_path, [test(case.fires, 1), test(case.below, 0)], f"{case.step}m")
 
 
 def test_the_floor_keeps_a_quiet_night_quiet(tmp_path: Path) -> None:
@@ -117,6 +119,6 @@ def test_the_floor_keeps_a_quiet_night_quiet(tmp_path: Path) -> None:
         "input_series": series(case, night, name),
         "promql_expr_test": [firing(name, 70, 0)],
     }
-    run(name, tmp_path, [test], "1m")
+    assert_rules_pass(name, tmp_path, [test], "1m")
     busy = {**test, "input_series": series(case, calls(400), name)}
-    run(name, tmp_path, [{**busy, "promql_expr_test": [firing(name, 70, 1)]}], "1m")
+    assert_rules_pass(name, tmp_path, [{**busy, "promql_expr_test": [firing(name, 70, 1)]}], "1m")

@@ -32,3 +32,4 @@ def test_short_words_and_runs_of_one_letter_are_no_canaries() -> None:
     canaries = Canaries()
     canaries._body(b'{"content": "short", "model": "a-model-of-ours", "text": "xxxxxxxxxxxxxxxx"}')
     canaries.look("the log", '{"event": "short a-model-of-ours xxxxxxxxxxxxxxxx"}', event_of)
+    assert canaries._sent == {}

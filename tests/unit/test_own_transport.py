@@ -95,6 +95,7 @@ async def test_an_answer_left_early_closes_soon_although_it_never_ends() -> None
             pass
         async with asyncio.timeout(60):
             await left.wait()
+    assert upstream.accepted == 1
 
 
 async def test_an_answer_left_early_is_not_read_to_a_distant_end(monkeypatch) -> None:
@@ -111,6 +112,9 @@ async def test_an_answer_left_early_is_not_read_to_a_distant_end(monkeypatch) ->
         async with http.stream("GET", "/"):
             pass
         await until(lambda: not upstream._tasks)
+        await until(lambda: not http.levels().busy)
+        assert http.levels().idle == 0
+    assert upstream.accepted == 1
 
 
 async def test_the_connection_used_last_is_used_next_and_the_others_grow_old() -> None:

@@ -46,6 +46,7 @@ async def test_without_the_extension_a_disconnect_tells() -> None:
     async with asyncio.timeout(5):
         await left.wait()
     client.unwatch()
+    assert client.gone
 
 
 async def test_without_the_extension_nothing_is_read_once_nobody_watches() -> None:
