@@ -52,6 +52,7 @@ routes:
       - {provider: embedded, model: embedded-chat}
   four: {deployments: [], tiers: []}
   five: {tiers: [[]]}
+  six: {deployments: [{provider: embedded, model: m}], policy: {atempts: 2, idle_s: -1}}
 keys:
   - {name: k, secret: env:NO_SUCH_KEY, routes: [onn]}
   - {name: k, hash: "sha256:00"}
@@ -70,8 +71,10 @@ keys:
         (20, "routes.three", "duplicate deployment: embedded/embedded-chat"),
         (24, "routes.four", "exactly one of tiers and deployments"),
         (25, "routes.five.tiers", "a tier is empty"),
-        (27, "keys[0].secret", "NO_SUCH_KEY is not set"),
-        (28, "keys[1].hash", "pattern"),
+        (26, "routes.six.policy.atempts", "unknown key (did you mean attempts?)"),
+        (26, "routes.six.policy.idle_s", "greater than 0"),
+        (28, "keys[0].secret", "NO_SUCH_KEY is not set"),
+        (29, "keys[1].hash", "pattern"),
     ]:
         assert any(
             row.startswith(f"c.yaml:{line}: {where}") and what in row for row in found.splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,7 @@ def explain(route: Annotated[str, typer.Argument()], file: _File = None) -> None
     for i, tier in enumerate(found.tiers, 1):
         for deployment in tier:
             table.add_row(str(i), *_row(deployment))
-    policy = " ".join(f"{k}={v}" for k, v in found.policy.model_dump().items())
+    policy = " ".join(f"{k}={v}" for k, v in asdict(found.policy).items())
     console = Console()
     console.print(f"{route}: {found.operation}")
     console.print(table)

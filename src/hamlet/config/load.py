@@ -31,6 +31,8 @@ _WITH_SECRETS: Mapping[str, type[BaseModel]] = {
     "fleet": FleetConfig,
     "cutover": CutoverConfig,
 }
+# A model and a dataclass call it differently.
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _message(model: type[BaseModel], kind: str, text: str, loc: tuple[str | int, ...]) -> str:
-    if kind == "extra_forbidden":
+    if kind in _UNKNOWN_KEY:
         return "unknown key" + suggestion(str(loc[-1]), _fields_at(model, loc[:-1]))
     if kind == "missing":
         return "this key is needed"

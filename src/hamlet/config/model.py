@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 
 from hamlet.config.cutover import CutoverConfig
 from hamlet.core import ChatParams
@@ -29,8 +30,11 @@ _NAME = r"^[\w.-]+$"
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
 
 
+_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, **_STRICT)
 
 
 def _rate(value: object) -> object:
@@ -115,7 +119,8 @@ class ProviderConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Policy(_Strict):
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Policy:
     """How hard to try. Times are seconds.
 
     `idle_s` bounds the silence between pieces of content, `byte_idle_s` that between any bytes at
