@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from hamlet.api.connection import Patience, guarded
+from hamlet.api.connection import MAX_HEAD_BYTES, MAX_HEADERS, Patience, guarded
 from hamlet.api.cycle import Cycle
 from support.server import until
 
@@ -514,6 +514,9 @@ class Wire(asyncio.Transport):
     def pause_reading(self) -> None:
         pass
 
+    def resume_reading(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -588,6 +591,26 @@ async def test_a_head_that_lags_is_refused_after_the_answer_before_it() -> None:
     app.hold.set()
     await until(lambda: len(wire.written) == 2)
     assert [data[9:12] for data in wire.written] == [b"200", b"408"]
+    protocol.connection_lost(None)
+
+
+async def test_a_head_is_measured_without_what_came_with_it() -> None:
+    protocol, wire, state = connected(App())
+    large = ask("/echo", b"x" * 2 * MAX_HEAD_BYTES)
+    protocol.data_received(large + ask("/echo", b"b") + large)
+    await until(lambda: len(wire.written) >= 3 and not state.tasks)
+    assert [data[9:12] for data in wire.written if data.startswith(b"HTTP/")] == [b"200"] * 3
+    protocol.connection_lost(None)
+
+
+async def test_trailers_are_passed_over_however_many_there_are() -> None:
+    app = App()
+    protocol, wire, state = connected(app)
+    head = b"POST /echo HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+    protocol.data_received(head + b"x: y\r\n" * 2 * MAX_HEADERS + b"\r\n" + ask("/echo", b"b"))
+    await until(lambda: len(wire.written) == 2 and not state.tasks)
+    assert [data[9:12] for data in wire.written] == [b"200", b"200"]
+    assert [len(scope["headers"]) < 5 for scope in app.scopes] == [True, True]
     protocol.connection_lost(None)
 
 

@@ -405,6 +405,7 @@ async def test_sound_answers_are_read(raw: bytes, body: bytes) -> None:
         b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nx: " + b"y" * 700_000,
         b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n" + b"x: y\r\n" * 40_000 + b"\r\n",
         OK + b"HTTP/1.1 200 OK\r\n",
         OK + b"\x00rubbish",
     ],

@@ -93,10 +93,10 @@ class GuardedProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_app", "_app_state", "_arriving", "_asked", "_client", "_common", "_due",
-        "_expects_continue", "_extensions", "_flow", "_head_bytes", "_headers", "_in_head",
-        "_keep_alive_s", "_limit", "_loop", "_parser", "_patience", "_presence", "_raw_bytes",
-        "_scheme", "_server", "_state", "_tide", "_timer", "_timer_at", "_too_large",
-        "_transport", "_url",
+        "_expects_continue", "_extensions", "_first_bytes", "_flow", "_head_bytes", "_headers",
+        "_in_head", "_keep_alive_s", "_limit", "_loop", "_parser", "_patience", "_presence",
+        "_read_bytes", "_scheme", "_server", "_state", "_tide", "_timer", "_timer_at",
+        "_too_large", "_transport", "_url",
     )  # fmt: skip
 
     _flow: Flow
@@ -127,7 +127,9 @@ class GuardedProtocol(asyncio.Protocol):
         self._asked: list[Cycle] = []
         self._arriving: Cycle | None = None
         self._in_head = self._too_large = False
-        self._head_bytes = self._raw_bytes = 0
+        # What this read brings, that in which the head began (with other things perhaps), and all
+        # between.
+        self._read_bytes = self._first_bytes = self._head_bytes = 0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._expects_continue = False
@@ -176,9 +178,7 @@ class GuardedProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
             return
-        began = self._in_head
-        if began:
-            self._raw_bytes += len(data)
+        began, self._read_bytes = self._in_head, len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -187,37 +187,38 @@ class GuardedProtocol(asyncio.Protocol):
         except httptools.HttpParserError:
             return self._refuse("Invalid HTTP request received.")
         if self._in_head:
-            if self._raw_bytes > MAX_HEAD_BYTES:
+            if began:
+                self._head_bytes += len(data)
+            else:
+                self._wait(self._patience.head_s)
+            if self._head_bytes > MAX_HEAD_BYTES:
                 self._too_large = True
                 self._refuse("the head of the request is too large")
-            elif not began:
-                self._wait(self._patience.head_s)
         elif self._arriving is not None and not self._asked:
             self._wait(self._keep_alive_s)
 
     # -- called by the parser
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._first_bytes = True, 0, self._read_bytes
         self._url, self._headers, self._expects_continue = b"", [], False
         self._presence.sent_all = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            # A trailer: nobody asks for those, so none is kept.
+            return
         name = name.lower()
         self._headers.append((name, value))
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) > MAX_HEADERS:
-            self._too_large = True
-            raise ValueError("the head of the request is too large")
         if name == b"expect" and value.lower() == b"100-continue":
             self._expects_continue = True
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._raw_bytes = False, 0
+        self._check_size()
+        self._in_head = False
         parser = self._parser
         assert parser is not None
         version = parser.get_http_version()
@@ -230,7 +231,7 @@ class GuardedProtocol(asyncio.Protocol):
             expects_continue=self._expects_continue,
             keep_alive=version != "1.0" and parser.should_keep_alive(),
         )
-        # What follows a body is no header of the request; and who idles keeps none.
+        # Who idles keeps none.
         self._url, self._headers = b"", []
         self._arriving = cycle
         self._asked.append(cycle)
@@ -276,9 +277,22 @@ class GuardedProtocol(asyncio.Protocol):
             "extensions": self._extensions,
         }
 
+    def _check_size(self) -> None:
+        """Raise ValueError if the head has too many bytes or fields."""
+        # Hardly any can be too large, so that few are measured.
+        most = self._first_bytes + self._head_bytes + self._read_bytes
+        large = (
+            most > MAX_HEAD_BYTES
+            and len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
+            > MAX_HEAD_BYTES
+        )
+        if large or len(self._headers) > MAX_HEADERS:
+            self._too_large = True
+            raise ValueError("the head of the request is too large")
+
     def _begin(self, cycle: Cycle) -> None:
         connections, tasks, limit = self._state.connections, self._state.tasks, self._limit
-        full = limit is not None and max(len(connections), len(tasks)) >= limit
+        full = limit is not None and (len(connections) >= limit or len(tasks) >= limit)
         task = self._loop.create_task(cycle.run(_full if full else self._app))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -288,7 +302,8 @@ class GuardedProtocol(asyncio.Protocol):
         self._asked.pop(0)
         if self._transport.is_closing():
             return self._flow.watch()
-        self._flow.resume_reading()
+        if self._flow.read_paused:
+            self._flow.resume_reading()
         if self._asked:
             self._begin(self._asked[0])
         else:

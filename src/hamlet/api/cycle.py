@@ -115,7 +115,8 @@ class Cycle:
             self._continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not (self._gone or self.complete):
-            self._flow.resume_reading()
+            if self._flow.read_paused:
+                self._flow.resume_reading()
             while not (self._news or self._gone or self.complete):
                 if self._changed is None:
                     self._changed = asyncio.Event()

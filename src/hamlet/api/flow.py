@@ -18,15 +18,15 @@ class Flow:
     """
 
     __slots__ = (
-        "_drained", "_loop", "_moved_at", "_read_paused", "_stall_s", "_stall_timer", "_transport",
-        "_unsent", "write_paused",
+        "_drained", "_loop", "_moved_at", "_stall_s", "_stall_timer", "_transport", "_unsent",
+        "read_paused", "write_paused",
     )  # fmt: skip
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, stall_s: float
     ) -> None:
         self._transport, self._loop, self._stall_s = transport, loop, stall_s
-        self._read_paused = self.write_paused = False
+        self.read_paused = self.write_paused = False
         # An Event is 700 bytes: most connections never need one.
         self._drained: asyncio.Event | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -34,15 +34,14 @@ class Flow:
 
     def pause_reading(self) -> None:
         """Let what the client sends wait. May be said twice."""
-        if not self._read_paused:
-            self._read_paused = True
+        if not self.read_paused:
+            self.read_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take what the client sends. May be said twice."""
-        if self._read_paused:
-            self._read_paused = False
-            self._transport.resume_reading()
+        """Take what the client sends, if that is `read_paused`."""
+        self.read_paused = False
+        self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Too much waits for the client."""

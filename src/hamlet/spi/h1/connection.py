@@ -106,6 +106,13 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             raise
 
+    def whole(self, most: int) -> bytes | None:
+        """The body, if all of it is here and it has at most `most` bytes."""
+        answer = self.answer
+        if not answer.complete or self._error is not None or answer.buffered > most:
+            return None
+        return answer.take(answer.buffered)
+
     @property
     def is_read(self) -> bool:
         """Whether the answer has ended and all of its body was given out."""
@@ -136,7 +143,8 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._lingering = True
             self.answer.drop()
-            self._resume()
+            if self._paused:
+                self._resume()
             self._watch(_LINGER_S)
 
     # -- called by the loop
@@ -200,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
             waiter.set_result(None)
 
     def _resume(self) -> None:
-        if self._paused and self.answer.buffered < _LOW_BYTES and self._transport is not None:
+        if self.answer.buffered < _LOW_BYTES and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
 
@@ -213,8 +221,10 @@ class Connection(asyncio.BufferedProtocol):
         # An answer before the request was all sent leaves the two sides out of step.
         if not self.answer.keeps_alive or self._error or transport.get_write_buffer_size():
             return self.abort()
-        self.answer.drop()
-        self._resume()
+        if self.answer.parts:
+            self.answer.drop()
+        if self._paused:
+            self._resume()
         self._watch(self._keepalive_s)
         self._on_idle(self)
 

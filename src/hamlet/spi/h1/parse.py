@@ -19,7 +19,7 @@ class AnswerParser:
     """
 
     __slots__ = (
-        "_bare", "_chunked", "_head_bytes", "_interim", "_length", "_parser", "_surplus",
+        "_bare", "_chunked", "_interim", "_length", "_parser", "_surplus", "_trailer_bytes",
         "_unfinished", "buffered", "complete", "encoding", "fields", "has_head", "keeps_alive",
         "parts", "status",
     )  # fmt: skip
@@ -36,7 +36,7 @@ class AnswerParser:
         self.buffered = 0
         self.encoding = b""
         self.fields: list[tuple[bytes, bytes]] = []
-        self._head_bytes = self._unfinished = 0
+        self._unfinished = self._trailer_bytes = 0
         self._bare, self._interim = bare, False
         self._length = self._chunked = self._surplus = False
 
@@ -46,7 +46,7 @@ class AnswerParser:
         if self._surplus:
             raise httptools.HttpParserError("more than one answer")
         if not self.has_head:
-            # A field that never ends reaches no callback.
+            # Counted here and not by field: one that never ends reaches no callback.
             self._unfinished += len(data)
             if self._unfinished > MAX_HEAD_BYTES:
                 raise httptools.HttpParserError("the head is too long")
@@ -65,7 +65,7 @@ class AnswerParser:
                 count += 1
             self.parts, self.buffered = parts[count:], self.buffered - size
             return b"".join(parts[:count])
-        self.drop()
+        self.parts, self.buffered = [], 0
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def drop(self) -> None:
@@ -78,11 +78,8 @@ class AnswerParser:
         self._surplus = self.complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError("the head is too long")
         if self.has_head:
-            return
+            return self._pass_over(name, value)
         self.fields.append((name, value))
         # Most names are of another length; lower() is for the few that could matter.
         if len(name) not in _FRAMING_LENGTHS:
@@ -105,7 +102,7 @@ class AnswerParser:
             self._interim = True
             self.fields, self._length, self._chunked = [], False, False
             return
-        self.status, self.has_head, self._head_bytes = status, True, 0
+        self.status, self.has_head = status, True
         self.complete = self._bare
 
     def on_body(self, data: bytes) -> None:
@@ -120,3 +117,9 @@ class AnswerParser:
         # Only here does llhttp know: once feed_data has returned it says no to everything.
         self.keeps_alive = not self._bare and self._parser.should_keep_alive()
         self.complete = True
+
+    def _pass_over(self, name: bytes, value: bytes) -> None:
+        """A trailer says nothing that is used, but there may not be more of them than of a head."""
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > MAX_HEAD_BYTES:
+            raise ValueError("the trailers are too long")

@@ -164,7 +164,8 @@ class Exchange:
         trace: TracebackType | None,
     ) -> None:
         # What is read after this must not be another exchange's answer.
-        connection, self._connection = self.connection, None
+        connection, self._connection = self._connection, None
+        assert connection is not None, "what is left was entered"
         if kind is None or connection.answer.complete:
             connection.finish()
         else:
@@ -181,9 +182,12 @@ class Exchange:
         return self._headers
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
-        connection, parts, size = self._plain(), [], 0
+        connection = self._plain()
+        # Nearly always all of it is here already.
+        if (whole := connection.whole(limit)) is not None:
+            return whole
+        parts, size = [], 0
         try:
-            # Not by way of `chunks`: nearly always all of it is here already.
             while not connection.is_read:
                 data = await connection.next()
                 size += len(data)
