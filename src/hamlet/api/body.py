@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from pydantic import ValidationError
 
-from hamlet.core import ChatParams
+from hamlet.core import ChatParams, Feature
 from hamlet.core.errors import BadRequest
 
 Fields = dict[str, msgspec.Raw]
@@ -21,6 +21,12 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _OPENING, _LIST = b"[{", ord("[")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class HasContent(Protocol):
+    """A message whose content is not decoded yet."""
+
+    content: msgspec.Raw
 
 
 def read_fields(body: bytes) -> Fields:
@@ -70,9 +76,19 @@ def needed(fields: Fields, name: str) -> msgspec.Raw:
     return fields[name]
 
 
-def lists_of(contents: Iterable[msgspec.Raw]) -> list[memoryview]:
-    """Those that are JSON lists: parts stand there alone, and text is long to look through."""
-    return [raw for each in contents if (raw := memoryview(each)) and raw[0] == _LIST]
+def features_of(
+    heads: Iterable[HasContent], mark: re.Pattern[bytes], features: Mapping[bytes, Feature]
+) -> set[Feature]:
+    """The features whose marks stand in the parts of these messages.
+
+    Parts stand in JSON lists alone: text, which is long to look through, is passed over.
+    """
+    found: set[Feature] = set()
+    for head in heads:
+        raw = memoryview(head.content)
+        if raw and raw[0] == _LIST:
+            found.update([features[each] for each in mark.findall(raw)])
+    return found
 
 
 def validated(portable: Mapping[str, Any]) -> ChatParams:

@@ -101,13 +101,15 @@ class ChatEndpoint:
                 asyncio.get_running_loop().call_soon(stream.settle)
         except HamletError as error:
             return self.refuse(error, call.request_id)
-        headers = self._dialect.id_headers(call.request_id) | warning_headers(stream.warnings)
+        headers = self._dialect.id_headers(call.request_id)
+        if stream.warnings:
+            headers |= warning_headers(stream.warnings)
         return Response(200, body, headers)
 
     def _body(self, stream: ChatStream) -> bytes:
         items: Any = stream.whole()
         if stream.native:
-            return b"".join([chunk.data for chunk in items])
+            return items[0].data if len(items) == 1 else b"".join([chunk.data for chunk in items])
         return self._dialect.whole(fold(items))
 
     async def _open(self, call: Call, caller: Caller) -> Response | EventStream:

@@ -75,7 +75,7 @@ class HotRoutes:
         if found is None:
             return await self._app(scope, receive, send)
         route, args = found
-        headers = _headers(scope)
+        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
         trace = begin_trace(headers.get("traceparent"))
         request_id = request_id_of(headers, trace.trace_id)
         sent = _Sent(send, self._heard, route.path)
@@ -93,7 +93,7 @@ class HotRoutes:
         request = Request(
             route.method,
             scope["path"],
-            _query(scope),
+            _query(scope) if scope["query_string"] else {},
             headers,
             body,
             request_id,
@@ -127,20 +127,14 @@ class HotRoutes:
         """Race the handler and its answer against the client going away, and hamlet's own end."""
         work = asyncio.current_task()
         assert work is not None
-        live, reply = _Live(work), None
-
-        def finishing() -> None:
-            presence.unwatch()
-            self._live.discard(live)
-
-        presence.watch(live.leave)
-        self._live.add(live)
+        live, reply = _Live(work, presence, self._live), None
+        live.begin()
         try:
             reply = await route.handler(request)
             if isinstance(reply, Opening):
-                await send_opening(send, reply, self._pacing, finishing)
+                await send_opening(send, reply, self._pacing, live.finish)
             else:
-                finishing()
+                live.finish()
                 await send_response(send, reply)
         except asyncio.CancelledError:
             # Whoever else cancels this counts for more than the two of us.
@@ -150,7 +144,8 @@ class HotRoutes:
             if live.ending and not live.gone:
                 await _say_ended(send, route, request, reply)
         finally:
-            finishing()
+            if not live.over:
+                live.finish()
 
 
 async def _say_ended(send: _Sent, route: HotRoute, request: Request, reply: Reply | None) -> None:
@@ -165,11 +160,25 @@ async def _say_ended(send: _Sent, route: HotRoute, request: Request, reply: Repl
 
 
 class _Live(Struct, eq=False):
-    """A call under way."""
+    """A call, and what may end it before its time."""
 
     task: asyncio.Task[Any]
+    presence: Presence
+    all: set[_Live]
     gone: bool = False
     ending: bool = False
+    over: bool = False
+
+    def begin(self) -> None:
+        """It is under way."""
+        self.presence.watch(self.leave)
+        self.all.add(self)
+
+    def finish(self) -> None:
+        """Its last word is on the way: nothing is to stop that."""
+        self.over = True
+        self.presence.unwatch()
+        self.all.discard(self)
 
     def leave(self) -> None:
         """Its client has gone."""
@@ -214,13 +223,8 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-
-
 def _query(scope: Scope) -> dict[str, str]:
-    raw = scope["query_string"]
-    return dict(parse_qsl(raw.decode("latin-1"))) if raw else {}
+    return dict(parse_qsl(scope["query_string"].decode("latin-1")))
 
 
 async def _read(

@@ -83,7 +83,8 @@ class Breaker:
         self._row = 0.0
         self._recent.append((now, 0.0))
         if not self.opened:
-            self._forgive(now)
+            if self.trips:
+                self._forgive(now)
             return
         self._probing_until = 0.0
         self._successes += 1
@@ -147,7 +148,7 @@ class Breaker:
         return True
 
     def _forgive(self, now: float) -> None:
-        if self.trips and now - self._healthy_since >= _HEALTHY_S:
+        if now - self._healthy_since >= _HEALTHY_S:
             self.trips -= 1
             self._healthy_since = now
 

@@ -26,7 +26,8 @@ class RetryBudget:
 
     def enter(self) -> None:
         """A call begins."""
-        self._tokens = min(self._cap, self._tokens + self._ratio)
+        earned = self._tokens + self._ratio
+        self._tokens = earned if earned < self._cap else self._cap
         self.in_flight += 1
 
     def leave(self) -> None:

@@ -35,6 +35,8 @@ from hamlet.registry import Deployment, Route
 # Hedges are at most this part of a route's calls.
 HEDGES = 0.05
 
+_NOBODY: frozenset[str] = frozenset()
+
 
 @dataclass(slots=True)
 class News:
@@ -170,12 +172,15 @@ class Fleet:
     def look(
         self,
         demand: Demand,
-        tried: frozenset[str] = frozenset(),
+        tried: frozenset[str] = _NOBODY,
         spilled: frozenset[int] = frozenset(),
     ) -> Look:
         """A look at the fleet now; valid for one choice."""
         now, trouble = self.clock(), bool(self._opened)
-        spared = frozenset([v for v, t in self._throttles.items() if t.active and t.spares(now)])
+        spared = _NOBODY
+        for vendor, throttle in self._throttles.items():
+            if throttle.active and throttle.spares(now):
+                spared |= {vendor}
         limit = SHEDDABLE_LIMIT if demand.sheddable else CRITICAL_LIMIT
         return Look(demand, now, self.rng, self.lease, spared, tried, spilled, trouble, limit=limit)
 
@@ -258,7 +263,8 @@ class Fleet:
     def succeeded(self, booking: Booking, tokens: float | None = None) -> None:
         """The attempt committed. `tokens` is what a whole answer turned out to have."""
         condition, now = booking.member.condition, self.clock()
-        condition.owes_no_more(booking)
+        if booking.demand.stream:
+            condition.owes_no_more(booking)
         condition.throttles = 0
         self._throttle(booking.member.deployment.vendor).asked(now, overloaded=False)
         if booking.demand.prefixes:
@@ -319,7 +325,8 @@ class Fleet:
         member = booking.member
         condition, now = member.condition, self.clock()
         condition.in_flight -= 1
-        condition.owes_no_more(booking)
+        if booking.demand.stream:
+            condition.owes_no_more(booking)
         used = condition.ledger.used(usage) if usage is not None else None
         if used is None:
             demand = booking.demand

@@ -80,8 +80,10 @@ class Expectation:
         mean_x, mean_y = self._x / self._w, self._y / self._w
         variance = self._xx / self._w - mean_x * mean_x
         covariance = self._xy / self._w - mean_x * mean_y
-        self._b = max(0.0, covariance / variance) if variance > 1 else 0.0
-        self._a = max(0.001, mean_y - self._b * mean_x)
+        # Done for every answer, and max() would cost as much as all the rest.
+        self._b = covariance / variance if variance > 1 and covariance > 0 else 0.0
+        a = mean_y - self._b * mean_x
+        self._a = a if a > 0.001 else 0.001
 
 
 class Slowness:
@@ -119,11 +121,11 @@ class Slowness:
         """Take in one answer."""
         self._row = self._row + 1 if ratio > TOO_SLOW else 0
         weight = math.exp((self._at - now) / TAU_S)
-        ratio = min(ratio, SLOWEST)
         if ratio > 1 + (self._value - 1) * weight:
-            self._value = ratio
+            self._value = ratio if ratio < SLOWEST else SLOWEST
         else:
-            self._value = max(1.0, self._value * weight + ratio * (1 - weight))
+            value = self._value * weight + ratio * (1 - weight)
+            self._value = value if value > 1 else 1.0
         self._at = now
 
     def raise_to(self, ratio: float, now: float) -> None:

@@ -36,7 +36,8 @@ class TokenBucket:
 
     def take(self, now: float) -> float:
         """Take one; returns 0, or the seconds to wait if there is none."""
-        self._level = min(self._count, self._level + (now - self._at) * self._per_s)
+        level = self._level + (now - self._at) * self._per_s
+        self._level = level if level < self._count else self._count
         self._at = now
         if self._level >= 1:
             self._level -= 1

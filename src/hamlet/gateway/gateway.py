@@ -171,7 +171,7 @@ class Gateway:
 
     async def _open(self, pursuit: _Pursuit, choice: Choice, *, hedge: bool = False) -> ChatStream:
         call, record, policy = pursuit.call, pursuit.record, pursuit.traffic.route.policy
-        deployment = choice.deployment
+        deployment = choice.member.deployment
         native = speaks(deployment, call)
         prepare = prepare_native if native else prepare_chat
         body, warnings = prepare(call, deployment, policy)
@@ -197,7 +197,7 @@ class Gateway:
         self, pursuit: _Pursuit, choice: Choice, native: bool, body: Any
     ) -> tuple[list[Any], AsyncGenerator[Any, None] | None]:
         """What comes up to the commit point, and where the rest comes from, if that is not all."""
-        provider, streamed = choice.deployment.provider, pursuit.call.stream
+        provider, streamed = choice.member.deployment.provider, pursuit.call.stream
         limit_s, held = pursuit.hunt.first_token_limit(choice), None
         if native and not streamed and "native_whole" in provider.operations:
             return [await within(provider.instance.native_whole(body), limit_s)], None
@@ -262,15 +262,21 @@ class Gateway:
         return Attempting(self.fleet, self._observers, record, booking, hedge=hedge)
 
     def _countdown(self, total_s: float) -> Callable[[], float]:
-        end = self._clock() + total_s
-        return lambda: max(0.0, end - self._clock())
+        clock = self._clock
+        end = clock() + total_s
+
+        def remaining() -> float:
+            left = end - clock()
+            return left if left > 0 else 0.0
+
+        return remaining
 
 
 def demand_of(call: Call, traffic: Traffic, *, stream: bool) -> Demand:
     """What the call asks of a deployment, as far as that can be known beforehand."""
     estimator = traffic.estimator
     reserved, likely = estimator.output_tokens(_limit(call, traffic))
-    per_byte = estimator.input_tokens(1)
+    per_byte, prefixes = estimator.input_tokens(1), call.prefixes()
     return Demand(
         call.size * per_byte,
         reserved,
@@ -278,7 +284,7 @@ def demand_of(call: Call, traffic: Traffic, *, stream: bool) -> Demand:
         stream,
         traffic.route.sheddable,
         call.features,
-        tuple([(key, size * per_byte) for key, size in call.prefixes()]),
+        tuple([(key, size * per_byte) for key, size in prefixes]) if prefixes else (),
     )
 
 

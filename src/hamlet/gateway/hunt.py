@@ -154,7 +154,7 @@ class Hunt:
         }
 
     def _take(self, choice: Choice) -> Choice:
-        self._tried |= {choice.deployment.id}
+        self._tried |= {choice.member.deployment.id}
         self._here = choice
         return choice
 

@@ -27,7 +27,7 @@ def prepare_chat(
 ) -> tuple[ChatRequest, tuple[str, ...]]:
     """The request as the adapter gets it, and the names of the parameters left out."""
     final = _merged(call.params, deployment)
-    dropped = _untaken(final, call, deployment)
+    dropped = _untaken(final, deployment) | _foreign_extras(final, call, deployment)
     if dropped:
         _refuse_if_strict(dropped, policy)
         extra = {key: value for key, value in final.extra.items() if key not in dropped}
@@ -49,14 +49,14 @@ def prepare_native(
 ) -> tuple[NativeRequest, tuple[str, ...]]:
     """The caller's own body with only what defaults, caps and the card change."""
     final = _merged(call.params, deployment)
-    dropped = _untaken(final, call, deployment)
+    dropped = _untaken(final, deployment)
     if dropped:
         _refuse_if_strict(dropped, policy)
     overrides = _NO_PARAMS if final is call.params else _changes(call.params, final, dropped)
     request = NativeRequest(
         deployment.model, call.fields, call.stream, overrides, dropped, _terms(policy)
     )
-    return request, tuple(sorted(dropped))
+    return request, tuple(sorted(dropped)) if dropped else ()
 
 
 def _changes(asked: ChatParams, final: ChatParams, dropped: frozenset[str]) -> ChatParams:
@@ -74,15 +74,16 @@ def _terms(policy: Policy) -> Terms:
 
 
 def _merged(params: ChatParams, deployment: Deployment) -> ChatParams:
+    if not deployment.adjusts:
+        return params
     return params.over(deployment.defaults).capped(deployment.caps)
 
 
-def _untaken(params: ChatParams, call: Call, deployment: Deployment) -> frozenset[str]:
+def _untaken(params: ChatParams, deployment: Deployment) -> frozenset[str]:
     known = deployment.card.params
-    takes_all = known is None or params.model_fields_set <= known
-    portable = _NONE if takes_all else params.sent().keys() - (known or _NONE)
-    dropped = portable | _foreign_extras(params, call, deployment)
-    return frozenset(dropped) if dropped else _NONE
+    if known is None or params.model_fields_set <= known:
+        return _NONE
+    return frozenset(params.sent().keys() - known)
 
 
 def _foreign_extras(params: ChatParams, call: Call, deployment: Deployment) -> AbstractSet[str]:

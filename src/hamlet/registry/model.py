@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hamlet.config import Policy
@@ -67,6 +67,12 @@ class Deployment:
     vendor: str = ""
     local: bool = False
     max_in_flight: int | None = None
+    # Whether it has defaults or caps: most have none, and every call asks.
+    adjusts: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        adjusts = bool(self.defaults.model_fields_set or self.caps.model_fields_set)
+        object.__setattr__(self, "adjusts", adjusts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from hamlet.api.anthropic.messages import WireBlock, WireMessage, to_messages
-from hamlet.api.body import Fields, decode, lists_of, needed, validated
+from hamlet.api.body import Fields, decode, features_of, needed, validated
 from hamlet.core import (
     TEXT_OUTPUT,
     ChatParams,
@@ -139,8 +139,7 @@ def _params(fields: Fields) -> ChatParams:
 
 
 def _features(fields: Fields, heads: Sequence[_Head]) -> frozenset[Feature]:
-    parted = lists_of([head.content for head in heads])
-    found = {_PART_FEATURES[mark] for raw in parted for mark in _MARK.findall(raw)}
+    found = features_of(heads, _MARK, _PART_FEATURES)
     if _read(fields, "tools", list[_AnyTool] | None):
         found.add(Feature.TOOLS)
     if _output(fields).kind == "schema":

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from hamlet.api.body import Fields, decode, lists_of, needed, validated
+from hamlet.api.body import Fields, decode, features_of, needed, validated
 from hamlet.api.openai.messages import WireMessage, to_messages
 from hamlet.core import (
     TEXT_OUTPUT,
@@ -127,24 +127,23 @@ def wants_usage(call: Call) -> bool:
 
 
 def _params(fields: Fields) -> ChatParams:
-    given = tuple([(wire, bytes(raw)) for wire, raw in fields.items() if wire in _PARAMS])
+    given = {wire: bytes(raw) for wire, raw in fields.items() if wire in _PARAMS}
     strangers = fields.keys() - _KNOWN
-    if not strangers and sum([len(raw) for _, raw in given]) <= _KEPT_BYTES:
-        return _usual(given)
+    if not strangers and sum(map(len, given.values())) <= _KEPT_BYTES:
+        return _usual(tuple(given.items()))
     return _validated(given, {key: decode(fields[key], Any, key) for key in strangers})
 
 
 @functools.lru_cache(maxsize=_KEPT)
 def _usual(given: tuple[tuple[str, bytes], ...]) -> ChatParams:
     # The calls of a product differ in their messages and hardly in these.
-    return _validated(given, {})
+    return _validated(dict(given), {})
 
 
-def _validated(given: Iterable[tuple[str, bytes]], extra: dict[str, Any]) -> ChatParams:
-    by_wire = dict(given)
+def _validated(given: Mapping[str, bytes], extra: dict[str, Any]) -> ChatParams:
     # In our order: of two names for the same, the newer one counts.
     portable: dict[str, Any] = {
-        name: decode(by_wire[wire], Any, wire) for wire, name in _PARAMS.items() if wire in by_wire
+        name: decode(given[wire], Any, wire) for wire, name in _PARAMS.items() if wire in given
     }
     if isinstance(portable.get("stop"), str):
         portable["stop"] = (portable["stop"],)
@@ -154,16 +153,15 @@ def _validated(given: Iterable[tuple[str, bytes]], extra: dict[str, Any]) -> Cha
 
 
 def _features(fields: Fields, params: ChatParams, heads: Sequence[_Head]) -> frozenset[Feature]:
-    parted = lists_of([head.content for head in heads])
-    needed = {_PART_FEATURES[mark] for raw in parted for mark in _MARK.findall(raw)}
+    found = features_of(heads, _MARK, _PART_FEATURES)
     if "tools" in fields and decode(fields["tools"], list[_Tool] | None, "tools"):
-        needed.add(Feature.TOOLS)
+        found.add(Feature.TOOLS)
     if (params.n or 1) > 1:
-        needed.add(Feature.CHOICES)
+        found.add(Feature.CHOICES)
     kind = _output(fields).kind
     if kind != "text":
-        needed.add(Feature.JSON if kind == "json" else Feature.JSON_SCHEMA)
-    return frozenset(needed) if needed else _PLAIN
+        found.add(Feature.JSON if kind == "json" else Feature.JSON_SCHEMA)
+    return frozenset(found) if found else _PLAIN
 
 
 def _request(model: str, fields: Fields, params: ChatParams, stream: bool) -> ChatRequest:
