@@ -108,6 +108,10 @@ bench-signals: $(VENV)/.dev ## Measure what metrics, log line and ids cost a cal
 bench-steps: $(VENV)/.dev ## Measure each step of a plain chat call, and their sum beside the whole
 	$(BIN)/python -m loadtest.steps
 
+bench-instructions: $(VENV)/.dev ## Count a plain call's instructions and cache misses (AGAINST=commit; 3 minutes)
+	@deploy/programs.sh wrk nginx valgrind
+	$(BIN)/python -m loadtest.instructions $(if $(AGAINST),--against $(AGAINST))
+
 bench-streams: $(VENV)/.dev ## Hold 2,000 stalled streams and 2,000 slow readers: memory, and others' time
 	$(BIN)/python -m loadtest.streams
 
