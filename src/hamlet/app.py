@@ -244,7 +244,7 @@ class Hamlet:
         )
         app.include_router(admin(desk, *([self.migration.status()] if self.migration else [])))
         page(app, PageParts(parts.service, lambda: self.keyring, parts))
-        shell.dialect_errors(app)
+        shell.dialect_errors(app, routes)
         document(app, routes)
         return app
 

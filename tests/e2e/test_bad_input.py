@@ -144,14 +144,27 @@ async def test_a_compressed_body_is_refused(http) -> None:
     assert response.status_code == 400
 
 
-async def test_unknown_paths_and_methods_answer_in_openais_shape(http) -> None:
-    for response in (
-        await http.get("/v2/nothing"),
-        await http.get(OPENAI),
-        await http.put("/livez"),
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "allow"),
+    [
+        ("GET", "/v2/nothing", 404, "path_not_found", None),
+        ("GET", OPENAI, 405, "method_not_allowed", "POST"),
+        ("PUT", "/livez", 405, "method_not_allowed", "GET"),
+    ],
+)
+async def test_unknown_paths_and_methods_answer_in_the_callers_dialect(
+    http, method: str, path: str, status: int, code: str, allow: str | None
+) -> None:
+    for version, not_found, envelope in (
+        ({}, "invalid_request_error", None),
+        ({"anthropic-version": "2023-06-01"}, "not_found_error", "error"),
     ):
-        assert response.status_code in (404, 405)
-        assert response.json()["error"]["message"]
+        response = await http.request(method, path, headers=version)
+        told = response.json()
+        assert (response.status_code, response.headers.get("allow")) == (status, allow)
+        assert (told["error"]["code"], told.get("type")) == (code, envelope)
+        assert told["error"]["type"] == (not_found if status == 404 else "invalid_request_error")
+        assert path in told["error"]["message"]
 
 
 async def test_odd_header_values_do_no_harm(http) -> None:

@@ -55,6 +55,12 @@ class Dialect(Protocol):
         ...
 
 
+def refusal(dialect: Dialect, error: HamletError, request_id: str) -> Response:
+    """The response that tells an error."""
+    headers = error_headers(error) | dialect.id_headers(request_id)
+    return Response(error.status, dialect.error_body(error, request_id), headers)
+
+
 class ChatEndpoint:
     """Serves one dialect."""
 
@@ -88,8 +94,7 @@ class ChatEndpoint:
 
     def refuse(self, error: HamletError, request_id: str) -> Response:
         """The response that tells an error."""
-        headers = error_headers(error) | self._dialect.id_headers(request_id)
-        return Response(error.status, self._dialect.error_body(error, request_id), headers)
+        return refusal(self._dialect, error, request_id)
 
     async def _whole(self, call: Call, caller: Caller) -> Response:
         try:

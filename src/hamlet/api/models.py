@@ -9,8 +9,8 @@ from urllib.parse import unquote
 import orjson
 
 from hamlet.api.auth import Keyring
-from hamlet.api.chat import Dialect
-from hamlet.api.errors import error_headers
+from hamlet.api.chat import refusal
+from hamlet.api.dialects import OPENAI, dialect_of
 from hamlet.api.http import Request, Response
 from hamlet.core.errors import HamletError, RouteNotFound
 
@@ -24,34 +24,23 @@ class ModelsEndpoint:
         self,
         names: Callable[[], Iterable[str]],
         keyring: Callable[[], Keyring],
-        openai: Dialect,
-        anthropic: Dialect,
     ) -> None:
         self._names = names
         self._keyring = keyring
-        self._openai, self._anthropic = openai, anthropic
 
     def refuse(self, error: HamletError, request_id: str) -> Response:
         """An error before the request's dialect is known."""
-        return _refuse(self._openai, error, request_id)
+        return refusal(OPENAI, error, request_id)
 
     async def __call__(self, request: Request) -> Response:
-        dialect = self._dialect(request)
+        dialect = dialect_of(request.headers)
         try:
             caller = self._keyring().caller(request.headers)
             names = [name for name in self._names() if caller.may_use(name)]
             body = _one(unquote(request.args["model"]), names) if request.args else _list(names)
         except HamletError as error:
-            return _refuse(dialect, error, request.id)
+            return refusal(dialect, error, request.id)
         return Response(200, orjson.dumps(body), dialect.id_headers(request.id))
-
-    def _dialect(self, request: Request) -> Dialect:
-        return self._anthropic if "anthropic-version" in request.headers else self._openai
-
-
-def _refuse(dialect: Dialect, error: HamletError, request_id: str) -> Response:
-    headers = error_headers(error) | dialect.id_headers(request_id)
-    return Response(error.status, dialect.error_body(error, request_id), headers)
 
 
 def _one(name: str, names: Iterable[str]) -> dict[str, Any]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from hamlet.api.anthropic import AnthropicDialect
 from hamlet.api.auth import Keyring
 from hamlet.api.chat import ChatEndpoint
+from hamlet.api.dialects import ANTHROPIC, OPENAI
 from hamlet.api.hot import HotRoute
 from hamlet.api.models import ModelsEndpoint
-from hamlet.api.openai import OpenAIDialect
 from hamlet.api.openai.embeddings import EmbeddingsEndpoint, refuse
 from hamlet.api.openapi import operation
 from hamlet.gateway import Gateway
@@ -19,11 +18,10 @@ def model_routes(
     gateway: Gateway, keyring: Callable[[], Keyring], names: Callable[[], Iterable[str]]
 ) -> list[HotRoute]:
     """The routes of both dialects, and OpenAI's in Azure's path forms."""
-    openai, anthropic = OpenAIDialect(), AnthropicDialect()
-    chat = ChatEndpoint(openai, gateway, keyring)
-    messages = ChatEndpoint(anthropic, gateway, keyring)
+    chat = ChatEndpoint(OPENAI, gateway, keyring)
+    messages = ChatEndpoint(ANTHROPIC, gateway, keyring)
     embeddings = EmbeddingsEndpoint(gateway, keyring)
-    models = ModelsEndpoint(names, keyring, openai, anthropic)
+    models = ModelsEndpoint(names, keyring)
     said = operation("Answer a conversation (Chat Completions)", "openai")
     asked = operation("Answer a conversation (Messages)", "anthropic")
     packed = operation("Embed texts", "openai")

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from hamlet.api.errors import error_headers
-from hamlet.api.hot import request_id_of
-from hamlet.api.openai.errors import error_body
-from hamlet.core.errors import HamletError, RouteNotFound
+from hamlet.api.chat import refusal
+from hamlet.api.dialects import dialect_of
+from hamlet.api.hot import HotRoute, request_id_of
+from hamlet.core.errors import HamletError
+
+
+class PathNotFound(HamletError):
+    """Nothing is served there."""
+
+    status = 404
+    code = "path_not_found"
+
+
+class MethodNotAllowed(HamletError):
+    """Something is served there, but not in this way."""
+
+    status = 405
+    code = "method_not_allowed"
+
 
 Expose = Callable[[str], Awaitable[tuple[bytes, str]]]
 """Gives the metrics' text and its content type for an Accept header."""
@@ -44,25 +58,30 @@ def _exposed(router: APIRouter, metrics: Expose) -> None:
         return Response(text, headers={"content-type": media_type})
 
 
-def dialect_errors(app: FastAPI) -> None:
-    """Unknown paths and refused keys answer in OpenAI's shape, which most callers read."""
+def dialect_errors(app: FastAPI, routes: Sequence[HotRoute]) -> None:
+    """Unknown paths, wrong methods and refused keys answer in the caller's dialect.
+
+    `routes` are served elsewhere: here comes what asks for them in another way.
+    """
 
     async def not_there(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        family = RouteNotFound if error.status_code == 404 else HamletError
-        wrapped = family(f"{request.method} {request.url.path}: {error.detail}")
-        return _refusal(request, wrapped, error.status_code)
+        where = request.url.path
+        served = [route.method for route in routes if route.path == where]
+        allow = ", ".join(served) or (error.headers or {}).get("Allow", "")
+        if not allow:
+            return _refusal(request, PathNotFound(f"nothing is served at {where}"))
+        wrong = MethodNotAllowed(f"{where} does not take {request.method}")
+        return _refusal(request, wrong, {"allow": allow})
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HamletError)
-        return _refusal(request, error, error.status)
+        return _refusal(request, error)
 
     app.add_exception_handler(HTTPException, not_there)
     app.add_exception_handler(HamletError, refused)
 
 
-def _refusal(request: Request, error: HamletError, status: int) -> Response:
-    request_id = request_id_of(request.headers)
-    headers: dict[str, Any] = error_headers(error) | {"x-request-id": request_id}
-    body = error_body(error, request_id)
-    return Response(body, status, headers, media_type="application/json")
+def _refusal(request: Request, error: HamletError, headers: Mapping[str, str] = {}) -> Response:
+    told = refusal(dialect_of(request.headers), error, request_id_of(request.headers))
+    return Response(told.body, told.status, {**headers, **told.headers}, media_type=told.media_type)
