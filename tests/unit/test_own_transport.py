@@ -80,6 +80,29 @@ async def test_streams_whose_end_comes_late_keep_their_connection(monkeypatch) -
     assert upstream.accepted == 1
 
 
+@pytest.mark.parametrize("size", [6_000, 30_000])
+async def test_an_answer_that_nobody_reads_leaves_its_connection_to_the_next(
+    size: int, monkeypatch
+) -> None:
+    monkeypatch.setattr(connection, "_LINGER_S", 30.0)
+
+    async def script(peer: Peer, _: int) -> None:
+        while request := await peer.request():
+            body = b"x" * size if b" /long " in request else b"ok"
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+    async with RawUpstream(script) as upstream:
+        http = transport(upstream.url)
+        async with http.stream("GET", "/long") as reply:
+            # All of the shorter is here by then, and no more than a part of the longer.
+            await until(lambda: reply.connection._paused)
+            assert reply.connection.answer.complete is (size == 6_000)
+        await until(lambda: bool(http._site("").pool._free))
+        assert [await body_of(http) for _ in range(2)] == [b"ok", b"ok"]
+        assert upstream.accepted == 1
+        await http.aclose()
+
+
 async def test_an_answer_left_early_closes_soon_although_it_never_ends() -> None:
     left = asyncio.Event()
 
