@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from hamlet.api.connection import MAX_HEAD_BYTES, MAX_HEADERS, Patience, guarded
-from hamlet.api.cycle import Cycle
+from hamlet.api.cycle import Cycle, straight
 from support.server import until
 
 SERVERS = {"uvicorn": "httptools", "ours": None}
@@ -24,6 +24,7 @@ class App:
 
     def __init__(self) -> None:
         self.scopes, self.sent, self.ended = [], 0, []
+        self.more: dict[str, str] = {}
         self.hold = asyncio.Event()
 
     async def __call__(self, scope, receive, send) -> None:
@@ -112,6 +113,17 @@ class App:
 
     async def misnamed(self, scope, receive, send) -> None:
         await answer(send, b"x", more=[(b"x a", b"1")])
+
+    async def straight(self, scope, receive, send) -> None:
+        async def seen(message) -> None:
+            await send(message)
+
+        assert straight(receive, seen) is straight(lambda: receive(), send) is None
+        cycle = straight(receive, send)
+        body = cycle.take(9)
+        told = b"not here" if body is None else body
+        if not cycle.answer(200, {"content-length": str(len(told)), **self.more}, told):
+            await answer(send, b"by messages")
 
     async def disordered(self, scope, receive, send) -> None:
         await body_of(send, b"x")
@@ -592,6 +604,68 @@ async def test_a_head_that_lags_is_refused_after_the_answer_before_it() -> None:
     await until(lambda: len(wire.written) == 2)
     assert [data[9:12] for data in wire.written] == [b"200", b"408"]
     protocol.connection_lost(None)
+
+
+async def test_who_has_both_ends_takes_and_answers_at_once() -> None:
+    app = App()
+    protocol, wire, state = connected(app)
+    protocol.data_received(ask("/straight", b"hi") + ask("/straight", b"b", version="1.0"))
+    await until(lambda: len(wire.written) == 2 and not state.tasks)
+    assert wire.written[0].endswith(b"content-length: 2\r\n\r\nhi")
+    assert wire.written[1].endswith(b"content-length: 1\r\nconnection: close\r\n\r\nb")
+    assert app.ended == [("/straight", None)] * 2
+    protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize("body", [b"x" * 10, b"hi"], ids=["too large", "not here yet"])
+async def test_what_is_not_all_here_or_too_large_is_not_taken(body: bytes) -> None:
+    protocol, wire, state = connected(App())
+    asked = ask("/straight", body)
+    protocol.data_received(asked if len(body) > 9 else asked[:-1])
+    await until(lambda: wire.written and not state.tasks)
+    assert wire.written[0].endswith(b"not here")
+    protocol.connection_lost(None)
+
+
+async def test_a_client_that_has_to_read_first_is_answered_by_messages() -> None:
+    app = App()
+    protocol, wire, state = connected(app)
+    protocol.pause_writing()
+    protocol.data_received(ask("/straight", b"hi"))
+    await until(lambda: app.scopes)
+    await asyncio.sleep(0)
+    assert wire.written == []
+    protocol.resume_writing()
+    await until(lambda: wire.written and not state.tasks)
+    assert wire.written[0].endswith(b"by messages")
+    protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "end"),
+    [
+        ({"connection": "close"}, b"200", b"by messages"),
+        ({"x-a": "1\r\nx-b: 2"}, b"500", b"Internal Server Error"),
+    ],
+)
+async def test_headers_that_need_a_look_are_not_sent_at_once(more, status, end) -> None:
+    app = App()
+    app.more = more
+    protocol, wire, state = connected(app)
+    protocol.data_received(ask("/straight", b"hi"))
+    await until(lambda: wire.written and not state.tasks)
+    assert (wire.written[0][9:12], wire.written[0].endswith(end)) == (status, True)
+    assert b"x-b" not in wire.written[0]
+    protocol.connection_lost(None)
+
+
+async def test_nobody_is_answered_who_has_gone() -> None:
+    app = App()
+    protocol, wire, state = connected(app)
+    protocol.data_received(ask("/straight", b"hi"))
+    protocol.connection_lost(None)
+    await until(lambda: not state.tasks)
+    assert (app.ended, wire.written) == ([("/straight", None)], [])
 
 
 async def test_a_head_is_measured_without_what_came_with_it() -> None:

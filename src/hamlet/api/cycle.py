@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from hamlet.api.asgi import ASGI, Message, Scope
+from hamlet.api.asgi import ASGI, Message, Receive, Scope, Send
 from hamlet.api.flow import Flow
 from hamlet.api.heads import (
     CODING,
@@ -122,12 +122,9 @@ class Cycle:
                     self._changed = asyncio.Event()
                 self._changed.clear()
                 await self._changed.wait()
-            self._news = False
         if self._gone or self.complete:
             return {"type": "http.disconnect"}
-        parts, self._parts, self._size = self._parts, [], 0
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        return {"type": "http.request", "body": body, "more_body": self._more_body}
+        return {"type": "http.request", "body": self._taken(), "more_body": self._more_body}
 
     async def send(self, message: Message) -> None:
         """Take a part of the answer. Raises RuntimeError for what cannot be one."""
@@ -147,7 +144,37 @@ class Cycle:
         else:
             self._begin(message["status"], message.get("headers", ()))
 
+    # -- for an application that has hold of both ends: see `straight`
+
+    def take(self, most: int) -> bytes | None:
+        """The whole body, if all of it is here and it has at most `most` bytes."""
+        if self._more_body or self._size > most or self._gone:
+            return None
+        if self._flow.read_paused:
+            # Else nobody would notice that the client goes.
+            self._flow.resume_reading()
+        return self._taken()
+
+    def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
+        """Send a whole answer now, of which `headers` tell the length if it has one.
+
+        False, and nothing is done, if the client has to read first or a header is about the
+        connection: then `send` is the way. Raises RuntimeError for a header that cannot be.
+        """
+        if self._started or self._flow.write_paused or "connection" in headers:
+            return False
+        if not self._gone:
+            text = "".join([f"\r\n{name}: {value}" for name, value in headers.items()])
+            self._make_head(status, text.encode("latin-1", "replace"), len(headers))
+            self._put(body)
+            self._end()
+        return True
+
     # -- inside
+
+    def _taken(self) -> bytes:
+        parts, self._parts, self._size, self._news = self._parts, [], 0, False
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _wake(self) -> None:
         self._news = True
@@ -155,9 +182,7 @@ class Cycle:
             self._changed.set()
 
     def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        common = self._common.lines()
-        closes = self._common.closes
-        self._chunked, length = False, None
+        closes, self._chunked, length = False, False, None
         lines: list[bytes] = []
         for name, value in headers:
             written = LABELS.get(name) or label(name)
@@ -168,23 +193,31 @@ class Cycle:
             elif written is CONNECTION:
                 closes = closes or says_close(value)
             lines += (written, value)
-        fields = b"".join(lines)
-        if not are_lines(fields, len(lines) // 2):
-            raise RuntimeError("Invalid HTTP header value.")
-        if closes:
-            self.keep_alive = False
-        elif not self.keep_alive:
-            fields += b"\r\nconnection: close"
         self._drops = self.scope["method"] == "HEAD"
         if length is None and not (self._chunked or self._drops or status in _BODILESS):
             self._chunked = True
-            fields += b"\r\ntransfer-encoding: chunked"
+            lines += (CODING, b"chunked")
         self._left = length or 0
+        self._make_head(status, b"".join(lines), len(lines) // 2, closes=closes)
+
+    def _make_head(self, status: int, fields: bytes, count: int, *, closes: bool = False) -> None:
+        """Make the head of so many fields; with `closes` one of them ends the connection."""
+        if not are_lines(fields, count):
+            raise RuntimeError("Invalid HTTP header value.")
+        common = self._common.lines()
+        if closes or self._common.closes:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            fields += b"\r\nconnection: close"
         self._head = b"%b%b%b\r\n\r\n" % (STATUS_LINES[status], common, fields)
         self._started, self._continue = True, False
 
     def _write(self, body: bytes, *, more: bool) -> None:
-        data = b"" if self._drops else self._framed(body, more=more)
+        self._put(b"" if self._drops else self._framed(body, more=more))
+        if not more:
+            self._end()
+
+    def _put(self, data: bytes) -> None:
         head, self._head = self._head, None
         if head is not None:
             if len(data) > _JOIN_BYTES:
@@ -193,12 +226,13 @@ class Cycle:
                 data = head + data
         if data:
             self._transport.write(data)
-        if not more:
-            self.complete = True
-            self._wake()
-            if not self.keep_alive:
-                self._transport.close()
-            self._done()
+
+    def _end(self) -> None:
+        self.complete = True
+        self._wake()
+        if not self.keep_alive:
+            self._transport.close()
+        self._done()
 
     def _framed(self, body: bytes, *, more: bool) -> bytes:
         if self._chunked:
@@ -225,3 +259,10 @@ class Cycle:
         ]
         await self.send({"type": "http.response.start", "status": 500, "headers": headers})
         await self.send({"type": "http.response.body", "body": text})
+
+
+def straight(receive: Receive, send: Send) -> Cycle | None:
+    """The cycle whose ends these are, if they are one's: then nobody stands before its client."""
+    cycle = getattr(send, "__self__", None)
+    ours = isinstance(cycle, Cycle) and getattr(receive, "__self__", None) is cycle
+    return cycle if ours else None

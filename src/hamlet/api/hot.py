@@ -13,9 +13,10 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from hamlet.api.asgi import ASGI, Message, Receive, Scope, Send
+from hamlet.api.cycle import Cycle, straight
 from hamlet.api.http import Handler, Opening, Reply, Request, Response
 from hamlet.api.presence import Presence, presence_of
-from hamlet.api.streaming import Pacing, send_opening, send_response
+from hamlet.api.streaming import Pacing, send_opening, send_response, whole_headers
 from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, TooLarge
 from hamlet.core.trace import begin_trace
 from hamlet.spi import Deadline, Log
@@ -78,18 +79,23 @@ class HotRoutes:
         headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
         trace = begin_trace(headers.get("traceparent"))
         request_id = request_id_of(headers, trace.trace_id)
-        sent = _Sent(send, self._heard, route.path)
+        cycle = straight(receive, send)
+        sent = _Sent(send, self._heard, route.path, cycle)
         presence = presence_of(scope, receive)
         try:
-            within_s = None if presence.sent_all else self._body_s
-            body = await _read(receive, headers, self._max_body_bytes, within_s)
+            body = None
+            if cycle is not None and "content-encoding" not in headers:
+                body = cycle.take(self._max_body_bytes)
+            if body is None:
+                within_s = None if presence.sent_all else self._body_s
+                body = await _read(receive, headers, self._max_body_bytes, within_s)
         except ConnectionResetError:
             return None
         except HamletError as error:
             response = route.refuse(error, request_id)
             # The rest of the body is still on its way: this connection cannot be used again.
             response.headers["connection"] = "close"
-            return await send_response(sent, response)
+            return await sent.respond(response)
         request = Request(
             route.method,
             scope["path"],
@@ -105,7 +111,7 @@ class HotRoutes:
         except Exception as error:
             self._log.error("request.failed", request_id=request_id, exc_info=error)
             if not sent.started:
-                await send_response(sent, route.refuse(HamletError("internal error"), request_id))
+                await sent.respond(route.refuse(HamletError("internal error"), request_id))
 
     def route(self, method: str, path: str) -> HotRoute | None:
         """The hot route of a request, if it has one."""
@@ -135,7 +141,7 @@ class HotRoutes:
                 await send_opening(send, reply, self._pacing, live.finish)
             else:
                 live.finish()
-                await send_response(send, reply)
+                await send.respond(reply)
         except asyncio.CancelledError:
             # Whoever else cancels this counts for more than the two of us.
             ours = live.gone + live.ending
@@ -153,7 +159,7 @@ async def _say_ended(send: _Sent, route: HotRoute, request: Request, reply: Repl
     error = Draining("hamlet is shutting down; please try again", retry_after=1.0)
     refusal = route.refuse(error, request.id)
     if not send.started:
-        return await send_response(send, refusal)
+        return await send.respond(refusal)
     if isinstance(reply, Opening):
         frames = reply.in_band(refusal)
         await send({"type": "http.response.body", "body": frames, "more_body": False})
@@ -194,11 +200,22 @@ class _Live(Struct, eq=False):
 class _Sent:
     """Counts an answer, and remembers that it has begun: then no other can be sent."""
 
-    __slots__ = ("_heard", "_path", "_send", "started")
+    __slots__ = ("_cycle", "_heard", "_path", "_send", "started")
 
-    def __init__(self, send: Send, heard: Callable[[str, int], None], path: str) -> None:
-        self._send, self._heard, self._path = send, heard, path
+    def __init__(
+        self, send: Send, heard: Callable[[str, int], None], path: str, cycle: Cycle | None
+    ) -> None:
+        """`cycle` is what `send` belongs to, if nobody stands between."""
+        self._send, self._heard, self._path, self._cycle = send, heard, path, cycle
         self.started = False
+
+    async def respond(self, response: Response) -> None:
+        """Send a whole answer: at once, or by messages where somebody wants to see those."""
+        cycle, headers = self._cycle, whole_headers(response)
+        if cycle is None or not cycle.answer(response.status, headers, response.body):
+            return await send_response(self, response)
+        self.started = True
+        self._heard(self._path, response.status)
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if not self.started:

@@ -25,13 +25,17 @@ class Pacing:
     keepalive_s: float = 10.0
 
 
+def whole_headers(response: Response) -> dict[str, str]:
+    """The headers of a whole answer, with what its body is."""
+    if response.status == 304:
+        return response.headers
+    length = str(len(response.body))
+    return {"content-type": response.media_type, "content-length": length, **response.headers}
+
+
 async def send_response(send: Send, response: Response) -> None:
     """Send a whole answer."""
-    headers = response.headers
-    if response.status != 304:
-        length = str(len(response.body))
-        headers = {"content-type": response.media_type, "content-length": length, **headers}
-    await _start(send, response.status, headers)
+    await _start(send, response.status, whole_headers(response))
     await send({"type": "http.response.body", "body": response.body})
 
 
