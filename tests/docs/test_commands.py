@@ -52,11 +52,11 @@ async def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path
             if language == "python":
                 # Parts of programs are shown too; whole ones import what they use.
                 if text.startswith(("from ", "import ")):
-                    await session.python(text)
+                    await session.assert_python_runs(text)
                 continue
             for command in commands(text):
                 if not not_run(command):
-                    await session.run(command)
+                    await session.assert_does_what_it_says(command)
 
 
 def test_every_reason_not_to_run_is_needed() -> None:

@@ -121,7 +121,7 @@ class Session:
                 self._ports[port] = str(wanted)
         return self._ports[port]
 
-    async def run(self, command: Command) -> None:
+    async def assert_does_what_it_says(self, command: Command) -> None:
         """Run it; AssertionError unless it ends well and prints what it should."""
         words = self.words(command.words)
         if _SERVES.search(words):
@@ -140,8 +140,8 @@ class Session:
         assert result.exit_code == 0, f"$ {words}\n{result.output}"
         return result.output
 
-    async def python(self, code: str) -> None:
-        """Run a block of Python."""
+    async def assert_python_runs(self, code: str) -> None:
+        """Run a block of Python; AssertionError unless it ends well."""
         await self._once(f"python -W ignore - <<'END'\n{self.text(code)}\nEND")
 
     async def _once(self, words: str) -> str:
