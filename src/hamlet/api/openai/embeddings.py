@@ -10,15 +10,16 @@ import orjson
 
 from hamlet.api.auth import Keyring
 from hamlet.api.body import Fields, decode, needed, read_fields
-from hamlet.api.errors import error_headers
+from hamlet.api.chat import refusal
 from hamlet.api.http import Request, Response
-from hamlet.api.openai.errors import error_body
+from hamlet.api.openai.dialect import OpenAIDialect
 from hamlet.core import EmbeddingRequest, EmbeddingResponse, unpack
 from hamlet.core.errors import BadRequest, HamletError
 from hamlet.gateway import Gateway
 
 _KNOWN = {"model", "input", "dimensions", "user", "encoding_format"}
 _MOST_INPUTS = 2048
+_DIALECT = OpenAIDialect()
 
 
 class EmbeddingsEndpoint:
@@ -42,8 +43,7 @@ class EmbeddingsEndpoint:
 
 def refuse(error: HamletError, request_id: str) -> Response:
     """An error in OpenAI's shape."""
-    headers = error_headers(error) | {"x-request-id": request_id}
-    return Response(error.status, error_body(error, request_id), headers)
+    return refusal(_DIALECT, error, request_id)
 
 
 def _parse(fields: Fields, model: str | None) -> EmbeddingRequest:
