@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -85,6 +87,13 @@ class Machine:
         return cls(user + nice + system + irq + softirq, steal)
 
 
+def _hear_the_end() -> None:
+    """Let SIGTERM unwind us, so that what we started is stopped: else it runs on, and beside the next."""
+    ours = threading.current_thread() is threading.main_thread()
+    if ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 class Process:
     """A child in a session of its own, so that all it starts ends with it."""
 
@@ -98,6 +107,7 @@ class Process:
         cwd: Path | None = None,
     ) -> None:
         pinned = ["taskset", "-c", str(cpu), *command] if cpu is not None else list(command)
+        _hear_the_end()
         self.started = time.monotonic()
         with log.open("ab") as out:
             self._child = subprocess.Popen(

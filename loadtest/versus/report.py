@@ -29,8 +29,9 @@ WHY = (
     "hamlet1 is a stand-in: a Node server written for these tests that speaks the old API. Nobody measured the real one here. It does what a "
     "plain monolith does: it has one account of one model, waits until a model has written its chips and a search has ended, and keeps nothing.",
     "What hamlet gains, it gains by design and not by a quicker program: the main screen answers within a budget (800 ms), from its own bank "
-    "where the model is late; chat asks the better of the accounts that hamlet knows; the cache finds what was found before. With one account "
-    "and no cache only the first is left, so that column's chat compares the two programs alone.",
+    "where the model is late; chat asks the better of the accounts that hamlet knows; links ask two searches at once and take the first that "
+    "finds something, which is paid for with twice the searches; the cache finds what was found before. With one account, one search and no "
+    "cache only the first is left, so that column's chat and links compare the two programs alone.",
     "Chips that come early are therefore the bank's, not the model's: which came from where is counted below. The accounts are simulated, one "
     "a quarter faster and one a third slower than hamlet1's; with others the gain in chat is another. The length of an answer is drawn alike "
     "for both sides, its speed for each request anew.",

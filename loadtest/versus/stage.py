@@ -29,13 +29,18 @@ routes:
   chips: {{deployments: [{{provider: writer, model: writer}}], policy: {{attempts: 1}}}}
 suggest:
   chip_route: chips
-  sources: {{web: {{kind: searxng, base_url: "{world}"}}}}
-{cache}
+  sources:
+    web: {{kind: searxng, base_url: "{world}"}}
+{more}
 cutover:
   legacy_url: {hamlet1}
   state: state.json
   chat_route: chat
   features: {{{features}}}
+"""
+# A second search, asked beside the first: who answers first is taken.
+_TWO_SEARCHES = """    other: {{kind: searxng, base_url: "{world}/other"}}
+  hedge_after_s: 0
 """
 # Nobody asks the same again so soon.
 _NO_CACHE = "\n".join(
@@ -45,18 +50,19 @@ _NO_CACHE = "\n".join(
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How one hamlet is set up: the accounts it knows, and whether the main screen has its cache."""
+    """How one hamlet is set up: the accounts it knows, and what the main screen has."""
 
     name: str
     accounts: tuple[str, ...]
+    two_searches: bool
     cache: bool
 
 
 HAMLET1 = "hamlet1 (stand-in)"
 SETTINGS = (
-    Setting("hamlet2, one account, no cache", ("one",), False),
-    Setting("hamlet2, no cache", tuple(PACES), False),
-    Setting("hamlet2, cache", tuple(PACES), True),
+    Setting("hamlet2, one account, one search, no cache", ("one",), False, False),
+    Setting("hamlet2, no cache", tuple(PACES), True, False),
+    Setting("hamlet2, cache", tuple(PACES), True, True),
 )
 
 
@@ -138,16 +144,22 @@ def config(setting: Setting, world: str, hamlet1: str) -> str:
         providers=providers,
         deployments=rows,
         world=world,
-        cache="" if setting.cache else _NO_CACHE,
+        more=(_TWO_SEARCHES.format(world=world) if setting.two_searches else "")
+        + ("" if setting.cache else _NO_CACHE),
         hamlet1=hamlet1,
         features=", ".join(f"{name}: {{paths: [{path}]}}" for name, path in FEATURES.items()),
     )
 
 
 def counted(url: str) -> dict[str, float]:
-    """hamlet's own counters of attempts, hedges and where suggestions came from, by series."""
+    """hamlet's own counters of attempts, hedges, searches and tiers of suggestions, by series."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310
         rows = answer.read().decode().splitlines()
-    wanted = ("hamlet_attempts_total", "hamlet_reattempts_total", "hamlet_suggest_answers_total")
+    wanted = (
+        "hamlet_attempts_total",
+        "hamlet_reattempts_total",
+        "hamlet_suggest_answers_total",
+        "hamlet_web_searches_total",
+    )
     found = (row.rpartition(" ") for row in rows if row.startswith(wanted))
     return {name: float(value) for name, _, value in found if float(value)}

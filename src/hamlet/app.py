@@ -148,7 +148,6 @@ class Hamlet:
 
     def _rows(self) -> list[Row]:
         admission = self.gateway.admission
-        sources = self.screen.web.status().items()
         return [
             ("hamlet_ready", (), self._ready()),
             ("hamlet_draining", (), self.draining),
@@ -162,8 +161,14 @@ class Hamlet:
             ("hamlet_usage_dropped_total", (), sum(each.dropped for each in self._usage)),
             ("hamlet_spans_dropped_total", (), sum(each.dropped for each in self._spans)),
             *pool_rows(self.registries.current.levels()),
-            *(("hamlet_web_source_open", (n,), s["state"] == "open") for n, s in sources),
+            *self._of_the_web(),
         ]
+
+    def _of_the_web(self) -> Iterator[Row]:
+        for name, told in self.screen.web.status().items():
+            yield "hamlet_web_source_open", (name,), told["state"] == "open"
+            yield "hamlet_web_searches_total", (name, "ok"), told["answered"]
+            yield "hamlet_web_searches_total", (name, "failed"), told["failed"]
 
     def _ready(self) -> bool:
         return not self.draining

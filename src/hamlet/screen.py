@@ -59,7 +59,7 @@ class MainScreenParts:
         self.signer = Signer(secret)
         self.events = EventStore(config.events_db, metrics.event)
         self.stage = Stage() if config.demo else None
-        self.web = WebSearch(lambda: self._sources(registries))
+        self.web = WebSearch(lambda: self._sources(registries), hedge_after_s=config.hedge_after_s)
         self._explorer = Explorer() if config.explore else None
         self._embedder = _embedder(config, log)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -146,6 +146,7 @@ class MainScreenParts:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.service.aclose()
+        await self.web.aclose()
         await self.events.aclose()
         if self._embedder is not None:
             self._embedder.close()

@@ -4,6 +4,10 @@ import asyncio
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -149,3 +153,26 @@ def test_each_hamlet_is_asked_in_its_own_way(tmp_path) -> None:
     lua = script(tmp_path, [b'{"a": "1"}', b'{"a": "2"}'], {"x-more": "y"}).read_text()
     assert lua.count('\\"a\\"') == 2
     assert "{kind: {kind}" in HAMLET
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+from loadtest.proc import Process
+child = Process(["sleep", "600"], log=Path(sys.argv[1]))
+try:
+    print(child.pid, flush=True)
+    time.sleep(600)
+finally:
+    child.stop()
+"""
+
+
+def test_a_run_that_is_killed_leaves_nothing_running(tmp_path) -> None:
+    command = [sys.executable, "-c", RUN, str(tmp_path / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        child = int(run.stdout.readline())
+        run.terminate()
+    assert run.returncode == 128 + signal.SIGTERM
+    assert not Path(f"/proc/{child}").exists()

@@ -34,6 +34,7 @@ EMPTY = {
     "Edge retries and 5xx": "no Envoy here",
     "Edge hosts": "no Envoy here",
     "Sources left alone": "no web source: that would be a network call",
+    "Searches": "no web source here",
     "Moves of the last day": "features are placed past the rules here, which is no move",
 }
 FLEET = """suggest: {chip_route: chat}

@@ -1,5 +1,8 @@
 """Asking links whether they are still there."""
 
+import httpx2
+import respx
+
 from hamlet.content.probe import probe
 from hamlet.testing import Canned, LoopbackUpstream
 
@@ -24,3 +27,17 @@ async def test_every_link_gets_its_status_and_each_host_time() -> None:
     methods = [(r.method, r.path) for r in site.requests]
     assert methods.count(("GET", "/")) == 0, "where HEAD will do, no body is asked for"
     assert ("GET", "/no-head") in methods
+
+
+async def test_a_link_that_moved_to_another_host_or_has_none_gets_the_last_word_of_it() -> None:
+    # Hosts with certificates, and hosts that are not there: no server on loopback can be these.
+    with respx.mock(using="httpx") as web:
+        web.head("http://old.example/a").respond(301, headers={"location": "https://new.example/a"})
+        web.head("https://new.example/a").respond(200)
+        web.head("https://old.example/b").respond(302, headers={"location": "/gone"})
+        web.head("https://old.example/gone").respond(410)
+        web.head("https://nobody.example/").mock(side_effect=httpx2.ConnectError("no such host"))
+        web.head("https://loop.example/").respond(302, headers={"location": "/"})
+        urls = ["http://old.example/a", "https://old.example/b", "https://nobody.example/"]
+        statuses = await probe([*urls, "https://loop.example/"], 0.0, 5.0, lambda: None)
+    assert list(statuses.values()) == [200, 410, 0, 0]

@@ -1,16 +1,17 @@
 """Web sources against their vendors' documented answers, errors and limits."""
 
+import asyncio
 from contextlib import suppress
+from urllib.parse import urlencode
 
-import httpx2
 import pytest
-import respx
 
 from hamlet.config import ConfigError, loads
 from hamlet.registry import build
 from hamlet.registry.sources import build_sources
 from hamlet.spi.sources import LinkQuery, SourceError
 from hamlet.suggest.links import canonical
+from hamlet.testing import Canned, LoopbackUpstream, json_reply
 from hamlet.testing.support import SilentLog
 
 CONFIG = """
@@ -24,14 +25,14 @@ SETTINGS = {
     "brave": ", api_key: env:TEST_SOURCE_KEY",
     "tavily": ", api_key: env:TEST_SOURCE_KEY",
     "exa": ", api_key: env:TEST_SOURCE_KEY",
-    "searxng": ", base_url: 'http://searx.test'",
+    "searxng": "",
     "naver": ", client_id: id-1, client_secret: env:TEST_SOURCE_KEY",
 }
 ADDRESS = {
     "brave": "https://api.search.brave.com/res/v1/web/search",
     "tavily": "https://api.tavily.com/search",
     "exa": "https://api.exa.ai/search",
-    "searxng": "http://searx.test/search",
+    "searxng": "/search",
     "naver": "https://openapi.naver.com/v1/search/webkr.json",
 }
 URL = "https://www.seoulmetro.co.kr/kr/page.do?utm_source=x"
@@ -79,29 +80,46 @@ async def kind(request):
 
 
 @pytest.fixture
-async def source(kind: str, monkeypatch):
+async def web():
+    async with LoopbackUpstream() as upstream:
+        yield upstream
+
+
+def made(kind: str, more: str):
+    config = CONFIG.format(kind=kind, settings=SETTINGS[kind] + more)
+    (source,) = build_sources(loads(config)).values()
+    return source
+
+
+@pytest.fixture
+async def source(kind: str, web, monkeypatch):
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
-    (source,) = build_sources(loads(CONFIG.format(kind=kind, settings=SETTINGS[kind]))).values()
+    source = made(kind, f", base_url: '{web.url}', timeout_s: 30")
     yield source
     await source.aclose()
 
 
-@pytest.fixture
-def web():
-    with respx.mock(using="httpx") as mock:
-        yield mock
-
-
 async def test_reads_the_documented_answer(web, source, kind: str) -> None:
-    route = web.route(url__startswith=ADDRESS[kind]).respond(json=ANSWERS[kind])
+    web.reply(json_reply(ANSWERS[kind]))
     (link,) = await source.search(QUERY)
     assert (link.url, link.title, link.snippet) == (URL, "서울 지하철", "막차 & 첫차")
     assert (link.language, link.source) == ("ko", kind)
     assert 0 < link.score <= 1
-    request = route.calls[0].request
+    (request,) = web.requests
     if kind in KEY_HEADER:
         assert "secret-0123456789" in request.headers[KEY_HEADER[kind]]
-    assert "secret" not in str(request.url)
+    assert "secret" not in request.path + str(request.query)
+
+
+async def test_asks_for_the_very_words_at_the_documented_address(web, source, kind: str) -> None:
+    web.reply(json_reply(ANSWERS[kind]))
+    words = "50% off + 서울&q=x #1"
+    await source.search(LinkQuery(words, "ko", 5))
+    (request,) = web.requests
+    said = request.query if request.method == "GET" else request.json
+    assert words in said.values()
+    own = type(source).Settings.model_fields["base_url"].default
+    assert ADDRESS[kind] == ("" if kind == "searxng" else own) + request.path
 
 
 NEWEST = {
@@ -114,17 +132,23 @@ NEWEST = {
 
 
 async def test_passes_on_how_new_how_safe_and_from_where(web, source, kind: str) -> None:
-    route = web.route(url__startswith=ADDRESS[kind]).respond(json=ANSWERS[kind])
+    web.reply(json_reply(ANSWERS[kind]))
     query = LinkQuery("subway", "ko", 5, country="US", freshness="week", safe="strict")
     assert await source.search(query)
-    request = route.calls[0].request
-    said = f"{request.url} {request.content.decode()}"
+    (request,) = web.requests
+    said = f"{urlencode(request.query)} {request.body.decode()}"
     assert all(part in said for part in NEWEST[kind]), said
 
 
+async def test_one_connection_serves_one_search_after_another(web, source, kind: str) -> None:
+    web.reply(json_reply(ANSWERS[kind]))
+    for _ in range(3):
+        await source.search(QUERY)
+    assert (len(web.requests), web.accepted) == (3, 1)
+
+
 async def test_says_how_long_it_wants_to_be_left_alone(web, source, kind: str) -> None:
-    limited = web.route(url__startswith=ADDRESS[kind])
-    limited.respond(429, headers={"retry-after": "17"})
+    web.reply(json_reply({}, 429, {"retry-after": "17"}))
     with pytest.raises(SourceError) as caught:
         await source.search(QUERY)
     assert caught.value.retry_after_s == 17.0
@@ -132,12 +156,12 @@ async def test_says_how_long_it_wants_to_be_left_alone(web, source, kind: str) -
 
 async def test_asks_nothing_for_an_empty_query(web, source) -> None:
     assert await source.search(LinkQuery("", "ko", 5)) == []
-    assert not web.calls
+    assert not web.requests
 
 
-@pytest.mark.parametrize("status", [401, 403, 422, 429, 500])
+@pytest.mark.parametrize("status", [302, 401, 403, 422, 429, 500])
 async def test_an_error_status_is_a_source_error(web, source, kind: str, status: int) -> None:
-    web.route(url__startswith=ADDRESS[kind]).respond(status, json={"message": "secret-0123456789"})
+    web.reply(json_reply({"message": "secret-0123456789"}, status))
     with pytest.raises(SourceError, match=str(status)) as caught:
         await source.search(QUERY)
     assert "secret" not in str(caught.value)
@@ -156,31 +180,47 @@ async def test_an_error_status_is_a_source_error(web, source, kind: str, status:
 async def test_an_odd_answer_is_a_source_error_or_nothing(
     web, source, kind: str, content: bytes
 ) -> None:
-    web.route(url__startswith=ADDRESS[kind]).respond(content=content)
+    web.reply(json_reply(content))
     found = []
     with suppress(SourceError):
         found = await source.search(QUERY)
     assert found == []
 
 
-@pytest.mark.parametrize("trouble", [httpx2.ConnectError("x"), httpx2.ReadTimeout("x")])
-async def test_a_network_error_is_a_source_error(web, source, kind: str, trouble) -> None:
-    web.route(url__startswith=ADDRESS[kind]).mock(side_effect=trouble)
-    with pytest.raises(SourceError, match=type(trouble).__name__):
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Canned(before="reset"),
+        Canned(200, {}, [b'{"results"'], end="truncate"),
+        Canned(200, {}, [b"nonsense\r\n\r\n"], raw=True),
+    ],
+)
+async def test_a_broken_connection_is_a_source_error(web, source, kind: str, trouble) -> None:
+    web.reply(trouble)
+    with pytest.raises(SourceError, match=f"{kind}: upstream_"):
         await source.search(QUERY)
+
+
+async def test_an_answer_that_never_ends_is_given_up_after_its_time(web, kind, monkeypatch) -> None:
+    monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
+    source = made(kind, f", base_url: '{web.url}', timeout_s: 0.2")
+    web.reply(Canned(200, {}, [b"{", b"}"], gate=asyncio.Event()))
+    with pytest.raises(SourceError, match=r"did not answer within 0\.2 s"):
+        await source.search(QUERY)
+    await web.hung_up()
+    await source.aclose()
 
 
 async def test_a_days_quota_is_respected_and_shown(web, monkeypatch) -> None:
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
-    settings = SETTINGS["naver"] + ", daily_quota: 2"
-    (source,) = build_sources(loads(CONFIG.format(kind="naver", settings=settings))).values()
-    web.route(url__startswith=ADDRESS["naver"]).respond(json=ANSWERS["naver"])
+    source = made("naver", f", base_url: '{web.url}', daily_quota: 2")
+    web.reply(json_reply(ANSWERS["naver"]))
     for left in (1, 0):
         await source.search(QUERY)
         assert source.quota_left == left
     with pytest.raises(SourceError, match="quota"):
         await source.search(QUERY)
-    assert len(web.calls) == 2
+    assert len(web.requests) == 2
     await source.aclose()
 
 

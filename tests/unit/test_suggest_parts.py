@@ -1,9 +1,11 @@
 """The parts of the main screen that have a memory: breaker, shared cache, explorer, vectors."""
 
 import asyncio
+import gc
 import random
 import shutil
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,15 +24,19 @@ LINK = FoundLink("https://example.org/", "t", "s", "other", "en", 1.0, "x")
 
 
 class Source:
-    def __init__(self) -> None:
+    def __init__(self, finds: list[FoundLink] | None = None) -> None:
         self.trouble: SourceError | None = None
         self.asked = 0
+        self.finds = [LINK] if finds is None else finds
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def search(self, query: LinkQuery) -> list[FoundLink]:
         self.asked += 1
+        await self.may_answer.wait()
         if self.trouble:
             raise self.trouble
-        return [LINK]
+        return self.finds
 
 
 class Clock:
@@ -74,6 +80,94 @@ async def test_a_source_that_says_how_long_is_asked_again_only_then() -> None:
     clock.now += 2
     assert await asked(web)
     assert source.asked == 2
+
+
+OTHER = replace(LINK, url="https://example.com/")
+
+
+def slow(source: Source) -> Source:
+    source.may_answer.clear()
+    return source
+
+
+async def race(hedge_after_s: float | None, **sources: Source) -> tuple[WebSearch, asyncio.Task]:
+    """A search that has begun, and asked whom it asks at once."""
+    web = WebSearch(lambda: sources, hedge_after_s=hedge_after_s)
+    found: list[FoundLink] = []
+
+    async def search() -> list[FoundLink]:
+        await web.search(QUERY, found)
+        return found
+
+    return web, asyncio.create_task(search())
+
+
+async def test_without_a_hedge_a_slow_source_is_waited_for_alone() -> None:
+    first, second = slow(Source()), Source([OTHER])
+    _, task = await race(None, first=first, second=second)
+    await until(lambda: first.asked == 1)
+    first.may_answer.set()
+    assert await task == [LINK]
+    assert second.asked == 0
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02])
+async def test_a_hedge_has_the_next_source_answer_for_a_slow_one(after_s: float) -> None:
+    first, second, third = slow(Source()), Source([OTHER]), Source()
+    web, task = await race(after_s, first=first, second=second, third=third)
+    assert await task == [OTHER]
+    assert (first.asked, second.asked, third.asked) == (1, 1, 0), "never more than two"
+    first.may_answer.set()
+    await until(lambda: web.status()["first"]["answered"] == 1)
+
+
+async def test_a_source_that_answers_in_time_is_not_hedged() -> None:
+    first, second = Source(), Source([OTHER])
+    _, task = await race(30.0, first=first, second=second)
+    assert await task == [LINK]
+    assert second.asked == 0
+
+
+async def test_a_hedge_that_fails_or_finds_nothing_leaves_it_to_the_slow_one() -> None:
+    for second, asked in ((Source([]), 0), (Source(), 1)):
+        first, third = slow(Source()), slow(Source())
+        second.trouble = SourceError("down") if second.finds else None
+        web, task = await race(0.0, first=first, second=second, third=third)
+        await until(lambda second=second: second.asked == 1)
+        await until(lambda third=third, asked=asked: third.asked == asked)
+        first.may_answer.set()
+        assert await task == [LINK]
+        await web.aclose()
+
+
+async def test_nothing_found_is_an_answer_where_the_other_fails() -> None:
+    first, second = slow(Source()), Source([])
+    first.trouble = SourceError("down")
+    _, task = await race(0.0, first=first, second=second, third=Source())
+    await until(lambda: second.asked == 1)
+    first.may_answer.set()
+    assert await task == []
+
+
+async def test_a_loser_that_fails_late_opens_its_breaker_and_disturbs_nobody(caplog) -> None:
+    first = slow(Source())
+    first.trouble = SourceError("429", 30.0)
+    web, task = await race(0.0, first=first, second=Source())
+    assert await task == [LINK]
+    first.may_answer.set()
+    await until(lambda: web.status()["first"]["state"] == "open")
+    await web.aclose()
+    gc.collect()
+    assert not caplog.records, "an exception that nobody took would be told"
+
+
+async def test_closing_calls_off_who_is_still_asked() -> None:
+    first = slow(Source())
+    web, task = await race(0.0, first=first, second=Source())
+    assert await task == [LINK]
+    before = len(asyncio.all_tasks())
+    await web.aclose()
+    assert len(asyncio.all_tasks()) == before - 1
 
 
 def chip(name: str) -> Chip:

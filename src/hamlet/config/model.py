@@ -249,7 +249,8 @@ class PacksConfig(_Strict):
 class SuggestConfig(_Strict):
     """The main screen. Seconds.
 
-    Without a `chip_route` no model writes chips; without `sources` the web is not searched;
+    Without a `chip_route` no model writes chips; without `sources` the web is not searched; one
+    that has said nothing for `hedge_after_s` has the next asked beside it (0: two at once);
     `embed` needs the extra of that name; `redis` is a reference to the URL of a shared cache;
     `explore` tries items out in the last of the chips' slots; `demo` lets the page make trouble.
     """
@@ -261,6 +262,7 @@ class SuggestConfig(_Strict):
     redis: RedisUrl = None
 
     sources: dict[str, ProviderConfig] = Field(default_factory=dict)
+    hedge_after_s: float | None = Field(default=None, ge=0)
     links_fresh_s: float = Field(default=300.0, gt=0)
     links_stale_s: float = Field(default=86_400.0, gt=0)
     token_secret: SecretStr | None = None

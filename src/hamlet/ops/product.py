@@ -9,6 +9,7 @@ from hamlet.ops.promql import metric, quantile, rate, ratio
 
 _ANSWERS, _TIME = "hamlet_suggest_answers_total", "hamlet_suggest_duration_seconds"
 _EVENTS, _CACHE = "hamlet_suggest_events_total", "hamlet_suggest_cache_total"
+_SEARCHES = "hamlet_web_searches_total"
 _TAKEN, _SEEN = 'type=~"click|submit"', 'type="impression"'
 _count = rate(_TIME + "_count", JOB)
 
@@ -165,7 +166,13 @@ SCREEN = Dashboard(
                         f"max by (source) ({metric('hamlet_web_source_open', JOB)})", "{{source}}"
                     ),
                     mappings=((0.0, "in use", "green"), (1.0, "left alone", "red")),
-                    size=(24, 6),
+                ),
+                graph(
+                    "Searches",
+                    f"That ended, a second, by source; with a hedge, late ones too. {_SEARCHES}",
+                    "reqps",
+                    Query(rate(_SEARCHES, JOB, by="source, outcome"), "{{source}} {{outcome}}"),
+                    stack=True,
                 ),
             ),
         ),

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import httpx2
-
-from hamlet.sources.web import WebSource
+from hamlet.sources.web import Search, WebSource
 from hamlet.spi.sources import LinkQuery, SourceSettings
 
 _MOST = 20
@@ -27,7 +25,7 @@ class Brave(WebSource):
     Settings: ClassVar[type[SourceSettings]] = BraveSettings
     name: ClassVar[str] = "brave"
 
-    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+    def _asks(self, query: LinkQuery) -> Search:
         params: dict[str, str | int] = {
             "q": " ".join(query.text[:400].split()[:50]),
             "count": min(query.limit, _MOST),
@@ -38,7 +36,7 @@ class Brave(WebSource):
         if query.freshness != "any":
             params["freshness"] = f"p{query.freshness[0]}"
         headers = {"x-subscription-token": self.settings.secret()}
-        return await http.get("/res/v1/web/search", params=params, headers=headers)
+        return Search("/res/v1/web/search", params, headers=headers)
 
     def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
         rows = (body.get("web") or {}).get("results") or []

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-import httpx2
-
-from hamlet.sources.web import WebSource
+from hamlet.sources.web import Search, WebSource
 from hamlet.spi.sources import LinkQuery, SourceSettings
 
 _DAYS = {"day": 1, "week": 7, "month": 31, "year": 366}
@@ -26,7 +24,7 @@ class Exa(WebSource):
     Settings: ClassVar[type[SourceSettings]] = ExaSettings
     name: ClassVar[str] = "exa"
 
-    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+    def _asks(self, query: LinkQuery) -> Search:
         body: dict[str, Any] = {
             "query": query.text[:400],
             "numResults": min(query.limit, 25),
@@ -36,7 +34,7 @@ class Exa(WebSource):
         if query.freshness != "any":
             since = datetime.now(UTC) - timedelta(days=_DAYS[query.freshness])
             body["startPublishedDate"] = since.strftime("%Y-%m-%dT00:00:00.000Z")
-        return await http.post("/search", json=body, headers={"x-api-key": self.settings.secret()})
+        return Search("/search", json=body, headers={"x-api-key": self.settings.secret()})
 
     def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
         return [

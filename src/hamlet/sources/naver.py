@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import httpx2
 from pydantic import SecretStr
 
-from hamlet.sources.web import WebSource
+from hamlet.sources.web import Search, WebSource
 from hamlet.spi.sources import LinkQuery, SourceSettings
 
 
@@ -27,13 +26,13 @@ class Naver(WebSource):
     Settings: ClassVar[type[SourceSettings]] = NaverSettings
     name: ClassVar[str] = "naver"
 
-    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+    def _asks(self, query: LinkQuery) -> Search:
         headers = {
             "x-naver-client-id": self.settings.client_id,
             "x-naver-client-secret": self.settings.client_secret.get_secret_value(),
         }
         params: dict[str, str | int] = {"query": query.text[:200], "display": query.limit}
-        return await http.get("/v1/search/webkr.json", params=params, headers=headers)
+        return Search("/v1/search/webkr.json", params, headers=headers)
 
     def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
         return [

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import httpx2
 from pydantic import Field
 
-from hamlet.sources.web import WebSource
+from hamlet.sources.web import Search, WebSource
 from hamlet.spi.sources import LinkQuery, SourceSettings
 
 _SAFE = {"off": "0", "moderate": "1", "strict": "2"}
@@ -26,7 +25,7 @@ class SearXNG(WebSource):
     Settings: ClassVar[type[SourceSettings]] = SearXNGSettings
     name: ClassVar[str] = "searxng"
 
-    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+    def _asks(self, query: LinkQuery) -> Search:
         params = {
             "q": query.text[:400],
             "format": "json",
@@ -35,7 +34,7 @@ class SearXNG(WebSource):
         }
         if query.freshness != "any":
             params["time_range"] = query.freshness
-        return await http.get("/search", params=params)
+        return Search("/search", params)
 
     def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
         # Its scores are sums over engines and mean nothing from 0 to 1: its order does.

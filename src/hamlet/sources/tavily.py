@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import httpx2
-
-from hamlet.sources.web import WebSource
+from hamlet.sources.web import Search, WebSource
 from hamlet.spi.sources import LinkQuery, SourceSettings
 
 
@@ -23,12 +21,12 @@ class Tavily(WebSource):
     Settings: ClassVar[type[SourceSettings]] = TavilySettings
     name: ClassVar[str] = "tavily"
 
-    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+    def _asks(self, query: LinkQuery) -> Search:
         body: dict[str, Any] = {"query": query.text[:400], "max_results": min(query.limit, 20)}
         if query.freshness != "any":
             body["time_range"] = query.freshness
         headers = {"authorization": f"Bearer {self.settings.secret()}"}
-        return await http.post("/search", json=body, headers=headers)
+        return Search("/search", json=body, headers=headers)
 
     def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
         return [

@@ -1,20 +1,25 @@
-"""What all web searches share: a client, a day's quota, and what is said when they fail."""
+"""What all web searches share: a transport, a day's quota, and what is said when they fail."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-import httpx2
+import orjson
 
+from hamlet.core.errors import ProviderError
 from hamlet.core.text import language
-from hamlet.spi import API_VERSION
+from hamlet.spi import API_VERSION, ProviderSettings, retry_after
+from hamlet.spi.h1 import HttptoolsTransport
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SourceSettings
 
+_MOST_BYTES = 4 << 20
 _TAG = re.compile(r"<[^>]+>")
 # What a host says of itself: registries give these endings to states and schools alone.
 _OFFICIAL = re.compile(r"(?:^|\.)(?:gov|mil|edu|int|(?:go|ac|lg)\.(?:kr|jp)|(?:gov|ac)\.\w{2})$")
@@ -27,8 +32,18 @@ _KNOWN = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A vendor's request: a POST of `json` if there is one, else a GET with `params`."""
+
+    path: str
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    json: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 class WebSource:
-    """A web search behind an HTTP API. A source derives `name`, `Settings`, `_ask` and `_read`."""
+    """A web search behind an HTTP API. A source derives `name`, `Settings`, `_asks` and `_read`."""
 
     api_version: ClassVar[int] = API_VERSION
     Settings: ClassVar[type[SourceSettings]] = SourceSettings
@@ -36,7 +51,8 @@ class WebSource:
 
     def __init__(self, settings: SourceSettings) -> None:
         self.settings: Any = settings
-        self._client: httpx2.AsyncClient | None = None
+        host = ProviderSettings(base_url=settings.base_url, connect_timeout_s=settings.timeout_s)
+        self._transport = HttptoolsTransport(host)
         self._day: datetime.date | None = None
         self._asked = 0
 
@@ -46,15 +62,15 @@ class WebSource:
             return []
         self._count()
         try:
-            response = await self._ask(self._http(), query)
-            response.raise_for_status()
-            rows = self._read(response.json())
+            async with asyncio.timeout(self.settings.timeout_s):
+                body = await self._answer(self._asks(query))
+            rows = self._read(orjson.loads(body))
             return [self._found(row, i) for i, row in enumerate(rows[: query.limit])]
-        except httpx2.HTTPStatusError as error:
-            wait = _seconds(error.response.headers.get("retry-after", ""))
-            raise SourceError(f"{self.name} answered {error.response.status_code}", wait) from None
-        except httpx2.HTTPError as error:
-            raise SourceError(f"{self.name}: {type(error).__name__}") from None
+        except TimeoutError:
+            waited = f"{self.settings.timeout_s:g} s"
+            raise SourceError(f"{self.name} did not answer within {waited}") from None
+        except ProviderError as error:
+            raise SourceError(f"{self.name}: {error.code}") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SourceError(f"{self.name}: the answer is not what its API promises") from None
 
@@ -65,25 +81,28 @@ class WebSource:
         return None if quota is None else max(0, quota - self._asked)
 
     async def aclose(self) -> None:
-        """Close the client."""
-        if self._client is not None:
-            await self._client.aclose()
+        """Close the connections."""
+        await self._transport.aclose()
 
-    async def _ask(self, http: httpx2.AsyncClient, query: LinkQuery) -> httpx2.Response:
+    async def _answer(self, search: Search) -> bytes:
+        method = "GET" if search.json is None else "POST"
+        query = urlencode(search.params, quote_via=quote)
+        path = f"{search.path}?{query}" if query else search.path
+        asking = self._transport.stream(method, path, json=search.json, headers=search.headers)
+        async with asking as reply:
+            if not 200 <= reply.status < 300:
+                wait_s = retry_after(reply.headers)
+                raise SourceError(f"{self.name} answered {reply.status}", wait_s)
+            return await reply.aread(_MOST_BYTES)
+
+    def _asks(self, query: LinkQuery) -> Search:
+        """The request of a query. Raises SourceError."""
         raise SourceError(f"{self.name} cannot search")
 
     def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
         """Rows of title, url, snippet and perhaps score and published_at."""
         rows: Sequence[Mapping[str, Any]] = body["results"]
         return rows
-
-    def _http(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            settings = self.settings
-            self._client = httpx2.AsyncClient(
-                base_url=settings.base_url, timeout=settings.timeout_s
-            )
-        return self._client
 
     def _count(self) -> None:
         today = datetime.datetime.now(datetime.UTC).date()
@@ -119,10 +138,6 @@ def kind_of(url: str) -> str:
     if host.startswith(("docs.", "developer.")):
         return "doc"
     return next((kind for name, kind in _KNOWN.items() if f".{host}".endswith(f".{name}")), "other")
-
-
-def _seconds(retry_after: str) -> float | None:
-    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
 
 
 def plain(text: str) -> str:

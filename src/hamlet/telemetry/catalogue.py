@@ -236,6 +236,13 @@ _SCREEN = (
         type=("impression", "click", "submit", "dismiss", "hide", "feedback"),
     ),
     _gauge("hamlet_web_source_open", "1 while a web source is left alone", L.SOURCE),
+    _counter(
+        "hamlet_web_searches_total",
+        "Searches by web source; one that came second in a race counts as well",
+        L.SOURCE,
+        L.OUTCOME,
+        outcome=("ok", "failed"),
+    ),
 )
 _PROCESS = (
     _hist("hamlet_event_loop_lag_seconds", "How late the loop wakes up", buckets=LAGS),
