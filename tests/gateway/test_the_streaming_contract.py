@@ -21,6 +21,7 @@ from hamlet.gateway.flow import Pace, size, tokens
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import ask
 from hamlet.testing.scripted import ScriptedNative
+from hamlet.testing.simulator import virtual
 from support.gateways import Bench, deployment, quick
 
 BEGIN = Started("1", "m")
@@ -65,28 +66,35 @@ async def test_signs_of_life_without_content_do_not_help_a_silent_stream() -> No
         await bench.text()
 
 
-async def test_content_keeps_a_slow_stream_alive() -> None:
-    texts = [step for _ in range(8) for step in (TextDelta(0, "a"), 0.05)]
-    bench = Bench([deployment(ScriptedProvider([BEGIN, *texts, END]))], policy=quick(idle_s=0.2))
-    assert await bench.text() == "a" * 8
+def paced(per_item: str, gap_s: float, least_per_s: float | None = None) -> tuple[str | None, str]:
+    """How a stream of two seconds ends where time is what its gaps say, and what came of it."""
+
+    async def main() -> tuple[str | None, str]:
+        steps = [step for _ in range(int(2 / gap_s)) for step in (TextDelta(0, per_item), gap_s)]
+        provider = ScriptedProvider([BEGIN, *steps, END])
+        policy = quick(idle_s=0.2, min_tokens_per_s=least_per_s)
+        bench = Bench([deployment(provider)], policy=policy)
+        try:
+            told = await bench.text()
+        except errors.UpstreamTimeout as error:
+            told = error.message
+        return bench.notes.ended[0].outcome, told
+
+    return virtual.run(main())
 
 
-async def test_a_trickle_below_the_least_pace_is_given_up() -> None:
-    trickle = [step for _ in range(100) for step in (TextDelta(0, "a"), 0.02)]
-    provider = ScriptedProvider([BEGIN, *trickle, END])
-    bench = Bench([deployment(provider)], policy=quick(idle_s=0.2, min_tokens_per_s=500))
-    with pytest.raises(errors.UpstreamTimeout, match="too slowly"):
-        await bench.text()
-    assert bench.notes.ended[0].outcome == "error"
+def test_content_keeps_a_slow_stream_alive() -> None:
+    assert paced("a", 0.15) == ("ok", "a" * 13)
 
 
-async def test_a_stream_at_the_least_pace_goes_on() -> None:
-    steady = [step for _ in range(30) for step in (TextDelta(0, "a" * 40), 0.01)]
-    bench = Bench(
-        [deployment(ScriptedProvider([BEGIN, *steady, END]))],
-        policy=quick(idle_s=0.2, min_tokens_per_s=20),
-    )
-    assert await bench.text() == "a" * 1200
+def test_a_trickle_below_the_least_pace_is_given_up() -> None:
+    outcome, told = paced("a", 0.02, least_per_s=500)
+    assert outcome == "error"
+    assert "too slowly" in told
+
+
+def test_a_stream_at_the_least_pace_goes_on() -> None:
+    assert paced("a" * 40, 0.01, least_per_s=20) == ("ok", "a" * 40 * 200)
 
 
 def test_the_pace_is_that_of_the_last_window() -> None:
