@@ -61,12 +61,18 @@ def screen() -> Iterator[Line]:
             "counter",
         )
     for source in ("brave", "naver"):
-        yield (
-            "hamlet_web_source_open",
-            {"source": source},
-            (lambda h, s=source: float(s == "brave" and 2 < h < 2.25)),
-            "gauge",
-        )
+
+        def shut(hour: float, source: str = source) -> bool:
+            return source == "brave" and 2 < hour < 2.25
+
+        yield "hamlet_web_source_open", {"source": source}, lambda h, s=shut: float(s(h)), "gauge"
+        for outcome, share in (("ok", 0.985), ("failed", 0.015)):
+            yield (
+                "hamlet_web_searches_total",
+                {"source": source, "outcome": outcome},
+                (lambda h, s=shut, r=share: 0.0 if s(h) else r * load(h) * 0.25),
+                "counter",
+            )
 
 
 def process() -> Iterator[Line]:

@@ -33,8 +33,8 @@ WHY = (
     "finds something, which is paid for with twice the searches; the cache finds what was found before. With one account, one search and no "
     "cache only the first is left, so that column's chat and links compare the two programs alone.",
     "Chips that come early are therefore the bank's, not the model's: which came from where is counted below. The accounts are simulated, one "
-    "a quarter faster and one a third slower than hamlet1's; with others the gain in chat is another. The length of an answer is drawn alike "
-    "for both sides, its speed for each request anew.",
+    "a quarter faster and one a third slower than hamlet1's; with others the gain in chat is another. The length of an answer and the time of "
+    "a search are drawn alike for both sides, the speed of an answer for each request anew.",
 )
 
 

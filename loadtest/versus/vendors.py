@@ -42,14 +42,18 @@ class Product(World):
             for name, pace in PACES.items()
         ]
         super().__init__(accounts, seed=seed, clock=time.monotonic)
+        self._seed = seed
         self._rng = random.Random(f"{seed}:product")
 
     def answer(self, method: str, target: str, body: bytes) -> Play:
         """The answer to a request for any of them."""
         parts = urlsplit(target)
         if parts.path in ("/search", "/other/search"):
-            wait = _SEARCH_S * math.exp(self._rng.gauss(0.0, _SEARCH_SIGMA))
-            return reply(200, pages(parse_qs(parts.query).get("q", [""])[0]), wait_s=wait)
+            words = parse_qs(parts.query).get("q", [""])[0]
+            # Drawn by its words: both sides wait alike for the same search.
+            rng = random.Random(f"{self._seed}:{parts.path}:{words}")
+            wait = _SEARCH_S * math.exp(rng.gauss(0.0, _SEARCH_SIGMA))
+            return reply(200, pages(words), wait_s=wait)
         if parts.path.startswith("/writer/"):
             return self._written(json.loads(body))
         return super().answer(method, target, body)

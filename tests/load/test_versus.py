@@ -85,6 +85,18 @@ async def test_the_stand_in_has_chips_written_and_links_searched_for() -> None:
         assert fixed.json()["chips"][0]["label"] == "더 자세히 알려줘"
 
 
+def test_a_search_takes_as_long_for_whoever_asks_it_and_another_takes_its_own_time() -> None:
+    product = Product(1)
+
+    def wait_s(target: str) -> float:
+        upcoming = product.answer("GET", target, b"").upcoming
+        assert upcoming is not None
+        return upcoming.wait_s
+
+    assert wait_s("/search?q=a") == wait_s("/search?q=a")
+    assert len({wait_s(f"/{at}search?q={q}") for at in ("", "other/") for q in "abc"}) == 6
+
+
 async def test_the_writer_streams_as_many_chips_as_it_is_asked_for() -> None:
     turns = [
         {"role": "user", "content": 'Write 3 suggestions <data kind="query">\n파리 여행\n</data>'}

@@ -166,6 +166,7 @@ SCREEN = Dashboard(
                         f"max by (source) ({metric('hamlet_web_source_open', JOB)})", "{{source}}"
                     ),
                     mappings=((0.0, "in use", "green"), (1.0, "left alone", "red")),
+                    size=(12, 8),
                 ),
                 graph(
                     "Searches",
@@ -173,6 +174,7 @@ SCREEN = Dashboard(
                     "reqps",
                     Query(rate(_SEARCHES, JOB, by="source, outcome"), "{{source}} {{outcome}}"),
                     stack=True,
+                    size=(12, 8),
                 ),
             ),
         ),

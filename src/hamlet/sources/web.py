@@ -137,7 +137,7 @@ def kind_of(url: str) -> str:
         return "official"
     if host.startswith(("docs.", "developer.")):
         return "doc"
-    return next((kind for name, kind in _KNOWN.items() if f".{host}".endswith(f".{name}")), "other")
+    return _KNOWN.get(".".join(host.split(".")[-2:]), "other")
 
 
 def plain(text: str) -> str:
