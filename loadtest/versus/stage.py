@@ -30,7 +30,7 @@ routes:
 suggest:
   chip_route: chips
   sources:
-    web: {{kind: searxng, base_url: "{world}"}}
+    web: {{kind: searxng, base_url: "{search}"}}
 {more}
 cutover:
   legacy_url: {hamlet1}
@@ -39,7 +39,7 @@ cutover:
   features: {{{features}}}
 """
 # A second search, asked beside the first: who answers first is taken.
-_TWO_SEARCHES = """    other: {{kind: searxng, base_url: "{world}/other"}}
+_TWO_SEARCHES = """    other: {{kind: searxng, base_url: "{search}/other"}}
   hedge_after_s: 0
 """
 # Nobody asks the same again so soon.
@@ -90,14 +90,19 @@ def stage(seed: int, folder: Path) -> Iterator[Stage]:
         sides, processes = [], {}
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        env = {"UPSTREAM": f"{world}/one/v1", "WRITER": f"{world}/writer/v1", "SEARCH": world}
+        env = {
+            "UPSTREAM": f"{world}/one/v1",
+            "WRITER": f"{world}/writer/v1",
+            "SEARCH": f"{world}/0",
+        }
         one = Process([node, str(SERVER)], log=folder / "node.log", env={**env, "PORT": str(port)})
         started.append(one)
         wait_for(f"{url}/health", one, 30)
         sides.append(Side(HAMLET1, url, "", MODEL))
         processes[HAMLET1] = one
-        for setting in SETTINGS:
-            at, process = _hamlet(setting, world, url, folder / f"hamlet-{len(sides)}")
+        for number, setting in enumerate(SETTINGS, 1):
+            text = config(setting, world, url, f"{world}/{number}")
+            at, process = _hamlet(text, folder / f"hamlet-{number}")
             started.append(process)
             wait_for(f"{at}/readyz", process, 60)
             sides.append(Side(setting.name, at, "", MODEL))
@@ -120,10 +125,10 @@ def _world(seed: int, folder: Path, started: list[Process]) -> str:
     raise RuntimeError(f"the simulated world did not start: {log.read_text()[-500:]}")
 
 
-def _hamlet(setting: Setting, world: str, hamlet1: str, folder: Path) -> tuple[str, Process]:
+def _hamlet(text: str, folder: Path) -> tuple[str, Process]:
     folder.mkdir()
     file = folder / "hamlet.yaml"
-    file.write_text(config(setting, world, hamlet1))
+    file.write_text(text)
     new = {name: FeatureState(stage="new") for name in FEATURES}
     FileStore(folder / "state.json").create(Document(epoch=1, features=new))
     port = free_port()
@@ -131,8 +136,8 @@ def _hamlet(setting: Setting, world: str, hamlet1: str, folder: Path) -> tuple[s
     return f"http://127.0.0.1:{port}", Process(command, log=folder / "log")
 
 
-def config(setting: Setting, world: str, hamlet1: str) -> str:
-    """hamlet's configuration for a setting."""
+def config(setting: Setting, world: str, hamlet1: str, search: str) -> str:
+    """hamlet's configuration for a setting. The others are URLs; `search` is this side's own."""
     providers = "\n".join(
         f'  {name}: {{kind: openai_compatible, base_url: "{world}/{name}/v1"}}'
         for name in setting.accounts
@@ -144,7 +149,8 @@ def config(setting: Setting, world: str, hamlet1: str) -> str:
         providers=providers,
         deployments=rows,
         world=world,
-        more=(_TWO_SEARCHES.format(world=world) if setting.two_searches else "")
+        search=search,
+        more=(_TWO_SEARCHES.format(search=search) if setting.two_searches else "")
         + ("" if setting.cache else _NO_CACHE),
         hamlet1=hamlet1,
         features=", ".join(f"{name}: {{paths: [{path}]}}" for name, path in FEATURES.items()),

@@ -3,8 +3,8 @@
     python -m loadtest.versus.vendors [SEED]
 
 Prints its base URL. /one, /two and /three are the accounts, as regions differ: `one`, which
-hamlet1 is set to, is the middle one. Under /writer a model writes chips; /search finds pages, and
-/other/search finds them too, no quicker and no slower.
+hamlet1 is set to, is the middle one. Under /writer a model writes chips. /N/search finds pages for
+side N, and /N/other/search finds them too, no quicker and no slower.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -43,20 +44,25 @@ class Product(World):
         ]
         super().__init__(accounts, seed=seed, clock=time.monotonic)
         self._seed = seed
+        self._asked: Counter[tuple[str, str]] = Counter()
         self._rng = random.Random(f"{seed}:product")
 
     def answer(self, method: str, target: str, body: bytes) -> Play:
         """The answer to a request for any of them."""
         parts = urlsplit(target)
-        if parts.path in ("/search", "/other/search"):
+        if parts.path.endswith("/search"):
             words = parse_qs(parts.query).get("q", [""])[0]
-            # Drawn by its words: both sides wait alike for the same search.
-            rng = random.Random(f"{self._seed}:{parts.path}:{words}")
-            wait = _SEARCH_S * math.exp(rng.gauss(0.0, _SEARCH_SIGMA))
-            return reply(200, pages(words), wait_s=wait)
+            return reply(200, pages(words), wait_s=self._search_s(parts.path, words))
         if parts.path.startswith("/writer/"):
             return self._written(json.loads(body))
         return super().answer(method, target, body)
+
+    def _search_s(self, path: str, words: str) -> float:
+        """How long a search takes: as long for each side that asks these words as often."""
+        self._asked[path, words] += 1
+        engine = path.split("/", 2)[2]
+        rng = random.Random(f"{self._seed}:{engine}:{words}:{self._asked[path, words]}")
+        return _SEARCH_S * math.exp(rng.gauss(0.0, _SEARCH_SIGMA))
 
     def _written(self, body: dict[str, Any]) -> Play:
         prompt = told(body["messages"])
