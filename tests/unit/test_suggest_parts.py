@@ -25,7 +25,7 @@ LINK = FoundLink("https://example.org/", "t", "s", "other", "en", 1.0, "x")
 
 class Source:
     def __init__(self, finds: list[FoundLink] | None = None) -> None:
-        self.trouble: SourceError | None = None
+        self.trouble: Exception | None = None
         self.asked = 0
         self.finds = [LINK] if finds is None else finds
         self.may_answer = asyncio.Event()
@@ -90,7 +90,7 @@ def slow(source: Source) -> Source:
     return source
 
 
-async def race(hedge_after_s: float | None, **sources: Source) -> tuple[WebSearch, asyncio.Task]:
+def race(hedge_after_s: float | None, **sources: Source) -> tuple[WebSearch, asyncio.Task]:
     """A search that has begun, and asked whom it asks at once."""
     web = WebSearch(lambda: sources, hedge_after_s=hedge_after_s)
     found: list[FoundLink] = []
@@ -104,7 +104,7 @@ async def race(hedge_after_s: float | None, **sources: Source) -> tuple[WebSearc
 
 async def test_without_a_hedge_a_slow_source_is_waited_for_alone() -> None:
     first, second = slow(Source()), Source([OTHER])
-    _, task = await race(None, first=first, second=second)
+    _, task = race(None, first=first, second=second)
     await until(lambda: first.asked == 1)
     first.may_answer.set()
     assert await task == [LINK]
@@ -114,7 +114,7 @@ async def test_without_a_hedge_a_slow_source_is_waited_for_alone() -> None:
 @pytest.mark.parametrize("after_s", [0.0, 0.02])
 async def test_a_hedge_has_the_next_source_answer_for_a_slow_one(after_s: float) -> None:
     first, second, third = slow(Source()), Source([OTHER]), Source()
-    web, task = await race(after_s, first=first, second=second, third=third)
+    web, task = race(after_s, first=first, second=second, third=third)
     assert await task == [OTHER]
     assert (first.asked, second.asked, third.asked) == (1, 1, 0), "never more than two"
     first.may_answer.set()
@@ -123,7 +123,7 @@ async def test_a_hedge_has_the_next_source_answer_for_a_slow_one(after_s: float)
 
 async def test_a_source_that_answers_in_time_is_not_hedged() -> None:
     first, second = Source(), Source([OTHER])
-    _, task = await race(30.0, first=first, second=second)
+    _, task = race(30.0, first=first, second=second)
     assert await task == [LINK]
     assert second.asked == 0
 
@@ -132,7 +132,7 @@ async def test_a_hedge_that_fails_or_finds_nothing_leaves_it_to_the_slow_one() -
     for second, asked in ((Source([]), 0), (Source(), 1)):
         first, third = slow(Source()), slow(Source())
         second.trouble = SourceError("down") if second.finds else None
-        web, task = await race(0.0, first=first, second=second, third=third)
+        web, task = race(0.0, first=first, second=second, third=third)
         await until(lambda second=second: second.asked == 1)
         await until(lambda third=third, asked=asked: third.asked == asked)
         first.may_answer.set()
@@ -140,10 +140,20 @@ async def test_a_hedge_that_fails_or_finds_nothing_leaves_it_to_the_slow_one() -
         await web.aclose()
 
 
+@pytest.mark.parametrize("hedge_after_s", [None, 0.0])
+async def test_a_sources_own_mistake_costs_no_other_its_answer(hedge_after_s) -> None:
+    broken, good = Source(), slow(Source([OTHER]))
+    broken.trouble = KeyError("title")
+    web, task = race(hedge_after_s, broken=broken, good=good)
+    await until(lambda: good.asked == 1 and web.status()["broken"]["failed"] == 1)
+    good.may_answer.set()
+    assert await task == [OTHER]
+
+
 async def test_nothing_found_is_an_answer_where_the_other_fails() -> None:
     first, second = slow(Source()), Source([])
     first.trouble = SourceError("down")
-    _, task = await race(0.0, first=first, second=second, third=Source())
+    _, task = race(0.0, first=first, second=second, third=Source())
     await until(lambda: second.asked == 1)
     first.may_answer.set()
     assert await task == []
@@ -152,7 +162,7 @@ async def test_nothing_found_is_an_answer_where_the_other_fails() -> None:
 async def test_a_loser_that_fails_late_opens_its_breaker_and_disturbs_nobody(caplog) -> None:
     first = slow(Source())
     first.trouble = SourceError("429", 30.0)
-    web, task = await race(0.0, first=first, second=Source())
+    web, task = race(0.0, first=first, second=Source())
     assert await task == [LINK]
     first.may_answer.set()
     await until(lambda: web.status()["first"]["state"] == "open")
@@ -163,7 +173,7 @@ async def test_a_loser_that_fails_late_opens_its_breaker_and_disturbs_nobody(cap
 
 async def test_closing_calls_off_who_is_still_asked() -> None:
     first = slow(Source())
-    web, task = await race(0.0, first=first, second=Source())
+    web, task = race(0.0, first=first, second=Source())
     assert await task == [LINK]
     before = len(asyncio.all_tasks())
     await web.aclose()

@@ -74,7 +74,7 @@ class WebSearch:
         """
         left = iter(self._sources().items())
         racing: set[asyncio.Task[Found]] = set()
-        trouble = SourceError("every web source is left alone for now")
+        trouble: BaseException = SourceError("every web source is left alone for now")
         more, answered = True, False
         while True:
             begun = self._ask_next(left, query) if more else None
@@ -88,7 +88,7 @@ class WebSearch:
             )
             more = not done
             for task in done:
-                if isinstance(error := task.exception(), SourceError):
+                if (error := task.exception()) is not None:
                     trouble, more = error, not answered
                 elif rows := task.result():
                     found.extend(rows)
@@ -118,6 +118,10 @@ class WebSearch:
                 found = await source.search(query)
         except SourceError as error:
             breaker.went_wrong(self._clock(), error.retry_after_s)
+            raise
+        except Exception:
+            # A plugin's own mistake, for which no other source is to lose the race.
+            breaker.went_wrong(self._clock(), None)
             raise
         finally:
             breaker.probing = False
