@@ -33,11 +33,11 @@ EMPTY = {
     "Edge requests": "no Envoy here; the cutover's load test runs one",
     "Edge retries and 5xx": "no Envoy here",
     "Edge hosts": "no Envoy here",
-    "Sources left alone": "no web source: that would be a network call",
-    "Searches": "no web source here",
     "Moves of the last day": "features are placed past the rules here, which is no move",
 }
-FLEET = """suggest: {chip_route: chat}
+FLEET = """suggest:
+  chip_route: chat
+  sources: {web: {kind: searxng, base_url: "WEB"}}
 routes:
   fleet:
     tiering: fleet
@@ -133,12 +133,14 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
     (tmp_path / "app").mkdir()
     async with (
-        crossed(tmp_path / "app", **{"routes:\n": FLEET}) as both,
+        LoopbackUpstream() as web,
+        crossed(tmp_path / "app", **{"routes:\n": FLEET.replace("WEB", web.url)}) as both,
         node_exporter(tmp_path) as node,
         prometheus(
             tmp_path, {"hamlet": both.running.url.removeprefix("http://"), "node": node}
         ) as prom,
     ):
+        web.reply(json_reply({"results": []}))
         both.vendor.respond(vendor)
         await both.put("chat", "canary", 5000, shadow_percent=100)
         await both.put("related_links", "shadow", shadow_percent=100)
