@@ -170,3 +170,21 @@ async def test_an_answer_goes_with_the_batch_that_it_came_from(stand) -> None:
     await stand.service.suggest(ASK)
     assert len(hits._kept) == 2
     assert first not in hits._kept
+
+
+async def test_the_web_is_asked_before_the_own_answer_is_looked_up(stand: Stand) -> None:
+    order: list[str] = []
+
+    class Told(Web):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        async def search(self, query: LinkQuery) -> Sequence[FoundLink]:
+            order.append(self.name)
+            return await super().search(query)
+
+    stand.web = Told("web")
+    stand.service.use(Told("own"), ChipBank(), ())
+    await stand.service.suggest(ASK)
+    assert order[:2] == ["web", "own"]

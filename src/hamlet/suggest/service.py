@@ -86,8 +86,10 @@ class SuggestService:
             yield last
             return
         if _running(searching, writing):
-            # Web and model are asked before the time goes by that the own answer takes.
-            await asyncio.sleep(0)
+            # Web and model are asked before the time goes by that the own answer takes: a turn for
+            # the gathering to begin, and one for those it asks.
+            for _ in range(2):
+                await asyncio.sleep(0)
         # What is whole in the cache is the answer; else what is in hand, and what comes.
         kept_links = self._links.kept(ask, searching) if searching and not pin else None
         links = kept_links or await self._own_links(ask, crisis, pin)
