@@ -23,12 +23,12 @@ from hamlet.config import loads
 from hamlet.core.errors import HamletError
 from hamlet.gateway import Caller, Gateway, Observers
 from hamlet.registry import RegistryHolder, build
-from hamlet.testing.simulator import Fault, Latency, SimulatorServer, World
-from hamlet.testing.simulator.fleet import pointed_at
-from hamlet.testing.simulator.fuzz import fleet
-from hamlet.testing.simulator.harness import Plan, call_of
-from hamlet.testing.simulator.invariants import Broken, Invariants, WatchedFleet, watched
-from hamlet.testing.simulator.traces import Arrival
+from hamlet.simulator import Fault, Latency, SimulatorServer, World
+from hamlet.simulator.fleet import pointed_at
+from hamlet.simulator.fuzz import fleet
+from hamlet.simulator.harness import Plan, call_of
+from hamlet.simulator.invariants import Broken, Invariants, WatchedFleet, watched
+from hamlet.simulator.traces import Arrival
 from hamlet.testing.support import SilentLog
 
 _AT_ONCE, _ROUTES = 40, ("chat", "same", "held", "chips")

@@ -2,7 +2,7 @@
 
 Each seed plays some calls against the real gateway over a small fleet with random faults, clients
 that leave, deadlines and routes of every kind, and watches what must hold (see
-hamlet.testing.simulator.invariants). A seed that breaks it is printed: `1 --first SEED` plays it
+hamlet.simulator.invariants). A seed that breaks it is printed: `1 --first SEED` plays it
 again, the same.
 """
 
@@ -17,7 +17,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from hamlet.testing.simulator.fuzz import fuzz
+from hamlet.simulator.fuzz import fuzz
 
 _BATCH = 50
 _SHOWN = 5

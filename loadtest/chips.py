@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hamlet.api.main_screen.request import SuggestRequest
 from hamlet.app import Hamlet
 from hamlet.config import loads
-from hamlet.retrieval import tokens
-from hamlet.suggest.validate import bigrams, refusal
+from hamlet.suggest.api.request import SuggestRequest
+from hamlet.suggest.chips.validation import bigrams, refusal
+from hamlet.suggest.retrieval import tokens
 from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
 from loadtest.writer import frames

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from hamlet.testing.simulator.fleet import pointed_at
+from hamlet.simulator.fleet import pointed_at
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = ROOT / "deploy/compose"

@@ -20,11 +20,8 @@ import aiohttp
 import orjson
 import uvloop
 
-from hamlet.api.crossing import Crossing, NewArm
-from hamlet.api.crossing.passage import Passage
-from hamlet.api.crossing.tester import Tester
 from hamlet.config import load
-from hamlet.cutover import (
+from hamlet.migration import (
     Board,
     Document,
     Features,
@@ -34,9 +31,12 @@ from hamlet.cutover import (
     View,
     settings,
 )
-from hamlet.cutover.legacy import Legacy
+from hamlet.migration.legacy import Legacy
+from hamlet.migration.metrics import CutoverMetrics
+from hamlet.migration.proxy import Crossing, NewArm
+from hamlet.migration.proxy.legacy_proxy import Passage
+from hamlet.migration.proxy.tester_override import Tester
 from hamlet.telemetry import make_log
-from hamlet.telemetry.cutover import CutoverMetrics
 from hamlet.telemetry.exposition import Exposition
 from loadtest.cutover_parts import ROOT, Program, Vendor, answers, program
 from loadtest.proc import free_port

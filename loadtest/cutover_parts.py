@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from hamlet.cutover.cohort import Cohort
+from hamlet.migration.cohort import Cohort
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 
 ROOT = Path(__file__).parents[1]

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from hamlet.cli import app
 from hamlet.config import load
-from hamlet.cutover import FileStore, settings
-from hamlet.cutover.edge import envoy, nginx
+from hamlet.migration import FileStore, settings
+from hamlet.migration.edge import envoy, nginx
 from loadtest.cutover_parts import ROOT, Program, Vendor, answers, program
 from loadtest.proc import free_port
 

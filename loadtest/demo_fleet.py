@@ -25,10 +25,10 @@ from typing import Any
 import httpx2
 import yaml
 
-from hamlet.ops.build import DASHBOARDS
-from hamlet.ops.query import Frame
-from hamlet.ops.snapshot import page
-from hamlet.testing.simulator import marker
+from hamlet.dashboards.build import DASHBOARDS
+from hamlet.dashboards.query import Frame
+from hamlet.dashboards.snapshot import page
+from hamlet.simulator import marker
 from loadtest.compose import COMPOSE, ROOT
 from loadtest.pictures import height, shoot
 from loadtest.proc import Process, free_port, wait_for

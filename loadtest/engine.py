@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hamlet.core.errors import ProviderError
+from hamlet.net.client.transport import HttptoolsTransport
+from hamlet.simulator.requests import marker
 from hamlet.spi import Frame, FrameReader, ProviderSettings, Transport, parse_block
-from hamlet.spi.h1 import HttptoolsTransport
-from hamlet.testing.simulator.asks import marker
 from loadtest.outcome import Look, Sample
 from loadtest.proc import cpu_s, descriptors, rss_mib
 from loadtest.schedule import Shot

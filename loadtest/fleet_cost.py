@@ -14,9 +14,9 @@ import time
 
 from hamlet.config import Policy
 from hamlet.core import ModelCard, Usage
-from hamlet.fleet import Demand, Fleet
 from hamlet.gateway import Admission, Caller
 from hamlet.registry import Deployment, ProviderHandle, Reserved, Route
+from hamlet.routing import Demand, Fleet
 
 ROUNDS, CALLS = 15, 4_000
 LIMIT_US = 30.0

@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx2
 import yaml
 
-from hamlet.ops.build import DASHBOARDS
-from hamlet.ops.levels import recordings
-from hamlet.ops.query import Frame
-from hamlet.ops.snapshot import page
+from hamlet.dashboards.build import DASHBOARDS
+from hamlet.dashboards.objectives import recordings
+from hamlet.dashboards.query import Frame
+from hamlet.dashboards.snapshot import page
 from loadtest.history import HOURS, openmetrics
 
 _ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hamlet.retrieval import Embedder, HybridIndex, Index, load_encoder
+from hamlet.suggest.retrieval import Embedder, HybridIndex, Index, load_encoder
 
 Search = Callable[[str], Awaitable[list[int]]]
 _GATE = 0.3

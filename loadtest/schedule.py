@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamlet.testing.simulator.traces import Arrival, generated, read_trace
+from hamlet.simulator.traces import Arrival, generated, read_trace
 from loadtest.scenario import Scenario, Size, Step
 
 

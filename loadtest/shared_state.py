@@ -24,9 +24,9 @@ import uvloop
 
 from hamlet.config import Policy, loads
 from hamlet.core import ModelCard
-from hamlet.fleet import Fleet, Sharing
 from hamlet.gateway import Admission, Call, Caller, Gateway, Observers
 from hamlet.registry import Deployment, ProviderHandle, Registry, RegistryHolder, Reserved, Route
+from hamlet.routing import Fleet, Sharing
 from hamlet.spi import operations
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import ask

@@ -17,13 +17,13 @@ from typing import Any
 import orjson
 from prometheus_client import generate_latest
 
-from hamlet.api.hot import request_id_of
+from hamlet.api.dispatcher import request_id_of
 from hamlet.config import Policy
 from hamlet.core import FinishReason, ModelCard, Price, Usage
 from hamlet.core.trace import begin_trace, trace_id
-from hamlet.fleet import Fleet
 from hamlet.gateway import Attempt, Record
 from hamlet.registry import Deployment, ProviderHandle, Reserved, Route
+from hamlet.routing import Fleet
 from hamlet.telemetry import AccessLog, FleetState, Metrics, make_log
 
 _CALLS, _ROUNDS = 20_000, 5

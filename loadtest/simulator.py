@@ -16,10 +16,10 @@ import time
 from dataclasses import replace
 
 from hamlet.config import loads
-from hamlet.testing.simulator import Latency, SimulatorServer, World, marker
-from hamlet.testing.simulator.fleet import deployments_of, example_fleet
-from hamlet.testing.simulator.harness import simulate
-from hamlet.testing.simulator.traces import generated
+from hamlet.simulator import Latency, SimulatorServer, World, marker
+from hamlet.simulator.fleet import deployments_of, example_fleet
+from hamlet.simulator.harness import simulate
+from hamlet.simulator.traces import generated
 
 RATE, TOKENS, CONNECTIONS = 125, 150, 32
 _BODY = (

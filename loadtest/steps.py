@@ -23,22 +23,22 @@ from typing import Any
 
 import uvloop
 
-from hamlet.api.hot import request_id_of
+from hamlet.api.dialects.openai import OpenAIDialect
+from hamlet.api.dispatcher import request_id_of
 from hamlet.api.http import Request, Response
-from hamlet.api.openai import OpenAIDialect
-from hamlet.api.presence import EXTENSION, Presence
 from hamlet.api.streaming import send_response
 from hamlet.app import Hamlet
 from hamlet.config import load
 from hamlet.core import FinishReason, NativeChunk, NativeRequest, Usage
 from hamlet.core.trace import begin_trace
-from hamlet.fleet import Fleet
 from hamlet.gateway import Attempt, Call, Record
 from hamlet.gateway.admission import Importance
 from hamlet.gateway.gateway import demand_of
 from hamlet.gateway.hunt import Hunt
-from hamlet.gateway.prepare import prepare_native
+from hamlet.gateway.parameters import prepare_native
+from hamlet.net.server.disconnect import EXTENSION, Presence
 from hamlet.providers.openai import wire
+from hamlet.routing import Fleet
 from loadtest.peers import gateways
 from loadtest.peers.stand import BODY, CHAT
 from loadtest.proc import Process, free_port, wait_for

@@ -31,7 +31,7 @@ from typing import Any
 
 import aiohttp
 
-from hamlet.content import shipped_chips
+from hamlet.suggest.content import shipped_chips
 from hamlet.testing import Canned, LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
 from loadtest.writer import chips, frames, told

@@ -9,7 +9,7 @@ from deploy.docsite import alerts, api, settings
 
 
 def files() -> dict[str, str]:
-    """Every generated page, by its path in the repository; metrics.md is hamlet.ops.build's."""
+    """Every generated page, by its path in the repository; metrics.md is hamlet.dashboards.build's."""
     return {
         "docs/reference/configuration.md": settings.page(),
         "docs/reference/api.md": api.page(),

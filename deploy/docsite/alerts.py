@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from deploy.docsite.schemas import table
-from hamlet.ops.build import rules
+from hamlet.dashboards.build import rules
 
 _HEAD = """\
 # Alert reference

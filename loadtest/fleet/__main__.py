@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamlet.ops.lines import Picture
-from hamlet.ops.simulated import compared, write
-from hamlet.testing.simulator.scene import load_of
+from hamlet.dashboards.line_chart import Picture
+from hamlet.dashboards.simulated_history import compared, write
+from hamlet.simulator.setting import load_of
 from loadtest.fleet.goals import Reports, goals, tally
 from loadtest.fleet.policies import POLICIES
 from loadtest.fleet.runs import EASED, FULL, play_all

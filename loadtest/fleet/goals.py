@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hamlet.testing.simulator.report import Outcome, Report
-from hamlet.testing.simulator.tally import Tally, Windows
+from hamlet.simulator.report import Outcome, Report
+from hamlet.simulator.statistics import Tally, Windows
 from loadtest.fleet.overload import overload
 from loadtest.fleet.runs import EASED, FULL, scene
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from hamlet.config import loads
 from hamlet.core.errors import RateLimited, Saturated
-from hamlet.testing.simulator.harness import Plan, simulate
-from hamlet.testing.simulator.report import Outcome
-from hamlet.testing.simulator.traces import Arrival
+from hamlet.simulator.harness import Plan, simulate
+from hamlet.simulator.report import Outcome
+from hamlet.simulator.traces import Arrival
 
 # Nine deployments of 25 PTU: no tier below them that would take what is too much.
 COUNT, PTU, TPM, WEIGHT = 9, 25, 2500, 3

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from hamlet.core import errors
 from hamlet.core.errors import ProviderError
-from hamlet.fleet import Booking, Choice, Fleet, Look, Traffic
-from hamlet.fleet.select import Member
+from hamlet.routing import Booking, Choice, Fleet, Look, Traffic
+from hamlet.routing.selection import Member
 
 _MINUTE_S = 60.0
 _UNKNOWN_WAIT_S = 10.0

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from hamlet.config import loads
 from hamlet.gateway import Admission, Gateway
-from hamlet.testing.simulator.faults import Fault
-from hamlet.testing.simulator.fleet import deployments_of, example_fleet
-from hamlet.testing.simulator.harness import Make
-from hamlet.testing.simulator.report import Report
-from hamlet.testing.simulator.scene import Scene
-from hamlet.testing.simulator.traces import Arrival, between
+from hamlet.simulator.faults import Fault
+from hamlet.simulator.fleet import deployments_of, example_fleet
+from hamlet.simulator.harness import Make
+from hamlet.simulator.report import Report
+from hamlet.simulator.setting import Scene
+from hamlet.simulator.traces import Arrival, between
 from loadtest.fleet.policies import POLICIES
 
 # 675 PTU carry the trace at 81 %; with this part of them it fills them wholly.

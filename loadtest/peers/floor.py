@@ -12,10 +12,11 @@ import sys
 
 import uvicorn
 
-from hamlet.api.asgi import Receive, Scope, Send
-from hamlet.api.connection import Patience, guarded
+from hamlet.api.dialects.openai.errors import render_error
+from hamlet.net.client.transport import HttptoolsTransport
+from hamlet.net.server.asgi import Receive, Scope, Send
+from hamlet.net.server.connection import Patience, guarded
 from hamlet.spi import ProviderSettings
-from hamlet.spi.h1 import HttptoolsTransport
 from loadtest.peers.gateways import KEY
 
 
@@ -41,7 +42,7 @@ def main(port: int, upstream: str) -> None:
     uvicorn.run(
         Floor(upstream),
         port=port,
-        http=guarded(Patience()),  # type: ignore[arg-type]
+        http=guarded(Patience(), render_error),  # type: ignore[arg-type]
         loop="uvloop",
         lifespan="off",
         access_log=False,

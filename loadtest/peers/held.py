@@ -21,9 +21,9 @@ from pathlib import Path
 
 from hamlet.app import Hamlet
 from hamlet.config import load
+from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.serving import bind, run
 from hamlet.spi import ProviderSettings
-from hamlet.spi.h1 import HttptoolsTransport
 from loadtest.outcome import quantile
 from loadtest.peers.gateways import HAMLET, KEY
 from loadtest.peers.stand import CHAT, Bench

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from hamlet.content import shipped_chips
+from hamlet.simulator import marker
 from hamlet.spi import Frame
-from hamlet.testing.simulator import marker
+from hamlet.suggest.content import shipped_chips
 from loadtest.engine import Ask, Side, Sign, Words
 from loadtest.scenario import Scenario, Size, Step
 from loadtest.schedule import Shot, schedule

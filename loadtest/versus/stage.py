@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamlet.cutover import Document, FeatureState, FileStore
+from hamlet.migration import Document, FeatureState, FileStore
 from loadtest.engine import Side
 from loadtest.proc import Process, free_port, wait_for
 from loadtest.versus.vendors import MODEL, PACES

@@ -22,9 +22,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import uvloop
 
-from hamlet.testing.simulator import Simulated, SimulatorServer, World
-from hamlet.testing.simulator.play import Play, Step, reply
-from hamlet.testing.simulator.spec import PTU_LATENCY
+from hamlet.simulator import Simulated, SimulatorServer, World
+from hamlet.simulator.scenario import Play, Step, reply
+from hamlet.simulator.spec import PTU_LATENCY
 from loadtest.writer import chips, frames, told
 
 MODEL = "vendor-model"

@@ -14,23 +14,25 @@ from typing import TYPE_CHECKING, TextIO, cast
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from hamlet.api import shell
-from hamlet.api.admin import Desk, admin
-from hamlet.api.asgi import ASGI, Receive, Scope, Send
 from hamlet.api.auth import DarkKeyring, Keyring
-from hamlet.api.hot import HotRoute, HotRoutes
-from hamlet.api.main_screen import EventsEndpoint, events_route, main_screen_routes
+from hamlet.api.dispatcher import HotRoute, HotRoutes
+from hamlet.api.endpoints import health as shell
+from hamlet.api.endpoints.admin import Desk, admin
 from hamlet.api.openapi import document
-from hamlet.api.page import PageParts, page
 from hamlet.api.routes import model_routes
 from hamlet.api.streaming import Pacing
 from hamlet.config import ConfigError, FleetConfig, Loaded, Problem, ServerConfig, load
-from hamlet.fleet import Fleet, Sharing
 from hamlet.gateway import Admission, Distress, Gateway, Observer, Observers, Prober
+from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build
-from hamlet.screen import MainScreenParts
+from hamlet.routing import Fleet, Sharing
 from hamlet.spi import Log
-from hamlet.telemetry import AccessLog, FleetState, Metrics, ScreenMetrics, make_log
+from hamlet.suggest.api import EventsEndpoint, events_route, main_screen_routes
+from hamlet.suggest.api.admin import SuggestAdminContext, suggest_admin
+from hamlet.suggest.assembly import MainScreenParts
+from hamlet.suggest.metrics import ScreenMetrics
+from hamlet.suggest.page import PageParts, page
+from hamlet.telemetry import AccessLog, FleetState, Metrics, make_log
 from hamlet.telemetry.breakers import BreakerLog
 from hamlet.telemetry.exposition import Row
 from hamlet.telemetry.state import pool_rows
@@ -38,8 +40,8 @@ from hamlet.telemetry.usage import UsageLog
 from hamlet.telemetry.writer import Writer
 
 if TYPE_CHECKING:
-    from hamlet.api.crossing import Crossing
-    from hamlet.migration import MigrationParts
+    from hamlet.migration.assembly import MigrationParts
+    from hamlet.migration.proxy import Crossing
     from hamlet.telemetry.spans import Spans
 
 _NEVER_S = 1e6
@@ -122,7 +124,7 @@ class Hamlet:
         if loaded.config.cutover is None:
             return None
         # Proxying hamlet1 brings another HTTP client: only who moves pays for that.
-        from hamlet.migration import MigrationParts
+        from hamlet.migration.assembly import MigrationParts
 
         return MigrationParts(loaded, self.metrics.exposition, self.gateway.admission, self.log)
 
@@ -220,7 +222,7 @@ class Hamlet:
         routes += main_screen_routes(service, gateway.admission, keyring)
         moving = self.migration.config if self.migration else None
         if moving is not None and moving.chat_route is not None:
-            from hamlet.api.hamlet1 import hamlet1_routes
+            from hamlet.migration.hamlet1 import hamlet1_routes
 
             routes += hamlet1_routes(gateway, service, keyring, moving.chat_route)
         return routes
@@ -240,14 +242,14 @@ class Hamlet:
         desk = Desk(
             lambda: self.keyring,
             self.reload,
-            parts.events,
-            parts.editor,
-            parts.service,
-            parts.web,
             self.gateway.fleet,
             lambda: self.registries.current.routes,
         )
-        app.include_router(admin(desk, *([self.migration.status()] if self.migration else [])))
+        acted_upon = SuggestAdminContext(parts.events, parts.editor, parts.service, parts.web)
+        more = [suggest_admin(acted_upon)]
+        if self.migration is not None:
+            more.append(self.migration.status())
+        app.include_router(admin(desk, *more))
         page(app, PageParts(parts.service, lambda: self.keyring, parts))
         shell.dialect_errors(app, routes)
         document(app, routes)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hamlet.config import loads
-from hamlet.cutover.model import Document
+from hamlet.migration.model import Document
 from hamlet.registry import build
 from hamlet.testing.support import SilentLog
 from support.charts import (

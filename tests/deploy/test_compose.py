@@ -10,7 +10,7 @@ import yaml
 
 from hamlet.config import loads
 from hamlet.registry import build
-from hamlet.testing.simulator.fleet import deployments_of
+from hamlet.simulator.fleet import deployments_of
 from hamlet.testing.support import SilentLog
 from loadtest.compose import COMPOSE, config
 from loadtest.demo_fleet import Stack

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.docsite.__main__ import files
 from hamlet.config import GatewayConfig
-from hamlet.ops.build import rules
+from hamlet.dashboards.build import rules
 
 ROOT = Path(__file__).parents[2]
 FILES = files()

@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from hamlet.core import Text
-from hamlet.suggest.validate import refusal
-from hamlet.suggest.writer import read_drafts
+from hamlet.suggest.chips.validation import refusal
+from hamlet.suggest.chips.writer import read_drafts
 from hamlet.testing import Canned, LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.cases import answer
 from support.server import FAST, Running, serving, until

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from hamlet.config import load
-from hamlet.cutover import Document, FeatureState, settings
-from hamlet.cutover.edge import envoy, gateway_api, nginx, write_runtime
+from hamlet.migration import Document, FeatureState, settings
+from hamlet.migration.edge import envoy, gateway_api, nginx, write_runtime
 
 ROOT = Path(__file__).parents[2]
 EDGE = ROOT / "deploy/edge"

@@ -4,8 +4,8 @@ import httpx2
 import orjson
 import pytest
 
-from hamlet.cutover.answer import Answer
-from hamlet.cutover.compare import compare
+from hamlet.migration.comparison import compare
+from hamlet.migration.response import Answer
 from support.cutover import ASK, crossed
 from support.hamlet1 import SERVER, needs_node
 

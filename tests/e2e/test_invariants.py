@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hamlet.api.hot import HotRoutes
+from hamlet.api.dispatcher import HotRoutes
 from hamlet.app import Hamlet
 from hamlet.config import loads
-from hamlet.content import shipped_links
+from hamlet.suggest.chips.validation import refusal, unsafe
+from hamlet.suggest.content import shipped_links
 from hamlet.suggest.safety import in_crisis
-from hamlet.suggest.validate import refusal, unsafe
 from hamlet.testing import Canned, LoopbackUpstream
 from support.server import FAST, ROUTES
 

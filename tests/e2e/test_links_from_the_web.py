@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from hamlet.content import shipped_links as shipped
+from hamlet.suggest.content import shipped_links as shipped
 from hamlet.testing import Canned, LoopbackUpstream, json_reply
 from support.server import FAST, ROUTES, serving
 

@@ -3,9 +3,9 @@
 import httpx2
 import pytest
 
-from hamlet.content import shipped_chips as intents
-from hamlet.content import shipped_links as links
-from hamlet.suggest.validate import refusal
+from hamlet.suggest.chips.validation import refusal
+from hamlet.suggest.content import shipped_chips as intents
+from hamlet.suggest.content import shipped_links as links
 from support.server import FAST, ROUTES, serving
 
 QUERIES = {"ko": "서울 지하철 막차 시간", "en": "how do vaccines work", "ja": "確定申告のやり方"}

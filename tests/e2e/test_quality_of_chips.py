@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hamlet.content import shipped_chips, shipped_links
+from hamlet.suggest.content import shipped_chips, shipped_links
 
 ROOT = Path(__file__).parents[2]
 

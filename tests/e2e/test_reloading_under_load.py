@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx2
 
-from hamlet.content import save_pack
-from hamlet.content.rows import ChipRow
+from hamlet.suggest.content import save_pack
+from hamlet.suggest.content.rows import ChipRow
 from support.server import environment, serving
 
 CONFIG = """

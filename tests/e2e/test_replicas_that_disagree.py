@@ -10,7 +10,7 @@ import httpx2
 from typer.testing import CliRunner
 
 from hamlet.cli import app
-from hamlet.cutover import Document, FeatureState, FileStore
+from hamlet.migration import Document, FeatureState, FileStore
 from hamlet.testing import LoopbackUpstream, json_reply
 from support.cutover import ASK, CONFIG
 from support.hamlet1 import hamlet1, needs_node

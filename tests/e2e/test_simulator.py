@@ -15,8 +15,8 @@ import yaml
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from hamlet.config import loads
-from hamlet.testing.simulator import Fault, Latency, Ptu, Simulated, SimulatorServer, marker
-from hamlet.testing.simulator.fleet import deployments_of, example_fleet, pointed_at
+from hamlet.simulator import Fault, Latency, Ptu, Simulated, SimulatorServer, marker
+from hamlet.simulator.fleet import deployments_of, example_fleet, pointed_at
 from support.server import serving, until
 from support.simulation import playing
 

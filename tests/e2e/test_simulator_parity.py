@@ -6,8 +6,8 @@ import pytest
 
 from hamlet.core import Started, errors
 from hamlet.registry.plugins import Plugins
-from hamlet.testing.simulator import Fault, Latency, Ptu, Simulated
-from hamlet.testing.simulator.faults import KINDS
+from hamlet.simulator import Fault, Latency, Ptu, Simulated
+from hamlet.simulator.faults import KINDS
 from hamlet.testing.support import runtime
 from support.simulation import KINDS as PLUGINS
 from support.simulation import adapter, asking, on_virtual_time, playing

@@ -10,11 +10,11 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from hamlet.core.errors import RateLimited, UpstreamUnavailable
-from hamlet.fleet import Demand, Fleet, Sharing
-from hamlet.fleet.fleet import Choice
-from hamlet.fleet.link import Link
-from hamlet.fleet.tidings import Standing, Tidings, encode
 from hamlet.registry import Deployment, Quota, Reserved
+from hamlet.routing import Demand, Fleet, Sharing
+from hamlet.routing.gossip.message import Standing, Tidings, encode
+from hamlet.routing.gossip.redis_connection import Link
+from hamlet.routing.load_balancer import Choice
 from hamlet.testing.scripted import ScriptedProvider, says
 from support.gateways import Bench, Log, deployment, quick
 from support.redis import RedisServer, redis_server, slow_proxy, up_to
@@ -45,8 +45,8 @@ class Process:
         return self.fleet.condition(self.deployments[i])
 
     def choice(self, i: int = 0, probe: bool = False) -> Choice:
-        from hamlet.fleet.latency import Expectation
-        from hamlet.fleet.select import Member
+        from hamlet.routing.latency import Expectation
+        from hamlet.routing.selection import Member
 
         d = self.deployments[i]
         return Choice(Member(d, self.fleet.condition(d), Expectation(), 1.0), 0, probe)

@@ -11,7 +11,7 @@ import string
 import pytest
 import pytest_asyncio
 
-from hamlet.api.connection import MAX_HEAD_BYTES
+from hamlet.net.server.connection import MAX_HEAD_BYTES
 from hamlet.testing import LoopbackUpstream
 from support.stage import CLIENT_KEY, PATHS, SAID, provider, staging, well
 

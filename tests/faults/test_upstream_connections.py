@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hamlet.core import Text
-from hamlet.spi.addresses import never_an_upstream
+from hamlet.net.client.addresses import never_an_upstream
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 from hamlet.testing.cases import answer
 from support import stage as stage_module

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from hamlet.fleet.latency import Slowness
 from hamlet.gateway import Call, Caller, admission
+from hamlet.routing.latency import Slowness
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 from hamlet.testing.cases import ask
 from support.server import until

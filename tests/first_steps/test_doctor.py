@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from hamlet.cli import app
 from hamlet.doctor import Finding, examine
 from hamlet.doctor.machine import examine_machine
+from hamlet.simulator import Fault, Latency, Simulated, SimulatorServer
 from hamlet.testing import LoopbackUpstream, json_reply
-from hamlet.testing.simulator import Fault, Latency, Simulated, SimulatorServer
 from hamlet.testing.support import SilentLog
 from support.raw import certificate, server_tls
 from support.redis import redis_server

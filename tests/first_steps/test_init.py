@@ -12,8 +12,8 @@ from hamlet.cli import app
 from hamlet.cli.init import starter, starters
 from hamlet.config import load
 from hamlet.registry import build
-from hamlet.testing.simulator import marker
-from hamlet.testing.simulator.fleet import deployments_of, pointed_at
+from hamlet.simulator import marker
+from hamlet.simulator.fleet import deployments_of, pointed_at
 from hamlet.testing.support import SilentLog
 from support.server import serving
 from support.simulation import playing

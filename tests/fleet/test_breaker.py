@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from hamlet.fleet.breaker import Breaker
-from hamlet.fleet.budget import RetryBudget
-from hamlet.fleet.throttle import VendorThrottle
+from hamlet.routing.adaptive_throttle import VendorThrottle
+from hamlet.routing.circuit_breaker import Breaker
+from hamlet.routing.retry_budget import RetryBudget
 
 
 def breaker() -> Breaker:

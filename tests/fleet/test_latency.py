@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hamlet.fleet.latency import Expectation, Slowness
+from hamlet.routing.latency import Expectation, Slowness
 
 
 def test_the_expectation_finds_the_base_and_the_price_of_a_token() -> None:

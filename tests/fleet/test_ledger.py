@@ -5,11 +5,11 @@ import math
 import pytest
 
 from hamlet.core import Headroom, Usage
-from hamlet.fleet import Demand
-from hamlet.fleet.bucket import LeakyBucket
-from hamlet.fleet.demand import Estimator
-from hamlet.fleet.ledger import OpenLedger, QuotaLedger, ReservedLedger, ledger_for
 from hamlet.registry import Quota
+from hamlet.routing import Demand
+from hamlet.routing.capacity import OpenLedger, QuotaLedger, ReservedLedger, ledger_for
+from hamlet.routing.cost_estimate import Estimator
+from hamlet.routing.token_bucket import LeakyBucket
 from support.fleets import PTU
 
 

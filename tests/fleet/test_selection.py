@@ -3,9 +3,9 @@
 import pytest
 
 from hamlet.core import Feature, Headroom, ModelCard, Usage, errors
-from hamlet.fleet import Choice, Demand, Fleet, Wait
-from hamlet.fleet.fleet import News
 from hamlet.registry import Quota, Reserved, Route
+from hamlet.routing import Choice, Demand, Fleet, Wait
+from hamlet.routing.load_balancer import News
 from support.fleets import PTU, Clock, Yard, member
 
 

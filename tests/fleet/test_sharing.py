@@ -6,13 +6,13 @@ from functools import partial
 import pytest
 
 from hamlet.core.errors import RateLimited
-from hamlet.fleet import Condition, Fleet, Sharing
-from hamlet.fleet.lease import LEASE_S, Leases
-from hamlet.fleet.link import Link
-from hamlet.fleet.shared import Exchange
-from hamlet.fleet.tidings import Standing, Tidings, decode, encode
-from hamlet.fleet.verdict import judge
 from hamlet.registry import Deployment, Quota, Reserved
+from hamlet.routing import Condition, Fleet, Sharing
+from hamlet.routing.failure_policy import judge
+from hamlet.routing.gossip.merger import Exchange
+from hamlet.routing.gossip.message import Standing, Tidings, decode, encode
+from hamlet.routing.gossip.probe_leases import LEASE_S, Leases
+from hamlet.routing.gossip.redis_connection import Link
 from hamlet.testing.scripted import ScriptedProvider
 from support.gateways import Log, deployment
 

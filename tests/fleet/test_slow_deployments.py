@@ -3,8 +3,8 @@
 import pytest
 
 from hamlet.core import Usage
-from hamlet.fleet import Booking, Choice, Demand
 from hamlet.registry import Deployment
+from hamlet.routing import Booking, Choice, Demand
 from support.fleets import Yard, member
 
 ASK = Demand(100, 100, 100)

@@ -21,7 +21,7 @@ from hamlet.core import (
 )
 from hamlet.core.chat import ChatRequest, Started
 from hamlet.gateway import Admission, Caller
-from hamlet.gateway.attempting import Held
+from hamlet.gateway.attempt import Held
 from hamlet.registry import Registry
 from hamlet.registry.holder import Lease
 from hamlet.testing import ScriptedProvider, says

@@ -4,18 +4,19 @@ import pytest
 
 from hamlet.config import loads
 from hamlet.core import NativeChunk, TextDelta
-from hamlet.fleet import Fleet
-from hamlet.fleet.breaker import Breaker
-from hamlet.fleet.budget import RetryBudget
-from hamlet.fleet.condition import Condition
 from hamlet.gateway.hunt import Hunt
-from hamlet.testing.simulator import Fault, virtual
-from hamlet.testing.simulator.fuzz import fleet as chaos_fleet
-from hamlet.testing.simulator.fuzz import fuzz, play
-from hamlet.testing.simulator.harness import Plan, simulate
-from hamlet.testing.simulator.invariants import Broken, Invariants
-from hamlet.testing.simulator.report import Outcome
-from hamlet.testing.simulator.traces import Arrival
+from hamlet.routing import Fleet
+from hamlet.routing.circuit_breaker import Breaker
+from hamlet.routing.deployment_state import Condition
+from hamlet.routing.retry_budget import RetryBudget
+from hamlet.simulator import Fault
+from hamlet.simulator import virtual_time as virtual
+from hamlet.simulator.fuzz import fleet as chaos_fleet
+from hamlet.simulator.fuzz import fuzz, play
+from hamlet.simulator.harness import Plan, simulate
+from hamlet.simulator.invariants import Broken, Invariants
+from hamlet.simulator.report import Outcome
+from hamlet.simulator.traces import Arrival
 
 HELD = """
 providers: {one: {kind: openai, base_url: "http://simulated/one/v1"}}

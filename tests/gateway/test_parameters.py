@@ -5,7 +5,7 @@ import pytest
 from hamlet.config import Policy
 from hamlet.core import ChatParams, ChatRequest, Message, ModelCard, Text, errors
 from hamlet.gateway import Call
-from hamlet.gateway.prepare import prepare_chat, prepare_native, speaks
+from hamlet.gateway.parameters import prepare_chat, prepare_native, speaks
 from hamlet.testing import ScriptedProvider
 from hamlet.testing.scripted import ScriptedNative
 from support.gateways import deployment

@@ -9,9 +9,9 @@ import pytest
 
 from hamlet.config import GatewayConfig
 from hamlet.core.errors import InvalidRequest, UpstreamUnavailable
-from hamlet.fleet import Fleet
 from hamlet.gateway import Admission, Gateway, Observers, Prober
 from hamlet.registry import Deployment, Registry, RegistryHolder, Reserved, Route
+from hamlet.routing import Fleet
 from hamlet.testing.scripted import ScriptedProvider
 from support.gateways import CONFIG, Log, Notes, deployment, quick
 from support.server import FAST, ROUTES, serving, until

@@ -7,11 +7,12 @@ import pytest
 
 from hamlet.config import loads
 from hamlet.core.errors import ProviderError
-from hamlet.testing.simulator import Fault, Simulated, virtual
-from hamlet.testing.simulator.fleet import deployments_of, example_fleet
-from hamlet.testing.simulator.harness import Plan, Run, simulate
-from hamlet.testing.simulator.report import Report
-from hamlet.testing.simulator.traces import Arrival, generated
+from hamlet.simulator import Fault, Simulated
+from hamlet.simulator import virtual_time as virtual
+from hamlet.simulator.fleet import deployments_of, example_fleet
+from hamlet.simulator.harness import Plan, Run, simulate
+from hamlet.simulator.report import Report
+from hamlet.simulator.traces import Arrival, generated
 
 FLEET = loads(example_fleet(9))
 LOAD = generated(3, 60, rpm=250)

@@ -17,11 +17,11 @@ from hamlet.core import (
     errors,
 )
 from hamlet.core.chat import Finished, Started
-from hamlet.gateway.flow import Pace, size, tokens
+from hamlet.gateway.paced_stream import Pace, size, tokens
+from hamlet.simulator import virtual_time as virtual
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import ask
 from hamlet.testing.scripted import ScriptedNative
-from hamlet.testing.simulator import virtual
 from support.gateways import Bench, deployment, quick
 
 BEGIN = Started("1", "m")

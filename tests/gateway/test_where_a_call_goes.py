@@ -17,11 +17,11 @@ from hamlet.core import (
     Usage,
     errors,
 )
-from hamlet.fleet.budget import RetryBudget
 from hamlet.gateway import Admission, Caller
 from hamlet.gateway.admission import Importance
-from hamlet.gateway.distress import Distress
+from hamlet.gateway.overload import Distress
 from hamlet.registry import Reserved
+from hamlet.routing.retry_budget import RetryBudget
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import ask
 from hamlet.testing.scripted import ScriptedNative
@@ -524,7 +524,7 @@ def test_distress_sheds_in_order_and_recovers() -> None:
 
 
 async def test_distress_sees_a_lagging_loop(monkeypatch) -> None:
-    from hamlet.gateway import distress as module
+    from hamlet.gateway import overload as module
 
     monkeypatch.setattr(module, "_LOOK_S", 0.05)
     monkeypatch.setattr(module, "_EVERY_S", 0.01)
@@ -541,7 +541,7 @@ async def test_distress_sees_a_lagging_loop(monkeypatch) -> None:
 
 
 def test_distress_sees_full_memory(monkeypatch, tmp_path) -> None:
-    from hamlet.gateway import distress as module
+    from hamlet.gateway import overload as module
 
     assert Distress(memory_limit=1)._is_full()
     assert not Distress(memory_limit=1 << 50)._is_full()

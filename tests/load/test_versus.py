@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from hamlet.config import loads
-from hamlet.testing.simulator import SimulatorServer
+from hamlet.simulator import SimulatorServer
 from loadtest.engine import Side
 from loadtest.outcome import Run, Sample
 from loadtest.versus import report

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hamlet.ops.build import DASHBOARDS, files
+from hamlet.dashboards.build import DASHBOARDS, files
 from hamlet.telemetry.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_what_is_generated_is_what_is_committed() -> None:
     for name, text in files().items():
-        assert (ROOT / name).read_text() == text, f"{name}: run python -m hamlet.ops.build"
+        assert (ROOT / name).read_text() == text, f"{name}: run python -m hamlet.dashboards.build"
     made = {Path(name).name for name in files() if name.startswith("dashboards/")}
     assert {path.name for path in (ROOT / "dashboards").glob("*.json")} == made
 

@@ -59,7 +59,7 @@ def test_the_closed_sets_are_those_of_the_error_family() -> None:
 
 
 def test_the_reference_is_the_catalogue() -> None:
-    assert (ROOT / "docs/metrics.md").read_text() == document(), "python -m hamlet.ops.build"
+    assert (ROOT / "docs/metrics.md").read_text() == document(), "python -m hamlet.dashboards.build"
     assert bound() <= 10_000
 
 

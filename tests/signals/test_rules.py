@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hamlet.ops.alerts import ALERTS
+from hamlet.dashboards.alerts import ALERTS
 from signals.alert_cases import CALLS, CASES, calls, series
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hamlet.cli import app
-from hamlet.ops.calls import OVERVIEW
-from hamlet.ops.draw import drawn
-from hamlet.ops.lines import Picture
-from hamlet.ops.query import Frame, Series
-from hamlet.ops.units import shown
+from hamlet.dashboards.line_chart import Picture
+from hamlet.dashboards.model_calls import OVERVIEW
+from hamlet.dashboards.query import Frame, Series
+from hamlet.dashboards.render import drawn
+from hamlet.dashboards.units import shown
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from hamlet.cutover import Board, Document, FeatureState, FileStore, settings
+from hamlet.migration import Board, Document, FeatureState, FileStore, settings
 from hamlet.testing import LoopbackUpstream
 from support.hamlet1 import Hamlet1, hamlet1
 from support.server import Running, serving, until

@@ -8,8 +8,8 @@ from typing import Any
 
 from hamlet.config import Policy
 from hamlet.core import ModelCard
-from hamlet.fleet import Choice, Demand, Fleet
 from hamlet.registry import Capacity, Deployment, ProviderHandle, Reserved, Route
+from hamlet.routing import Choice, Demand, Fleet
 
 # 60,000 input tokens a minute: a thousand a second, thirty thousand deep.
 PTU = Reserved(24, 2500, 3.0)

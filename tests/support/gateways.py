@@ -5,9 +5,9 @@ from typing import Any
 
 from hamlet.config import Policy, loads
 from hamlet.core import ChatRequest, ModelCard
-from hamlet.fleet import Fleet
 from hamlet.gateway import Admission, Attempt, Call, Caller, ChatStream, Gateway, Observers, Record
 from hamlet.registry import Deployment, ProviderHandle, Registry, RegistryHolder, Route
+from hamlet.routing import Fleet
 from hamlet.spi import operations
 from hamlet.testing.cases import ask
 from hamlet.testing.support import SilentLog

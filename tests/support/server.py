@@ -10,9 +10,10 @@ from pathlib import Path
 
 import uvicorn
 
-from hamlet.api.connection import Patience, guarded
+from hamlet.api.dialects.openai.errors import render_error
 from hamlet.app import Hamlet
 from hamlet.config import load, loads
+from hamlet.net.server.connection import Patience, guarded
 from hamlet.telemetry import make_log
 from support.canaries import Canaries, event_of, family_of
 
@@ -43,7 +44,7 @@ async def serving(config: str | Path = FAST + ROUTES) -> AsyncIterator[Running]:
     settings = uvicorn.Config(
         canaries.watching(hamlet),
         port=0,
-        http=guarded(Patience(own.request_head_s, own.reader_stall_s)),
+        http=guarded(Patience(own.request_head_s, own.reader_stall_s), render_error),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=1,

@@ -7,15 +7,8 @@ from typing import Any
 
 from hamlet.core import ChatParams, ChatRequest, Message, Text
 from hamlet.registry.plugins import Plugins
-from hamlet.testing.simulator import (
-    Fault,
-    Simulated,
-    SimulatedRuntime,
-    SimulatorServer,
-    World,
-    marker,
-    virtual,
-)
+from hamlet.simulator import Fault, Simulated, SimulatedRuntime, SimulatorServer, World, marker
+from hamlet.simulator import virtual_time as virtual
 from hamlet.testing.support import SilentLog
 
 KINDS = {"azure": "openai", "openai": "openai", "anthropic": "anthropic"}

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from hamlet.core import errors
+from hamlet.net.client.aiohttp_transport import AiohttpTransport, _is_unheard, _Resolver
 from hamlet.spi import ProviderSettings
-from hamlet.spi.aiohttp_transport import AiohttpTransport, _is_unheard, _Resolver
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hamlet.api.auth import Keyring
-from hamlet.api.chat import ChatEndpoint
+from hamlet.api.dialects.openai import OpenAIDialect
+from hamlet.api.endpoints.chat import ChatEndpoint
 from hamlet.api.http import Request
-from hamlet.api.openai import OpenAIDialect
 from hamlet.core.errors import NoDeployment
 
 

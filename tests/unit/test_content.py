@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlet.content import (
+from hamlet.core.text import with_particles
+from hamlet.suggest.content import (
     BadRow,
     Pin,
     first_fitting,
@@ -17,8 +18,7 @@ from hamlet.content import (
     save_pack,
     save_pins,
 )
-from hamlet.content.packs import PackError
-from hamlet.core.text import with_particles
+from hamlet.suggest.content.packs import PackError
 from hamlet.suggest.editor import check_chip, check_of, take
 
 LINK = {"url": "https://example.org/", "title": {"en": "Example"}, "tags": {"en": "sample"}}

@@ -11,8 +11,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from hamlet.api.connection import MAX_HEAD_BYTES, MAX_HEADERS, Patience, guarded
-from hamlet.api.cycle import Cycle, straight
+from hamlet.api.dialects.openai.errors import render_error
+from hamlet.net.server.connection import MAX_HEAD_BYTES, MAX_HEADERS, Patience, guarded
+from hamlet.net.server.exchange import Cycle, straight
 from support.server import until
 
 SERVERS = {"uvicorn": "httptools", "ours": None}
@@ -214,7 +215,7 @@ async def stand(request):
     settings = uvicorn.Config(
         app,
         port=0,
-        http=SERVERS[request.param] or guarded(Patience()),
+        http=SERVERS[request.param] or guarded(Patience(), render_error),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -539,7 +540,9 @@ class Wire(asyncio.Transport):
 def connected(
     app: App, *, head_s: float = 10.0, **settings
 ) -> tuple[asyncio.Protocol, Wire, ServerState]:
-    config = uvicorn.Config(app, http=guarded(Patience(head_s)), log_config=None, **settings)
+    config = uvicorn.Config(
+        app, http=guarded(Patience(head_s), render_error), log_config=None, **settings
+    )
     config.load()
     state, wire = ServerState(), Wire()
     protocol = config.http_protocol_class(config=config, server_state=state, app_state={})

@@ -8,8 +8,9 @@ import pytest
 import uvloop
 
 from hamlet.core import errors
+from hamlet.net.client import connection, pool
+from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.spi import ProviderSettings
-from hamlet.spi.h1 import HttptoolsTransport, connection, pool
 from hamlet.testing.support import runtime
 from support.raw import OK, Peer, RawUpstream, certificate, polite, server_tls
 
@@ -577,7 +578,7 @@ async def test_a_name_whose_first_address_is_deaf_is_reached_at_the_next(monkeyp
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
         http = transport(f"http://two.test:{port}")
-        monkeypatch.setattr("hamlet.spi.h1.dial._OUR_LIMITS", {5})
+        monkeypatch.setattr("hamlet.net.client.dial._OUR_LIMITS", {5})
         assert await body_of(http) == b"ok"
         await http.aclose()
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from hamlet.api.presence import EXTENSION, Presence, presence_of
+from hamlet.net.server.disconnect import EXTENSION, Presence, presence_of
 
 
 async def stays() -> Any:

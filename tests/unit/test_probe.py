@@ -3,7 +3,7 @@
 import httpx2
 import respx
 
-from hamlet.content.probe import probe
+from hamlet.suggest.content.probe import probe
 from hamlet.testing import Canned, LoopbackUpstream
 
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hamlet.sources.web import kind_of
 from hamlet.spi.sources import FoundLink
-from hamlet.suggest.rank import ranked
+from hamlet.suggest.links.rank import ranked
+from hamlet.suggest.sources.web import kind_of
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 

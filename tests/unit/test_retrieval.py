@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hamlet.retrieval import Index
+from hamlet.suggest.retrieval import Index
 
 DOCUMENTS = [
     [("garden garden roses", 1)],

@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 
 from hamlet.cli import app
 from hamlet.core import Price
-from hamlet.ops.simulated import facts, pictures, write
-from hamlet.testing.simulator import Fault, Simulated
-from hamlet.testing.simulator.fleet import example_fleet
-from hamlet.testing.simulator.report import Outcome, Report
-from hamlet.testing.simulator.scene import Scene, load_of
-from hamlet.testing.simulator.tally import Place, Tally, Windows
-from hamlet.testing.simulator.traces import Arrival, write_trace
-from hamlet.testing.simulator.whatif import what_if
+from hamlet.dashboards.simulated_history import facts, pictures, write
+from hamlet.simulator import Fault, Simulated
+from hamlet.simulator.fleet import example_fleet
+from hamlet.simulator.report import Outcome, Report
+from hamlet.simulator.setting import Scene, load_of
+from hamlet.simulator.statistics import Place, Tally, Windows
+from hamlet.simulator.traces import Arrival, write_trace
+from hamlet.simulator.what_if import what_if
 
 SPECS = [
     Simulated("a", "m", region="eastus", zone="us"),

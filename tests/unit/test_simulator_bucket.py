@@ -2,8 +2,8 @@
 
 import pytest
 
-from hamlet.testing.simulator import Payg, Ptu, Simulated
-from hamlet.testing.simulator.bucket import (
+from hamlet.simulator import Payg, Ptu, Simulated
+from hamlet.simulator.capacity import (
     Boundless,
     Cost,
     PaygBucket,
@@ -11,7 +11,7 @@ from hamlet.testing.simulator.bucket import (
     Refusal,
     bucket_of,
 )
-from hamlet.testing.simulator.headers import quota_headers, refusal_headers
+from hamlet.simulator.headers import quota_headers, refusal_headers
 
 # 24 PTU of 2,500 tokens a minute drain 1,000 a second; ten seconds deep is 10,000.
 PTU = Ptu(24, 2500, 3.0, depth_s=10.0)

@@ -6,9 +6,9 @@ import statistics
 import pytest
 
 from hamlet.core import FinishReason, Started, TextDelta, collect, errors
+from hamlet.simulator import Fault, Latency, Payg, Ptu, Simulated, SimulatedRuntime
 from hamlet.spi import ProviderSettings
 from hamlet.testing import assert_valid_stream
-from hamlet.testing.simulator import Fault, Latency, Payg, Ptu, Simulated, SimulatedRuntime
 from hamlet.testing.support import SilentLog
 from support.simulation import adapter, asking, on_virtual_time
 

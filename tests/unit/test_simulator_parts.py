@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hamlet.config import ConfigError, loads
-from hamlet.testing.simulator import (
+from hamlet.simulator import (
     Fault,
     Payg,
     Ptu,
@@ -20,16 +20,16 @@ from hamlet.testing.simulator import (
     measured,
     read_faults,
 )
-from hamlet.testing.simulator.asks import read_ask
-from hamlet.testing.simulator.faults import KINDS, Schedule
-from hamlet.testing.simulator.fleet import (
+from hamlet.simulator.faults import KINDS, Schedule
+from hamlet.simulator.fleet import (
     deployments_of,
     example_fleet,
     for_simulation,
     pointed_at,
     simulated_registry,
 )
-from hamlet.testing.simulator.traces import (
+from hamlet.simulator.requests import read_ask
+from hamlet.simulator.traces import (
     Arrival,
     between,
     compressed,

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from hamlet.testing.simulator import Stuck, VirtualLoop, virtual
+from hamlet.simulator import Stuck, VirtualLoop
+from hamlet.simulator import virtual_time as virtual
 
 
 def test_an_hour_passes_at_once() -> None:

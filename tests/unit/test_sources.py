@@ -10,7 +10,7 @@ from hamlet.config import ConfigError, loads
 from hamlet.registry import build
 from hamlet.registry.sources import build_sources
 from hamlet.spi.sources import LinkQuery, SourceError
-from hamlet.suggest.links import canonical
+from hamlet.suggest.links.merge import canonical
 from hamlet.testing import Canned, LoopbackUpstream, json_reply
 from hamlet.testing.support import SilentLog
 

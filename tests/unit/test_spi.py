@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamlet.core import NativeChunk, errors
+from hamlet.runtime import HostRuntime
 from hamlet.spi import (
     Forwarder,
     FrameReader,
@@ -19,7 +20,6 @@ from hamlet.spi import (
     sse,
     upstream_error,
 )
-from hamlet.spi.host import HostRuntime
 from hamlet.spi.sse import MAX_EVENT_BYTES
 from hamlet.testing import Canned, json_reply, sse_reply
 from hamlet.testing.support import SilentLog

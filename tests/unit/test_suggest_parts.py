@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hamlet.content import shipped_links
-from hamlet.retrieval import Embedder, HybridIndex, load_encoder
-from hamlet.retrieval.dense import _has_avx2
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceError
 from hamlet.suggest import Draft, Explorer, Pool, RedisStore, WebSearch
+from hamlet.suggest.cached_fetch import Work
+from hamlet.suggest.content import shipped_links
 from hamlet.suggest.model import Chip
-from hamlet.suggest.work import Work
+from hamlet.suggest.retrieval import Embedder, HybridIndex, load_encoder
+from hamlet.suggest.retrieval.dense import _has_avx2
 from support.server import until
 
 QUERY = LinkQuery("서울", "ko", 5)

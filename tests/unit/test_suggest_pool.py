@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hamlet.suggest.pool import Pool
+from hamlet.suggest.swr_cache import Pool
 
 
 class Clock:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hamlet.api import tide
-from hamlet.api.tide import Tide
+from hamlet.net.server import memory_trim as tide
+from hamlet.net.server.memory_trim import Tide
 
 
 def leaving(tide: Tide, came: int, left: int) -> None:

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hamlet.core import errors
+from hamlet.net.client.aiohttp_transport import AiohttpTransport
+from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.spi import ProviderSettings, Transport
-from hamlet.spi.aiohttp_transport import AiohttpTransport
-from hamlet.spi.h1 import HttptoolsTransport
 from support.raw import Peer, RawUpstream
 
 BODIES = st.lists(st.binary(min_size=1, max_size=300), max_size=4)

@@ -2,12 +2,14 @@
 
 import pytest
 
-from hamlet.suggest import ChipBank, DynamicChips, Pool, chips, validate
-from hamlet.suggest import dynamic as dynamic_
-from hamlet.suggest.chips import show
+from hamlet.suggest import ChipBank, DynamicChips, Pool
+from hamlet.suggest.chips import bank as chips
+from hamlet.suggest.chips import dynamic as dynamic_
+from hamlet.suggest.chips import validation as validate
+from hamlet.suggest.chips.bank import show
+from hamlet.suggest.chips.validation import refusal, unsafe
 from hamlet.suggest.model import Ask, Draft
 from hamlet.suggest.outcome import Outcome
-from hamlet.suggest.validate import refusal, unsafe
 
 LABELS = [
     ("지하철 막차 시간 알려줘", "ko", None),

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hamlet.api.anthropic import parse as anthropic
 from hamlet.api.body import MAX_DEPTH, read_fields
-from hamlet.api.openai import parse as openai
+from hamlet.api.dialects.anthropic import parse as anthropic
+from hamlet.api.dialects.openai import parse as openai
 from hamlet.core import Feature
 from hamlet.core.errors import BadRequest
 

@@ -20,7 +20,7 @@ from hamlet.suggest import (
     WebSearch,
     digest,
 )
-from hamlet.suggest.hits import Hits
+from hamlet.suggest.response_cache import Hits
 
 DRAFTS = (
     Draft("Compare light laptops", "Compare three light laptops for me", "compare"),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from hamlet.api.hot import HotRoute
+from hamlet.api.dispatcher import HotRoute
 
 Mode = Literal["validation", "serialization"]
 _JSON_OBJECT = {"content": {"application/json": {"schema": {"type": "object"}}}}

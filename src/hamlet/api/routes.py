@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from hamlet.api.auth import Keyring
-from hamlet.api.chat import ChatEndpoint
 from hamlet.api.dialects import ANTHROPIC, OPENAI
-from hamlet.api.hot import HotRoute
-from hamlet.api.models import ModelsEndpoint
-from hamlet.api.openai.embeddings import EmbeddingsEndpoint, refuse
+from hamlet.api.dispatcher import HotRoute
+from hamlet.api.endpoints.chat import ChatEndpoint
+from hamlet.api.endpoints.embeddings import EmbeddingsEndpoint, refuse
+from hamlet.api.endpoints.models import ModelsEndpoint
 from hamlet.api.openapi import operation
 from hamlet.gateway import Gateway
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hamlet.api.asgi import Send
 from hamlet.api.http import EventStream, Opening, Response
+from hamlet.net.server.asgi import Send
 from hamlet.spi import running_wheel
 
 _SSE_HEADERS = {

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hamlet.content import (
+from hamlet.suggest.content import (
     LANGUAGES,
     BadRow,
     Content,
@@ -22,8 +22,8 @@ from hamlet.content import (
     save_health,
     save_pack,
 )
-from hamlet.content.probe import probe
-from hamlet.content.rows import Row
+from hamlet.suggest.content.probe import probe
+from hamlet.suggest.content.rows import Row
 from hamlet.suggest.editor import check_of
 
 catalogue = typer.Typer(

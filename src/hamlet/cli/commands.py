@@ -19,7 +19,7 @@ _COMMANDS = {
     "plugins": ("hamlet.cli.plugins", "plugins"),
     "catalogue": ("hamlet.cli.catalogue", "catalogue"),
     "config": ("hamlet.cli.config", "config"),
-    "cutover": ("hamlet.cli.cutover", "cutover"),
+    "cutover": ("hamlet.migration.cli", "cutover"),
     "fleet": ("hamlet.cli.fleet", "fleet"),
     "dash": ("hamlet.cli.dash", "dash"),
 }

@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hamlet.cli.failure import failing_cleanly
+from hamlet.cli_support import failing_cleanly
 from hamlet.config import GatewayConfig, load, suggestion
-from hamlet.cutover import settings
+from hamlet.migration import settings
 from hamlet.registry import Deployment, Registry, build
-from hamlet.screen import check_packs
+from hamlet.suggest.assembly import check_packs
 from hamlet.telemetry import make_log
 
 config = typer.Typer(

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
-from hamlet.ops.build import DASHBOARDS
-from hamlet.ops.query import Frame, QueryError
-from hamlet.ops.snapshot import page
+from hamlet.dashboards.build import DASHBOARDS
+from hamlet.dashboards.query import Frame, QueryError
+from hamlet.dashboards.snapshot import page
 
 dash = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The dashboards over hamlet's metrics."

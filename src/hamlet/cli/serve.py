@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from hamlet.cli.failure import failing_cleanly
+from hamlet.cli_support import failing_cleanly
 from hamlet.config import GatewayConfig, Loaded, load
 
 _PUBLIC = "--allow-public-without-keys"

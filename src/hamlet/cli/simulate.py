@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hamlet.cli.failure import failing_cleanly
-from hamlet.ops.simulated import facts, pictures, write
-from hamlet.testing.simulator.scene import Scene, load_of
-from hamlet.testing.simulator.tally import Tally, Windows
-from hamlet.testing.simulator.whatif import USAGE, what_if
+from hamlet.cli_support import failing_cleanly
+from hamlet.dashboards.simulated_history import facts, pictures, write
+from hamlet.simulator.setting import Scene, load_of
+from hamlet.simulator.statistics import Tally, Windows
+from hamlet.simulator.what_if import USAGE, what_if
 
 _WHOLE_S = 1200.0
 

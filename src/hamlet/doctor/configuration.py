@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from hamlet.config import ConfigError, Loaded, Problem, loads
-from hamlet.content import PackError, load_content
-from hamlet.cutover import settings
 from hamlet.doctor.finding import Finding
+from hamlet.migration import settings
 from hamlet.registry import Plugins, Registry, build
 from hamlet.spi import Log
+from hamlet.suggest.content import PackError, load_content
 
 _UNSET = "the environment variable "
 

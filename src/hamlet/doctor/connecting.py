@@ -8,8 +8,8 @@ import ssl
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from hamlet.spi.addresses import never_an_upstream
-from hamlet.spi.tls import tls_context
+from hamlet.net.client.addresses import never_an_upstream
+from hamlet.net.client.tls import tls_context
 
 Told = tuple[str, str]
 

@@ -2,9 +2,9 @@
 
 from hamlet.gateway.admission import Admission
 from hamlet.gateway.call import Call, Caller
-from hamlet.gateway.distress import Distress
 from hamlet.gateway.gateway import Gateway
-from hamlet.gateway.observer import Attempt, Observer, Observers, Record
+from hamlet.gateway.observers import Attempt, Observer, Observers, Record
+from hamlet.gateway.overload import Distress
 from hamlet.gateway.probing import Prober
 from hamlet.gateway.stream import ChatStream
 

@@ -17,20 +17,20 @@ from hamlet.core.errors import (
     UpstreamTimeout,
 )
 from hamlet.core.trace import trace_id
-from hamlet.fleet import Booking, Choice, Demand, Fleet, Traffic
-from hamlet.fleet.demand import Estimator
 from hamlet.gateway.admission import Admission, Importance, check_route
-from hamlet.gateway.attempt import pursue
-from hamlet.gateway.attempting import Attempting, Held
+from hamlet.gateway.attempt import Attempting, Held
 from hamlet.gateway.call import Call, Caller
-from hamlet.gateway.flow import Flow
 from hamlet.gateway.hedge import hedged
 from hamlet.gateway.hunt import Hunt
-from hamlet.gateway.observer import Observers, Operation, Record
-from hamlet.gateway.prepare import prepare_chat, prepare_native, speaks
+from hamlet.gateway.observers import Observers, Operation, Record
+from hamlet.gateway.paced_stream import Flow
+from hamlet.gateway.parameters import prepare_chat, prepare_native, speaks
+from hamlet.gateway.retry import pursue
 from hamlet.gateway.stream import ChatStream, Meter, limits, open_stream
 from hamlet.registry import Registry, RegistryHolder
 from hamlet.registry.model import Route
+from hamlet.routing import Booking, Choice, Demand, Fleet, Traffic
+from hamlet.routing.cost_estimate import Estimator
 from hamlet.spi import Deadline
 
 T = TypeVar("T")

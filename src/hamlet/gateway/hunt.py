@@ -14,8 +14,8 @@ from hamlet.core.errors import (
     Saturated,
     Unsupported,
 )
-from hamlet.fleet import Choice, Demand, Fleet, Look, Traffic
 from hamlet.registry import Deployment, Route
+from hamlet.routing import Choice, Demand, Fleet, Look, Traffic
 
 _OTHER_JITTER_S = 0.05
 _SPILLS_PER_TIER, _MORE_SPILLS = 2, 2

@@ -18,13 +18,13 @@ from hamlet.core import (
     Usage,
 )
 from hamlet.core.errors import ProviderError, RateLimited
-from hamlet.fleet import Choice, Demand, Fleet
 from hamlet.gateway.call import Call
 from hamlet.gateway.gateway import Gateway, within
-from hamlet.gateway.observer import Record
-from hamlet.gateway.prepare import prepare_chat
+from hamlet.gateway.observers import Record
+from hamlet.gateway.parameters import prepare_chat
 from hamlet.gateway.stream import open_stream
 from hamlet.registry import Deployment, Registry, RegistryHolder, Reserved, Route
+from hamlet.routing import Choice, Demand, Fleet
 
 _EVERY_S = 1.0
 _DEMAND = Demand(1.0, 1.0, 1.0)

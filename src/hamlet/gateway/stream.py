@@ -12,7 +12,7 @@ from msgspec import structs
 from hamlet.config import Policy
 from hamlet.core import ChatEvent, Finished, FinishReason, NativeChunk, Started, Usage
 from hamlet.core.errors import EmptyAnswer, ProviderError, UpstreamProtocol, UpstreamTimeout
-from hamlet.gateway.flow import Flow, Item, Limits, commits, size
+from hamlet.gateway.paced_stream import Flow, Item, Limits, commits, size
 from hamlet.spi import Deadline
 
 E = TypeVar("E", ChatEvent, NativeChunk)

@@ -20,8 +20,8 @@ from hamlet.registry.plugins import PluginError, Plugins
 from hamlet.registry.registry import Registry
 from hamlet.registry.sources import build_sources
 from hamlet.registry.tiering import arrange
+from hamlet.runtime import HostRuntime
 from hamlet.spi import Log, Provider, operations
-from hamlet.spi.host import HostRuntime
 
 _Path = tuple[str | int, ...]
 

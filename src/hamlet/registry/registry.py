@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from hamlet.config import GatewayConfig
 from hamlet.core.errors import RouteNotFound
+from hamlet.net.client.pool import Levels
 from hamlet.registry.model import ProviderHandle, Route
+from hamlet.runtime import HostRuntime
 from hamlet.spi import SupportsClose
-from hamlet.spi.h1.pool import Levels
-from hamlet.spi.host import HostRuntime
 from hamlet.spi.sources import SupportsSearch
 
 

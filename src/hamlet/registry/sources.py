@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
 from hamlet.config import Loaded, resolve, suggestion, validate
-from hamlet.content import LinkRow
 from hamlet.registry.plugins import PluginError
 from hamlet.spi import API_VERSION
-from hamlet.spi.sources import SourceSettings, SupportsSearch
+from hamlet.spi.sources import SupportsSearch
 
 GROUP = "hamlet.sources"
 
@@ -21,7 +19,7 @@ def build_sources(loaded: Loaded) -> dict[str, SupportsSearch]:
     for name, row in loaded.config.suggest.sources.items():
         path = ("suggest", "sources", name)
         try:
-            plugin = _plugin(row.kind)
+            plugin = source_class(row.kind)
         except PluginError as error:
             loaded.source.report((*path, "kind"), str(error))
             continue
@@ -32,14 +30,8 @@ def build_sources(loaded: Loaded) -> dict[str, SupportsSearch]:
     return built
 
 
-def catalogue(rows: Sequence[LinkRow]) -> SupportsSearch:
-    """The source that comes with hamlet and needs no network, over these rows."""
-    plugin = _plugin("catalogue")
-    source: SupportsSearch = plugin(SourceSettings(), rows)
-    return source
-
-
-def _plugin(kind: str) -> Any:
+def source_class(kind: str) -> Any:
+    """The class of an installed link source. Raises PluginError."""
     found = entry_points(group=GROUP, name=kind)
     if not found:
         near = suggestion(kind, entry_points(group=GROUP).names)

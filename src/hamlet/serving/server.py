@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import uvicorn
 
-from hamlet.api.connection import Patience, guarded, most_connections
+from hamlet.api.dialects.openai.errors import render_error
 from hamlet.config import ServerConfig, TelemetryConfig
+from hamlet.net.server.connection import Patience, guarded, most_connections
 from hamlet.serving.beside import Beside
 from hamlet.spi import Log
 from hamlet.telemetry import adopt_stdlib
@@ -70,7 +71,7 @@ class DrainingServer(uvicorn.Server):
         self._beside = beside
         config = uvicorn.Config(
             application,
-            http=guarded(patience),  # type: ignore[arg-type]
+            http=guarded(patience, render_error),  # type: ignore[arg-type]
             limit_concurrency=most_connections(),
             interface="asgi3",
             lifespan="on",

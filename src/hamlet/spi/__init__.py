@@ -1,5 +1,7 @@
 """The contract between hamlet and a provider plugin."""
 
+from hamlet.net.timers.timeouts import Deadline, Watchdog
+from hamlet.net.timers.wheel import running_wheel
 from hamlet.spi.cards import cards_from
 from hamlet.spi.contract import (
     API_VERSION,
@@ -25,8 +27,6 @@ from hamlet.spi.http import (
 from hamlet.spi.runtime import Log, Runtime
 from hamlet.spi.settings import ProviderSettings
 from hamlet.spi.sse import Frame, FrameReader, need_events, parse_block, sse
-from hamlet.spi.watchdog import Deadline, Watchdog
-from hamlet.spi.wheel import running_wheel
 
 __all__ = [
     "API_VERSION",

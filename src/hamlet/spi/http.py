@@ -10,8 +10,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 from hamlet.core import errors, redact
+from hamlet.net.client.settings import MAX_BODY_BYTES
 
-MAX_BODY_BYTES = 64 << 20
 _ERROR_BODY_BYTES = 256 << 10
 _WAIT_MIN_S, _WAIT_MAX_S = 0.05, 86_400.0
 

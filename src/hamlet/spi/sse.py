@@ -11,8 +11,8 @@ import orjson
 from msgspec import Struct
 
 from hamlet.core import errors
+from hamlet.net.timers.timeouts import Watchdog
 from hamlet.spi.http import Reply
-from hamlet.spi.watchdog import Watchdog
 
 MAX_EVENT_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SupportsSearch
-from hamlet.suggest.chips import ChipBank
+from hamlet.suggest.chips.bank import ChipBank
+from hamlet.suggest.chips.writer import Writes
 from hamlet.suggest.model import Ask, Draft
-from hamlet.suggest.writer import Writes
 
 Part = Literal["llm", "web"]
 Trouble = Literal["none", "slow", "down", "garbage", "429"]

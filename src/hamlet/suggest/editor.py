@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hamlet.content import (
+from hamlet.core.text import Language
+from hamlet.suggest.chips.validation import refusal, unsafe
+from hamlet.suggest.content import (
     BadRow,
     Content,
     PackKind,
@@ -19,9 +21,7 @@ from hamlet.content import (
     save_pack,
     save_pins,
 )
-from hamlet.content.rows import ChipRow, Row
-from hamlet.core.text import Language
-from hamlet.suggest.validate import refusal, unsafe
+from hamlet.suggest.content.rows import ChipRow, Row
 
 _LONGEST = {"ko": 24, "en": 40, "ja": 24}
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from hamlet.suggest.pool import Kept
+from hamlet.suggest.swr_cache import Kept
 
 T = TypeVar("T")
 _WAIT_S = 0.25

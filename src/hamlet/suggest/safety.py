@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from hamlet.suggest.chips.validation import apart
 from hamlet.suggest.model import Ask
-from hamlet.suggest.validate import apart
 
 _CRISIS = re.compile(
     r"(?i)죽고\s*싶|자살|자해|목숨을\s*끊|살기\s*싫|死にたい|自殺|自傷|消えたい|"

@@ -11,18 +11,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from hamlet.content import Pin, first_fitting
 from hamlet.core.text import normal
 from hamlet.spi.sources import SupportsSearch
-from hamlet.suggest.chips import ChipBank
-from hamlet.suggest.dynamic import DynamicChips, with_grounding
-from hamlet.suggest.hits import Hits, recalled
+from hamlet.suggest.cached_fetch import Work
+from hamlet.suggest.chips.bank import ChipBank
+from hamlet.suggest.chips.dynamic import DynamicChips, with_grounding
+from hamlet.suggest.content import Pin, first_fitting
+from hamlet.suggest.links.related import RelatedLinks
 from hamlet.suggest.model import Ask, Cache, Chips, Degradation, Links, Suggestions, Timing
 from hamlet.suggest.outcome import Outcome
-from hamlet.suggest.related import RelatedLinks
+from hamlet.suggest.response_cache import Hits, recalled
 from hamlet.suggest.safety import in_crisis, without_orders
 from hamlet.suggest.tokens import Signer, with_tokens
-from hamlet.suggest.work import Work
 
 # Kept back from the budget for choosing, encoding and sending.
 _RESERVE_S, _RESERVE_SHARE = 0.015, 0.03

@@ -3,14 +3,12 @@
 from hamlet.telemetry.access import AccessLog
 from hamlet.telemetry.logs import adopt_stdlib, make_log
 from hamlet.telemetry.metrics import Metrics
-from hamlet.telemetry.screen import ScreenMetrics
 from hamlet.telemetry.state import FleetState
 
 __all__ = [
     "AccessLog",
     "FleetState",
     "Metrics",
-    "ScreenMetrics",
     "adopt_stdlib",
     "make_log",
 ]

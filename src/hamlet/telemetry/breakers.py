@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hamlet.fleet import Fleet
-from hamlet.fleet.condition import Condition
+from hamlet.routing import Fleet
+from hamlet.routing.deployment_state import Condition
 from hamlet.spi import Log
 
 

@@ -19,9 +19,9 @@ from hamlet.core.errors import (
     Saturated,
     UpstreamTimeout,
 )
-from hamlet.fleet import State
 from hamlet.gateway import Attempt, Observer, Record
 from hamlet.registry import Deployment, Route
+from hamlet.routing import State
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.exposition import Exposition, Row
 

@@ -56,7 +56,7 @@ def document() -> str:
     lines = [
         "# Metrics",
         "",
-        "Made from `telemetry/catalogue.py` by `python -m hamlet.ops.build`; a test holds it so.",
+        "Made from `telemetry/catalogue.py` by `python -m hamlet.dashboards.build`.",
         "Label values come from the configuration or the closed sets below, never from a caller:",
         f"one process has at most {bound():,} series with 64 deployments, 13 routes, 8 features,",
         f"and {bound(_small()):,} with 6 deployments, 4 routes and none.",

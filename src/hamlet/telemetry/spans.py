@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from hamlet.core.trace import Trace, current_trace
-from hamlet.fleet import Fleet
 from hamlet.gateway import Attempt, Observer, Record
+from hamlet.routing import Fleet
 from hamlet.telemetry.metrics import outcome_of
 
 # A first token later than the service level allows is worth a trace.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from hamlet.fleet import Condition, Fleet, Traffic
-from hamlet.fleet.ledger import ReservedLedger
-from hamlet.fleet.select import HOT, Member
 from hamlet.gateway import Attempt, Record
+from hamlet.net.client.pool import Levels
 from hamlet.registry import Deployment, Quota, Reserved, Route
-from hamlet.spi.h1.pool import Levels
+from hamlet.routing import Condition, Fleet, Traffic
+from hamlet.routing.capacity import ReservedLedger
+from hamlet.routing.selection import HOT, Member
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.exposition import Row
 

@@ -28,8 +28,8 @@ from hamlet.core import (
     ModelCard,
     unpack,
 )
+from hamlet.runtime import DEFAULT_TRANSPORT
 from hamlet.spi import API_VERSION, Runtime, operations
-from hamlet.spi.host import DEFAULT_TRANSPORT
 from hamlet.spi.settings import TransportName
 from hamlet.testing.cases import ask
 from hamlet.testing.support import Guarded, answered, comparable, events_of, runtime

@@ -9,18 +9,19 @@ from typing import Any
 from msgspec import structs
 
 from hamlet.core import ChatEvent, ChatRequest, ChatResponse, collect
-from hamlet.spi.host import DEFAULT_TRANSPORT, HostRuntime
+from hamlet.runtime import DEFAULT_TRANSPORT, HostRuntime, SilentLog
 from hamlet.spi.settings import TransportName
 from hamlet.testing.grammar import assert_valid_stream
 
-
-class SilentLog:
-    """A Log that keeps nothing."""
-
-    def debug(self, event: str, **fields: Any) -> None:
-        return
-
-    info = warning = error = debug
+__all__ = [
+    "Guarded",
+    "SilentLog",
+    "answered",
+    "comparable",
+    "events_of",
+    "fold",
+    "runtime",
+]
 
 
 def runtime(transport: TransportName = DEFAULT_TRANSPORT) -> HostRuntime:

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from hamlet.config import CutoverConfig
 from hamlet.config.cutover import GuardConfig, IgnoreConfig, PriceConfig
-from hamlet.cutover import Answer, Document, FeatureState
-from hamlet.cutover.cohort import Cohort, KeyReader
-from hamlet.cutover.compare import compare
-from hamlet.cutover.gate import Evidence, Replica, closed
-from hamlet.cutover.guardrails import trips
-from hamlet.cutover.model import WHOLE
-from hamlet.cutover.tally import Tally
-from hamlet.cutover.window import Window, wilson
+from hamlet.migration import Answer, Document, FeatureState
+from hamlet.migration.cohort import Cohort, KeyReader
+from hamlet.migration.comparison import compare
+from hamlet.migration.gate import Evidence, Replica, closed
+from hamlet.migration.guardrails import trips
+from hamlet.migration.model import WHOLE
+from hamlet.migration.tally import Tally
+from hamlet.migration.window import Window, wilson
 
 JSON = [(b"content-type", b"application/json")]
 SSE = [(b"content-type", b"text/event-stream; charset=utf-8")]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hamlet.config import CutoverConfig
-from hamlet.cutover import (
+from hamlet.migration import (
     Board,
     Document,
     FeatureState,
@@ -21,9 +21,9 @@ from hamlet.cutover import (
     StateUnreadable,
     View,
 )
-from hamlet.cutover.model import LADDER, STAGES, lowest, merged
-from hamlet.cutover.moves import next_step, raised, step_down
-from hamlet.cutover.redis_store import RedisStore
+from hamlet.migration.model import LADDER, STAGES, lowest, merged
+from hamlet.migration.redis_store import RedisStore
+from hamlet.migration.transitions import next_step, raised, step_down
 from hamlet.testing.support import SilentLog
 
 CONFIG = CutoverConfig(

@@ -2,87 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any
-
 import typer
-import uvloop
-import yaml
 
-from hamlet.config import ConfigError, Loaded, load, loads
-from hamlet.testing.simulator.faults import Fault, read_faults
-from hamlet.testing.simulator.fleet import deployments_of, example_fleet, pointed_at
-from hamlet.testing.simulator.server import SimulatorServer
-from hamlet.testing.simulator.spec import Simulated, measured
-from hamlet.testing.simulator.world import World
-
-
-def main(
-    config: Annotated[Path | None, typer.Option(help="Play this configuration's vendors")] = None,
-    fleet: Annotated[int, typer.Option(help="Without a configuration: so many PTU")] = 27,
-    host: Annotated[str, typer.Option(help="Where to listen")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 picks one")] = 0,
-    seed: int = 0,
-    tokens_per_frame: Annotated[int, typer.Option(min=1, help="Tokens that share an event")] = 4,
-    faults: Annotated[Path | None, typer.Option(help="A JSON list of faults")] = None,
-    latency: Annotated[Path | None, typer.Option(help="Draw from this table of calls")] = None,
-    write: Annotated[
-        Path | None, typer.Option(help="Write the configuration, pointed at the simulator")
-    ] = None,
-) -> None:
-    """Play every vendor of a configuration on one port, of loopback if no host is given."""
-    try:
-        loaded = load(config) if config else loads(example_fleet(fleet))
-        loaded.source.check()
-        schedule = read_faults(faults.read_bytes()) if faults else []
-        specs = [_shaped(s, tokens_per_frame, latency) for s in deployments_of(loaded.config)]
-    except (ConfigError, OSError, ValueError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    if not specs:
-        typer.echo("the configuration names no vendor that could be played", err=True)
-        raise typer.Exit(2)
-    uvloop.run(_serve(specs, schedule, loaded, (host, port), seed, write))
-
-
-def _shaped(spec: Simulated, tokens_per_frame: int, latency: Path | None) -> Simulated:
-    drawn = measured(latency) if latency else spec.latency
-    return replace(spec, tokens_per_frame=tokens_per_frame, latency=drawn)
-
-
-async def _serve(
-    specs: Sequence[Simulated],
-    faults: Sequence[Fault],
-    loaded: Loaded,
-    address: tuple[str, int],
-    seed: int,
-    write: Path | None,
-) -> None:
-    world = World(specs, seed=seed, clock=time.monotonic, faults=faults)
-    async with SimulatorServer(world, host=address[0], port=address[1]) as server:
-        if write is not None:
-            _write(write, pointed_at(loaded.source.data, server.url))
-        stopped = _told_to_stop()
-        print(f"{len(specs)} deployments at {server.url}", flush=True)
-        await stopped.wait()
-
-
-def _told_to_stop() -> asyncio.Event:
-    """Set by Ctrl-C or SIGTERM, also where a shell had it started with SIGINT ignored."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
-    return told
-
-
-def _write(file: Path, data: Mapping[str, Any]) -> None:
-    file.write_text(yaml.safe_dump(data, sort_keys=False), "utf-8")
-
+from hamlet.simulator.__main__ import main
 
 if __name__ == "__main__":
     typer.run(main)

@@ -1,5 +1,0 @@
-"""The Anthropic dialect, as hamlet speaks it to callers."""
-
-from hamlet.api.anthropic.dialect import AnthropicDialect
-
-__all__ = ["AnthropicDialect"]

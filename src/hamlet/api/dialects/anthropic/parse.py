@@ -1,0 +1,190 @@
+"""Anthropic Messages, as callers write it, into hamlet's nouns.
+
+Fields: https://docs.anthropic.com/en/api/messages
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from hamlet.api.body import Fields, decode, features_of, needed, validated
+from hamlet.api.dialects.anthropic.messages import WireBlock, WireMessage, to_messages
+from hamlet.core import (
+    TEXT_OUTPUT,
+    ChatParams,
+    ChatRequest,
+    Feature,
+    NamedTool,
+    Output,
+    Tool,
+    ToolChoice,
+)
+from hamlet.core.errors import BadRequest
+from hamlet.gateway import Call
+
+_PARAMS = {
+    "max_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "stop_sequences": "stop",
+}
+_STRUCTURE = {
+    "model",
+    "messages",
+    "system",
+    "stream",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "metadata",
+    "output_config",
+    "output_format",
+}
+_KNOWN = _PARAMS.keys() | _STRUCTURE
+_PART_FEATURES = {b'"image"': Feature.IMAGES, b'"document"': Feature.DOCUMENTS}
+_MARK = re.compile(b"|".join(_PART_FEATURES))
+
+
+class _Head(msgspec.Struct):
+    role: str
+    content: msgspec.Raw
+
+
+class _Tool(msgspec.Struct):
+    name: str
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    type: str | None = None
+
+
+class _AnyTool(msgspec.Struct):
+    """Vendors' own tools have neither a name of ours nor a schema."""
+
+    name: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    type: str
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class _Thinking(msgspec.Struct):
+    type: str
+    budget_tokens: int | None = None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str
+    schema: dict[str, Any] | None = None
+
+
+class _OutputConfig(msgspec.Struct):
+    format: _Format | None = None
+    effort: str | None = None
+
+
+def parse(fields: Fields, request_id: str) -> Call:
+    """Look at what routing needs; the messages stay undecoded until an adapter needs them."""
+    model = decode(needed(fields, "model"), str, "model")
+    needed(fields, "max_tokens")
+    heads = decode(needed(fields, "messages"), list[_Head], "messages")
+    if not heads:
+        raise BadRequest("messages: at least one is needed", param="messages")
+    stream = bool(_read(fields, "stream", bool | None))
+    params = _params(fields)
+    return Call(
+        model=model,
+        stream=stream,
+        params=params,
+        features=_features(fields, heads),
+        build=lambda: _request(model, fields, params, stream),
+        dialect="anthropic",
+        fields=fields,
+        request_id=request_id,
+    )
+
+
+def _read(fields: Fields, name: str, kind: Any) -> Any:
+    return decode(fields[name], kind, name) if name in fields else None
+
+
+def _params(fields: Fields) -> ChatParams:
+    portable: dict[str, Any] = {
+        name: decode(fields[wire], Any, wire) for wire, name in _PARAMS.items() if wire in fields
+    }
+    if metadata := _read(fields, "metadata", _Metadata | None):
+        portable["user"] = metadata.user_id
+    choice = _read(fields, "tool_choice", _Choice | None)
+    if choice and choice.disable_parallel_tool_use is not None:
+        portable["parallel_tool_calls"] = not choice.disable_parallel_tool_use
+    thinking = _read(fields, "thinking", _Thinking | None)
+    if thinking and thinking.type == "enabled":
+        portable["reasoning_tokens"] = thinking.budget_tokens
+    config = _read(fields, "output_config", _OutputConfig | None)
+    if config and config.effort:
+        portable["reasoning_effort"] = config.effort
+    if extra := {key: decode(fields[key], Any, key) for key in fields.keys() - _KNOWN}:
+        portable["extra"] = extra
+    return validated(portable)
+
+
+def _features(fields: Fields, heads: Sequence[_Head]) -> frozenset[Feature]:
+    found = features_of(heads, _MARK, _PART_FEATURES)
+    if _read(fields, "tools", list[_AnyTool] | None):
+        found.add(Feature.TOOLS)
+    if _output(fields).kind == "schema":
+        found.add(Feature.JSON_SCHEMA)
+    return frozenset(found)
+
+
+def _request(model: str, fields: Fields, params: ChatParams, stream: bool) -> ChatRequest:
+    system = _read(fields, "system", str | list[WireBlock] | None)
+    messages = decode(fields["messages"], list[WireMessage], "messages")
+    return ChatRequest(
+        model=model,
+        messages=to_messages(system, messages),
+        tools=_tools(fields),
+        tool_choice=_tool_choice(fields),
+        output=_output(fields),
+        params=params,
+        stream=stream,
+    )
+
+
+def _tools(fields: Fields) -> tuple[Tool, ...]:
+    tools = _read(fields, "tools", list[_Tool] | None) or []
+    if any(tool.type not in (None, "custom") for tool in tools):
+        raise BadRequest("tools: a vendor's own tools cannot be translated", param="tools")
+    return tuple(Tool(t.name, t.description, t.input_schema or {}) for t in tools)
+
+
+def _tool_choice(fields: Fields) -> ToolChoice | None:
+    choice = _read(fields, "tool_choice", _Choice | None)
+    match choice:
+        case None:
+            return None
+        case _Choice(type="tool", name=str(name)):
+            return NamedTool(name)
+        case _Choice(type="any"):
+            return "required"
+        case _Choice(type="auto" | "none" as kind):
+            return "auto" if kind == "auto" else "none"
+    raise BadRequest("tool_choice: auto, any, none or tool", param="tool_choice")
+
+
+def _output(fields: Fields) -> Output:
+    config = _read(fields, "output_config", _OutputConfig | None)
+    wanted = (config.format if config else None) or _read(fields, "output_format", _Format | None)
+    if wanted is None or wanted.type != "json_schema":
+        return TEXT_OUTPUT
+    return Output("schema", schema=wanted.schema or {})

@@ -1,0 +1,81 @@
+"""What operators may do at run time. Needs an admin key, or loopback if there are no keys."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse
+
+from hamlet.api.auth import Keyring
+from hamlet.config import ConfigError
+from hamlet.core.errors import Forbidden, RouteNotFound
+from hamlet.registry import Route
+from hamlet.routing import Demand, Fleet, explain
+
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What administration acts upon."""
+
+    keyring: Callable[[], Keyring]
+    reload: Callable[[], Awaitable[None]]
+    fleet: Fleet
+    routes: Callable[[], Mapping[str, Route]]
+
+
+def admin(desk: Desk, *more: APIRouter) -> APIRouter:
+    """The routes under `/v1/admin`, and what others add to them."""
+
+    def needed(request: Request) -> None:
+        keyring = desk.keyring()
+        caller = keyring.caller(request.headers)
+        near = request.client is not None and request.client.host in _LOOPBACK
+        if not (caller.admin or (keyring.is_empty and near)):
+            raise Forbidden("an admin key is needed")
+
+    router = APIRouter(tags=["administration"], prefix="/v1/admin", dependencies=[Depends(needed)])
+    _operations(router, desk)
+    _fleet(router, desk)
+    for other in more:
+        router.include_router(other)
+    return router
+
+
+def _operations(router: APIRouter, desk: Desk) -> None:
+    @router.post("/reload", summary="Read the configuration and the packs again")
+    async def reload_config() -> JSONResponse:
+        try:
+            await desk.reload()
+        except ConfigError as error:
+            problems = [
+                {"path": p.path, "line": p.line, "message": p.message} for p in error.problems
+            ]
+            return JSONResponse({"status": "refused", "problems": problems}, 422)
+        return JSONResponse({"status": "ok"})
+
+
+def _fleet(router: APIRouter, desk: Desk) -> None:
+    @router.get("/fleet", summary="The plan of a call to each chat route now, and why")
+    async def plans(
+        route: str | None = None,
+        input_tokens: Annotated[int, Query(ge=0, le=10_000_000)] = 1000,
+        output_tokens: Annotated[int, Query(ge=0, le=1_000_000)] = 300,
+        stream: bool = True,
+    ) -> JSONResponse:
+        routes = {n: r for n, r in desk.routes().items() if r.operation == "chat"}
+        if route is not None and route not in routes:
+            raise RouteNotFound(f"no such chat route: {route}", param="route")
+        told = {
+            name: [asdict(row) for row in explain(desk.fleet, found, demand)]
+            for name, found in routes.items()
+            if route in (None, name)
+            for demand in [
+                Demand(input_tokens, output_tokens, output_tokens, stream, found.sheddable)
+            ]
+        }
+        return JSONResponse(told)

@@ -1,0 +1,65 @@
+"""GET /v1/models: the routes a caller may name, in a shape that both dialects' SDKs read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from hamlet.api.auth import Keyring
+from hamlet.api.dialects import OPENAI, dialect_of
+from hamlet.api.endpoints.chat import refusal
+from hamlet.api.http import Request, Response
+from hamlet.core.errors import HamletError, RouteNotFound
+
+_EPOCH = "1970-01-01T00:00:00Z"
+
+
+class ModelsEndpoint:
+    """Lists routes, or tells of one."""
+
+    def __init__(
+        self,
+        names: Callable[[], Iterable[str]],
+        keyring: Callable[[], Keyring],
+    ) -> None:
+        self._names = names
+        self._keyring = keyring
+
+    def refuse(self, error: HamletError, request_id: str) -> Response:
+        """An error before the request's dialect is known."""
+        return refusal(OPENAI, error, request_id)
+
+    async def __call__(self, request: Request) -> Response:
+        dialect = dialect_of(request.headers)
+        try:
+            caller = self._keyring().caller(request.headers)
+            names = [name for name in self._names() if caller.may_use(name)]
+            body = _one(unquote(request.args["model"]), names) if request.args else _list(names)
+        except HamletError as error:
+            return refusal(dialect, error, request.id)
+        return Response(200, orjson.dumps(body), dialect.id_headers(request.id))
+
+
+def _one(name: str, names: Iterable[str]) -> dict[str, Any]:
+    if name not in names:
+        raise RouteNotFound(f"the model {name!r} does not exist", param="model")
+    return _row(name)
+
+
+def _list(names: list[str]) -> dict[str, Any]:
+    return {
+        "object": "list",
+        "data": [_row(name) for name in names],
+        "has_more": False,
+        "first_id": names[0] if names else None,
+        "last_id": names[-1] if names else None,
+    }
+
+
+def _row(name: str) -> dict[str, Any]:
+    openai = {"object": "model", "created": 0, "owned_by": "hamlet"}
+    anthropic = {"type": "model", "display_name": name, "created_at": _EPOCH}
+    return {"id": name, **openai, **anthropic}

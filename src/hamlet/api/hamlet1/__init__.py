@@ -1,5 +1,0 @@
-"""hamlet1's API, served by hamlet: the frontends of the old monolith notice nothing."""
-
-from hamlet.api.hamlet1.routes import hamlet1_routes
-
-__all__ = ["hamlet1_routes"]

@@ -1,0 +1,329 @@
+"""The alerts: when, how loud, and what is to be read first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hamlet.dashboards.objectives import OBJECTIVES, Objective
+from hamlet.dashboards.promql import metric, rate
+
+RUNBOOK = "docs/runbook.md"
+_ROOT = "/d/"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert. `summary` and `description` may use {{ $labels.x }} and {{ $value }}."""
+
+    name: str
+    expr: str
+    for_: str
+    severity: str
+    summary: str
+    description: str
+    dashboard: str
+
+    def rule(self) -> dict[str, Any]:
+        """The rule as Prometheus reads it."""
+        return {
+            "alert": self.name,
+            "expr": self.expr,
+            "for": self.for_,
+            **({"keep_firing_for": "5m"} if self.severity == "page" else {}),
+            "labels": {"severity": self.severity, "service": "hamlet"},
+            "annotations": {
+                "summary": self.summary,
+                "description": self.description,
+                "runbook_url": f"{RUNBOOK}#{self.name.lower()}",
+                "dashboard_url": f"{_ROOT}{self.dashboard}",
+            },
+        }
+
+
+_PERCENT, _VALUE = "{{ $value | humanizePercentage }}", "{{ $value | humanize }}"
+_SECONDS, _WHO = "{{ $value | humanizeDuration }}", "{{ $labels.deployment }}"
+
+
+def _burn(objective: Objective, *pairs: tuple[float, str, str]) -> str:
+    """Both windows of a pair are over its factor, and there was traffic enough."""
+    return " or ".join(
+        f"(({objective.error(long)} > {round(factor * objective.budget, 6)}) and on ()"
+        f" ({objective.error(short)} > {round(factor * objective.budget, 6)}) and on ()"
+        f" ({objective.floor(long)}))"
+        for factor, long, short in pairs
+    )
+
+
+_AVAILABILITY, _FIRST, _GATEWAY = OBJECTIVES
+_ATTEMPTS = "hamlet_attempts_total"
+_FAILED = 'result!~"ok|cancelled|rate_limited|invalid_request|content_filter|unsupported"'
+_failed = rate(_ATTEMPTS, _FAILED, window="5m", by="deployment")
+_tried = rate(_ATTEMPTS, window="5m", by="deployment")
+_open = metric("hamlet_circuit_state", 'state="open"')
+_fill = "hamlet_deployment_fill_ratio"
+_reserved = metric("hamlet_deployment_ptu")
+_wait = rate("hamlet_queue_wait_seconds_bucket", window="5m", by="le")
+_lag = rate("hamlet_event_loop_lag_seconds_bucket", window="5m", by="le, instance")
+_spend = rate("hamlet_cost_usd_total", window="1h")
+_rescues = rate("hamlet_cutover_rescues_total", window="5m", by="feature")
+_new = rate("hamlet_cutover_requests_total", 'arm="new"', window="5m", by="feature")
+_late = rate("hamlet_suggest_late_total", window="10m")
+_shown = rate("hamlet_suggest_duration_seconds_count", window="10m")
+_ended = rate("hamlet_requests_total", 'outcome!~"rejected|client_error"', window="10m")
+
+LEVELS = (
+    Alert(
+        "HamletAvailabilityBurnFast",
+        _burn(_AVAILABILITY, (14.4, "1h", "5m")),
+        "2m",
+        "page",
+        "Calls fail fast: the month's error budget would be gone in two days",
+        f"{_PERCENT} of calls failed in the last hour; 0.5 % may.",
+        "hamlet-overview",
+    ),
+    Alert(
+        "HamletAvailabilityBurnSlow",
+        _burn(_AVAILABILITY, (6, "6h", "30m")),
+        "15m",
+        "page",
+        "Calls fail: the month's error budget would be gone in five days",
+        f"{_PERCENT} of calls failed in the last six hours; 0.5 % may.",
+        "hamlet-overview",
+    ),
+    Alert(
+        "HamletAvailabilityBurnTicket",
+        _burn(_AVAILABILITY, (3, "1d", "2h"), (1, "3d", "6h")),
+        "1h",
+        "ticket",
+        "Calls fail a little more than they may",
+        f"{_PERCENT} of calls failed in the last days; 0.5 % may.",
+        "hamlet-overview",
+    ),
+    Alert(
+        "HamletFirstTokenBurn",
+        _burn(_FIRST, (14.4, "1h", "5m"), (6, "6h", "30m")),
+        "5m",
+        "page",
+        "First tokens are late",
+        f"{_PERCENT} of streams began after 2.56 s; 5 % may.",
+        "hamlet-overview",
+    ),
+    Alert(
+        "HamletGatewayBurn",
+        _burn(_GATEWAY, (14.4, "1h", "5m"), (6, "6h", "30m")),
+        "2m",
+        "page",
+        "hamlet itself answers 500",
+        f"{_PERCENT} of HTTP answers were hamlet's own failure; 0.05 % may.",
+        "hamlet-overview",
+    ),
+)
+CAUSES = (
+    Alert(
+        "HamletDown",
+        'absent(up{job="hamlet"} == 1) or absent(hamlet_ready == 1)',
+        "2m",
+        "page",
+        "No hamlet is ready",
+        "No process of the job answers scrapes and says that it is ready.",
+        "hamlet-infra",
+    ),
+    Alert(
+        "HamletPodsUnready",
+        'sum(hamlet_ready) < 2 and on () count(up{job="hamlet"}) >= 2',
+        "5m",
+        "page",
+        "Fewer than two hamlets are ready",
+        f"{_VALUE} ready; one more failure takes the service down.",
+        "hamlet-infra",
+    ),
+    Alert(
+        "HamletModelCallFailing",
+        f"{_failed} / ({_tried} > 0) > 0.2 and {_tried} * 300 > 20",
+        "5m",
+        "ticket",
+        f"{_WHO} fails",
+        f"{_PERCENT} of its attempts fail.",
+        "hamlet-model-calls",
+    ),
+    Alert(
+        "HamletRouteExhausted",
+        rate("hamlet_requests_total", 'outcome="failed"', window="5m", by="route") + " > 0.5",
+        "3m",
+        "page",
+        "Nothing answers {{ $labels.route }}",
+        f"{_VALUE} calls a second fail after all that could be tried.",
+        "hamlet-model-calls",
+    ),
+    Alert(
+        "HamletCircuitOpenLong",
+        f"min by (deployment) (max_over_time({_open}[1m])) > 0",
+        "15m",
+        "ticket",
+        f"{_WHO} has been left alone for a quarter of an hour",
+        "Every process keeps its breaker open.",
+        "hamlet-fleet",
+    ),
+    Alert(
+        "HamletRetryStorm",
+        f"{rate(_ATTEMPTS, window='10m')} / ({_ended} > 0) > 1.5",
+        "10m",
+        "ticket",
+        "Calls need many attempts",
+        f"{_VALUE} attempts per call.",
+        "hamlet-fleet",
+    ),
+    Alert(
+        "HamletRetryBudgetExhausted",
+        "min by (route) (hamlet_retry_budget_ratio) < 0.05",
+        "5m",
+        "ticket",
+        "{{ $labels.route }} may not retry any more",
+        f"{_PERCENT} of the retry budget is left.",
+        "hamlet-fleet",
+    ),
+    Alert(
+        "HamletFleetFull",
+        f"avg({_fill} and {_reserved}) > 0.9",
+        "10m",
+        "ticket",
+        "Reserved capacity is full",
+        f"{_PERCENT} in use: calls spill to where they cost money.",
+        "hamlet-fleet",
+    ),
+    Alert(
+        "HamletAvoidableSpill",
+        rate("hamlet_avoidable_spills_total", window="10m", by="route")
+        + " / ("
+        + rate("hamlet_answers_total", window="10m", by="route")
+        + " > 0) > 0.05",
+        "10m",
+        "ticket",
+        "{{ $labels.route }} pays although reserved capacity has room",
+        f"{_PERCENT} of its answers.",
+        "hamlet-fleet",
+    ),
+    Alert(
+        "HamletRateLimitHeadroom",
+        f"min by (deployment, kind) ({metric('hamlet_rate_limit_remaining_ratio')}) < 0.1",
+        "10m",
+        "ticket",
+        f"{_WHO} has little left of its minute's {{{{ $labels.kind }}}}",
+        f"{_PERCENT} left, says its vendor.",
+        "hamlet-fleet",
+    ),
+    Alert(
+        "HamletSharedStateAway",
+        'max(hamlet_fleet_shared_state{state="away"}) == 1',
+        "5m",
+        "ticket",
+        "Processes no longer share what they know of the fleet",
+        "Redis is not to be had; each process learns for itself.",
+        "hamlet-fleet",
+    ),
+    Alert(
+        "HamletQueueSaturated",
+        f"histogram_quantile(0.95, {_wait}) > 0.25 or max(hamlet_distress_level) >= 2",
+        "10m",
+        "page",
+        "Calls wait for a place, or are shed",
+        "hamlet has as many calls in flight as it may, or is in distress.",
+        "hamlet-infra",
+    ),
+    Alert(
+        "HamletEventLoopLag",
+        f"histogram_quantile(0.99, {_lag}) > 0.25",
+        "5m",
+        "ticket",
+        "{{ $labels.instance }} stalls",
+        f"Its event loop wakes up {_SECONDS} late.",
+        "hamlet-infra",
+    ),
+    Alert(
+        "HamletMemoryGrowth",
+        'predict_linear(process_resident_memory_bytes{job="hamlet"}[6h], 43200) > 1.5e9'
+        ' and process_resident_memory_bytes{job="hamlet"} > 3e8',
+        "30m",
+        "ticket",
+        "{{ $labels.instance }} will need more memory than it may have",
+        "{{ $value | humanize1024 }}B in twelve hours, if it goes on like this.",
+        "hamlet-infra",
+    ),
+    Alert(
+        "HamletGuardrailTripped",
+        "sum by (feature, to) (increase(hamlet_cutover_transitions_total"
+        '{cause="guardrail"}[10m])) > 0',
+        "0m",
+        "page",
+        "A guardrail moved {{ $labels.feature }} to {{ $labels.to }}",
+        "The new arm did worse than it may; the journal says how.",
+        "hamlet-cutover",
+    ),
+    Alert(
+        "HamletRescueRate",
+        f"{_rescues} / ({_new} > 0) > 0.01",
+        "5m",
+        "ticket",
+        "hamlet1 rescues calls of {{ $labels.feature }}",
+        f"{_PERCENT} of the new arm's calls.",
+        "hamlet-cutover",
+    ),
+    Alert(
+        "HamletTelemetryBroken",
+        "sum(increase(hamlet_telemetry_errors_total[10m])) > 0"
+        ' or (sum(rate(hamlet_requests_total{outcome="ok"}[10m])) > 0'
+        " unless on () sum(rate(hamlet_attempts_total[10m])) > 0)",
+        "5m",
+        "ticket",
+        "hamlet's own figures cannot be trusted",
+        "An observer raises, or calls are answered without attempts.",
+        "hamlet-infra",
+    ),
+    Alert(
+        "HamletSpendSpike",
+        f"3600 * {_spend} > 3 * 3600 * {_spend.replace('[1h]', '[1h] offset 1w')}"
+        f" and 3600 * {_spend} > 1",
+        "15m",
+        "ticket",
+        "Spending is three times last week's",
+        "{{ $value | humanize }} USD an hour.",
+        "hamlet-cost",
+    ),
+    Alert(
+        "HamletConfigRejected",
+        "min(hamlet_config_last_reload_ok) == 0",
+        "1m",
+        "ticket",
+        "The last reload was refused",
+        "hamlet goes on with the configuration before it; the log says why.",
+        "hamlet-infra",
+    ),
+    Alert(
+        "HamletScreenLate",
+        f"{_late} / ({_shown} > 0) > 0.05 and {_shown} * 600 > 100",
+        "10m",
+        "ticket",
+        "The main screen is late",
+        f"{_PERCENT} of its answers take longer than their budget.",
+        "hamlet-screen",
+    ),
+    Alert(
+        "HamletWebSourcesAway",
+        "min(hamlet_web_source_open) == 1",
+        "10m",
+        "ticket",
+        "Every web source is left alone",
+        "Links come from the cache and the catalogue alone.",
+        "hamlet-screen",
+    ),
+)
+ALERTS = (*LEVELS, *CAUSES)
+
+
+def groups() -> list[dict[str, Any]]:
+    """The alerts as groups of rules."""
+    return [
+        {"name": "hamlet-levels", "rules": [alert.rule() for alert in LEVELS]},
+        {"name": "hamlet-causes", "rules": [alert.rule() for alert in CAUSES]},
+    ]

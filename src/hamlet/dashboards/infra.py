@@ -1,0 +1,243 @@
+"""The dashboard of processes, machines and the edge."""
+
+from __future__ import annotations
+
+from hamlet.dashboards.model_calls import JOB, VARIABLES
+from hamlet.dashboards.panels import Dashboard, Query, Row, graph, stat
+from hamlet.dashboards.promql import RATE, metric, quantile, rate
+
+_LAG, _WAIT = "hamlet_event_loop_lag_seconds", "hamlet_queue_wait_seconds"
+_NODE = 'device!~"lo|veth.*"'
+
+INFRA = Dashboard(
+    "hamlet-infra",
+    "hamlet / infrastructure load",
+    "Is hamlet itself short of anything?",
+    VARIABLES[:1],
+    (
+        Row(
+            "Processes",
+            (
+                graph(
+                    "CPU",
+                    "Cores in use by each process. process_cpu_seconds_total",
+                    "none",
+                    Query(f"rate(process_cpu_seconds_total{{{JOB}}}[{RATE}])", "{{instance}}"),
+                ),
+                graph(
+                    "Memory",
+                    "Resident. process_resident_memory_bytes",
+                    "bytes",
+                    Query(f"process_resident_memory_bytes{{{JOB}}}", "{{instance}}"),
+                ),
+                graph(
+                    "Loop lag",
+                    "How late the event loop wakes up. " + _LAG,
+                    "s",
+                    Query(quantile(0.5, _LAG, JOB), "p50"),
+                    Query(quantile(0.99, _LAG, JOB), "p99"),
+                ),
+                graph(
+                    "In flight",
+                    "Calls, and how many there may be. hamlet_calls_in_flight",
+                    "none",
+                    Query(f"sum({metric('hamlet_calls_in_flight', JOB)})", "in flight"),
+                    Query(f"sum({metric('hamlet_calls_limit', JOB)})", "limit"),
+                ),
+                graph(
+                    "Waiting for a place",
+                    "Calls now. hamlet_queue_depth",
+                    "none",
+                    Query(f"sum({metric('hamlet_queue_depth', JOB)})", "waiting"),
+                ),
+                graph(
+                    "Wait for a place p95",
+                    "Of admitted calls. " + _WAIT,
+                    "s",
+                    Query(quantile(0.95, _WAIT, JOB), "p95"),
+                ),
+                graph(
+                    "Connections to vendors",
+                    "Busy, idle and opening ones. hamlet_http_pool_connections",
+                    "none",
+                    Query(
+                        f"sum by (state) ({metric('hamlet_http_pool_connections', JOB)})",
+                        "{{state}}",
+                    ),
+                    stack=True,
+                ),
+                graph(
+                    "Waiting for a connection",
+                    "Requests at a time, at the mean. hamlet_http_pool_wait_seconds_total",
+                    "none",
+                    Query(
+                        rate("hamlet_http_pool_wait_seconds_total", JOB, by="provider"),
+                        "{{provider}}",
+                    ),
+                ),
+                graph(
+                    "Open files",
+                    "Of those allowed. process_open_fds",
+                    "percentunit",
+                    Query(f"process_open_fds{{{JOB}}} / process_max_fds{{{JOB}}}", "{{instance}}"),
+                ),
+                graph(
+                    "Collections",
+                    "Of the garbage collector, a second. python_gc_collections_total",
+                    "none",
+                    Query(
+                        f"sum by (generation) (rate(python_gc_collections_total{{{JOB}}}[{RATE}]))",
+                        "generation {{generation}}",
+                    ),
+                    size=(12, 8),
+                ),
+                graph(
+                    "Answers by status",
+                    "HTTP, a second. hamlet_http_responses_total",
+                    "reqps",
+                    Query(rate("hamlet_http_responses_total", JOB, by="code"), "{{code}}"),
+                    stack=True,
+                    size=(12, 8),
+                ),
+            ),
+        ),
+        Row(
+            "Itself",
+            (
+                stat(
+                    "Ready",
+                    "Processes that want traffic. hamlet_ready",
+                    "none",
+                    f"sum({metric('hamlet_ready', JOB)})",
+                    size=(4, 4),
+                ),
+                stat(
+                    "Distress",
+                    "0 to 3: how much is shed. hamlet_distress_level",
+                    "none",
+                    f"max({metric('hamlet_distress_level', JOB)})",
+                    warn=1,
+                    bad=2,
+                    size=(4, 4),
+                ),
+                stat(
+                    "Series",
+                    "Of the largest process. hamlet_series",
+                    "none",
+                    f"max({metric('hamlet_series', JOB)})",
+                    size=(4, 4),
+                ),
+                stat(
+                    "Scrape",
+                    "Making the text, in a thread. hamlet_render_seconds",
+                    "s",
+                    f"max({metric('hamlet_render_seconds', JOB)})",
+                    size=(4, 4),
+                ),
+                stat(
+                    "Observers that raised",
+                    "In the last hour. hamlet_telemetry_errors_total",
+                    "none",
+                    f"sum(increase({metric('hamlet_telemetry_errors_total', JOB)}[1h]))",
+                    warn=1,
+                    bad=1,
+                    size=(4, 4),
+                    decimals=0,
+                ),
+                stat(
+                    "Last reload",
+                    "1 unless it was refused. hamlet_config_last_reload_ok",
+                    "none",
+                    f"min({metric('hamlet_config_last_reload_ok', JOB)})",
+                    mappings=((0.0, "refused", "red"), (1.0, "ok", "green")),
+                    size=(4, 4),
+                ),
+            ),
+        ),
+        Row(
+            "Machines",
+            (
+                graph(
+                    "Node CPU",
+                    "Busy part. node_cpu_seconds_total",
+                    "percentunit",
+                    Query(
+                        "1 - avg by (instance) "
+                        f'(rate(node_cpu_seconds_total{{mode="idle"}}[{RATE}]))',
+                        "{{instance}}",
+                    ),
+                    size=(6, 8),
+                ),
+                graph(
+                    "Node memory",
+                    "Used part. node_memory_MemAvailable_bytes",
+                    "percentunit",
+                    Query(
+                        "1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes",
+                        "{{instance}}",
+                    ),
+                    size=(6, 8),
+                ),
+                graph(
+                    "Node network",
+                    "Received and sent. node_network_receive_bytes_total",
+                    "Bps",
+                    Query(
+                        f"sum(rate(node_network_receive_bytes_total{{{_NODE}}}[{RATE}]))",
+                        "received",
+                    ),
+                    Query(
+                        f"sum(rate(node_network_transmit_bytes_total{{{_NODE}}}[{RATE}]))", "sent"
+                    ),
+                    size=(6, 8),
+                ),
+                graph(
+                    "Node disk",
+                    "Used part of /. node_filesystem_avail_bytes",
+                    "percentunit",
+                    Query(
+                        '1 - node_filesystem_avail_bytes{mountpoint="/"} '
+                        '/ node_filesystem_size_bytes{mountpoint="/"}',
+                        "{{instance}}",
+                    ),
+                    size=(6, 8),
+                ),
+            ),
+        ),
+        Row(
+            "Edge",
+            (
+                graph(
+                    "Edge requests",
+                    "Envoy's, a second, by cluster. envoy_cluster_upstream_rq",
+                    "reqps",
+                    Query(
+                        f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq_total"
+                        f"[{RATE}]))",
+                        "{{envoy_cluster_name}}",
+                    ),
+                ),
+                graph(
+                    "Edge retries and 5xx",
+                    "Envoy's, a second. envoy_cluster_upstream_rq_retry",
+                    "reqps",
+                    Query(f"sum(rate(envoy_cluster_upstream_rq_retry[{RATE}]))", "retries"),
+                    Query(
+                        "sum(rate(envoy_cluster_upstream_rq_xx"
+                        f'{{envoy_response_code_class="5"}}[{RATE}]))',
+                        "5xx",
+                    ),
+                ),
+                graph(
+                    "Edge hosts",
+                    "Healthy, by cluster. envoy_cluster_membership_healthy",
+                    "none",
+                    Query(
+                        "max by (envoy_cluster_name) (envoy_cluster_membership_healthy)",
+                        "{{envoy_cluster_name}}",
+                    ),
+                ),
+            ),
+        ),
+    ),
+)

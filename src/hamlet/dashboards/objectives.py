@@ -1,0 +1,112 @@
+"""Service levels, recorded the way sloth does: ratios per window, burn rates, what is left.
+
+https://sre.google/workbook/alerting-on-slos/ (multi-window, multi-burn-rate)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hamlet.dashboards.promql import BAD, COUNTED, rate
+
+WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+PERIOD = "30d"
+# Below this many events in the longer window a ratio says little: nights would page.
+FLOOR = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A share of events that is to be good in 30 days. `{w}` in the expressions is the window."""
+
+    name: str
+    target: float
+    text: str
+    bad: str
+    events: str
+
+    @property
+    def budget(self) -> float:
+        """The share that may be bad."""
+        return round(1 - self.target, 6)
+
+    def floor(self, window: str) -> str:
+        """A condition: enough events in the window to judge by."""
+        return f"{self.events.format(w=window)} * {_seconds(window)} > {FLOOR}"
+
+    def error(self, window: str) -> str:
+        """The recorded share of bad events."""
+        return f'slo:sli_error:ratio_rate{window}{{slo="{self.name}"}}'
+
+
+_REQUESTS, _FIRST = "hamlet_requests_total", "hamlet_time_to_first_token_seconds"
+_HTTP = "hamlet_http_responses_total"
+_started = rate(f"{_FIRST}_count", window="{w}")
+
+OBJECTIVES = (
+    Objective(
+        "availability",
+        0.995,
+        "Calls that are answered, of those that are the service's to answer",
+        rate(_REQUESTS, BAD, window="{w}").replace("{o", "{{o").replace('d"}', 'd"}}'),
+        rate(_REQUESTS, COUNTED, window="{w}").replace("{o", "{{o").replace('d"}', 'd"}}'),
+    ),
+    Objective(
+        "first_token",
+        0.95,
+        "Streamed calls whose first token comes within 2.56 s",
+        f'{_started} - sum(rate({_FIRST}_bucket{{{{le="2.56"}}}}[{{w}}]))',
+        _started,
+    ),
+    Objective(
+        "gateway",
+        0.9995,
+        "HTTP answers that are not hamlet's own failure (500)",
+        f'(sum(rate({_HTTP}{{{{code="500"}}}}[{{w}}])) or vector(0))',
+        rate(_HTTP, window="{w}"),
+    ),
+)
+
+
+def recordings() -> list[dict[str, Any]]:
+    """The recording rules of all objectives, as groups."""
+    return [
+        {"name": f"hamlet-slo-{o.name}", "interval": "30s", "rules": list(_rules(o))}
+        for o in OBJECTIVES
+    ]
+
+
+def _rules(objective: Objective) -> Iterator[dict[str, Any]]:
+    labels = {"slo": objective.name}
+    for window in WINDOWS:
+        bad, events = objective.bad.format(w=window), objective.events.format(w=window)
+        yield {
+            "record": f"slo:sli_error:ratio_rate{window}",
+            "expr": f"({bad}) / ({events} > 0)",
+            "labels": labels,
+        }
+    short = objective.error("5m")
+    yield {
+        "record": f"slo:sli_error:ratio_rate{PERIOD}",
+        "expr": f"sum_over_time({short}[{PERIOD}]) / count_over_time({short}[{PERIOD}])",
+        "labels": labels,
+    }
+    for name, value in (("objective", objective.target), ("error_budget", objective.budget)):
+        yield {"record": f"slo:{name}:ratio", "expr": f"vector({value})", "labels": labels}
+    for window in ("5m", "1h", "6h"):
+        yield {
+            "record": "slo:current_burn_rate:ratio",
+            "expr": f"{objective.error(window)} / {objective.budget}",
+            "labels": {**labels, "window": window},
+        }
+    yield {
+        "record": "slo:error_budget_remaining:ratio",
+        "expr": f"1 - {objective.error(PERIOD)} / {objective.budget}",
+        "labels": labels,
+    }
+
+
+def _seconds(window: str) -> int:
+    return int(window[:-1]) * {"m": 60, "h": 3600, "d": 86400}[window[-1]]

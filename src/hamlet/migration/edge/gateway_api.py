@@ -1,0 +1,51 @@
+"""A Gateway API HTTPRoute: https://gateway-api.sigs.k8s.io/reference/spec/#httproute
+
+The core has weights and no failover by health; a Service of hamlet without ready pods answers 503
+there, so a rollback must be written to it (`hamlet cutover export` and apply).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from hamlet.config.cutover import CutoverConfig
+from hamlet.migration.edge.addresses import split
+from hamlet.migration.model import Document
+
+
+def gateway_api(config: CutoverConfig, document: Document) -> str:
+    """One HTTPRoute, as YAML. Service names are the host parts of the addresses."""
+    rules: list[dict[str, Any]] = []
+    for name, feature in config.features.items():
+        matches = [{"path": _path(path)} for path in feature.paths]
+        adopted = document.of(name).adopted
+        refs = [
+            _backend(config.edge.hamlet2[0], 100 if adopted else 0),
+            _backend(config.edge.hamlet1, 0 if adopted else 100),
+        ]
+        rules.append({"name": name.replace("_", "-"), "matches": matches, "backendRefs": refs})
+    rest = {"path": {"type": "PathPrefix", "value": "/"}}
+    rules.append({"matches": [rest], "backendRefs": [_backend(config.edge.hamlet1, 1)]})
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {
+            "name": "hamlet-cutover",
+            "annotations": {"hamlet.dev/epoch": str(document.epoch)},
+        },
+        "spec": {"parentRefs": [{"name": "edge"}], "rules": rules},
+    }
+    return yaml.safe_dump(route, sort_keys=False, width=100)
+
+
+def _path(path: str) -> dict[str, str]:
+    if path.endswith("*"):
+        return {"type": "PathPrefix", "value": path[:-1].rstrip("/") or "/"}
+    return {"type": "Exact", "value": path}
+
+
+def _backend(address: str, weight: int) -> dict[str, Any]:
+    host, port = split(address)
+    return {"name": host.partition(".")[0], "port": port, "weight": weight}

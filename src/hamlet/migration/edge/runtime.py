@@ -1,0 +1,50 @@
+"""The file that steers Envoy while it runs: for each feature, whether hamlet is in the way.
+
+Envoy reads it by its runtime discovery service from a watched path, and only when a file is moved
+into place: https://www.envoyproxy.io/docs/envoy/latest/configuration/operations/runtime
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hamlet.config.cutover import CutoverConfig
+from hamlet.migration.model import Document
+
+LAYER = "hamlet_cutover"
+
+
+def runtime_key(feature: str) -> str:
+    """The key that holds a feature's share of hamlet at the edge: 0 or 100."""
+    return f"hamlet.adopted.{feature}"
+
+
+def runtime(config: CutoverConfig, document: Document) -> dict[str, Any]:
+    """The discovery response. Both clusters of a feature have a key: weights must sum up."""
+    layer: dict[str, Any] = {}
+    for name in config.features:
+        adopted = document.of(name).adopted
+        layer[f"{runtime_key(name)}.hamlet2"] = 100 if adopted else 0
+        layer[f"{runtime_key(name)}.hamlet1"] = 0 if adopted else 100
+    resource = {
+        "@type": "type.googleapis.com/envoy.service.runtime.v3.Runtime",
+        "name": LAYER,
+        "layer": layer,
+    }
+    return {"version_info": str(document.epoch), "resources": [resource]}
+
+
+def write_runtime(path: Path, config: CutoverConfig, document: Document) -> None:
+    """Move the file into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(runtime(config, document), indent=2) + "\n"
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=".runtime-", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    Path(file.name).chmod(0o644)
+    os.replace(file.name, path)

@@ -1,0 +1,113 @@
+"""Counts since a feature's last move: what raising it must be argued with."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hamlet.migration.window import Outcome, wilson
+
+Verdict = Literal[
+    "equal",
+    "tolerated",
+    "contract_mismatch",
+    "content_drift",
+    "candidate_failed",
+    "control_failed",
+]
+VERDICTS: tuple[Verdict, ...] = (
+    "equal",
+    "tolerated",
+    "contract_mismatch",
+    "content_drift",
+    "candidate_failed",
+    "control_failed",
+)
+Kind = Literal["candidate", "noise", "reverse"]
+
+
+@dataclass(slots=True)
+class Tally:
+    """One feature since `epoch`: outcomes by arm, verdicts by what was compared, costs by arm.
+
+    `priced` counts the answers whose cost could be told, `nano_usd` sums it.
+    """
+
+    epoch: int = 0
+    legacy: Counter[str] = field(default_factory=Counter)
+    new: Counter[str] = field(default_factory=Counter)
+    candidate: Counter[str] = field(default_factory=Counter)
+    noise: Counter[str] = field(default_factory=Counter)
+    reverse: Counter[str] = field(default_factory=Counter)
+    priced: Counter[str] = field(default_factory=Counter)
+    nano_usd: Counter[str] = field(default_factory=Counter)
+
+    def ended(self, arm: Literal["legacy", "new"], outcome: Outcome) -> None:
+        """Count a request."""
+        (self.new if arm == "new" else self.legacy)[outcome] += 1
+
+    def compared_as(self, kind: Kind, verdict: Verdict) -> None:
+        """Count a comparison."""
+        {"noise": self.noise, "reverse": self.reverse}.get(kind, self.candidate)[verdict] += 1
+
+    def spent(self, arm: Literal["legacy", "new"], usd: float) -> None:
+        """Count what an answer has cost."""
+        self.priced[arm] += 1
+        self.nano_usd[arm] += round(usd * 1e9)
+
+    def mean_usd(self, arm: Literal["legacy", "new"]) -> float:
+        """What an answer of an arm costs, US dollars; 0 if none is priced."""
+        return self.nano_usd[arm] / self.priced[arm] / 1e9 if self.priced[arm] else 0.0
+
+    @property
+    def compared(self) -> int:
+        """Comparisons that say something of the new arm."""
+        return self.candidate.total() - self.candidate["control_failed"]
+
+    @property
+    def judged_new(self) -> int:
+        """Requests that say something of the new arm."""
+        return sum(self.new[outcome] for outcome in ("ok", "failed", "rescued"))
+
+    @property
+    def bad_new(self) -> int:
+        """Those of them that went wrong, rescued or not."""
+        return self.new["failed"] + self.new["rescued"]
+
+    def drift_excess(self) -> tuple[float, float]:
+        """How much more often the new arm drifts than hamlet1 does from itself: a 95 % interval.
+
+        Newcombe (1998), method 10: a hybrid of two Wilson intervals.
+        """
+        ours, all_ours = self.candidate["content_drift"], self.compared
+        noise, all_noise = self.noise["content_drift"], self.noise.total()
+        if not all_ours:
+            return -1.0, 1.0
+        p, (low, high) = ours / all_ours, wilson(ours, all_ours)
+        if not all_noise:
+            return low, high
+        q, (low_q, high_q) = noise / all_noise, wilson(noise, all_noise)
+        below = math.hypot(p - low, high_q - q)
+        above = math.hypot(high - p, q - low_q)
+        return p - q - below, p - q + above
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        parts = (getattr(self, name) + getattr(other, name) for name in _PARTS)
+        return Tally(max(self.epoch, other.epoch), *parts)
+
+    def told(self) -> dict[str, Any]:
+        """As plain data, for the journal and for other processes."""
+        parts = {name: dict(getattr(self, name)) for name in _PARTS}
+        return {"epoch": self.epoch, **parts}
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Tally:
+        """From what `told` gave."""
+        return cls(told["epoch"], *(Counter(told.get(name, ())) for name in _PARTS))
+
+
+_PARTS = ("legacy", "new", "candidate", "noise", "reverse", "priced", "nano_usd")

@@ -1,0 +1,34 @@
+"""What a transport is told of its upstream: the provider's settings, as far as it reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+MAX_BODY_BYTES = 64 << 20
+
+
+class ClientSettings(Protocol):
+    """Where an upstream is and how to connect to it. Times are seconds.
+
+    `hamlet.spi.ProviderSettings` is one; what each field means stands there.
+    """
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def connect_timeout_s(self) -> float: ...
+    @property
+    def idle_timeout_s(self) -> float: ...
+    @property
+    def keepalive_s(self) -> float: ...
+    @property
+    def max_connections(self) -> int: ...
+    @property
+    def prewarm(self) -> int: ...
+    @property
+    def ca_file(self) -> str | None: ...
+    @property
+    def traceparent(self) -> bool: ...

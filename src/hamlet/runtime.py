@@ -1,0 +1,78 @@
+"""The host's side of the contract: hands out transports and closes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hamlet.net.client.pool import Levels
+from hamlet.net.client.transport import HttptoolsTransport
+from hamlet.spi.http import Transport
+from hamlet.spi.runtime import Log
+from hamlet.spi.settings import ProviderSettings, TransportName
+
+DEFAULT_TRANSPORT: TransportName = "httptools"
+
+
+class SilentLog:
+    """A Log that keeps nothing."""
+
+    def debug(self, event: str, **fields: Any) -> None:
+        return
+
+    info = warning = error = debug
+
+
+class HostRuntime:
+    """A Runtime for one provider instance: its transports live and die with it.
+
+    `transport` is for providers whose settings name none.
+    """
+
+    def __init__(
+        self, log: Log, transport: TransportName = DEFAULT_TRANSPORT, name: str = ""
+    ) -> None:
+        self._log = log
+        self.name = name
+        self._default = transport
+        self._transports: list[Transport] = []
+
+    @property
+    def log(self) -> Log:
+        return self._log
+
+    def http(self, settings: ProviderSettings, headers: Mapping[str, str] = {}) -> Transport:
+        own = (settings.transport or self._default) == "httptools"
+        transport = (HttptoolsTransport if own else _reference())(settings, headers)
+        self._transports.append(transport)
+        return transport
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def warm(self) -> None:
+        """Open the connections that the settings want open before the first call."""
+        for transport in self._transports:
+            if isinstance(transport, HttptoolsTransport):
+                await transport.warm()
+
+    def levels(self) -> Levels | None:
+        """Its connections; None if none of its transports tells."""
+        found: Levels | None = None
+        for transport in self._transports:
+            if isinstance(transport, HttptoolsTransport):
+                found = transport.levels().plus(found or Levels())
+        return found
+
+    async def aclose(self) -> None:
+        """Close every transport handed out."""
+        for transport in self._transports:
+            await transport.aclose()
+
+
+def _reference() -> Callable[[ProviderSettings, Mapping[str, str]], Transport]:
+    # A quarter of what a process would load, and most never use it.
+    from hamlet.net.client.aiohttp_transport import AiohttpTransport
+
+    return AiohttpTransport

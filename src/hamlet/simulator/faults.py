@@ -1,0 +1,144 @@
+"""What goes wrong, where and when: a schedule of faults, drawn with a seeded generator."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from hamlet.simulator.spec import Simulated
+
+Kind = Literal[
+    "dead",  # the connection is taken, then aborted
+    "refused",  # no connection; over sockets the same as dead
+    "silent",  # the request is read and nothing ever comes
+    "status",  # an error answer: `status`, with `retry_after` as given
+    "insufficient_quota",
+    "content_filter",
+    "overloaded",  # 503 or 529 by wire; inside a stream an error event under status 200
+    "slow",  # `factor` times as slow
+    "stall",  # the stream stops and stays open
+    "pings",  # the same, but comments or pings go on
+    "truncate",  # a proper end of the HTTP answer without the end of the stream
+    "cut",  # the connection ends in mid-answer
+    "reset",  # the connection is reset in mid-answer
+    "garbage",  # an event, or a body, that is not JSON
+    "html",  # a proxy's page under status 200
+    "empty",  # status 200 and nothing
+    "spillover",  # a full PTU deployment lets another answer, as Azure's spillover does
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+MID_STREAM: tuple[Kind, ...] = (
+    "stall", "pings", "truncate", "cut", "reset", "garbage", "overloaded",
+)  # fmt: skip
+STATUSES = (400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504, 520, 529, 599)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault, from `from_s` until `to_s` seconds after the schedule's start.
+
+    It strikes each request with `chance` where `at` has the deployment's id, name, model, region
+    or zone (everywhere, if empty). Kinds in MID_STREAM strike after `after` frames of content (0:
+    before any). `retry_after` is a header value as it stands, `retry_after_ms` likewise. With
+    `up_s` and `down_s` it flaps: absent for the one, present for the other, and again.
+    """
+
+    kind: Kind
+    from_s: float = 0.0
+    to_s: float = math.inf
+    at: tuple[str, ...] = ()
+    chance: float = 1.0
+    after: int = 0
+    status: int = 503
+    retry_after: str | None = None
+    retry_after_ms: str | None = None
+    factor: float = 10.0
+    up_s: float = 0.0
+    down_s: float = 0.0
+
+    def covers(self, spec: Simulated) -> bool:
+        """Whether it concerns this deployment at all."""
+        names = (spec.id, spec.name, spec.model, spec.region, spec.zone)
+        return not self.at or any(name in self.at for name in names)
+
+    def present(self, elapsed_s: float) -> bool:
+        """Whether it is there, so many seconds after the start."""
+        if not self.from_s <= elapsed_s < self.to_s:
+            return False
+        if not self.down_s:
+            return True
+        return (elapsed_s - self.from_s) % (self.up_s + self.down_s) >= self.up_s
+
+
+class Schedule:
+    """The faults in force. Replace them at any time; times count from the replacement."""
+
+    def __init__(self, faults: Iterable[Fault] = (), now: float = 0.0) -> None:
+        self.replace(faults, now)
+
+    def replace(self, faults: Iterable[Fault], now: float) -> None:
+        """Let these faults hold, and no others."""
+        self.faults = tuple(faults)
+        self._start = now
+
+    def strike(self, spec: Simulated, now: float, rng: random.Random) -> list[Fault]:
+        """What strikes one request: any number of "slow", and the first of the others drawn."""
+        struck: list[Fault] = []
+        taken = False
+        for fault in self.faults:
+            if not fault.covers(spec) or not fault.present(now - self._start):
+                continue
+            if fault.chance < 1 and rng.random() >= fault.chance:
+                continue
+            if fault.kind == "slow" or not taken:
+                struck.append(fault)
+                taken = taken or fault.kind not in ("slow", "spillover")
+        return struck
+
+
+def read_faults(data: bytes | str) -> list[Fault]:
+    """Faults from JSON: a list of objects with the fields of Fault. Raises ValueError."""
+    try:
+        faults = msgspec.json.decode(data, type=list[Fault])
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"faults: {error}") from None
+    return faults
+
+
+def chaos(
+    rng: random.Random,
+    specs: Sequence[Simulated],
+    until_s: float,
+    count: int = 6,
+    kinds: Sequence[Kind] = get_args(Kind),
+) -> list[Fault]:
+    """Random faults for a fuzzing run: `count` of these kinds, each for a stretch of `until_s`."""
+    places = sorted({spec.id for spec in specs} | {spec.region for spec in specs if spec.region})
+    return [_random_fault(rng, places, until_s, kinds) for _ in range(count)]
+
+
+def _random_fault(
+    rng: random.Random, places: Sequence[str], until_s: float, kinds: Sequence[Kind]
+) -> Fault:
+    start = rng.uniform(0, until_s * 0.8)
+    more: dict[str, Any] = {}
+    if rng.random() < 0.2:
+        more |= {"up_s": rng.uniform(1, 5), "down_s": rng.uniform(1, 5)}
+    if rng.random() < 0.3:
+        more["retry_after_ms"] = rng.choice(["50", "1500", "-1", "NaN", "inf", ""])
+    return Fault(
+        rng.choice(kinds),
+        start,
+        start + rng.uniform(0.05, 0.5) * until_s,
+        tuple(rng.sample(places, rng.randint(1, min(4, len(places))))),
+        chance=rng.choice([0.05, 0.3, 1.0]),
+        after=rng.choice([0, 0, 1, 3]),
+        status=rng.choice(STATUSES),
+        factor=rng.choice([2.0, 10.0, 50.0]),
+        **more,
+    )

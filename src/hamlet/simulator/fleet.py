@@ -1,0 +1,199 @@
+"""From hamlet's configuration to a simulated world of the same deployments, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hamlet.config import (
+    DeploymentConfig,
+    GatewayConfig,
+    Loaded,
+    ProviderConfig,
+    checked,
+    loads,
+    read,
+)
+from hamlet.registry import Registry, build
+from hamlet.registry.plugins import Plugins
+from hamlet.simulator.spec import (
+    PAYG_LATENCY,
+    PTU_LATENCY,
+    VENDOR_LATENCY,
+    Capacity,
+    Payg,
+    Ptu,
+    Simulated,
+    WireName,
+)
+from hamlet.simulator.transport import SimulatedRuntime
+from hamlet.simulator.world import World
+from hamlet.spi import Log, Provider
+
+# A simulated vendor wants no credentials, and these settings would need secrets to be there.
+_CREDENTIALS = frozenset(
+    {"tenant_id", "client_id", "client_secret", "federated_token_file", "api_key"}
+)
+_URL = "http://simulated"
+_SIMULATED_KINDS = frozenset({"openai", "openai_compatible", "anthropic"})
+
+
+def deployments_of(config: GatewayConfig) -> list[Simulated]:
+    """One simulated deployment for each distinct provider and model of the chat routes.
+
+    Believes the configuration: capacity as configured, speed by kind. Providers that run inside
+    hamlet are left out.
+    """
+    found: dict[str, Simulated] = {}
+    for row in _chat_rows(config):
+        provider = config.providers.get(row.provider)
+        # One that is not there is told by the registry, with its line.
+        if provider is not None and provider.kind in _SIMULATED_KINDS:
+            spec = _simulated(row, _wire(provider))
+            found.setdefault(spec.id, spec)
+    return list(found.values())
+
+
+def _chat_rows(config: GatewayConfig) -> Iterator[DeploymentConfig]:
+    for route in config.routes.values():
+        if route.operation == "chat":
+            for tier in route.all_tiers:
+                yield from tier
+
+
+def _simulated(row: DeploymentConfig, wire: WireName) -> Simulated:
+    capacity: Capacity | None = None
+    latency = PAYG_LATENCY if wire == "azure" else VENDOR_LATENCY
+    if row.ptu:
+        capacity = Ptu(row.ptu, row.tpm_per_ptu, row.output_weight)
+        wire, latency = "azure", PTU_LATENCY
+    elif row.tpm or row.rpm:
+        capacity = Payg(row.tpm, row.rpm)
+    return Simulated(
+        row.provider, row.model, wire, row.region or "", row.data_zone or "", capacity, latency
+    )
+
+
+def _wire(provider: ProviderConfig) -> WireName:
+    if provider.kind == "anthropic":
+        return "anthropic"
+    settings = provider.settings
+    azure = "azure" in str(settings.get("base_url", "")) or settings.get("auth") == "api-key"
+    return "azure" if azure or settings.get("api_version") else "openai"
+
+
+def pointed_at(data: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """A configuration, as plain data, with every vendor played at `url` and no credentials."""
+    providers = {
+        name: _pointed(name, row, url) if row.get("kind") in _SIMULATED_KINDS else row
+        for name, row in data["providers"].items()
+    }
+    return {**data, "providers": providers}
+
+
+def read_for_simulation(path: Path) -> tuple[Loaded, list[Simulated]]:
+    """A configuration file pointed at a simulation, and the deployments it names.
+
+    No secret has to be at hand. Raises ConfigError with the file's own lines.
+    """
+    source = read(path)
+    kept = ("providers", "routes")
+    data: dict[str, Any] = {key: source.data[key] for key in kept if key in source.data}
+    if isinstance(fleet := source.data.get("fleet"), dict):
+        data["fleet"] = {key: value for key, value in fleet.items() if key != "redis"}
+    plain = checked(replace(source, data=data))
+    plain.source.check()
+    return checked(replace(source, data=pointed_at(data, _URL))), deployments_of(plain.config)
+
+
+def _pointed(name: str, row: Mapping[str, Any], url: str) -> dict[str, Any]:
+    kept = {key: value for key, value in row.items() if key not in _CREDENTIALS}
+    if kept.get("auth") == "entra":
+        del kept["auth"]
+    bare = kept["kind"] == "anthropic" or kept.get("api_version")
+    return {**kept, "base_url": f"{url}/{name}{'' if bare else '/v1'}"}
+
+
+def for_simulation(loaded: Loaded, url: str = _URL) -> Loaded:
+    """What of a configuration matters to a fleet, pointed at a simulation.
+
+    Providers, routes and the home region are kept; keys, the main screen and Redis are not, so
+    that no secret has to be at hand. Raises ConfigError if the configuration is unsound.
+    """
+    loaded.source.check()
+    data = pointed_at(loaded.source.data, url)
+    kept = {key: data[key] for key in ("providers", "routes")}
+    fleet: dict[str, Any] = {**(data.get("fleet") or {}), "redis": None}
+    return loads(yaml.safe_dump({**kept, "fleet": fleet}, sort_keys=False), loaded.source.name)
+
+
+@cache
+def _installed(kind: str) -> type[Provider]:
+    """Looked up once a process: a registry is built for every seed, and plugins do not change."""
+    return Plugins().load(kind)
+
+
+class SimulatedPlugins(Plugins):
+    """The installed plugins, each with its transport leading into a world."""
+
+    def __init__(self, world: World, log: Log) -> None:
+        super().__init__(())
+        self._runtime = SimulatedRuntime(world, log)
+
+    def load(self, kind: str) -> type[Provider]:
+        plugin, runtime = _installed(kind), self._runtime
+
+        def __init__(self: Any, settings: Any, _: object) -> None:
+            plugin.__init__(self, settings, runtime)
+
+        return type(plugin.__name__, (plugin,), {"__init__": __init__})
+
+
+def simulated_registry(loaded: Loaded, world: World, log: Log) -> Registry:
+    """The real registry of a configuration, over a world. See `for_simulation`."""
+    return build(loaded, log, SimulatedPlugins(world, log))
+
+
+_ZONES = {
+    "asia": ("koreacentral", "japaneast", "southeastasia"),
+    "eu": ("swedencentral", "westeurope", "francecentral"),
+    "us": ("eastus", "southcentralus", "westus3"),
+}
+_SIZES = (15, 20, 25, 30, 35, 25, 20, 30, 25)
+
+
+def example_fleet(count: int = 27, url: str = _URL) -> str:
+    """A configuration of `count` PTU deployments over nine regions in three data zones.
+
+    Besides them: one pay-as-you-go deployment a zone, and one of another vendor. The sizes add up
+    to 675 PTU at 27, which the 750 rpm trace uses to four fifths.
+    """
+    regions = [(zone, region) for zone, names in _ZONES.items() for region in names]
+    providers: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for i in range(count):
+        # Neighbours in the list are in different zones, so that small fleets have all three.
+        zone, region = regions[(i * 3 + i // 3) % 9]
+        name = f"ptu-{region}-{i // 9 + 1}"
+        providers[name] = {"kind": "openai", "base_url": f"{url}/{name}/v1", "auth": "api-key"}
+        rows.append(_row(name, zone, region, ptu=_SIZES[(i + i // 9) % 9]))
+    for zone, names in _ZONES.items():
+        name = f"payg-{zone}"
+        providers[name] = {"kind": "openai", "base_url": f"{url}/{name}/v1", "auth": "api-key"}
+        rows.append(_row(name, zone, names[0], tpm=600_000, rpm=3_600))
+    providers["claude"] = {"kind": "anthropic", "base_url": f"{url}/claude"}
+    rows.append({"provider": "claude", "model": "claude-opus-4-6", "region": "us"})
+    route = {"tiering": "fleet", "deployments": rows}
+    fleet = {"fleet": {"home": "koreacentral"}, "providers": providers, "routes": {"chat": route}}
+    return yaml.safe_dump(fleet, sort_keys=False)
+
+
+def _row(name: str, zone: str, region: str, **capacity: int) -> dict[str, Any]:
+    return {
+        "provider": name, "model": "gpt-4o", "region": region, "data_zone": zone, **capacity
+    }  # fmt: skip

@@ -1,0 +1,266 @@
+"""Answers and errors in the bytes of the three wires, rendered cheaply.
+
+Events: https://platform.openai.com/docs/api-reference/chat-streaming and
+https://docs.anthropic.com/en/docs/build-with-claude/streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from hamlet.simulator.spec import WireName
+
+_WORD = "word "
+_CREATED = 1_700_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The facts of one answer that appear in its bytes."""
+
+    id: str
+    model: str
+    prompt: int
+    cached: int
+    output: int
+    cut: bool
+    tells_usage: bool = True
+
+
+def text_of(tokens: int) -> str:
+    """What an answer of so many tokens says."""
+    return _WORD * tokens
+
+
+class OpenAIFrames:
+    """Chat Completions; Azure's begin with an event that has no choices."""
+
+    ping = b": ping\n\n"
+    garbage = b'data: {"id": "chatcmpl-1", "choices": [{"delta": {"cont\n\n'
+
+    def __init__(self, azure: bool) -> None:
+        self._azure = azure
+
+    def opening(self, said: Said) -> bytes:
+        """What comes at the time of the first token, before it."""
+        first = _chunk(said, '[{"index":0,"delta":{"role":"assistant","content":""}}]')
+        if not self._azure:
+            return first
+        results = '"prompt_filter_results":[{"prompt_index":0,"content_filter_results":{}}]'
+        return _data(f'{{"choices":[],"id":"","model":"",{results}}}') + first
+
+    def content(self, said: Said) -> Callable[[int], bytes]:
+        """What makes one event of so many tokens."""
+        start = _chunk_start(said)
+        return lambda tokens: start + _openai_words(tokens)
+
+    def closing(self, said: Said) -> bytes:
+        """The finish reason, usage if it was asked for, and the end."""
+        reason = "length" if said.cut else "stop"
+        end = _chunk(said, f'[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]')
+        if said.tells_usage:
+            usage = orjson.dumps(_openai_usage(said)).decode()
+            end += _chunk(said, f'[],"usage":{usage}')
+        return end + b"data: [DONE]\n\n"
+
+    def whole(self, said: Said) -> bytes:
+        """The body of an answer that is not streamed."""
+        message = {"role": "assistant", "content": text_of(said.output)}
+        choice = {
+            "index": 0,
+            "message": message,
+            "finish_reason": "length" if said.cut else "stop",
+        }
+        return orjson.dumps(
+            {
+                "id": said.id,
+                "object": "chat.completion",
+                "created": _CREATED,
+                "model": said.model,
+                "choices": [choice],
+                "usage": _openai_usage(said),
+            }
+        )
+
+    def filtered(self, said: Said) -> bytes:
+        """The end of an answer that the output filter broke off."""
+        end = '[{"index":0,"delta":{},"finish_reason":"content_filter"}]'
+        return _chunk(said, end) + b"data: [DONE]\n\n"
+
+    def error(self, status: int, code: str, message: str) -> bytes:
+        """The body of an error."""
+        kind = _OPENAI_TYPES.get(status, "server_error")
+        if code in ("insufficient_quota", "server_is_overloaded"):
+            kind = code
+        fields = {"message": message, "type": kind, "param": None, "code": code}
+        return orjson.dumps({"error": fields})
+
+    def event_of(self, error: bytes) -> bytes:
+        """An error body as an event inside a stream."""
+        return b"data: " + error + b"\n\n"
+
+    @property
+    def overloaded(self) -> tuple[int, str]:
+        """Status and code of an overload."""
+        return 503, "server_is_overloaded"
+
+
+class AnthropicFrames:
+    """The Messages API."""
+
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
+    garbage = b'event: content_block_delta\ndata: {"type": "content_block_del\n\n'
+
+    def opening(self, said: Said) -> bytes:
+        """`message_start` and the start of the only block."""
+        message: dict[str, Any] = {
+            "id": said.id,
+            "type": "message",
+            "role": "assistant",
+            "model": said.model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": _anthropic_usage(said, 1),
+        }
+        block = {"type": "text", "text": ""}
+        return _event("message_start", message=message) + _event(
+            "content_block_start", index=0, content_block=block
+        )
+
+    def content(self, said: Said) -> Callable[[int], bytes]:
+        """What makes one event of so many tokens."""
+        return _anthropic_words
+
+    def closing(self, said: Said) -> bytes:
+        """The stop reason, usage, and the end."""
+        return self._end(said, "max_tokens" if said.cut else "end_turn")
+
+    def filtered(self, said: Said) -> bytes:
+        """The end of an answer that the model refused to go on with."""
+        return self._end(said, "refusal")
+
+    def _end(self, said: Said, reason: str) -> bytes:
+        delta = {"stop_reason": reason, "stop_sequence": None}
+        usage = {"output_tokens": said.output}
+        return (
+            _event("content_block_stop", index=0)
+            + _event("message_delta", delta=delta, usage=usage)
+            + _event("message_stop")
+        )
+
+    def whole(self, said: Said) -> bytes:
+        """The body of an answer that is not streamed."""
+        return orjson.dumps(
+            {
+                "id": said.id,
+                "type": "message",
+                "role": "assistant",
+                "model": said.model,
+                "content": [{"type": "text", "text": text_of(said.output)}],
+                "stop_reason": "max_tokens" if said.cut else "end_turn",
+                "stop_sequence": None,
+                "usage": _anthropic_usage(said, said.output),
+            }
+        )
+
+    def error(self, status: int, code: str, message: str) -> bytes:
+        """The body of an error."""
+        fields: dict[str, Any] = {"type": _ANTHROPIC_TYPES.get(status, "api_error")}
+        fields["message"] = message
+        if code == "insufficient_quota":
+            fields["details"] = {"error_code": "enforced_spend_limit_reached"}
+        return orjson.dumps({"type": "error", "error": fields})
+
+    def event_of(self, error: bytes) -> bytes:
+        """An error body as an event inside a stream."""
+        return b"event: error\ndata: " + error + b"\n\n"
+
+    @property
+    def overloaded(self) -> tuple[int, str]:
+        """Status and code of an overload."""
+        return 529, "overloaded_error"
+
+
+Frames = OpenAIFrames | AnthropicFrames
+
+
+def frames_of(wire: WireName) -> Frames:
+    """The renderer of a wire."""
+    return AnthropicFrames() if wire == "anthropic" else OpenAIFrames(wire == "azure")
+
+
+_OPENAI_TYPES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    429: "requests",
+}
+_ANTHROPIC_TYPES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def _data(text: str) -> bytes:
+    return b"data: " + text.encode() + b"\n\n"
+
+
+def _chunk(said: Said, choices: str) -> bytes:
+    return _chunk_start(said) + choices.encode() + b"}\n\n"
+
+
+def _chunk_start(said: Said) -> bytes:
+    # Model names come from the simulator's own specification: nothing in them needs escapes.
+    return (
+        f'data: {{"id":"{said.id}","object":"chat.completion.chunk","created":{_CREATED},'
+        f'"model":"{said.model}","choices":'
+    ).encode()
+
+
+@lru_cache(maxsize=256)
+def _openai_words(tokens: int) -> bytes:
+    delta = {"content": text_of(tokens)}
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    return orjson.dumps([choice]) + b"}\n\n"
+
+
+@lru_cache(maxsize=256)
+def _anthropic_words(tokens: int) -> bytes:
+    delta = {"type": "text_delta", "text": text_of(tokens)}
+    return _event("content_block_delta", index=0, delta=delta)
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    data = orjson.dumps({"type": kind, **fields})
+    return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def _openai_usage(said: Said) -> dict[str, Any]:
+    return {
+        "prompt_tokens": said.prompt,
+        "completion_tokens": said.output,
+        "total_tokens": said.prompt + said.output,
+        "prompt_tokens_details": {"cached_tokens": said.cached},
+    }
+
+
+def _anthropic_usage(said: Said, output: int) -> dict[str, Any]:
+    return {
+        "input_tokens": said.prompt - said.cached,
+        "cache_read_input_tokens": said.cached,
+        "output_tokens": output,
+    }

@@ -1,0 +1,116 @@
+"""The simulated world behind hamlet's transport seam: the real adapters, without sockets.
+
+What an adapter sees is what the aiohttp transport would show it, failures and their phases
+included, so the adapters' own parsers and classifications are under test as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from hamlet.core import errors
+from hamlet.core.errors import Phase
+from hamlet.net.client.settings import MAX_BODY_BYTES
+from hamlet.simulator.scenario import Play
+from hamlet.simulator.world import World
+from hamlet.spi import Log, ProviderSettings, Transport
+
+
+class SimulatedTransport:
+    """A transport to one name of a world. Waits on the running loop, so mostly on a virtual one."""
+
+    def __init__(self, world: World, settings: ProviderSettings) -> None:
+        self._world = world
+        self._base = urlsplit(settings.base_url.rstrip("/")).path
+        self._idle_s = settings.idle_timeout_s
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> AsyncIterator[SimulatedReply]:
+        body = content if json is None else orjson.dumps(json)
+        play = self._world.answer(method, self._base + path, body or b"")
+        try:
+            yield await self._open(play)
+        finally:
+            play.done(self._world.clock())
+
+    async def aclose(self) -> None:
+        return
+
+    async def _open(self, play: Play) -> SimulatedReply:
+        if play.before == "refuse":
+            raise errors.UpstreamUnavailable("the upstream cannot be reached", phase="connect")
+        if play.before == "abort":
+            raise errors.UpstreamUnavailable("the connection to the upstream was lost")
+        if play.before == "hang":
+            await _wait(math.inf, self._idle_s, "open")
+        if play.upcoming is not None:
+            await _wait(play.upcoming.wait_s, self._idle_s, "open")
+        return SimulatedReply(play, self._idle_s)
+
+
+class SimulatedReply:
+    """An answer of the simulated world; its head came with its first step."""
+
+    def __init__(self, play: Play, idle_s: float) -> None:
+        self.status = play.status
+        self.headers = play.headers
+        self._play = play
+        self._idle_s = idle_s
+
+    async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
+        whole = b"".join([chunk async for chunk in self.chunks()])
+        if len(whole) > limit:
+            raise errors.UpstreamProtocol(f"the upstream's answer is over {limit} bytes")
+        return whole
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        play = self._play
+        if play.upcoming is not None:
+            yield play.send()
+        while (step := play.upcoming) is not None:
+            await _wait(step.wait_s, self._idle_s, "stream")
+            yield play.send()
+        if play.end == "hang":
+            await _wait(math.inf, self._idle_s, "stream")
+        if play.end != "whole":
+            raise errors.UpstreamUnavailable("the upstream broke off its answer", phase="stream")
+
+
+async def _wait(wait_s: float, idle_s: float, phase: Phase) -> None:
+    if wait_s > 0:
+        await asyncio.sleep(min(wait_s, idle_s))
+    if wait_s > idle_s:
+        raise errors.UpstreamTimeout("the upstream fell silent", phase=phase)
+
+
+class SimulatedRuntime:
+    """A Runtime that gives providers transports into a world."""
+
+    def __init__(self, world: World, log: Log) -> None:
+        self._world = world
+        self._log = log
+
+    @property
+    def log(self) -> Log:
+        return self._log
+
+    def http(self, settings: ProviderSettings, headers: Mapping[str, str] = {}) -> Transport:
+        return SimulatedTransport(self._world, settings)
+
+    def now(self) -> float:
+        return self._world.clock()

@@ -1,0 +1,88 @@
+"""All simulated deployments behind one door: a path and a body in, a timeline out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from hamlet.simulator.engine import Engine
+from hamlet.simulator.faults import Fault, Schedule
+from hamlet.simulator.frames import frames_of
+from hamlet.simulator.requests import read_ask
+from hamlet.simulator.scenario import Play, reply
+from hamlet.simulator.spec import Simulated
+
+_DEPLOYMENTS = "/openai/deployments/"
+
+
+class World:
+    """The deployments and what befalls them. Same seed, requests and times: same answers.
+
+    `clock` gives seconds. Each deployment draws from a generator of its own, so that traffic to
+    one does not change the luck of another.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[Simulated],
+        *,
+        seed: int,
+        clock: Callable[[], float],
+        faults: Iterable[Fault] = (),
+    ) -> None:
+        self.clock = clock
+        self._schedule = Schedule(faults, clock())
+        self.engines: dict[str, Engine] = {}
+        self._names: dict[str, list[Engine]] = {}
+        for spec in specs:
+            if spec.id in self.engines:
+                raise ValueError(f"two simulated deployments are called {spec.id}")
+            engine = Engine(spec, self._schedule, random.Random(f"{seed}:{spec.id}"))
+            self.engines[spec.id] = engine
+            self._names.setdefault(spec.name, []).append(engine)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The first path segments, in order of definition."""
+        return list(self._names)
+
+    def set_faults(self, faults: Iterable[Fault]) -> None:
+        """Let these faults hold from now on; their times count from now."""
+        self._schedule.replace(faults, self.clock())
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Counters and utilisation of each deployment, by id."""
+        now = self.clock()
+        return {id_: engine.state(now) for id_, engine in self.engines.items()}
+
+    def answer(self, method: str, target: str, body: bytes) -> Play:
+        """The answer to a request for `target`: /NAME/ and the vendor's own path."""
+        path = urlsplit(target).path
+        _, _, rest = path.partition("/")
+        name, _, rest = rest.partition("/")
+        engines = self._names.get(unquote(name))
+        if not engines:
+            return reply(404, b'{"error":{"message":"no such simulated deployment"}}')
+        if method == "GET" and path.endswith("/models"):
+            return engines[0].probe(self.clock())
+        return self._chat(engines, "/" + rest, body)
+
+    def _chat(self, engines: list[Engine], path: str, body: bytes) -> Play:
+        wire = engines[0].spec.wire
+        frames = frames_of(wire)
+        if not path.endswith("/v1/messages" if wire == "anthropic" else "/chat/completions"):
+            return reply(404, frames.error(404, "not_found", "There is nothing at this path."))
+        try:
+            ask = read_ask(body)
+        except ValueError as error:
+            return reply(400, frames.error(400, "invalid_request", str(error)))
+        model = ask.model
+        if path.startswith(_DEPLOYMENTS):
+            model = unquote(path.removeprefix(_DEPLOYMENTS).partition("/")[0])
+        for engine in engines:
+            if engine.spec.model == model:
+                return engine.answer(ask, self.clock())
+        code = "DeploymentNotFound" if wire == "azure" else "model_not_found"
+        return reply(404, frames.error(404, code, "The model does not exist."))

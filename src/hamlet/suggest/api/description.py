@@ -1,0 +1,126 @@
+"""What OpenAPI says of the main screen, for client generators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from hamlet.api.openapi import operation, schema_of
+from hamlet.suggest import Suggestions
+from hamlet.suggest.api.problem import Problem
+from hamlet.suggest.api.request import SuggestRequest
+
+_PROBLEM = "application/problem+json"
+_LINK = {
+    "id": "ln_5f0c1d2e3a4b5c6d7e",
+    "title": "서울교통공사",
+    "url": "https://www.seoulmetro.co.kr/",
+    "display_url": "seoulmetro.co.kr",
+    "snippet": "서울 지하철 첫차와 막차, 노선과 요금",
+    "source": {"name": "서울교통공사", "host": "seoulmetro.co.kr", "icon": None},
+    "lang": "ko",
+    "kind": "official",
+    "score": 0.83,
+    "position": 1,
+    "why": {"code": "matched_terms", "terms": ["막차", "지하철"]},
+    "published_at": None,
+    "license": None,
+    "token": "c2lnbmVkLWFuZC1vcGFxdWU",
+}
+_CHIP = {
+    "id": "ch_1a2b3c4d5e6f708192",
+    "text": "막차 놓쳤을 때",
+    "prompt": "지하철 막차를 놓쳤을 때 집에 가는 방법을 알려줘",
+    "action": "fill",
+    "kind": "followup",
+    "icon": "train",
+    "lang": "ko",
+    "position": 1,
+    "grounding": ["ln_5f0c1d2e3a4b5c6d7e"],
+    "token": "c2lnbmVkLWFuZC1vcGFxdWU",
+}
+EXAMPLE = {
+    "id": "sg_0123456789abcdef0123",
+    "created": "2026-11-25T09:00:00.000Z",
+    "lang": "ko",
+    "surface": "search",
+    "links": {"status": "partial", "tier": "web", "items": [_LINK]},
+    "chips": {"status": "partial", "tier": "embedded", "items": [_CHIP]},
+    "timing": {"budget_ms": 800, "total_ms": 781.2, "links_ms": 2.1, "chips_ms": 779.1},
+    "degraded": True,
+    "degradations": [{"part": "chips", "origin": "llm", "to": "embedded", "reason": "deadline"}],
+    "cache": {
+        "links": {"status": "hit", "age_s": 41.0},
+        "chips": {"status": "miss", "age_s": 0.0},
+    },
+    "warnings": [],
+}
+_STREAMED = """retry: 2000
+
+event: meta
+data: {"id":"sg_0123456789abcdef0123","lang":"ko","surface":"search","budget_ms":4000}
+
+event: chips
+data: {"rev":0,"status":"ok","tier":"embedded","items":[]}
+
+event: done
+data: {"timing":{},"degraded":false,"degradations":[],"cache":{},"warnings":[]}
+
+"""
+_GIVEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "lang": ("ko, en, ja, or auto: as the text and Accept-Language say", {"default": "auto"}),
+    "tz": ("an IANA time zone, for what fits the hour", {"examples": ["Asia/Seoul"]}),
+    "surface": ("where it is shown", {"enum": ["home", "search", "chat", "page"]}),
+    "q": ("what is asked", {"maxLength": 200, "examples": ["서울 지하철 막차"]}),
+    "limit": ("how many", {"minimum": 1, "maximum": 12}),
+}
+
+
+def described(
+    summary: str, *, get: bool = False, q: bool = False
+) -> Callable[[], Mapping[str, Any]]:
+    """One operation: a body, or with `get` and `q` the parameters of the GET forms."""
+
+    def more() -> dict[str, Any]:
+        told: dict[str, Any] = {"responses": _responses()}
+        if get or q:
+            told["parameters"] = _parameters(with_text=q)
+        else:
+            schema = schema_of(TypeAdapter(SuggestRequest))
+            told["requestBody"] = {"required": True, "content": {"application/json": schema}}
+        return told
+
+    return operation(summary, "main screen", more)
+
+
+def _responses() -> dict[str, Any]:
+    shown = schema_of(TypeAdapter(Suggestions), "serialization")
+    content = {
+        "application/json": {**shown, "example": EXAMPLE},
+        "text/event-stream": {"schema": {"type": "string"}, "example": _STREAMED},
+    }
+    document = {_PROBLEM: schema_of(TypeAdapter(Problem))}
+    failed = {"description": "What is wrong", "content": document}
+    return {
+        "200": {
+            "description": "Suggestions; where one half was asked, no other",
+            "content": content,
+        },
+        "4XX": failed,
+        "5XX": failed,
+    }
+
+
+def _parameters(*, with_text: bool) -> list[dict[str, Any]]:
+    names = ["lang", "tz", "surface"] + (["q", "limit"] if with_text else [])
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": _GIVEN[name][0],
+            "schema": {"type": "integer" if name == "limit" else "string", **_GIVEN[name][1]},
+        }
+        for name in names
+    ]

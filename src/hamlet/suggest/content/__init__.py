@@ -1,0 +1,37 @@
+"""What can be shown without anyone's help: links and chips, shipped or in users' packs."""
+
+from hamlet.suggest.content.import_file import BadRow, check_link, read_rows
+from hamlet.suggest.content.packs import (
+    Content,
+    Manifest,
+    PackError,
+    load_content,
+    save_health,
+    save_pack,
+    save_pins,
+    shipped_chips,
+    shipped_links,
+)
+from hamlet.suggest.content.pins import Pin, first_fitting
+from hamlet.suggest.content.rows import LANGUAGES, ChipRow, LinkRow, PackKind
+
+__all__ = [
+    "LANGUAGES",
+    "BadRow",
+    "ChipRow",
+    "Content",
+    "LinkRow",
+    "Manifest",
+    "PackError",
+    "PackKind",
+    "Pin",
+    "check_link",
+    "first_fitting",
+    "load_content",
+    "read_rows",
+    "save_health",
+    "save_pack",
+    "save_pins",
+    "shipped_chips",
+    "shipped_links",
+]

@@ -1,0 +1,77 @@
+"""Words and meaning together: 0.8 of the vectors' cosine, 0.2 of BM25 (main-screen design, C3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hamlet.suggest.retrieval.dense import Embedder
+from hamlet.suggest.retrieval.index import Hit, Index
+
+Fields = Sequence[tuple[str, int]]
+_DENSE, _LEAST_SHARE = 0.8, 1e-9
+
+
+class HybridIndex:
+    """A lexical index at once, and one with vectors as soon as those are made."""
+
+    def __init__(self, documents: Iterable[Fields], passages: Sequence[str] = ()) -> None:
+        """`passages` is the text of each document for its vector."""
+        self._lexical = Index(documents)
+        self._passages = passages
+        self._embedder: Embedder | None = None
+        self._vectors: Any = None
+
+    def embed(self, embedder: Embedder) -> None:
+        """Make the vectors; takes a while, and may be called from a thread."""
+        vectors = embedder.passages(self._passages)
+        self._embedder, self._vectors = embedder, vectors
+
+    async def search(
+        self, text: str, most: int, at_least: float = 0.0, within_s: float = 10.0
+    ) -> list[Hit]:
+        """The best documents, best first: near in words or near in meaning.
+
+        With `at_least` below 0 there is no gate.
+        """
+        if self._embedder is None:
+            return self._lexical.search(text, most, at_least)
+        vector = await self._embedder.vector(text, within_s)
+        if vector is None:
+            return self._lexical.search(text, most, at_least)
+        return fused(self._lexical, self._vectors @ vector, text, most, at_least)
+
+
+def fused(index: Index, cosines: Any, text: str, most: int, at_least: float) -> list[Hit]:
+    """The best by both, of those that one of the two stands up for."""
+    # Here, so that only who has vectors loads it.
+    import numpy as np
+
+    shares = np.zeros(len(cosines))
+    for hit in index.search(text, len(cosines)):
+        shares[hit.position] = hit.share
+    weighed = _DENSE * _spread(cosines) + (1 - _DENSE) * _spread(shares)
+    near = cosines >= _outstanding(cosines)
+    best = np.argsort(-weighed, kind="stable")[:most]
+    return [
+        Hit(int(i), float(weighed[i]))
+        for i in best
+        if near[i] or shares[i] >= (max(at_least, _LEAST_SHARE) if at_least >= 0 else 0)
+    ]
+
+
+def _outstanding(cosines: Any) -> float:
+    """How near a document must be not to be there by chance.
+
+    e5 puts all texts between 0.7 and 1, each query elsewhere, so no fixed cosine will do. Of N
+    values of noise none passes mean + deviation * sqrt(2 ln N) (the universal threshold of Donoho
+    and Johnstone, Biometrika 81, 1994).
+    """
+    spread = math.sqrt(2 * math.log(max(2, len(cosines))))
+    return float(cosines.mean() + cosines.std() * spread)
+
+
+def _spread(values: Any) -> Any:
+    low, high = values.min(), values.max()
+    return (values - low) / ((high - low) or 1)

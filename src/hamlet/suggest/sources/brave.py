@@ -1,0 +1,46 @@
+"""Brave Search: https://api-dashboard.search.brave.com/app/documentation/web-search"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from hamlet.spi.sources import LinkQuery, SourceSettings
+from hamlet.suggest.sources.web import Search, WebSource
+
+_MOST = 20
+_COUNTRY = {"ko": "KR", "ja": "JP", "en": "US"}
+_LANGUAGE = {"ko": "ko", "ja": "jp", "en": "en"}
+
+
+class BraveSettings(SourceSettings):
+    """The subscription token is `api_key`."""
+
+    base_url: str = "https://api.search.brave.com"
+
+
+class Brave(WebSource):
+    """Brave's web search."""
+
+    Settings: ClassVar[type[SourceSettings]] = BraveSettings
+    name: ClassVar[str] = "brave"
+
+    def _asks(self, query: LinkQuery) -> Search:
+        params: dict[str, str | int] = {
+            "q": " ".join(query.text[:400].split()[:50]),
+            "count": min(query.limit, _MOST),
+            "country": query.country or _COUNTRY[query.language],
+            "search_lang": _LANGUAGE[query.language],
+            "safesearch": query.safe,
+        }
+        if query.freshness != "any":
+            params["freshness"] = f"p{query.freshness[0]}"
+        headers = {"x-subscription-token": self.settings.secret()}
+        return Search("/res/v1/web/search", params, headers=headers)
+
+    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+        rows = (body.get("web") or {}).get("results") or []
+        return [
+            {**row, "snippet": row.get("description"), "published_at": row.get("page_age")}
+            for row in rows
+        ]

@@ -1,0 +1,49 @@
+"""SearXNG, self-hosted, its JSON format enabled: https://docs.searxng.org/dev/search_api.html"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from hamlet.spi.sources import LinkQuery, SourceSettings
+from hamlet.suggest.sources.web import Search, WebSource
+
+_SAFE = {"off": "0", "moderate": "1", "strict": "2"}
+
+
+class SearXNGSettings(SourceSettings):
+    """`base_url` is your instance."""
+
+    base_url: str = Field(min_length=1)
+
+
+class SearXNG(WebSource):
+    """The web without a key."""
+
+    Settings: ClassVar[type[SourceSettings]] = SearXNGSettings
+    name: ClassVar[str] = "searxng"
+
+    def _asks(self, query: LinkQuery) -> Search:
+        params = {
+            "q": query.text[:400],
+            "format": "json",
+            "language": query.language,
+            "safesearch": _SAFE[query.safe],
+        }
+        if query.freshness != "any":
+            params["time_range"] = query.freshness
+        return Search("/search", params)
+
+    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+        # Its scores are sums over engines and mean nothing from 0 to 1: its order does.
+        return [
+            {
+                "title": row["title"],
+                "url": row["url"],
+                "snippet": row.get("content"),
+                "published_at": row.get("publishedDate"),
+            }
+            for row in body["results"]
+        ]

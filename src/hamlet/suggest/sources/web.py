@@ -1,0 +1,145 @@
+"""What all web searches share: a transport, a day's quota, and what is said when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+
+from hamlet.core.errors import ProviderError
+from hamlet.core.text import language
+from hamlet.net.client.transport import HttptoolsTransport
+from hamlet.spi import API_VERSION, ProviderSettings, retry_after
+from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SourceSettings
+
+_MOST_BYTES = 4 << 20
+_TAG = re.compile(r"<[^>]+>")
+# What a host says of itself: registries give these endings to states and schools alone.
+_OFFICIAL = re.compile(r"(?:^|\.)(?:gov|mil|edu|int|(?:go|ac|lg)\.(?:kr|jp)|(?:gov|ac)\.\w{2})$")
+_KNOWN = {
+    "wikipedia.org": "encyclopedia",
+    "youtube.com": "video",
+    "vimeo.com": "video",
+    "stackoverflow.com": "community",
+    "reddit.com": "community",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A vendor's request: a POST of `json` if there is one, else a GET with `params`."""
+
+    path: str
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    json: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class WebSource:
+    """A web search behind an HTTP API. A source derives `name`, `Settings`, `_asks` and `_read`."""
+
+    api_version: ClassVar[int] = API_VERSION
+    Settings: ClassVar[type[SourceSettings]] = SourceSettings
+    name: ClassVar[str]
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.settings: Any = settings
+        host = ProviderSettings(base_url=settings.base_url, connect_timeout_s=settings.timeout_s)
+        self._transport = HttptoolsTransport(host)
+        self._day: datetime.date | None = None
+        self._asked = 0
+
+    async def search(self, query: LinkQuery) -> Sequence[FoundLink]:
+        """What the web has. Raises SourceError."""
+        if not query.text:
+            return []
+        self._count()
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                body = await self._answer(self._asks(query))
+            rows = self._read(orjson.loads(body))
+            return [self._found(row, i) for i, row in enumerate(rows[: query.limit])]
+        except TimeoutError:
+            waited = f"{self.settings.timeout_s:g} s"
+            raise SourceError(f"{self.name} did not answer within {waited}") from None
+        except ProviderError as error:
+            raise SourceError(f"{self.name}: {error.code}") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise SourceError(f"{self.name}: the answer is not what its API promises") from None
+
+    @property
+    def quota_left(self) -> int | None:
+        """Calls that may still be made today; None without a quota."""
+        quota: int | None = self.settings.daily_quota
+        return None if quota is None else max(0, quota - self._asked)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def _answer(self, search: Search) -> bytes:
+        method = "GET" if search.json is None else "POST"
+        query = urlencode(search.params, quote_via=quote)
+        path = f"{search.path}?{query}" if query else search.path
+        asking = self._transport.stream(method, path, json=search.json, headers=search.headers)
+        async with asking as reply:
+            if not 200 <= reply.status < 300:
+                wait_s = retry_after(reply.headers)
+                raise SourceError(f"{self.name} answered {reply.status}", wait_s)
+            return await reply.aread(_MOST_BYTES)
+
+    def _asks(self, query: LinkQuery) -> Search:
+        """The request of a query. Raises SourceError."""
+        raise SourceError(f"{self.name} cannot search")
+
+    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+        """Rows of title, url, snippet and perhaps score and published_at."""
+        rows: Sequence[Mapping[str, Any]] = body["results"]
+        return rows
+
+    def _count(self) -> None:
+        today = datetime.datetime.now(datetime.UTC).date()
+        if today != self._day:
+            self._day, self._asked = today, 0
+        if self.quota_left == 0:
+            raise SourceError(f"{self.name}: the day's quota is used up")
+        self._asked += 1
+
+    def _found(self, row: Mapping[str, Any], rank: int) -> FoundLink:
+        title, snippet = plain(row["title"]), plain(row.get("snippet") or "")
+        return FoundLink(
+            url=row["url"],
+            title=title,
+            snippet=snippet,
+            kind=kind_of(row["url"]),
+            language=language(f"{title} {snippet}") or "en",
+            # Where a vendor gives no score, its order is one.
+            score=round(float(row.get("score") or 1 / (rank + 1)), 3),
+            source=self.name,
+            published_at=row.get("published_at"),
+        )
+
+
+def kind_of(url: str) -> str:
+    """What kind of site a URL leads to, as far as its host tells; else "other"."""
+    try:
+        host = (urlsplit(url).hostname or "").removeprefix("www.")
+    except ValueError:
+        return "other"
+    if _OFFICIAL.search(host):
+        return "official"
+    if host.startswith(("docs.", "developer.")):
+        return "doc"
+    return _KNOWN.get(".".join(host.split(".")[-2:]), "other")
+
+
+def plain(text: str) -> str:
+    """Text without tags and entities, on one line."""
+    return " ".join(html.unescape(_TAG.sub("", text)).split())
