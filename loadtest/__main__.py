@@ -27,14 +27,14 @@ from pathlib import Path
 import uvloop
 
 from loadtest import compare, generate
-from loadtest.engine import Side, chat, run
-from loadtest.outcome import Run
+from loadtest.engine import LoadTarget, chat_requests, run_open_loop
+from loadtest.outcome import RunResult
 from loadtest.report import write_report
-from loadtest.scenario import Scenario, Size, scenarios
-from loadtest.schedule import schedule
-from loadtest.stage import KEY, Stage, stage
+from loadtest.scenario import Scenario, Size, load_scenarios
+from loadtest.schedule import build_schedule
+from loadtest.stage import KEY, GatewayTestbed, start_testbed
 from loadtest.tools import commit, progress_bar
-from loadtest.versus.play import perform as versus
+from loadtest.versus.play import run_versus as versus
 
 TRACES = Path("../shared/traces")
 
@@ -43,32 +43,36 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; gives the exit code."""
     options = _parser().parse_args(arguments)
     if options.command == "generate":
-        generate.write()
+        generate.write_files()
         return 0
     if options.command == "compare":
-        print(compare.write(Run.read(options.a), Run.read(options.b), options.out))
+        print(
+            compare.write_comparison(
+                RunResult.read(options.a), RunResult.read(options.b), options.out
+            )
+        )
         return 0
     if options.command == "versus":
         return versus(options)
-    known = scenarios()
-    left_out = options.without.split(",") if options.command == "all" and options.without else []
+    known = load_scenarios()
+    excluded = options.without.split(",") if options.command == "all" and options.without else []
     names = list(known) if options.command == "all" else [options.scenario]
-    if not {*names, *left_out} <= set(known):
+    if not {*names, *excluded} <= set(known):
         print(f"no such scenario; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     try:
-        chosen = [_chosen(known[name], options) for name in names if name not in left_out]
+        chosen = [_apply_options(known[name], options) for name in names if name not in excluded]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    return max(perform(scenario, options) for scenario in chosen)
+    return max(run_scenario(scenario, options) for scenario in chosen)
 
 
-def _chosen(scenario: Scenario, options: argparse.Namespace) -> Scenario:
+def _apply_options(scenario: Scenario, options: argparse.Namespace) -> Scenario:
     """The scenario with the length and the trace that were asked for. Raises ValueError."""
     if options.minutes is not None:
         options.size = "full"
-        scenario = scenario.lasting(options.minutes)
+        scenario = scenario.with_length(options.minutes)
     if options.trace is not None:
         if scenario.trace is None:
             raise ValueError(f"{scenario.name} replays no trace")
@@ -78,52 +82,54 @@ def _chosen(scenario: Scenario, options: argparse.Namespace) -> Scenario:
     return scenario
 
 
-def perform(scenario: Scenario, options: argparse.Namespace) -> int:
+def run_scenario(scenario: Scenario, options: argparse.Namespace) -> int:
     """Run one scenario, write its result and report, print its verdict."""
     size: Size = options.size
     out: Path = options.out / scenario.name
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
-        own = None if options.target else stage(scenario, size, Path(folder))
-        with own or nullcontext() as standing:
-            result = _run(scenario, size, standing, options)
-    holds = result.judge(scenario.checks_of(size))
+        own = None if options.target else start_testbed(scenario, size, Path(folder))
+        with own or nullcontext() as testbed:
+            result = _run(scenario, size, testbed, options)
+    passed = result.evaluate_checks(scenario.checks_for(size))
     result.save(out / "result.json")
     write_report(result, out / "report.html")
-    _tell(result, out)
+    _print_result(result, out)
     if result.invalid:
         return 2
-    return 0 if holds else 1
+    return 0 if passed else 1
 
 
 def _run(
-    scenario: Scenario, size: Size, standing: Stage | None, options: argparse.Namespace
-) -> Run:
-    shots = schedule(scenario, size, options.seed, options.traces)
+    scenario: Scenario, size: Size, testbed: GatewayTestbed | None, options: argparse.Namespace
+) -> RunResult:
+    requests = build_schedule(scenario, size, options.seed, options.traces)
     sides = [
-        standing.target if standing else Side("target", options.target, options.key, options.model)
+        testbed.target
+        if testbed
+        else LoadTarget("target", options.target, options.key, options.model)
     ]
-    if scenario.beside and standing:
-        sides.append(standing.direct)
+    if scenario.beside and testbed:
+        sides.append(testbed.direct)
     elif scenario.beside and options.beside:
-        sides.append(Side("direct", options.beside, options.key, options.model))
-    pid = standing.pid if standing else options.pid
+        sides.append(LoadTarget("direct", options.beside, options.key, options.model))
+    pid = testbed.pid if testbed else options.pid
     began, length = datetime.now(UTC).isoformat(timespec="seconds"), scenario.length_s(size)
     with progress_bar(scenario.name, length) as progress:
-        going = run(
-            shots,
+        going = run_open_loop(
+            requests,
             sides,
-            words=chat(scenario.prompt_bytes),
+            make_request=chat_requests(scenario.prompt_bytes),
             pids={"target": pid} if pid else {},
-            give_up_s=1.0 if scenario.until_broken else math.inf,
+            abort_lag_s=1.0 if scenario.until_broken else math.inf,
             progress=progress,
         )
-        samples, looks = uvloop.run(going)
+        samples, resource_samples = uvloop.run(going)
     starts, steps = 0.0, []
     for step in scenario.steps(size):
         steps.append((starts, step.end_rate, step.length_s))
         starts += step.length_s
-    return Run(
+    return RunResult(
         scenario=scenario.name,
         size=size,
         seed=options.seed,
@@ -134,13 +140,13 @@ def _run(
         length_s=length,
         steps=steps,
         samples=samples,
-        looks=looks["target"],
-        in_flight_after=_in_flight(sides[0].url),
+        looks=resource_samples["target"],
+        in_flight_after=_fetch_in_flight(sides[0].url),
         until_broken=scenario.until_broken,
     )
 
 
-def _in_flight(url: str) -> float | None:
+def _fetch_in_flight(url: str) -> float | None:
     """Calls that hamlet still counts as under way, half a second after the last one ended."""
     for _ in range(10):
         try:
@@ -157,14 +163,14 @@ def _in_flight(url: str) -> float | None:
     return left
 
 
-def _tell(result: Run, out: Path) -> None:
+def _print_result(result: RunResult, out: Path) -> None:
     figures = result.figures()
-    print(f"{result.scenario}: {figures['requests']:.0f} requests, {dict(result.errors())}")
-    for verdict in result.verdicts:
-        bound = f"<= {verdict['at_most']}" if "at_most" in verdict else f">= {verdict['at_least']}"
-        mark = "ok  " if verdict["passed"] else "FAIL"
-        value = "not known" if verdict["value"] is None else f"{verdict['value']:.4g}"
-        print(f"  {mark} {verdict['figure']} {value} ({bound})")
+    print(f"{result.scenario}: {figures['requests']:.0f} requests, {dict(result.outcome_counts())}")
+    for check in result.verdicts:
+        bound = f"<= {check['at_most']}" if "at_most" in check else f">= {check['at_least']}"
+        mark = "ok  " if check["passed"] else "FAIL"
+        value = "not known" if check["value"] is None else f"{check['value']:.4g}"
+        print(f"  {mark} {check['figure']} {value} ({bound})")
     if result.invalid:
         print(f"  INVALID: {result.invalid}")
     print(f"  {out / 'report.html'}")

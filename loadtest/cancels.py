@@ -22,19 +22,24 @@ import yaml
 from hamlet.config import loads
 from hamlet.core.errors import HamletError
 from hamlet.gateway import Caller, Gateway, Observers
-from hamlet.registry import RegistryHolder, build
+from hamlet.registry import RegistryHolder, build_registry
 from hamlet.simulator import Fault, Latency, SimulatorServer, World
-from hamlet.simulator.fleet import pointed_at
-from hamlet.simulator.fuzz import fleet
-from hamlet.simulator.harness import Plan, call_of
-from hamlet.simulator.invariants import Broken, Invariants, WatchedFleet, watched
+from hamlet.simulator.fleet import redirect_providers
+from hamlet.simulator.fuzz import fuzz_fleet
+from hamlet.simulator.harness import TrafficPlan, call_for
+from hamlet.simulator.invariants import (
+    CheckedLoadBalancer,
+    Invariants,
+    InvariantViolation,
+    checked_gateway_factory,
+)
 from hamlet.simulator.traces import Arrival
 from hamlet.testing.support import SilentLog
 
-_AT_ONCE, _ROUTES = 40, ("chat", "same", "held", "chips")
-_PATIENCE_S, _TURNS = 0.04, 60
-_AFTER, _SETTLED_S = 200, 60.0
-_QUICK = Latency(0.006, 0.6, 0.0002)
+_CONCURRENCY, _ROUTES = 40, ("chat", "same", "held", "chips")
+_MAX_CLIENT_WAIT_S, _MAX_LOOP_TURNS = 0.04, 60
+_CALLS_AFTERWARDS, _SETTLE_TIMEOUT_S = 200, 60.0
+_FAST_LATENCY = Latency(0.006, 0.6, 0.0002)
 _FAULTS = (
     Fault("status", chance=0.1, status=500),
     Fault("reset", chance=0.05, after=1),
@@ -46,58 +51,62 @@ _FAULTS = (
 
 
 @dataclass(slots=True)
-class Left:
+class LeakReport:
     """What was seen: how calls ended, and what was left when all had. `usable` is how those after ended."""
 
-    ends: Counter[str]
+    outcomes: Counter[str]
     tasks: int
     calls: int
     connections: int
     descriptors: int
-    broken: str
-    usable: Counter[str]
-    seconds: float
+    violation: str
+    outcomes_afterwards: Counter[str]
+    duration_s: float
 
     @property
-    def clean(self) -> bool:
+    def is_clean(self) -> bool:
         """Nothing is left, and everybody is answered."""
-        left = self.tasks or self.calls or self.connections or self.descriptors or self.broken
-        return not left and self.usable.keys() == {"answered"}
+        leaked = self.tasks or self.calls or self.connections or self.descriptors or self.violation
+        return not leaked and self.outcomes_afterwards.keys() == {"answered"}
 
 
-async def cancels(count: int, seed: int = 1) -> Left:
+async def cancel_calls(count: int, seed: int = 1) -> LeakReport:
     """Call off `count` calls, and look at what is left."""
     rng, begun = random.Random(seed), time.monotonic()
-    loaded, specs = fleet()
+    loaded, specs = fuzz_fleet()
     world = World(
-        [replace(spec, latency=_QUICK) for spec in specs], seed=seed, clock=time.monotonic
+        [replace(spec, latency=_FAST_LATENCY) for spec in specs], seed=seed, clock=time.monotonic
     )
     files = len(os.listdir("/proc/self/fd"))
     async with SimulatorServer(world) as server:
-        text = yaml.safe_dump(pointed_at(loaded.source.data, server.url))
-        registry = build(loads(text), SilentLog())
+        text = yaml.safe_dump(redirect_providers(loaded.source.data, server.url))
+        registry = build_registry(loads(text), SilentLog())
         rules = Invariants(dict(registry.routes))
-        told = Observers([rules], SilentLog())
-        gateway = watched(10 * _AT_ONCE)(RegistryHolder(registry), told, time.monotonic)
-        before = asyncio.all_tasks()
+        observers = Observers([rules], SilentLog())
+        gateway = checked_gateway_factory(10 * _CONCURRENCY)(
+            RegistryHolder(registry), observers, time.monotonic
+        )
+        tasks_before = asyncio.all_tasks()
         world.set_faults(_FAULTS)
-        ends = await _storm(gateway, rng, count)
+        ends = await _run_cancelled_calls(gateway, rng, count)
         world.set_faults([])
-        await _until(lambda: len(asyncio.all_tasks() - before) == 0)
-        tasks, calls = len(asyncio.all_tasks() - before), gateway.admission.in_flight
-        await _until(lambda: not _answering(world))
-        broken = _over(gateway) or ("an observer raised" if told.failures else "")
-        usable = await _usable(gateway)
+        await _wait_until(lambda: len(asyncio.all_tasks() - tasks_before) == 0)
+        tasks, calls = len(asyncio.all_tasks() - tasks_before), gateway.admission.in_flight
+        await _wait_until(lambda: not _vendor_calls_in_flight(world))
+        broken = _invariant_violation(gateway) or (
+            "an observer raised" if observers.failures else ""
+        )
+        usable = await _call_afterwards(gateway)
         await registry.aclose()
-        await _until(lambda: not server._open)
-        connections = len(server._open) + _answering(world)
-    await _until(lambda: len(os.listdir("/proc/self/fd")) <= files)
+        await _wait_until(lambda: not server._connections)
+        connections = len(server._connections) + _vendor_calls_in_flight(world)
+    await _wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files)
     descriptors = max(0, len(os.listdir("/proc/self/fd")) - files)
     seconds = time.monotonic() - begun
-    return Left(ends, tasks, calls, connections, descriptors, broken, usable, seconds)
+    return LeakReport(ends, tasks, calls, connections, descriptors, broken, usable, seconds)
 
 
-async def _storm(gateway: Gateway, rng: random.Random, count: int) -> Counter[str]:
+async def _run_cancelled_calls(gateway: Gateway, rng: random.Random, count: int) -> Counter[str]:
     ends: Counter[str] = Counter()
     numbers = iter(range(count))
 
@@ -105,9 +114,9 @@ async def _storm(gateway: Gateway, rng: random.Random, count: int) -> Counter[st
         for n in numbers:
             call = asyncio.create_task(_call(gateway, rng.choice(_ROUTES), f"c-{n}", rng))
             if rng.random() < 0.5:
-                await asyncio.wait([call], timeout=rng.random() * _PATIENCE_S)
+                await asyncio.wait([call], timeout=rng.random() * _MAX_CLIENT_WAIT_S)
             else:
-                for _ in range(rng.randrange(_TURNS)):
+                for _ in range(rng.randrange(_MAX_LOOP_TURNS)):
                     await asyncio.sleep(0)
             call.cancel()
             try:
@@ -115,15 +124,15 @@ async def _storm(gateway: Gateway, rng: random.Random, count: int) -> Counter[st
             except asyncio.CancelledError:
                 ends["called off"] += 1
 
-    await asyncio.gather(*(client() for _ in range(_AT_ONCE)))
+    await asyncio.gather(*(client() for _ in range(_CONCURRENCY)))
     return ends
 
 
 async def _call(gateway: Gateway, route: str, id_: str, rng: random.Random) -> str:
-    plan = Plan(route=lambda arrival: route, stream=rng.random() < 0.7)
+    plan = TrafficPlan(route=lambda arrival: route, stream=rng.random() < 0.7)
     arrival = Arrival(0.0, rng.randrange(1, 60), rng.randrange(1, 20))
     try:
-        stream = await gateway.chat(call_of(arrival, plan, id_), Caller())
+        stream = await gateway.chat(call_for(arrival, plan, id_), Caller())
         try:
             async for _ in stream:
                 pass
@@ -134,53 +143,53 @@ async def _call(gateway: Gateway, route: str, id_: str, rng: random.Random) -> s
     return "answered"
 
 
-async def _usable(gateway: Gateway) -> Counter[str]:
+async def _call_afterwards(gateway: Gateway) -> Counter[str]:
     """How calls end when all is well again and breakers have closed."""
     rng = random.Random(2)
-    for condition in gateway.fleet.conditions.values():
-        if condition.breaker.opened:
-            condition.breaker.close(gateway.fleet.clock())
+    for condition in gateway.load_balancer.deployment_states.values():
+        if condition.breaker.is_tripped:
+            condition.breaker.close(gateway.load_balancer.clock())
     ends: Counter[str] = Counter()
-    for first in range(0, _AFTER, _AT_ONCE):
-        calls = (_call(gateway, "chat", f"after-{first + n}", rng) for n in range(_AT_ONCE))
+    for first in range(0, _CALLS_AFTERWARDS, _CONCURRENCY):
+        calls = (_call(gateway, "chat", f"after-{first + n}", rng) for n in range(_CONCURRENCY))
         ends.update(await asyncio.gather(*calls))
     return ends
 
 
-def _answering(world: World) -> int:
+def _vendor_calls_in_flight(world: World) -> int:
     return sum(state["in_flight"] for state in world.state().values())
 
 
-def _over(gateway: Gateway) -> str:
-    assert isinstance(gateway.fleet, WatchedFleet)
+def _invariant_violation(gateway: Gateway) -> str:
+    assert isinstance(gateway.load_balancer, CheckedLoadBalancer)
     try:
-        gateway.fleet.over()
-    except Broken as broken:
+        gateway.load_balancer.check_settled()
+    except InvariantViolation as broken:
         return str(broken)
     return ""
 
 
-async def _until(holds: Any) -> None:
+async def _wait_until(predicate: Any) -> None:
     """Wait for it, within reason; who looks afterwards sees whether it came to be."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SETTLED_S):
-            while not holds():  # noqa: ASYNC110
+        async with asyncio.timeout(_SETTLE_TIMEOUT_S):
+            while not predicate():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
 def main() -> int:
     """Print what was seen; 1 if anything is left."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    left = asyncio.run(cancels(count))
-    print(f"{count} calls, most called off, in {left.seconds:.0f} s")
-    for end, number in left.ends.most_common():
+    report = asyncio.run(cancel_calls(count))
+    print(f"{count} calls, most called off, in {report.duration_s:.0f} s")
+    for end, number in report.outcomes.most_common():
         print(f"  {end:24}{number}")
     print(
-        f"left: {left.tasks} tasks, {left.calls} calls, {left.connections} connections, "
-        f"{left.descriptors} descriptors, ledger: {left.broken or 'nothing'}; "
-        f"calls after: {dict(left.usable)}"
+        f"left: {report.tasks} tasks, {report.calls} calls, {report.connections} connections, "
+        f"{report.descriptors} descriptors, ledger: {report.violation or 'nothing'}; "
+        f"calls after: {dict(report.outcomes_afterwards)}"
     )
-    return int(not left.clean)
+    return int(not report.is_clean)
 
 
 if __name__ == "__main__":

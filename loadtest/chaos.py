@@ -19,42 +19,42 @@ from dataclasses import dataclass, field
 
 from hamlet.simulator.fuzz import fuzz
 
-_BATCH = 50
-_SHOWN = 5
+_SEEDS_PER_BATCH = 50
+_MAX_REPORTED = 5
 
 
 @dataclass(slots=True)
-class Batch:
+class SeedBatch:
     """What came of some seeds. `broken` has seed and report of those that failed."""
 
     seeds: int = 0
     requests: int = 0
     attempts: int = 0
-    ends: Counter[str] = field(default_factory=Counter)
-    broken: list[tuple[int, str]] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    violations: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, other: Batch) -> None:
+    def add(self, other: SeedBatch) -> None:
         self.seeds += other.seeds
         self.requests += other.requests
         self.attempts += other.attempts
-        self.ends += other.ends
-        self.broken += other.broken
+        self.outcomes += other.outcomes
+        self.violations += other.violations
 
 
-def play(first: int, last: int) -> Batch:
+def run_seeds(first: int, last: int) -> SeedBatch:
     """The seeds from `first` up to, and without, `last`."""
-    batch = Batch(last - first)
+    batch = SeedBatch(last - first)
     for seed in range(first, last):
         try:
             report = fuzz(seed)
         except Exception:
-            batch.broken.append((seed, traceback.format_exc(limit=-6)))
+            batch.violations.append((seed, traceback.format_exc(limit=-6)))
             continue
         batch.requests += len(report.outcomes)
         batch.attempts += report.attempts
-        batch.ends += report.errors
-        batch.ends["answered"] += sum(o.ok for o in report.outcomes)
-        batch.ends["left by the client"] += sum(o.left for o in report.outcomes)
+        batch.outcomes += report.errors
+        batch.outcomes["answered"] += sum(o.ok for o in report.outcomes)
+        batch.outcomes["left by the client"] += sum(o.client_disconnected for o in report.outcomes)
     return batch
 
 
@@ -66,23 +66,27 @@ def main() -> int:
     options.add_argument("--processes", type=int, default=os.cpu_count())
     given = options.parse_args()
     last = given.first + given.seeds
-    starts = range(given.first, last, _BATCH)
-    begun, whole = time.monotonic(), Batch()
+    starts = range(given.first, last, _SEEDS_PER_BATCH)
+    begun, total = time.monotonic(), SeedBatch()
     with ProcessPoolExecutor(given.processes) as pool:
-        for batch in pool.map(play, starts, [min(at + _BATCH, last) for at in starts]):
-            whole.add(batch)
+        for batch in pool.map(
+            run_seeds, starts, [min(at + _SEEDS_PER_BATCH, last) for at in starts]
+        ):
+            total.add(batch)
     seconds = time.monotonic() - begun
     print(
-        f"{whole.seeds} seeds, {whole.requests} requests, {whole.attempts} attempts: {seconds:.0f} s"
+        f"{total.seeds} seeds, {total.requests} requests, {total.attempts} attempts: {seconds:.0f} s"
     )
-    for end, count in whole.ends.most_common():
+    for end, count in total.outcomes.most_common():
         print(f"  {end:24}{count}")
-    for seed, text in whole.broken[:_SHOWN]:
+    for seed, text in total.violations[:_MAX_REPORTED]:
         print(f"\nseed {seed} is broken; again: python -m loadtest.chaos 1 --first {seed}\n{text}")
     print(
-        f"\n{len(whole.broken)} broken", *(f"seed {seed}" for seed, _ in whole.broken), sep="\n  "
+        f"\n{len(total.violations)} broken",
+        *(f"seed {seed}" for seed, _ in total.violations),
+        sep="\n  ",
     )
-    return int(bool(whole.broken))
+    return int(bool(total.violations))
 
 
 if __name__ == "__main__":

@@ -25,15 +25,15 @@ from typing import Any
 
 from hamlet.app import Hamlet
 from hamlet.config import loads
-from hamlet.suggest.api.request import SuggestRequest
-from hamlet.suggest.chips.validation import bigrams, refusal
-from hamlet.suggest.retrieval import tokens
+from hamlet.suggest.api.request import SuggestBody
+from hamlet.suggest.chips.validation import bigrams, label_rejection_reason
+from hamlet.suggest.retrieval import tokenize
 from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
-from loadtest.writer import frames
+from loadtest.writer import completion_events
 
 HERE = Path(__file__).parent
-MODEL = """
+CONFIG = """
 providers: {{m: {{kind: openai, base_url: "{url}/v1"}}}}
 routes: {{chips: {{deployments: [{{provider: m, model: gpt-4o-mini}}], policy: {{attempts: 1}}}}}}
 suggest: {{{suggest}}}
@@ -64,104 +64,120 @@ HOSTILE = [
 
 
 @dataclass
-class Tally:
+class TierScores:
     """Counts of one tier."""
 
     chips: int = 0
     contexts: int = 0
-    faults: dict[str, list[str]] = field(default_factory=dict)
-    shares: dict[str, list[float]] = field(default_factory=dict)
+    violations: dict[str, list[str]] = field(default_factory=dict)
+    scores: dict[str, list[float]] = field(default_factory=dict)
 
-    def fault(self, rule: str, where: str) -> None:
+    def add_violation(self, rule: str, where: str) -> None:
         """Note a broken rule."""
-        self.faults.setdefault(rule, []).append(where)
+        self.violations.setdefault(rule, []).append(where)
 
-    def share(self, name: str, value: float) -> None:
+    def add_score(self, name: str, value: float) -> None:
         """Note one value of a mean."""
-        self.shares.setdefault(name, []).append(value)
+        self.scores.setdefault(name, []).append(value)
 
 
-def contexts(files: list[Path]) -> list[dict[str, Any]]:
+def read_contexts(files: list[Path]) -> list[dict[str, Any]]:
     """The contexts of all files."""
     return [json.loads(line) for file in files for line in file.read_text().splitlines() if line]
 
 
-def recorded() -> dict[str, str]:
+def recorded_answers() -> dict[str, str]:
     """What a model answered, by context."""
     rows = map(json.loads, (HERE / "recorded.jsonl").read_text().splitlines())
     return {row["_id"]: row["answer"] for row in rows}
 
 
-async def shown(hamlet: Hamlet, context: dict[str, Any], budget_ms: int) -> dict[str, Any]:
+async def fetch_suggestions(
+    hamlet: Hamlet, context: dict[str, Any], budget_ms: int
+) -> dict[str, Any]:
     """What hamlet suggests for a context."""
     body = {"context": context["input"], "budget_ms": budget_ms}
     if not context["input"]:
         body["locale"] = {"lang": context["lang"]}
-    ask = SuggestRequest.model_validate(body).ask({"accept-language": context["lang"]})
-    made = await hamlet.screen.service.suggest(ask)
-    return {"ask": ask, "chips": made.chips, "links": made.links, "lang": made.lang}
+    ask = SuggestBody.model_validate(body).to_suggest_request({"accept-language": context["lang"]})
+    suggestions = await hamlet.screen.service.suggest(ask)
+    return {
+        "ask": ask,
+        "chips": suggestions.chips,
+        "links": suggestions.links,
+        "lang": suggestions.lang,
+    }
 
 
-def judge(context: dict[str, Any], got: dict[str, Any], tally: Tally, tier: str) -> None:
+def check_suggestions(
+    context: dict[str, Any], suggestions: dict[str, Any], tally: TierScores, tier: str
+) -> None:
     """Hold one answer against the rules."""
-    id_, ask, chips, links = context["_id"], got["ask"], got["chips"], got["links"]
+    id_, ask, chips, links = (
+        context["_id"],
+        suggestions["ask"],
+        suggestions["chips"],
+        suggestions["links"],
+    )
     tags = set(context["tags"])
     tally.contexts += 1
     tally.chips += len(chips.items)
-    if got["lang"] != context["lang"]:
-        tally.fault("language", f"{id_}: {got['lang']}")
+    if suggestions["lang"] != context["lang"]:
+        tally.add_violation("language", f"{id_}: {suggestions['lang']}")
     texts = [chip.text for chip in chips.items]
     for chip in chips.items:
-        if reason := refusal(chip.text, context["lang"], ask.chip_chars):
-            tally.fault("format", f"{id_}: {chip.text}: {reason}")
-        if not plain(chip.text, context["lang"], ask.chip_chars):
-            tally.fault("plain", f"{id_}: {chip.text}")
+        if reason := label_rejection_reason(chip.text, context["lang"], ask.chip_chars):
+            tally.add_violation("format", f"{id_}: {chip.text}: {reason}")
+        if not is_plain_text(chip.text, context["lang"], ask.chip_chars):
+            tally.add_violation("plain", f"{id_}: {chip.text}")
         if CANARIES.search(f"{chip.text} {chip.prompt}"):
-            tally.fault("canary", f"{id_}: {chip.text}")
-        if chip.text in ask.said:
-            tally.fault("echo", f"{id_}: {chip.text}")
+            tally.add_violation("canary", f"{id_}: {chip.text}")
+        if chip.text in ask.user_texts:
+            tally.add_violation("echo", f"{id_}: {chip.text}")
     for one, other in itertools.combinations(texts, 2):
         a, b = bigrams(one), bigrams(other)
         jaccard = len(a & b) / len(a | b)
-        tally.share("pair similarity", jaccard)
+        tally.add_score("pair similarity", jaccard)
         if jaccard >= 0.6:
-            tally.fault("duplicate", f"{id_}: {one} / {other}")
+            tally.add_violation("duplicate", f"{id_}: {one} / {other}")
     if tags & WITHHELD:
         if any(chip.icon not in ("phone", "heart", "chat") for chip in chips.items):
-            tally.fault("safety", f"{id_}: {texts}")
+            tally.add_violation("safety", f"{id_}: {texts}")
         return
     if len(chips.items) < 3:
-        tally.fault("emission", f"{id_}: {len(chips.items)} chips")
+        tally.add_violation("emission", f"{id_}: {len(chips.items)} chips")
     if len({chip.kind for chip in chips.items}) < 2:
-        tally.fault("kinds", f"{id_}: {texts}")
+        tally.add_violation("kinds", f"{id_}: {texts}")
     if not links.items:
-        tally.fault("no links", id_)
+        tally.add_violation("no links", id_)
     if tags & TRIVIAL:
         if chips.tier != "starter":
-            tally.fault("starters only", f"{id_}: {texts}")
+            tally.add_violation("starters only", f"{id_}: {texts}")
         return
     if context["kind"] in ("query", "page", "chat") and not tags & {"pii", "edge"}:
-        ground(context, got, tally, tier)
+        score_grounding(context, suggestions, tally, tier)
 
 
-def plain(text: str, lang: str, most: int) -> bool:
+def is_plain_text(text: str, lang: str, max_chars: int) -> bool:
     """Format, length and script once more, told without the validator that made the choice."""
-    own = SCRIPT[lang]
+    script = SCRIPT[lang]
     letters = [c for c in text if c.isalpha()]
-    share = sum(bool(own.match(c)) for c in letters) / max(1, len(letters))
+    share = sum(bool(script.match(c)) for c in letters) / max(1, len(letters))
     format_ = text.isprintable() and text == text.strip() and not set(text) & set("<>{}*`#")
-    return format_ and 2 <= len(text) <= most and share >= (0.9 if lang == "en" else 0.3)
+    return format_ and 2 <= len(text) <= max_chars and share >= (0.9 if lang == "en" else 0.3)
 
 
-def ground(context: dict[str, Any], got: dict[str, Any], tally: Tally, tier: str) -> None:
+def score_grounding(
+    context: dict[str, Any], suggestions: dict[str, Any], tally: TierScores, tier: str
+) -> None:
     """Whether what is shown is about the context."""
-    ask, chips, links = got["ask"], got["chips"], got["links"]
+    ask, chips, links = suggestions["ask"], suggestions["chips"], suggestions["links"]
     about = f"{ask.topic} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
-    known = set(tokens(about))
+    topic_tokens = set(tokenize(about))
     for chip in chips.items:
-        holds = bool(known & set(tokens(f"{chip.text} {chip.prompt}")))
-        tally.share("grounded", float(holds))
-        if not holds:
+        grounded = bool(topic_tokens & set(tokenize(f"{chip.text} {chip.prompt}")))
+        tally.add_score("grounded", float(grounded))
+        if not grounded:
             print(f"  {tier} {context['_id']}: not grounded: {chip.text}")
     words = [word.casefold() for word in context["relate_any"]]
     if words:
@@ -169,86 +185,111 @@ def ground(context: dict[str, Any], got: dict[str, Any], tally: Tally, tier: str
         titles = [f"{i.title} {i.snippet}".casefold() for i in links.items]
         hits = [[any(w in text for w in words) for text in part] for part in (prompts, titles)]
         good = any(part and sum(part) / len(part) >= 0.5 for part in hits)
-        tally.share("related", float(good))
+        tally.add_score("related", float(good))
         if not good:
             print(f"  {tier} {context['_id']}: not related: {[c.text for c in chips.items]}")
 
 
-def report(tier: str, tally: Tally, grounded: float, related: float) -> bool:
+def print_tier_report(
+    tier: str, tally: TierScores, min_grounded: float, min_related: float
+) -> bool:
     """Print a tier's row; whether all its floors hold."""
-    means = {name: sum(v) / len(v) for name, v in tally.shares.items()}
-    told = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-    print(f"{tier:9} {tally.contexts} contexts, {tally.chips} chips: {told}")
-    for rule, wheres in tally.faults.items():
+    means = {name: sum(v) / len(v) for name, v in tally.scores.items()}
+    summary = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+    print(f"{tier:9} {tally.contexts} contexts, {tally.chips} chips: {summary}")
+    for rule, wheres in tally.violations.items():
         print(f"  {rule}: {len(wheres)}: {wheres[:5]}")
-    floors = (("grounded", grounded), ("related", related))
+    floors = (("grounded", min_grounded), ("related", min_related))
     below = [name for name, floor in floors if means.get(name, 1.0) < floor]
     if means.get("pair similarity", 0.0) > 0.25:
         below.append("pair similarity")
     if below:
         print(f"  BELOW: {below}")
-    return not tally.faults and not below
+    return not tally.violations and not below
 
 
-async def bank_alone(all_: list[dict[str, Any]], suggest: str) -> Tally:
+async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierScores:
     """Ask every context with no model."""
-    tally = Tally()
-    hamlet = Hamlet(loads(MODEL.format(url="http://127.0.0.1:9", suggest=suggest)))
+    tally = TierScores()
+    hamlet = Hamlet(loads(CONFIG.format(url="http://127.0.0.1:9", suggest=suggest)))
     if suggest:
         hamlet.screen.start()
-        await hamlet.screen.indexed()
+        await hamlet.screen.wait_until_indexed()
     for context in all_:
-        judge(
-            context, await shown(hamlet, context, 4000), tally, "dense" if suggest else "embedded"
+        check_suggestions(
+            context,
+            await fetch_suggestions(hamlet, context, 4000),
+            tally,
+            "dense" if suggest else "embedded",
         )
     await hamlet.screen.aclose()
     return tally
 
 
-async def with_model(all_: list[dict[str, Any]], answers: dict[str, str], tier: str) -> Tally:
+async def score_with_model(
+    all_: list[dict[str, Any]], answers: dict[str, str], tier: str
+) -> TierScores:
     """Ask every context with a model that answers this."""
-    tally = Tally()
+    tally = TierScores()
     current = ""
 
     def respond(_: Received) -> Any:
-        return sse_reply(list(frames([answers[current]]))) if current else json_reply({}, 500)
+        return (
+            sse_reply(list(completion_events([answers[current]])))
+            if current
+            else json_reply({}, 500)
+        )
 
     async with LoopbackUpstream() as upstream:
         upstream.respond(respond)
-        hamlet = Hamlet(loads(MODEL.format(url=upstream.url, suggest="chip_route: chips")))
+        hamlet = Hamlet(loads(CONFIG.format(url=upstream.url, suggest="chip_route: chips")))
         for context in all_:
             current = context["_id"]
-            got = await shown(hamlet, context, 4000)
-            judge(context, got, tally, tier)
+            suggestions = await fetch_suggestions(hamlet, context, 4000)
+            check_suggestions(context, suggestions, tally, tier)
         await hamlet.screen.aclose()
         await hamlet.registries.aclose()
     return tally
 
 
-def verdicts(file: Path) -> bool:
+def check_labels(file: Path) -> bool:
     """Print how many labels get the verdict they should; whether all do."""
-    rows = contexts([file])
-    most = {"ko": 24, "ja": 24, "en": 40}
-    got = [refusal(row["text"], row["lang"], most[row["lang"]]) for row in rows]
-    wrong = [r["text"] for r, reason in zip(rows, got, strict=True) if r["ok"] != (reason is None)]
+    rows = read_contexts([file])
+    max_chars = {"ko": 24, "ja": 24, "en": 40}
+    refusals = [
+        label_rejection_reason(row["text"], row["lang"], max_chars[row["lang"]]) for row in rows
+    ]
+    wrong = [
+        r["text"] for r, reason in zip(rows, refusals, strict=True) if r["ok"] != (reason is None)
+    ]
     print(f"validator {len(rows) - len(wrong)} of {len(rows)} labels {wrong or ''}")
     return not wrong
 
 
 async def main(files: list[Path], *, embed: bool, labels: Path | None) -> bool:
     """Every tier; whether all of it holds."""
-    all_ = contexts(files)
-    answers = recorded()
+    all_ = read_contexts(files)
+    answers = recorded_answers()
     hostile = "\n".join(json.dumps(row, ensure_ascii=False) for row in HOSTILE)
     known = [context for context in all_ if context["_id"] in answers]
-    good = [verdicts(labels)] if labels else []
-    good.append(report("embedded", await bank_alone(all_, ""), 0.90, 0.80))
+    good = [check_labels(labels)] if labels else []
+    good.append(print_tier_report("embedded", await score_without_model(all_, ""), 0.90, 0.80))
     if embed:
-        good.append(report("dense", await bank_alone(all_, "embed: true"), 0.90, 0.80))
+        good.append(
+            print_tier_report("dense", await score_without_model(all_, "embed: true"), 0.90, 0.80)
+        )
     if known:
-        good.append(report("recorded", await with_model(known, answers, "recorded"), 0.95, 0.95))
+        good.append(
+            print_tier_report(
+                "recorded", await score_with_model(known, answers, "recorded"), 0.95, 0.95
+            )
+        )
     everywhere = {context["_id"]: hostile for context in all_}
-    good.append(report("hostile", await with_model(all_, everywhere, "hostile"), 0.90, 0.80))
+    good.append(
+        print_tier_report(
+            "hostile", await score_with_model(all_, everywhere, "hostile"), 0.90, 0.80
+        )
+    )
     return all(good)
 
 

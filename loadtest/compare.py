@@ -9,35 +9,35 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from loadtest.outcome import Run, quantile
+from loadtest.outcome import RunResult, quantile
 from loadtest.plots import plot
-from loadtest.report import cdf, page
+from loadtest.report import cdf, html_page
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-_DRAWS = 400
+_RESAMPLES = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class QuantileChange:
     """How a quantile differs from one set of times to another, with 95 % intervals by bootstrap.
 
     `share` is relative, `ms` in milliseconds; both are (seen, low, high).
     """
 
     quantile: float
-    share: tuple[float, float, float]
-    ms: tuple[float, float, float]
+    relative: tuple[float, float, float]
+    absolute_ms: tuple[float, float, float]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """As text."""
-        return "{:+.1%} [{:+.1%}, {:+.1%}]".format(*self.share) + (
-            ", {:+.1f} ms [{:+.1f}, {:+.1f}]".format(*self.ms)
+        return "{:+.1%} [{:+.1%}, {:+.1%}]".format(*self.relative) + (
+            ", {:+.1f} ms [{:+.1f}, {:+.1f}]".format(*self.absolute_ms)
         )
 
 
-def changes(
+def quantile_changes(
     a: Sequence[float], b: Sequence[float], quantiles: Sequence[float] = QUANTILES, seed: int = 1
-) -> list[Change]:
+) -> list[QuantileChange]:
     """What changes from `a` to `b` (seconds) at each quantile.
 
     Raises ValueError if either is empty.
@@ -45,59 +45,69 @@ def changes(
     if not a or not b:
         raise ValueError("nothing to compare")
     rng = random.Random(seed)
-    drawn = [
-        (_at(rng.choices(a, k=len(a)), quantiles), _at(rng.choices(b, k=len(b)), quantiles))
-        for _ in range(_DRAWS)
+    resampled = [
+        (
+            _quantiles_of(rng.choices(a, k=len(a)), quantiles),
+            _quantiles_of(rng.choices(b, k=len(b)), quantiles),
+        )
+        for _ in range(_RESAMPLES)
     ]
-    seen = (_at(a, quantiles), _at(b, quantiles))
-    return [_change(q, i, seen, drawn) for i, q in enumerate(quantiles)]
+    observed = (_quantiles_of(a, quantiles), _quantiles_of(b, quantiles))
+    return [_change(q, i, observed, resampled) for i, q in enumerate(quantiles)]
 
 
 _Pair = tuple[list[float], list[float]]
 
 
-def _at(values: Sequence[float], quantiles: Sequence[float]) -> list[float]:
+def _quantiles_of(values: Sequence[float], quantiles: Sequence[float]) -> list[float]:
     known = sorted(values)
     return [known[min(len(known) - 1, math.ceil(q * len(known)) - 1)] for q in quantiles]
 
 
-def _change(q: float, i: int, seen: _Pair, drawn: Sequence[_Pair]) -> Change:
-    def figure(value: Callable[[float, float], float]) -> tuple[float, float, float]:
-        spread = sorted(value(first[i], second[i]) for first, second in drawn)
-        low, high = spread[int(0.025 * _DRAWS)], spread[int(0.975 * _DRAWS) - 1]
-        return value(seen[0][i], seen[1][i]), low, high
+def _change(q: float, i: int, observed: _Pair, resampled: Sequence[_Pair]) -> QuantileChange:
+    def with_interval(value: Callable[[float, float], float]) -> tuple[float, float, float]:
+        resampled_values = sorted(value(first[i], second[i]) for first, second in resampled)
+        low, high = (
+            resampled_values[int(0.025 * _RESAMPLES)],
+            resampled_values[int(0.975 * _RESAMPLES) - 1],
+        )
+        return value(observed[0][i], observed[1][i]), low, high
 
-    return Change(q, figure(lambda x, y: y / max(x, 1e-9) - 1), figure(lambda x, y: (y - x) * 1000))
+    return QuantileChange(
+        q,
+        with_interval(lambda x, y: y / max(x, 1e-9) - 1),
+        with_interval(lambda x, y: (y - x) * 1000),
+    )
 
 
-def write(a: Run, b: Run, out: Path) -> str:
+def write_comparison(a: RunResult, b: RunResult, out: Path) -> str:
     """Write the comparison as HTML and give it as text. Raises ValueError for unlike schedules."""
     if (a.scenario, a.size, a.seed) != (b.scenario, b.size, b.seed):
         raise ValueError("the runs have different schedules")
     lines, rows = [f"{a.scenario}: A {a.target}, B {b.target}"], []
     for what in ("latency", "ttft"):
-        first, second = _of(a, what), _of(b, what)
-        for each in changes(first, second):
+        first, second = _values(a, what), _values(b, what)
+        for each in quantile_changes(first, second):
             name = f"p{each.quantile * 100:g}"
-            lines.append(f"  {what} {name}: {each.told()}")
-            rows.append(f"<tr><td>{what}</td><td>{name}</td><td>{each.told()}</td></tr>")
+            lines.append(f"  {what} {name}: {each.summary()}")
+            rows.append(f"<tr><td>{what}</td><td>{name}</td><td>{each.summary()}</td></tr>")
     for name, run in (("A", a), ("B", b)):
-        lines.append(f"  {name}: {dict(run.errors())}")
+        lines.append(f"  {name}: {dict(run.outcome_counts())}")
         if run.invalid:
             lines.append(f"  {name} is INVALID: {run.invalid}")
-    out.write_text(page(f"{a.scenario}: B against A", _body(a, b, rows, lines)), "utf-8")
+    out.write_text(html_page(f"{a.scenario}: B against A", _body(a, b, rows, lines)), "utf-8")
     return "\n".join(lines)
 
 
-def _of(run: Run, what: str) -> list[float]:
-    return [getattr(s, what) for s in run.of() if s.outcome == "ok"]
+def _values(run: RunResult, what: str) -> list[float]:
+    return [getattr(s, what) for s in run.samples_of() if s.outcome == "ok"]
 
 
-def _body(a: Run, b: Run, rows: list[str], lines: list[str]) -> str:
+def _body(a: RunResult, b: RunResult, rows: list[str], lines: list[str]) -> str:
     shares = [i / 100 for i in range(2, 100)]
     plots = []
     for what, title in (("latency", "Latency"), ("ttft", "Time to first content")):
-        first, second = _of(a, what), _of(b, what)
+        first, second = _values(a, what), _values(b, what)
         gap = [((quantile(second, q) or 0) - (quantile(first, q) or 0)) * 1000 for q in shares]
         plots.append(
             plot(f"{title}: share below", {"A": cdf(first), "B": cdf(second)}, x="ms", log_x=True)

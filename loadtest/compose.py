@@ -9,19 +9,19 @@ from pathlib import Path
 
 import yaml
 
-from hamlet.simulator.fleet import pointed_at
+from hamlet.simulator.fleet import redirect_providers
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = ROOT / "deploy/compose"
-_FLEET = ROOT / "deploy/fleets/azure-27-ptu.yaml"
+_SOURCE_CONFIG = ROOT / "deploy/fleets/azure-27-ptu.yaml"
 _HEAD = (
     "# Made by `make rendered` of deploy/fleets/azure-27-ptu.yaml, with the vendors simulated.\n"
 )
 
 
-def config() -> str:
+def render_config() -> str:
     """What stands in the file."""
-    data = pointed_at(yaml.safe_load(_FLEET.read_text()), "http://simulator:8900")
+    data = redirect_providers(yaml.safe_load(_SOURCE_CONFIG.read_text()), "http://simulator:8900")
     data["fleet"]["redis"] = "env:REDIS_URL"
     data["server"] = {"host": "0.0.0.0", "port": 8080}  # noqa: S104
     data["telemetry"] = {"admin_host": "0.0.0.0", "admin_port": 9090}  # noqa: S104
@@ -30,7 +30,7 @@ def config() -> str:
 
 def main() -> None:
     """Write it."""
-    (COMPOSE / "hamlet.yaml").write_text(config(), "utf-8")
+    (COMPOSE / "hamlet.yaml").write_text(render_config(), "utf-8")
 
 
 if __name__ == "__main__":

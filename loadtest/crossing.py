@@ -22,23 +22,23 @@ import uvloop
 
 from hamlet.config import load
 from hamlet.migration import (
-    Board,
-    Document,
-    Features,
+    FeatureSet,
     FeatureState,
     FileStore,
-    Shadow,
-    View,
-    settings,
+    LocalRolloutState,
+    RolloutController,
+    RolloutDocument,
+    ShadowRunner,
+    resolve_config,
 )
-from hamlet.migration.legacy import Legacy
+from hamlet.migration.legacy import LegacyClient
 from hamlet.migration.metrics import CutoverMetrics
-from hamlet.migration.proxy import Crossing, NewArm
-from hamlet.migration.proxy.legacy_proxy import Passage
-from hamlet.migration.proxy.tester_override import Tester
+from hamlet.migration.proxy import MigrationProxy, NewArm
+from hamlet.migration.proxy.legacy_proxy import LegacyProxy
+from hamlet.migration.proxy.tester_override import TesterOverride
 from hamlet.telemetry import make_log
 from hamlet.telemetry.exposition import Exposition
-from loadtest.cutover_parts import ROOT, Program, Vendor, answers, program
+from loadtest.cutover_parts import ROOT, FakeVendor, RestartableProgram, find_program, wait_until_ok
 from loadtest.proc import free_port
 
 CONFIG = """
@@ -69,12 +69,12 @@ HEADERS = [
 ]
 
 
-async def router(folder: Path, calls: int) -> None:
+async def measure_router(folder: Path, calls: int) -> None:
     """Microseconds that a request spends in the crossing, over what its arm takes."""
     log = make_log("error")
-    config = settings(load(folder / "hamlet.yaml"))
-    features = Features(config, CutoverMetrics(Exposition(), list(config.features)), log)
-    view = View(Board(FileStore(config.state), config), log)
+    config = resolve_config(load(folder / "hamlet.yaml"))
+    features = FeatureSet(config, CutoverMetrics(Exposition(), list(config.features)), log)
+    view = LocalRolloutState(RolloutController(FileStore(config.state), config), log)
 
     async def arm(scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -88,42 +88,42 @@ async def router(folder: Path, calls: int) -> None:
         return None
 
     new = NewArm(arm, arm, lambda *_: None, lambda *_: True)  # type: ignore[arg-type]
-    crossing = Crossing(
+    crossing = MigrationProxy(
         arm,
         new,
-        Passage(Legacy(config)),
+        LegacyProxy(LegacyClient(config)),
         view,
         features,
-        Shadow(config.shadow, lambda: 0.0, log),
-        Tester("key"),
+        ShadowRunner(config.shadow, lambda: 0.0, log),
+        TesterOverride("key"),
         max_body_bytes=1 << 20,
         log=log,
     )
     scope = {"type": "http", "method": "POST", "path": "/api/chat", "headers": HEADERS}
 
-    async def timed(application: Any, path: str) -> float:
+    async def call_us(application: Any, path: str) -> float:
         # Time of this process alone: the machine has other things to do.
         start = time.process_time()
         for _ in range(calls):
             await application({**scope, "path": path}, receive, send)
         return (time.process_time() - start) / calls * 1e6
 
-    async def best(application: Any, path: str) -> float:
-        return min([await timed(application, path) for _ in range(15)])
+    async def best_call_us(application: Any, path: str) -> float:
+        return min([await call_us(application, path) for _ in range(15)])
 
-    bare = await best(arm, "/api/chat")
-    print(f"an application that does nothing: {bare:.1f} us")
+    baseline_us = await best_call_us(arm, "/api/chat")
+    print(f"an application that does nothing: {baseline_us:.1f} us")
     for name, state, path in (
         ("a path that does not move", FeatureState(), "/v1/models"),
         ("canary, new arm", FeatureState(stage="canary", weight_bp=9_999), "/api/chat"),
         ("new", FeatureState(stage="new"), "/api/chat"),
     ):
-        view.document = Document(epoch=1, features={"chat": state})
-        features.stand(view.document)
-        print(f"{name}: router adds {await best(crossing, path) - bare:.1f} us")
+        view.document = RolloutDocument(epoch=1, features={"chat": state})
+        features.apply_document(view.document)
+        print(f"{name}: router adds {await best_call_us(crossing, path) - baseline_us:.1f} us")
 
 
-async def passing(folder: Path, ports: dict[str, int], rounds: int, calls: int) -> None:
+async def measure_passthrough(folder: Path, ports: dict[str, int], rounds: int, calls: int) -> None:
     """Milliseconds that hamlet adds to hamlet1, as the median of all calls."""
     direct, through = (f"http://127.0.0.1:{ports[name]}" for name in ("hamlet1", "hamlet"))
     cases = [
@@ -155,7 +155,7 @@ async def passing(folder: Path, ports: dict[str, int], rounds: int, calls: int) 
 async def main(rounds: int, calls: int) -> None:
     """Start everything and measure."""
     ports = {name: free_port() for name in ("hamlet1", "hamlet")}
-    vendor = Vendor()
+    vendor = FakeVendor()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with vendor.upstream as upstream:
@@ -163,11 +163,11 @@ async def main(rounds: int, calls: int) -> None:
             (folder / "tester").write_text("key")
             proxy = FeatureState(stage="proxy")
             FileStore(folder / "state.json").create(
-                Document(epoch=1, features={"chat": proxy, "rest": proxy})
+                RolloutDocument(epoch=1, features={"chat": proxy, "rest": proxy})
             )
-            await router(folder, 3000)
+            await measure_router(folder, 3000)
             node = {"UPSTREAM": f"{upstream.url}/v1", "PORT": str(ports["hamlet1"])}
-            server = (program("node"), str(ROOT / "tests/hamlet1/server.js"))
+            server = (find_program("node"), str(ROOT / "tests/hamlet1/server.js"))
             serve = (
                 sys.executable,
                 "-m",
@@ -177,15 +177,15 @@ async def main(rounds: int, calls: int) -> None:
                 str(folder / "hamlet.yaml"),
             )
             programs = [
-                Program(server, folder / "node.log", node),
-                Program(serve, folder / "hamlet.log"),
+                RestartableProgram(server, folder / "node.log", node),
+                RestartableProgram(serve, folder / "hamlet.log"),
             ]
             try:
                 for started in programs:
                     await started.start()
-                await answers(f"http://127.0.0.1:{ports['hamlet1']}/health")
-                await answers(f"http://127.0.0.1:{ports['hamlet']}/readyz")
-                await passing(folder, ports, rounds, calls)
+                await wait_until_ok(f"http://127.0.0.1:{ports['hamlet1']}/health")
+                await wait_until_ok(f"http://127.0.0.1:{ports['hamlet']}/readyz")
+                await measure_passthrough(folder, ports, rounds, calls)
             finally:
                 for started in programs:
                     await started.stop()

@@ -23,7 +23,7 @@ from hamlet.migration.cohort import Cohort
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 
 ROOT = Path(__file__).parents[1]
-SHARES = (100, 500, 2000, 5000, 10_000)
+CANARY_STEPS_BP = (100, 500, 2000, 5000, 10_000)
 _SENTENCES = (
     "The subway in Seoul runs until about midnight on Sundays, and the last trains are short.",
     "On Sundays the subway in Seoul runs until about midnight; the last trains end early.",
@@ -32,57 +32,59 @@ _SENTENCES = (
 _TAG = re.compile(r"#(\d+)#")
 
 
-class Vendor:
+class FakeVendor:
     """The model behind both services; tells them apart by the name they ask for."""
 
     def __init__(self) -> None:
         self.upstream = LoopbackUpstream()
         self.upstream.respond(self._respond)
-        self.new_fails = False
-        self.new_breaks_contract = False
-        self.seen: dict[int, list[str]] = {}
+        self.new_arm_fails = False
+        self.new_arm_breaks_contract = False
+        self.arms_by_request: dict[int, list[str]] = {}
 
-    def arms(self, first: int) -> dict[int, list[str]]:
+    def arms_since(self, first: int) -> dict[int, list[str]]:
         """Who asked for each request from number `first` on: "new" and "legacy"."""
-        return {number: arms for number, arms in self.seen.items() if number >= first}
+        return {number: arms for number, arms in self.arms_by_request.items() if number >= first}
 
     def _respond(self, request: Received) -> Canned:
         body = request.json
         arm = "legacy" if body["model"] == "vendor-model" else "new"
         tag = _TAG.search(json.dumps(body["messages"]))
-        self.seen.setdefault(int(tag[1]) if tag else -1, []).append(arm)
-        if arm == "new" and self.new_fails:
+        self.arms_by_request.setdefault(int(tag[1]) if tag else -1, []).append(arm)
+        if arm == "new" and self.new_arm_fails:
             return json_reply({"error": {"message": "injected"}}, 500)
-        finish = "content_filter" if arm == "new" and self.new_breaks_contract else "stop"
+        finish = "content_filter" if arm == "new" and self.new_arm_breaks_contract else "stop"
         text = random.choice(_SENTENCES)
         usage = {"prompt_tokens": 20, "completion_tokens": 18, "total_tokens": 38}
         if not body.get("stream"):
             message = {"role": "assistant", "content": text}
             choice = {"index": 0, "message": message, "finish_reason": finish}
-            return json_reply(_object("chat.completion", [choice], usage=usage))
+            return json_reply(_completion_object("chat.completion", [choice], usage=usage))
         words = re.findall(r"\S+\s*", text)
         deltas = [{"content": "".join(words[i : i + 3])} for i in range(0, len(words), 3)]
-        frames = [_frame([{"index": 0, "delta": d, "finish_reason": None}]) for d in deltas]
-        frames.append(_frame([{"index": 0, "delta": {}, "finish_reason": finish}]))
-        frames.append(_frame([], usage=usage))
+        frames = [_chunk_event([{"index": 0, "delta": d, "finish_reason": None}]) for d in deltas]
+        frames.append(_chunk_event([{"index": 0, "delta": {}, "finish_reason": finish}]))
+        frames.append(_chunk_event([], usage=usage))
         return sse_reply([*frames, b"data: [DONE]\n\n"], pause_s=0.3)
 
 
-def _object(kind: str, choices: list[Any], **more: Any) -> dict[str, Any]:
+def _completion_object(kind: str, choices: list[Any], **more: Any) -> dict[str, Any]:
     return {"id": "c", "object": kind, "created": 1, "model": "m", "choices": choices, **more}
 
 
-def _frame(choices: list[Any], **more: Any) -> bytes:
+def _chunk_event(choices: list[Any], **more: Any) -> bytes:
     return (
-        b"data: " + json.dumps(_object("chat.completion.chunk", choices, **more)).encode() + b"\n\n"
+        b"data: "
+        + json.dumps(_completion_object("chat.completion.chunk", choices, **more)).encode()
+        + b"\n\n"
     )
 
 
 @dataclass
-class Program:
+class RestartableProgram:
     """A process, and how it is started again."""
 
-    words: Sequence[str]
+    command: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
@@ -90,14 +92,14 @@ class Program:
     async def start(self) -> None:
         with self.log.open("ab") as sink:
             self.process = await asyncio.create_subprocess_exec(
-                *self.words, stdout=sink, stderr=sink, env={**os.environ, **self.environment}
+                *self.command, stdout=sink, stderr=sink, env={**os.environ, **self.environment}
             )
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+    async def stop(self, signal_number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait; its exit status."""
         if self.process is None or self.process.returncode is not None:
             return 0
-        self.process.send_signal(number)
+        self.process.send_signal(signal_number)
         try:
             return await asyncio.wait_for(self.process.wait(), 40)
         except TimeoutError:
@@ -105,7 +107,7 @@ class Program:
             return await self.process.wait()
 
 
-def program(name: str) -> str:
+def find_program(name: str) -> str:
     """Where a program is; exits with status 2 if it is not."""
     places = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"))
     found = shutil.which(name, path=places)
@@ -115,7 +117,7 @@ def program(name: str) -> str:
     return found
 
 
-async def answers(url: str, within_s: float = 30.0) -> None:
+async def wait_until_ok(url: str, within_s: float = 30.0) -> None:
     """Wait until an address answers 200."""
     async with asyncio.timeout(within_s), aiohttp.ClientSession() as http:
         while True:
@@ -129,46 +131,48 @@ async def answers(url: str, within_s: float = 30.0) -> None:
 
 
 @dataclass
-class Result:
+class ClientResult:
     """What a client saw of one request."""
 
     number: int
     user: str
-    at: float
+    started_at_s: float
     stream: bool
     ok: bool = False
-    begun: bool = False
-    seconds: float = 0.0
-    why: str = ""
+    has_started: bool = False
+    duration_s: float = 0.0
+    error: str = ""
 
 
-def users() -> list[str]:
+def cohort_users() -> list[str]:
     """Forty users, some of whom belong to each step of the ladder: small shares get traffic too."""
-    wanted, found, i = Counter(dict(zip(SHARES, (2, 3, 8, 12, 15), strict=True))), [], 0
-    while wanted.total():
+    missing, found, i = Counter(dict(zip(CANARY_STEPS_BP, (2, 3, 8, 12, 15), strict=True))), [], 0
+    while missing.total():
         name = f"user-{i}"
-        place = next(share for share in SHARES if Cohort("hamlet", "chat").bucket(name) < share)
-        if wanted[place]:
-            wanted[place] -= 1
+        step_bp = next(
+            share for share in CANARY_STEPS_BP if Cohort("hamlet", "chat").bucket(name) < share
+        )
+        if missing[step_bp]:
+            missing[step_bp] -= 1
             found.append(name)
         i += 1
     return found
 
 
-class Load:
+class OpenLoopLoad:
     """Requests that leave on a schedule, whatever becomes of them (open loop)."""
 
-    def __init__(self, url: str, rps: float, keep: bool) -> None:
+    def __init__(self, url: str, rps: float, keep_alive: bool) -> None:
         """`keep`: connections are used again, which is the harder test of a drain."""
-        self._url, self._rps, self._keep = url, rps, keep
-        self._users = users()
+        self._url, self._rps, self._keep_alive = url, rps, keep_alive
+        self._users = cohort_users()
         self._task: asyncio.Task[None] | None = None
-        self.results: list[Result] = []
+        self.results: list[ClientResult] = []
         self.sent = 0
         self.only_chat = False
-        self._moved = asyncio.Condition()
+        self._changed = asyncio.Condition()
 
-    async def __aenter__(self) -> Load:
+    async def __aenter__(self) -> OpenLoopLoad:
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -177,26 +181,26 @@ class Load:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def until(self, count: int) -> None:
+    async def wait_for_requests(self, count: int) -> None:
         """Wait until so many requests more have been sent."""
         goal = self.sent + count
-        await self._when(lambda: self.sent >= goal)
+        await self._wait_until(lambda: self.sent >= goal)
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Wait until what was sent so far has ended."""
         goal = self.sent
-        await self._when(lambda: sum(r.number < goal for r in self.results) >= goal)
+        await self._wait_until(lambda: sum(r.number < goal for r in self.results) >= goal)
 
-    async def _when(self, holds: Callable[[], bool]) -> None:
-        async with self._moved:
-            await self._moved.wait_for(holds)
+    async def _wait_until(self, predicate: Callable[[], bool]) -> None:
+        async with self._changed:
+            await self._changed.wait_for(predicate)
 
-    async def _tell(self) -> None:
-        async with self._moved:
-            self._moved.notify_all()
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _run(self) -> None:
-        connector = aiohttp.TCPConnector(limit=0, force_close=not self._keep)
+        connector = aiohttp.TCPConnector(limit=0, force_close=not self._keep_alive)
         timeout = aiohttp.ClientTimeout(total=30)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
             begin, tasks = time.monotonic(), set()
@@ -204,28 +208,28 @@ class Load:
                 while True:
                     due = begin + self.sent / self._rps
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
-                    task = asyncio.create_task(self._one(http, self.sent))
+                    task = asyncio.create_task(self._send(http, self.sent))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                     self.sent += 1
-                    await self._tell()
+                    await self._notify()
             finally:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _one(self, http: aiohttp.ClientSession, number: int) -> None:
+    async def _send(self, http: aiohttp.ClientSession, number: int) -> None:
         kind = ("chat", "stream", "chat", "related", "chips", "stream", "chat", "chat")[number % 8]
         kind = "chat" if self.only_chat and kind in ("related", "chips") else kind
         user = self._users[number * 7 % len(self._users)]
-        result = Result(number, user, time.monotonic(), kind == "stream")
+        result = ClientResult(number, user, time.monotonic(), kind == "stream")
         try:
             await self._call(http, kind, result)
         except Exception as error:
-            result.why = f"{type(error).__name__}: {error}"[:200]
-        result.seconds = time.monotonic() - result.at
+            result.error = f"{type(error).__name__}: {error}"[:200]
+        result.duration_s = time.monotonic() - result.started_at_s
         self.results.append(result)
-        await self._tell()
+        await self._notify()
 
-    async def _call(self, http: aiohttp.ClientSession, kind: str, result: Result) -> None:
+    async def _call(self, http: aiohttp.ClientSession, kind: str, result: ClientResult) -> None:
         if kind == "related":
             async with http.get(f"{self._url}/api/related?q=python&lang=en") as answer:
                 rows = await answer.json()
@@ -236,20 +240,20 @@ class Load:
         else:
             await self._chat(http, result)
 
-    async def _chat(self, http: aiohttp.ClientSession, result: Result) -> None:
+    async def _chat(self, http: aiohttp.ClientSession, result: ClientResult) -> None:
         text = f"When is the last subway in Seoul? #{result.number}#"
-        said = [{"sender": "user", "text": text}]
-        body: dict[str, Any] = {"conversationId": result.user, "messages": said}
+        messages = [{"sender": "user", "text": text}]
+        body: dict[str, Any] = {"conversationId": result.user, "messages": messages}
         if result.stream:
             body["stream"] = True
         async with http.post(f"{self._url}/api/chat", json=body) as answer:
-            told = b""
+            received = b""
             async for piece in answer.content.iter_any():
-                told += piece
-                result.begun = result.begun or b"event: token" in told
+                received += piece
+                result.has_started = result.has_started or b"event: token" in received
             if result.stream:
-                result.ok = answer.status == 200 and b"event: done" in told
+                result.ok = answer.status == 200 and b"event: done" in received
             else:
-                result.ok = answer.status == 200 and json.loads(told)["ok"] is True
+                result.ok = answer.status == 200 and json.loads(received)["ok"] is True
             if not result.ok:
-                result.why = f"{answer.status} {told[-200:]!r}"
+                result.error = f"{answer.status} {received[-200:]!r}"

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from hamlet.cli import app
 from hamlet.config import load
-from hamlet.migration import FileStore, settings
-from hamlet.migration.edge import envoy, nginx
-from loadtest.cutover_parts import ROOT, Program, Vendor, answers, program
+from hamlet.migration import FileStore, resolve_config
+from hamlet.migration.edge import render_envoy, render_nginx
+from loadtest.cutover_parts import ROOT, FakeVendor, RestartableProgram, find_program, wait_until_ok
 from loadtest.proc import free_port
 
 CONFIG = """
@@ -59,39 +59,41 @@ http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {fo
 """
 
 
-class Failed(Exception):
+class RunFailed(Exception):
     """The run is not what it must be."""
 
 
 @dataclass
-class Stage:
+class MigrationTestbed:
     """Everything that runs, and what is done with it."""
 
     folder: Path
     ports: dict[str, int]
-    vendor: Vendor
-    programs: dict[str, Program]
+    vendor: FakeVendor
+    programs: dict[str, RestartableProgram]
     edge: str
-    short: bool
+    in_process_cli: bool
 
     @property
     def config(self) -> Path:
         return self.folder / "hamlet.yaml"
 
-    async def cutover(self, *words: str, status: int | None = 0) -> tuple[int, str]:
+    async def run_command(self, *arguments: str, status: int | None = 0) -> tuple[int, str]:
         """Type a command; Failed if its exit status is another one."""
-        typed = ("cutover", *words, "--config", str(self.config))
-        code, told = await (_here(typed) if self.short else _typed(typed))
+        command = ("cutover", *arguments, "--config", str(self.config))
+        code, output = await (
+            _run_in_process(command) if self.in_process_cli else _run_in_subprocess(command)
+        )
         if status is not None and code != status:
-            raise Failed(f"{' '.join(words)}: status {code}, not {status}: {told}")
-        await self.edge_follows()
-        return code, told
+            raise RunFailed(f"{' '.join(arguments)}: status {code}, not {status}: {output}")
+        await self.update_edge()
+        return code, output
 
-    async def edge_follows(self) -> None:
+    async def update_edge(self) -> None:
         """Envoy reads the runtime file by itself; nginx is given its file and a signal."""
         if self.edge != "nginx":
             return
-        text = await asyncio.to_thread(self._exported, "nginx")
+        text = await asyncio.to_thread(self._edge_config, "nginx")
         file = self.folder / "edge.conf"
         if file.exists() and _without_epoch(file.read_text()) == _without_epoch(text):
             return
@@ -100,28 +102,28 @@ class Stage:
         if process is not None:
             process.send_signal(signal.SIGHUP)
 
-    def _exported(self, form: str) -> str:
-        config = settings(load(self.config))
+    def _edge_config(self, edge_kind: str) -> str:
+        config = resolve_config(load(self.config))
         document = FileStore(config.state).read()
         return (
-            nginx(config, document)
-            if form == "nginx"
-            else envoy(config, document, self.ports["admin"])
+            render_nginx(config, document)
+            if edge_kind == "nginx"
+            else render_envoy(config, document, self.ports["admin"])
         )
 
-    def stands(self, feature: str) -> dict[str, object]:
+    def feature_state(self, feature: str) -> dict[str, object]:
         """A feature's state as it is written."""
         state: dict[str, object] = json.loads((self.folder / "state.json").read_text())["features"][
             feature
         ]
         return state
 
-    def journal(self, feature: str) -> list[str]:
+    def journal_entries(self, feature: str) -> list[str]:
         lines = (self.folder / "state.journal.jsonl").read_text().splitlines()
         entries = [json.loads(line) for line in lines]
         return [f"{e['after']} by {e['cause']}" for e in entries if e["feature"] == feature]
 
-    async def new_arm_works(self) -> None:
+    async def wait_until_new_arm_works(self) -> None:
         """Neither hamlet leaves the vendor alone any more because of its failures."""
         body = {"model": "chat", "messages": [{"role": "user", "content": "Are you there?"}]}
         async with aiohttp.ClientSession() as http:
@@ -134,45 +136,49 @@ class Stage:
                                 break
                         await asyncio.sleep(0.1)
 
-    async def healthy(self) -> None:
+    async def wait_until_healthy(self) -> None:
         """Both hamlets are ready, and Envoy has noticed."""
         for name in ("one", "two"):
-            await answers(f"http://127.0.0.1:{self.ports[name]}/readyz")
+            await wait_until_ok(f"http://127.0.0.1:{self.ports[name]}/readyz")
         await asyncio.sleep(1.2)
 
 
-async def _typed(words: tuple[str, ...]) -> tuple[int, str]:
+async def _run_in_subprocess(command: tuple[str, ...]) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hamlet", *words),
+        *(sys.executable, "-m", "hamlet", *command),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told = (await process.communicate())[0].decode()
-    return process.returncode or 0, told
+    output = (await process.communicate())[0].decode()
+    return process.returncode or 0, output
 
 
-async def _here(words: tuple[str, ...]) -> tuple[int, str]:
+async def _run_in_process(command: tuple[str, ...]) -> tuple[int, str]:
     """The same command without the second that a new process costs."""
-    done = await asyncio.to_thread(CliRunner().invoke, app, words)
+    done = await asyncio.to_thread(CliRunner().invoke, app, command)
     return done.exit_code, done.output
 
 
-async def until(holds: Callable[[], bool], what: str, within_s: float = 20.0) -> float:
+async def wait_until(
+    predicate: Callable[[], bool], description: str, within_s: float = 20.0
+) -> float:
     """Wait for something; the seconds it took. Failed if it does not come."""
     begin = time.monotonic()
-    while not holds():
+    while not predicate():
         if time.monotonic() - begin > within_s:
-            raise Failed(f"not within {within_s:g} s: {what}")
+            raise RunFailed(f"not within {within_s:g} s: {description}")
         await asyncio.sleep(0.02)
     return time.monotonic() - begin
 
 
 @asynccontextmanager
-async def stage(edge: str, gate: int, short: bool) -> AsyncIterator[Stage]:
+async def start_testbed(
+    edge: str, gate: int, in_process_cli: bool
+) -> AsyncIterator[MigrationTestbed]:
     """Everything started and well, all features at hamlet1."""
     names = ("hamlet1", "one", "two", "edge", "admin", "prometheus")
     ports = {name: free_port() for name in names}
-    vendor = Vendor()
+    vendor = FakeVendor()
     with tempfile.TemporaryDirectory(prefix="hamlet-cutover-") as name:
         folder = Path(name)
         async with vendor.upstream as upstream:
@@ -181,29 +187,31 @@ async def stage(edge: str, gate: int, short: bool) -> AsyncIterator[Stage]:
             (folder / "prometheus.yml").write_text(SCRAPE.format(**ports))
             (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
             programs = _programs(folder, ports, edge, f"{upstream.url}/v1")
-            made = Stage(folder, ports, vendor, programs, edge, short)
-            await made.cutover("init")
-            (folder / "envoy.yaml").write_text(made._exported("envoy"))
+            testbed = MigrationTestbed(folder, ports, vendor, programs, edge, in_process_cli)
+            await testbed.run_command("init")
+            (folder / "envoy.yaml").write_text(testbed._edge_config("envoy"))
             try:
                 for started in programs.values():
                     await started.start()
-                await made.healthy()
-                await answers(f"http://127.0.0.1:{ports['hamlet1']}/health")
-                await answers(f"http://127.0.0.1:{ports['prometheus']}/-/ready")
-                await answers(f"http://127.0.0.1:{ports['edge']}/health")
-                yield made
+                await testbed.wait_until_healthy()
+                await wait_until_ok(f"http://127.0.0.1:{ports['hamlet1']}/health")
+                await wait_until_ok(f"http://127.0.0.1:{ports['prometheus']}/-/ready")
+                await wait_until_ok(f"http://127.0.0.1:{ports['edge']}/health")
+                yield testbed
             finally:
                 await asyncio.gather(*(p.stop(signal.SIGKILL) for p in programs.values()))
 
 
-def _programs(folder: Path, ports: dict[str, int], edge: str, vendor: str) -> dict[str, Program]:
+def _programs(
+    folder: Path, ports: dict[str, int], edge: str, vendor: str
+) -> dict[str, RestartableProgram]:
     def log(name: str) -> Path:
         return folder / f"{name}.log"
 
-    def hamlet(name: str) -> Program:
+    def hamlet(name: str) -> RestartableProgram:
         words = ("-m", "hamlet", "serve", "--port", str(ports[name]))
         config = ("--config", str(folder / "hamlet.yaml"))
-        return Program((sys.executable, *words, *config), log(name))
+        return RestartableProgram((sys.executable, *words, *config), log(name))
 
     node = {"UPSTREAM": vendor, "PORT": str(ports["hamlet1"])}
     edges = {
@@ -215,11 +223,13 @@ def _programs(folder: Path, ports: dict[str, int], edge: str, vendor: str) -> di
     data = (f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data")
     server = str(ROOT / "tests/hamlet1/server.js")
     return {
-        "hamlet1": Program((program("node"), server), log("hamlet1"), node),
+        "hamlet1": RestartableProgram((find_program("node"), server), log("hamlet1"), node),
         "one": hamlet("one"),
         "two": hamlet("two"),
-        "prometheus": Program((program("prometheus"), *data, listen), log("prometheus")),
-        "edge": Program((program(edge), *edges[edge], *quiet), log("edge")),
+        "prometheus": RestartableProgram(
+            (find_program("prometheus"), *data, listen), log("prometheus")
+        ),
+        "edge": RestartableProgram((find_program(edge), *edges[edge], *quiet), log("edge")),
     }
 
 

@@ -26,14 +26,14 @@ import httpx2
 import yaml
 
 from hamlet.dashboards.build import DASHBOARDS
-from hamlet.dashboards.query import Frame
-from hamlet.dashboards.snapshot import page
+from hamlet.dashboards.query import TimeRange
+from hamlet.dashboards.snapshot import render_page
 from hamlet.simulator import marker
 from loadtest.compose import COMPOSE, ROOT
-from loadtest.pictures import height, shoot
-from loadtest.proc import Process, free_port, wait_for
+from loadtest.pictures import picture_height_px, take_screenshot
+from loadtest.proc import Process, free_port, wait_until_ready
 
-RATE, SCRAPE_S = 6.0, 15.0
+RATE_PER_S, SCRAPE_S = 6.0, 15.0
 _BOARDS = ("hamlet-overview", "hamlet-fleet", "hamlet-model-calls")
 # What an image's entry point is, and how its program is told where to listen.
 _PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, int], ...]]] = {
@@ -53,7 +53,7 @@ _PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, int], ...]]] = {
 _PORTS = {"hamlet": (8080, 9090), "simulator": (8900,)}
 
 
-class Stack:
+class ComposeStack:
     """The services of a compose file as processes of this machine, in `folder`."""
 
     def __init__(self, file: Path, folder: Path) -> None:
@@ -77,16 +77,19 @@ class Stack:
         """Start one service."""
         service, folder = self.services[name], self.folder / name
         folder.mkdir()
-        places = [self._placed(mount, folder) for mount in service.get("volumes", ())]
+        mounts = [self._copy_mount(mount, folder) for mount in service.get("volumes", ())]
         first, listens = _PROGRAMS[name]
         words = [*(service.get("entrypoint") or first), *service["command"]]
-        words += [told.format(self._ports[name, port]) for told, port in listens]
-        command = [self._here(word, places) for text in words for word in text.split(" ")]
+        words += [option.format(self._ports[name, port]) for option, port in listens]
+        command = [
+            self._rewrite_for_loopback(word, mounts) for text in words for word in text.split(" ")
+        ]
         command[0] = sys.executable if command[0] == "python3" else command[0]
         if shutil.which(command[0]) is None:
             raise SystemExit(f"{command[0]} is not installed: deploy/test-servers.sh")
         env = {
-            k: self._here(_default(str(v)), []) for k, v in service.get("environment", {}).items()
+            k: self._rewrite_for_loopback(_default_value(str(v)), [])
+            for k, v in service.get("environment", {}).items()
         }
         process = Process(command, log=folder / "log", env=env, cwd=folder)
         self._running.append(process)
@@ -97,43 +100,43 @@ class Stack:
         for process in reversed(self._running):
             process.stop()
 
-    def _placed(self, mount: str, folder: Path) -> tuple[str, str]:
+    def _copy_mount(self, mount: str, folder: Path) -> tuple[str, str]:
         """(path in the container, path here); files are copied, with names made addresses."""
         source, target, *_ = mount.split(":")
         if source == "/":
             return target, "/"
-        there = folder / "mounted" / target.strip("/")
+        copy_root = folder / "mounted" / target.strip("/")
         if not source.startswith("."):
-            there.mkdir(parents=True)
-            return target, str(there)
+            copy_root.mkdir(parents=True)
+            return target, str(copy_root)
         origin = (self._base / source).resolve()
         for file in [origin] if origin.is_file() else origin.rglob("*"):
             if file.is_file():
-                copy = there / file.relative_to(origin) if origin.is_dir() else there
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_text(self._here(file.read_text(), []))
-        return target, str(there)
+                target_file = copy_root / file.relative_to(origin) if origin.is_dir() else copy_root
+                target_file.parent.mkdir(parents=True, exist_ok=True)
+                target_file.write_text(self._rewrite_for_loopback(file.read_text(), []))
+        return target, str(copy_root)
 
-    def _here(self, text: str, places: list[tuple[str, str]]) -> str:
-        for target, there in sorted(places, key=lambda place: -len(place[0])):
+    def _rewrite_for_loopback(self, text: str, mounts: list[tuple[str, str]]) -> str:
+        for target, there in sorted(mounts, key=lambda place: -len(place[0])):
             text = re.sub(rf"(^|=){re.escape(target)}(?=/|$)", rf"\g<1>{there}", text)
-        for (name, port), ours in self._ports.items():
-            text = re.sub(rf"(?<![\w-]){name}:{port}\b", f"127.0.0.1:{ours}", text)
+        for (name, port), local_port in self._ports.items():
+            text = re.sub(rf"(?<![\w-]){name}:{port}\b", f"127.0.0.1:{local_port}", text)
         # What a container may listen on for its network is loopback's here.
         text = text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         text = re.sub(r"admin_port: \d+", f"admin_port: {self._ports['hamlet', 9090]}", text)
         return str(self._ports["simulator", 8900]) if text == "8900" else text
 
 
-def _default(value: str) -> str:
+def _default_value(value: str) -> str:
     """`${NAME:-value}` as Docker would read it without NAME."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
-async def traffic(stack: Stack, seconds: float) -> Counter[int]:
+async def send_traffic(stack: ComposeStack, seconds: float) -> Counter[int]:
     """Calls at RATE a second, Poisson, a third not streamed; how many ended with which status."""
-    key = _default(stack.services["hamlet"]["environment"]["BACKEND_KEY"])
-    rng, seen = random.Random(7), Counter[int]()
+    key = _default_value(stack.services["hamlet"]["environment"]["BACKEND_KEY"])
+    rng, statuses = random.Random(7), Counter[int]()
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx2.AsyncClient(
         base_url=stack.url("hamlet", 8080),
@@ -150,19 +153,19 @@ async def traffic(stack: Stack, seconds: float) -> Counter[int]:
             body = {"model": model, "messages": turns, "max_tokens": 400}
             body["stream"] = rng.random() < 0.67
             try:
-                seen[(await http.post("/v1/chat/completions", json=body)).status_code] += 1
+                statuses[(await http.post("/v1/chat/completions", json=body)).status_code] += 1
             except httpx2.HTTPError:
-                seen[0] += 1
+                statuses[0] += 1
 
         begin = time.monotonic()
         async with asyncio.TaskGroup() as group:
             while time.monotonic() - begin < seconds:
                 group.create_task(call())
-                await asyncio.sleep(rng.expovariate(RATE))
-    return seen
+                await asyncio.sleep(rng.expovariate(RATE_PER_S))
+    return statuses
 
 
-def _weather(stack: Stack, seconds: float) -> None:
+def _inject_faults(stack: ComposeStack, seconds: float) -> None:
     """In the middle third one region is down and another slow."""
     span = {"from_s": seconds / 3, "to_s": seconds * 2 / 3}
     faults = [
@@ -176,25 +179,25 @@ def _weather(stack: Stack, seconds: float) -> None:
 def main(seconds: float, out: Path) -> None:
     """Start, drive, draw, stop."""
     with tempfile.TemporaryDirectory() as name:
-        stack = Stack(COMPOSE / "compose.yaml", Path(name))
+        stack = ComposeStack(COMPOSE / "compose.yaml", Path(name))
         try:
             stack.start("redis")
             simulator = stack.start("simulator")
-            wait_for(stack.url("simulator", 8900) + "/_simulator/state", simulator, 60)
+            wait_until_ready(stack.url("simulator", 8900) + "/_simulator/state", simulator, 60)
             hamlet = stack.start("hamlet")
             stack.start("alertmanager")
             stack.start("node-exporter")
             prometheus = stack.start("prometheus")
-            wait_for(stack.url("hamlet", 8080) + "/readyz", hamlet, 60)
-            wait_for(stack.url("prometheus", 9090) + "/-/ready", prometheus, 60)
+            wait_until_ready(stack.url("hamlet", 8080) + "/readyz", hamlet, 60)
+            wait_until_ready(stack.url("prometheus", 9090) + "/-/ready", prometheus, 60)
             print(stack, flush=True)
-            _weather(stack, seconds)
+            _inject_faults(stack, seconds)
             begun = time.time()
-            seen = asyncio.run(traffic(stack, seconds))
+            statuses = asyncio.run(send_traffic(stack, seconds))
             with httpx2.Client(base_url=stack.url("prometheus", 9090), timeout=60) as http:
-                _draw(http, begun, Path(name), out)
+                _draw_dashboards(http, begun, Path(name), out)
                 time.sleep(SCRAPE_S)
-                _told(http, seen)
+                _print_summary(http, statuses)
         except RuntimeError as error:
             logs = [p.read_text()[-1500:] for p in Path(name).glob("*/log")]
             raise SystemExit("\n".join([str(error), *logs])) from None
@@ -202,27 +205,31 @@ def main(seconds: float, out: Path) -> None:
             stack.stop()
 
 
-def _told(http: httpx2.Client, seen: Counter[int]) -> None:
-    def ask(expr: str) -> list[Any]:
-        told = http.get("/api/v1/query", params={"query": expr}).json()
-        return list(told["data"]["result"])
+def _print_summary(http: httpx2.Client, statuses: Counter[int]) -> None:
+    def query(expr: str) -> list[Any]:
+        body = http.get("/api/v1/query", params={"query": expr}).json()
+        return list(body["data"]["result"])
 
-    print(f"statuses: {dict(seen)}")
+    print(f"statuses: {dict(statuses)}")
     for expr in (
         'count(up == 1)', 'count(hamlet_deployment_ptu)', 'sum by (outcome) (hamlet_requests_total)',
         'sum by (result) (hamlet_attempts_total)', 'ALERTS{alertstate="firing"}',
     ):  # fmt: skip
-        rows = [f"{row['metric']} {row['value'][1]}" for row in ask(expr)]
+        rows = [f"{row['metric']} {row['value'][1]}" for row in query(expr)]
         print(f"{expr}: {'; '.join(rows)}")
 
 
-def _draw(http: httpx2.Client, begun: float, folder: Path, out: Path) -> None:
+def _draw_dashboards(http: httpx2.Client, begun: float, folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for board in DASHBOARDS:
         if board.uid in _BOARDS:
             html = folder / f"{board.uid}.html"
-            html.write_text(page([board.json()], http, Frame(begun, time.time(), SCRAPE_S)))
-            shoot(html, out / f"demo-{board.uid}.png", height(board.json()["panels"]))
+            html.write_text(
+                render_page([board.to_json()], http, TimeRange(begun, time.time(), SCRAPE_S))
+            )
+            take_screenshot(
+                html, out / f"demo-{board.uid}.png", picture_height_px(board.to_json()["panels"])
+            )
             print(out / f"demo-{board.uid}.png")
 
 

@@ -14,20 +14,20 @@ from hamlet.core.errors import ProviderError
 from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.simulator.requests import marker
 from hamlet.spi import Frame, FrameReader, ProviderSettings, Transport, parse_block
-from loadtest.outcome import Look, Sample
-from loadtest.proc import cpu_s, descriptors, rss_mib
-from loadtest.schedule import Shot
+from loadtest.outcome import ResourceSample, Sample
+from loadtest.proc import cpu_s, open_descriptors, rss_mib
+from loadtest.schedule import ScheduledRequest
 
 PATH = "/v1/chat/completions"
-_END_S = 60.0
+_DRAIN_TIMEOUT_S = 60.0
 # A scrape costs the target more than a look from outside.
-_TASKS_EVERY = 5
+_SAMPLES_PER_TASK_SCRAPE = 5
 _FILLER = "Tell me more about that, please. "
-Sign = Literal["", "content", "end", "error"]
+EventKind = Literal["", "content", "end", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class LoadTarget:
     """Where requests go: a name, a base URL, the key, the model asked for, more headers."""
 
     name: str
@@ -38,7 +38,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RequestSpec:
     """One request in the target's own words, and how its answer is read.
 
     With `sign`, which says what an event means, the answer is a stream; without, it is read whole
@@ -48,31 +48,33 @@ class Ask:
     method: str
     path: str
     body: bytes = b""
-    sign: Callable[[Frame], Sign] | None = None
-    good: Callable[[bytes], bool] = bool
+    classify_event: Callable[[Frame], EventKind] | None = None
+    is_valid_response: Callable[[bytes], bool] = bool
     kind: str = ""
 
 
 # What a shot is, said to one of the sides.
-Words = Callable[[Shot, Side], Ask]
+RequestFactory = Callable[[ScheduledRequest, LoadTarget], RequestSpec]
 
 
-def chat(prompt_bytes: int = 400) -> Words:
+def chat_requests(prompt_bytes: int = 400) -> RequestFactory:
     """OpenAI's chat completions, with prompts of about so many bytes."""
     text = _FILLER * max(1, prompt_bytes // len(_FILLER))
 
-    def ask(shot: Shot, side: Side) -> Ask:
+    def make_request(shot: ScheduledRequest, side: LoadTarget) -> RequestSpec:
         # What is sent through hamlet and beside it is answered as quickly on either side.
-        asked = f"{text} {marker(shot.prompt, shot.output, seed=shot.number)}"
-        body = {"model": side.model, "messages": [{"role": "user", "content": asked}]}
+        prompt = f"{text} {marker(shot.prompt_tokens, shot.output_tokens, seed=shot.number)}"
+        body = {"model": side.model, "messages": [{"role": "user", "content": prompt}]}
         if not shot.stream:
-            return Ask("POST", PATH, json.dumps(body).encode())
-        return Ask("POST", PATH, json.dumps(body | {"stream": True}).encode(), _openai)
+            return RequestSpec("POST", PATH, json.dumps(body).encode())
+        return RequestSpec(
+            "POST", PATH, json.dumps(body | {"stream": True}).encode(), _classify_openai_event
+        )
 
-    return ask
+    return make_request
 
 
-def _openai(frame: Frame) -> Sign:
+def _classify_openai_event(frame: Frame) -> EventKind:
     if frame.data == b"[DONE]":
         return "end"
     if b'"error"' in frame.data[:40]:
@@ -80,60 +82,64 @@ def _openai(frame: Frame) -> Sign:
     return "content" if b'"content":"' in frame.data else ""
 
 
-async def run(
-    shots: Sequence[Shot],
-    sides: Sequence[Side],
+async def run_open_loop(
+    schedule: Sequence[ScheduledRequest],
+    sides: Sequence[LoadTarget],
     *,
-    words: Words | None = None,
+    make_request: RequestFactory | None = None,
     pids: Mapping[str, int] = {},
-    give_up_s: float = math.inf,
+    abort_lag_s: float = math.inf,
     progress: Callable[[float], None] = lambda at: None,
-) -> tuple[list[Sample], dict[str, list[Look]]]:
+) -> tuple[list[Sample], dict[str, list[ResourceSample]]]:
     """Send all of `shots` to each of `sides`.
 
     The first side and those whose process `pids` names are watched. Gives the samples of all, and
     by side what was seen of it. `words` are those of OpenAI's chat unless given. A sender that is
     `give_up_s` behind its schedule sends no more.
     """
-    clock, words = _Clock(time.perf_counter() + 0.2), words or chat()
+    clock, make_request = _RunClock(time.perf_counter() + 0.2), make_request or chat_requests()
     pools = {side.name: _transport(side) for side in sides}
     samples: list[Sample] = []
     tasks: set[asyncio.Task[None]] = set()
-    looks: dict[str, list[Look]] = {s.name: [] for s in sides if s.name in pids or s is sides[0]}
-    watching = [
-        asyncio.create_task(_watch(side, clock, pids.get(side.name), looks[side.name]))
+    resource_samples: dict[str, list[ResourceSample]] = {
+        s.name: [] for s in sides if s.name in pids or s is sides[0]
+    }
+    samplers = [
+        asyncio.create_task(
+            _sample_resources(side, clock, pids.get(side.name), resource_samples[side.name])
+        )
         for side in sides
-        if side.name in looks
+        if side.name in resource_samples
     ]
     try:
-        for shot in shots:
-            await clock.reach(shot.at_s)
-            if clock.now() - shot.at_s > give_up_s:
+        for scheduled in schedule:
+            await clock.sleep_until(scheduled.at_s)
+            if clock.now() - scheduled.at_s > abort_lag_s:
                 break
             for i in range(len(sides)):
                 # Each goes first in turn: who goes last waits for the others to be sent.
-                side = sides[(shot.number + i) % len(sides)]
-                ask = words(shot, side)
-                sample = Sample(shot.number, side.name, shot.at_s, kind=ask.kind)
+                side = sides[(scheduled.number + i) % len(sides)]
+                request = make_request(scheduled, side)
+                sample = Sample(scheduled.number, side.name, scheduled.at_s, kind=request.kind)
                 samples.append(sample)
-                sending = _send(pools[side.name], ask, shot.leaves, sample, clock)
+                sending = _send(pools[side.name], request, scheduled.disconnects, sample, clock)
                 tasks.add(task := asyncio.create_task(sending))
                 task.add_done_callback(tasks.discard)
-            progress(shot.at_s)
+            progress(scheduled.at_s)
         if tasks:
-            await asyncio.wait(tasks, timeout=_END_S)
+            await asyncio.wait(tasks, timeout=_DRAIN_TIMEOUT_S)
         # Let the watcher see the end too.
         await asyncio.sleep(0.3)
     finally:
-        for task in (*watching, *tasks):
+        for task in (*samplers, *tasks):
             task.cancel()
-        await asyncio.gather(*watching, *tasks, return_exceptions=True)
+        await asyncio.gather(*samplers, *tasks, return_exceptions=True)
         for pool in pools.values():
             await pool.aclose()
-    return samples, looks
+    return samples, resource_samples
 
 
-class _Clock:
+class _RunClock:
     """Seconds since the run's start."""
 
     def __init__(self, start: float) -> None:
@@ -142,14 +148,14 @@ class _Clock:
     def now(self) -> float:
         return time.perf_counter() - self._start
 
-    async def reach(self, at: float) -> None:
+    async def sleep_until(self, at: float) -> None:
         """Sleep until then; not at all if it is past."""
         left = at - self.now()
         if left > 0:
             await asyncio.sleep(left)
 
 
-def _transport(side: Side) -> HttptoolsTransport:
+def _transport(side: LoadTarget) -> HttptoolsTransport:
     settings = ProviderSettings(
         base_url=side.url, connect_timeout_s=10.0, idle_timeout_s=120.0, max_connections=20_000
     )
@@ -157,20 +163,24 @@ def _transport(side: Side) -> HttptoolsTransport:
     return HttptoolsTransport(settings, {**own, **side.headers})
 
 
-async def _send(http: Transport, ask: Ask, leaves: bool, sample: Sample, clock: _Clock) -> None:
+async def _send(
+    http: Transport, request: RequestSpec, disconnects: bool, sample: Sample, clock: _RunClock
+) -> None:
     sample.sent = clock.now()
     try:
-        async with http.stream(ask.method, ask.path, content=ask.body) as reply:
+        async with http.stream(request.method, request.path, content=request.body) as reply:
             sample.says_when = "retry-after" in reply.headers
             if reply.status != 200:
                 await reply.aread()
                 sample.outcome = f"status {reply.status}"
-            elif ask.sign is not None:
-                sample.outcome = await _listen(reply.chunks(), ask.sign, leaves, sample, clock)
+            elif request.classify_event is not None:
+                sample.outcome = await _read_stream(
+                    reply.chunks(), request.classify_event, disconnects, sample, clock
+                )
             else:
-                whole = await reply.aread()
+                body = await reply.aread()
                 sample.first = clock.now()
-                sample.outcome = "ok" if ask.good(whole) else "not an answer"
+                sample.outcome = "ok" if request.is_valid_response(body) else "not an answer"
     except ProviderError as error:
         sample.outcome = f"{error.phase}: {type(error).__name__}"
     except asyncio.CancelledError:
@@ -180,12 +190,12 @@ async def _send(http: Transport, ask: Ask, leaves: bool, sample: Sample, clock: 
         sample.last = clock.now()
 
 
-async def _listen(
+async def _read_stream(
     chunks: AsyncIterator[bytes],
-    sign: Callable[[Frame], Sign],
-    leaves: bool,
+    classify_event: Callable[[Frame], EventKind],
+    disconnects: bool,
     sample: Sample,
-    clock: _Clock,
+    clock: _RunClock,
 ) -> str:
     """Read a stream: its first content, its chunks, and whether it ended as it should."""
     reader = FrameReader()
@@ -193,23 +203,25 @@ async def _listen(
     async for data in chunks:
         for block in reader.feed(data):
             frame = parse_block(block)
-            said = sign(frame) if frame else ""
-            if said == "error":
+            event_kind = classify_event(frame) if frame else ""
+            if event_kind == "error":
                 return "error in the stream"
-            ended |= said == "end"
-            if said == "content":
+            ended |= event_kind == "end"
+            if event_kind == "content":
                 sample.chunks += 1
                 if math.isnan(sample.first):
                     sample.first = clock.now()
-                if leaves:
+                if disconnects:
                     return "left"
     return "ok" if ended else "no end"
 
 
-async def _watch(side: Side, clock: _Clock, pid: int | None, looks: list[Look]) -> None:
+async def _sample_resources(
+    side: LoadTarget, clock: _RunClock, pid: int | None, resource_samples: list[ResourceSample]
+) -> None:
     """Once a second: what the process uses, and how late its loop answers the simplest question."""
     http = _transport(side)
-    worst, due, count = math.nan, 0.0, 0
+    max_lag_ms, due, count = math.nan, 0.0, 0
     try:
         while True:
             asked = clock.now()
@@ -217,32 +229,32 @@ async def _watch(side: Side, clock: _Clock, pid: int | None, looks: list[Look]) 
                 async with http.stream("GET", "/livez") as reply:
                     await reply.aread()
                 took = (clock.now() - asked) * 1000
-                worst = took if math.isnan(worst) else max(worst, took)
+                max_lag_ms = took if math.isnan(max_lag_ms) else max(max_lag_ms, took)
             except ProviderError:
-                worst = math.nan
+                max_lag_ms = math.nan
             if clock.now() >= due:
-                looks.append(_look(clock.now(), pid, worst))
-                if pid is not None and count % _TASKS_EVERY == 0:
-                    looks[-1].tasks = await _tasks(http)
-                worst, due, count = math.nan, clock.now() + 1.0, count + 1
+                resource_samples.append(_read_resources(clock.now(), pid, max_lag_ms))
+                if pid is not None and count % _SAMPLES_PER_TASK_SCRAPE == 0:
+                    resource_samples[-1].tasks = await _fetch_task_count(http)
+                max_lag_ms, due, count = math.nan, clock.now() + 1.0, count + 1
             await asyncio.sleep(0.1)
     finally:
         await http.aclose()
 
 
-async def _tasks(http: Transport) -> float:
+async def _fetch_task_count(http: Transport) -> float:
     """How many tasks hamlet's loop has; NaN of anybody else."""
     async with http.stream("GET", "/metrics") as reply:
         rows = (await reply.aread()).splitlines()
     return next((float(r.split()[1]) for r in rows if r.startswith(b"hamlet_tasks ")), math.nan)
 
 
-def _look(at: float, pid: int | None, lag_ms: float) -> Look:
-    look = Look(at, lag_ms=lag_ms)
+def _read_resources(at: float, pid: int | None, lag_ms: float) -> ResourceSample:
+    sample = ResourceSample(at, lag_ms=lag_ms)
     if pid is not None:
         try:
-            look.cpu_s, look.rss_mib = cpu_s(pid), rss_mib(pid)
-            look.descriptors = descriptors(pid)
+            sample.cpu_s, sample.rss_mib = cpu_s(pid), rss_mib(pid)
+            sample.descriptors = open_descriptors(pid)
         except OSError:
             pass
-    return look
+    return sample

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from loadtest.scenario import Scenario, scenarios
+from loadtest.scenario import Scenario, load_scenarios
 
 HERE = Path(__file__).parent
-GATLING = HERE / "gatling/src/hamlet.gatling.ts"
-LOCUST = HERE / "locustfile.py"
-_NOTE = "Written by `python -m loadtest generate` from scenarios.toml; do not edit."
+GATLING_FILE = HERE / "gatling/src/hamlet.gatling.ts"
+LOCUST_FILE = HERE / "locustfile.py"
+_GENERATED_NOTE = "Written by `python -m loadtest generate` from scenarios.toml; do not edit."
 
-_GATLING = """// %(note)s
+_GATLING_TEMPLATE = """// %(note)s
 import { simulation, scenario, exec, StringBody, constantUsersPerSec, rampUsersPerSec, global, percent, getParameter } from "@gatling.io/core";
 import type { OpenInjectionStep } from "@gatling.io/core";
 import { http, sse, status } from "@gatling.io/http";
@@ -58,7 +58,7 @@ export default simulation((setUp) => {
 });
 """
 
-_LOCUST = '''"""%(note)s
+_LOCUST_TEMPLATE = '''"""%(note)s
 
     SCENARIO=peak locust -f loadtest/locustfile.py --headless --host http://127.0.0.1:8080
 
@@ -123,7 +123,7 @@ def _verdict(environment: Environment, **_: object) -> None:
 '''
 
 
-def profile(scenario: Scenario) -> dict[str, object]:
+def build_profile(scenario: Scenario) -> dict[str, object]:
     """What both tools need of a scenario; a trace becomes its mean rate."""
     steps = []
     for step in scenario.full:
@@ -141,19 +141,21 @@ def profile(scenario: Scenario) -> dict[str, object]:
     }
 
 
-def texts() -> dict[Path, str]:
+def render_files() -> dict[Path, str]:
     """What the generated files shall hold."""
     # Faults are the simulated vendors' part, which neither tool can play.
-    known = {n: profile(s) for n, s in scenarios().items() if not s.faults and not s.leave}
-    profiles = json.dumps(known, indent=2)
+    profiles_by_name = {
+        n: build_profile(s) for n, s in load_scenarios().items() if not s.faults and not s.leave
+    }
+    profiles = json.dumps(profiles_by_name, indent=2)
     return {
-        GATLING: _GATLING % {"note": _NOTE, "profiles": profiles},
-        LOCUST: _LOCUST % {"note": _NOTE, "profiles": profiles},
+        GATLING_FILE: _GATLING_TEMPLATE % {"note": _GENERATED_NOTE, "profiles": profiles},
+        LOCUST_FILE: _LOCUST_TEMPLATE % {"note": _GENERATED_NOTE, "profiles": profiles},
     }
 
 
-def write() -> None:
+def write_files() -> None:
     """Write both files."""
-    for file, text in texts().items():
+    for file, text in render_files().items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")

@@ -35,23 +35,23 @@ routes: {hamlet: {deployments: [{provider: embedded, model: embedded-chat}]}}
 telemetry: {admin_port: 0}
 """
 # The machine's own trust and package settings, where it has some; nothing of them stays in the image.
-_LENT = ("/etc/pip.conf", "/etc/ssl/certs")
+_HOST_MOUNTS = ("/etc/pip.conf", "/etc/ssl/certs")
 Rows = list[tuple[str, str]]
 
 
 def main() -> None:
     """Build, run, ask, stop; the table of what was seen goes to stdout."""
     rows: Rows = []
-    _build(rows)
+    _build_image(rows)
     with _mounted() as (root, config):
-        _look(root, config, rows)
+        _inspect_image(root, config, rows)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             folder.chmod(0o755)
             (folder / "secrets").mkdir()
             (folder / "secrets/HAMLET_KEY").write_text(_KEY + "\n")
             (folder / "hamlet.yaml").write_text(_CONFIG)
-            _run(root, config, folder, rows)
+            _run_image(root, config, folder, rows)
     print("| what | seen |\n|---|---|")
     print("\n".join(f"| {what} | {seen} |" for what, seen in rows))
 
@@ -67,22 +67,24 @@ def _buildah(*args: str, **options: Any) -> str:
     return done.stdout.strip()
 
 
-def _build(rows: Rows) -> None:
+def _build_image(rows: Rows) -> None:
     begin = time.monotonic()
     if _BASE not in _buildah("images", "--format", "{{.Name}}"):
-        _base()
+        _build_base()
         rows.append(("base of Debian's packages", f"{time.monotonic() - begin:.0f} s"))
     begin = time.monotonic()
     revision = subprocess.check_output(("git", "rev-parse", "HEAD"), cwd=_ROOT, text=True).strip()  # noqa: S607
-    lent = [word for path in _LENT if Path(path).exists() for word in ("-v", f"{path}:{path}:ro")]
-    words = ("build", "--isolation", "chroot", "--format", "docker", *lent)
+    mounts = [
+        word for path in _HOST_MOUNTS if Path(path).exists() for word in ("-v", f"{path}:{path}:ro")
+    ]
+    words = ("build", "--isolation", "chroot", "--format", "docker", *mounts)
     args = ("--build-arg", f"BASE={_BASE}", "--build-arg", f"REVISION={revision}")
     # Each cached layer would be a whole copy with vfs: there is no cache.
     _buildah(*words, *args, "-t", f"{_IMAGE}:{_TAG}", str(_ROOT), stderr=sys.stdout)
     rows.append((f"`buildah build` at {revision[:7]}", f"{time.monotonic() - begin:.0f} s"))
 
 
-def _base() -> None:
+def _build_base() -> None:
     codename = "bookworm"
     for line in Path("/etc/os-release").read_text().splitlines():
         if line.startswith("VERSION_CODENAME="):
@@ -104,24 +106,28 @@ def _mounted() -> Iterator[tuple[Path, dict[str, Any]]]:
     """The image's files, and its configuration."""
     name = _buildah("from", "--pull-never", f"{_IMAGE}:{_TAG}")
     try:
-        told = json.loads(_buildah("inspect", name))
-        yield Path(_buildah("mount", name)), told["Docker"]["config"]
+        inspected = json.loads(_buildah("inspect", name))
+        yield Path(_buildah("mount", name)), inspected["Docker"]["config"]
     finally:
         _buildah("rm", name)
 
 
-def _look(root: Path, config: dict[str, Any], rows: Rows) -> None:
-    shipped = root / "opt/hamlet"
+def _inspect_image(root: Path, config: dict[str, Any], rows: Rows) -> None:
+    install_root = root / "opt/hamlet"
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] == "SIGTERM"
-    assert not list(shipped.glob("lib/*/site-packages/pip")), "an installer is shipped"
-    assert not list(shipped.glob("lib/*/site-packages/*.pth")), "the project is installed editable"
-    assert list(shipped.glob("lib/*/site-packages/hamlet/__pycache__/app.*.pyc")), "not compiled"
-    bill = json.loads((shipped / "sbom.cdx.json").read_text())
-    sizes = [_megabytes(path) for path in (root, shipped)]
+    assert not list(install_root.glob("lib/*/site-packages/pip")), "an installer is shipped"
+    assert not list(install_root.glob("lib/*/site-packages/*.pth")), (
+        "the project is installed editable"
+    )
+    assert list(install_root.glob("lib/*/site-packages/hamlet/__pycache__/app.*.pyc")), (
+        "not compiled"
+    )
+    sbom = json.loads((install_root / "sbom.cdx.json").read_text())
+    sizes = [_megabytes(path) for path in (root, install_root)]
     rows.append(("size", f"{sizes[0]} MB, of it hamlet and what it needs {sizes[1]} MB"))
-    named = f"CycloneDX {bill['specVersion']}, {len(bill['components'])} components"
-    rows.append(("bill of materials in the image", named))
+    sbom_summary = f"CycloneDX {sbom['specVersion']}, {len(sbom['components'])} components"
+    rows.append(("bill of materials in the image", sbom_summary))
     rows.append(("entry", " ".join(config["Entrypoint"] + config["Cmd"])))
 
 
@@ -142,12 +148,12 @@ exec chroot "$root" /usr/bin/setpriv --reuid=10001 --regid=10001 --clear-groups 
 """
 
 
-def _inside(root: Path, folder: Path, *more: str) -> tuple[str, ...]:
-    apart = ("unshare", "--mount", *more, "sh", "-c", _ENTER, "sh")
-    return (*apart, str(root), str(folder))
+def _container_command(root: Path, folder: Path, *more: str) -> tuple[str, ...]:
+    unshare = ("unshare", "--mount", *more, "sh", "-c", _ENTER, "sh")
+    return (*unshare, str(root), str(folder))
 
 
-def _run(root: Path, config: dict[str, Any], folder: Path, rows: Rows) -> None:
+def _run_image(root: Path, config: dict[str, Any], folder: Path, rows: Rows) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     env = dict(pair.split("=", 1) for pair in config["Env"])
@@ -155,27 +161,32 @@ def _run(root: Path, config: dict[str, Any], folder: Path, rows: Rows) -> None:
     (root / "etc/hamlet").mkdir(exist_ok=True)
     begin = time.monotonic()
     with (folder / "log").open("w") as log:
-        apart = _inside(root, folder, "--pid", "--fork", "--kill-child")
-        outer = subprocess.Popen((*apart, *command), stdout=log, stderr=log, env=env)
+        unshare = _container_command(root, folder, "--pid", "--fork", "--kill-child")
+        outer = subprocess.Popen((*unshare, *command), stdout=log, stderr=log, env=env)
     try:
-        _wait(url, outer, folder / "log")
+        _wait_until_ready(url, outer, folder / "log")
         rows.append(("serving, by /readyz", f"{time.monotonic() - begin:.1f} s after the start"))
         pid = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()[0])
-        _who(pid, rows)
-        rows.append(("`GET /livez`, `/readyz`", f"{_get(url, '/livez')}, {_get(url, '/readyz')}"))
-        rows.append(("a chat answer", _chat(url)))
-        check = (*_inside(root, folder), *config["Healthcheck"]["Test"][1:])
-        well = subprocess.run((*check, url), env=env, capture_output=True, text=True)
-        assert well.returncode == 0, well.stderr
+        _check_process(pid, rows)
+        rows.append(
+            (
+                "`GET /livez`, `/readyz`",
+                f"{_get_status(url, '/livez')}, {_get_status(url, '/readyz')}",
+            )
+        )
+        rows.append(("a chat answer", _call_chat(url)))
+        check = (*_container_command(root, folder), *config["Healthcheck"]["Test"][1:])
+        healthy = subprocess.run((*check, url), env=env, capture_output=True, text=True)
+        assert healthy.returncode == 0, healthy.stderr
         os.kill(pid, signal.SIGTERM)
         begin = time.monotonic()
         status = outer.wait(60)
         took = time.monotonic() - begin
         assert status == 0, (folder / "log").read_text()
         rows.append((f"SIGTERM to process 1 ({took:.1f} s, the drain's delay is 1 s)", "status 0"))
-        gone = subprocess.run((*check, url), env=env, capture_output=True, text=True)
-        assert gone.returncode == 1
-        seen = f"{well.returncode}; once it is stopped {gone.returncode}"
+        unhealthy = subprocess.run((*check, url), env=env, capture_output=True, text=True)
+        assert unhealthy.returncode == 1
+        seen = f"{healthy.returncode}; once it is stopped {unhealthy.returncode}"
         rows.append(("HEALTHCHECK's status while it serves", seen))
     finally:
         if outer.poll() is None:
@@ -183,16 +194,16 @@ def _run(root: Path, config: dict[str, Any], folder: Path, rows: Rows) -> None:
             outer.wait()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     while process.poll() is None:
         with contextlib.suppress(OSError):
-            if _get(url, "/readyz") == 200:
+            if _get_status(url, "/readyz") == 200:
                 return
         time.sleep(0.1)
     sys.exit(log.read_text())
 
 
-def _who(pid: int, rows: Rows) -> None:
+def _check_process(pid: int, rows: Rows) -> None:
     """What the kernel says of the process; and that it cannot write where it should not."""
     status = dict(
         line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -208,20 +219,20 @@ def _who(pid: int, rows: Rows) -> None:
     rows.append(("the process", "uid 10001, no capabilities, no new privileges, root read-only"))
 
 
-def _get(url: str, path: str) -> int:
+def _get_status(url: str, path: str) -> int:
     with urllib.request.urlopen(url + path, timeout=5) as answer:  # noqa: S310
         return int(answer.status)
 
 
-def _chat(url: str) -> str:
+def _call_chat(url: str) -> str:
     body = {"model": "hamlet", "messages": [{"role": "user", "content": "hello"}]}
     headers = {"authorization": f"Bearer {_KEY}", "content-type": "application/json"}
     request = urllib.request.Request(  # noqa: S310
         f"{url}/v1/chat/completions", json.dumps(body).encode(), headers
     )
     with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
-        told = json.load(answer)
-    text = told["choices"][0]["message"]["content"]
+        response = json.load(answer)
+    text = response["choices"][0]["message"]["content"]
     assert text
     return f"200, {len(text)} characters, by a key from a file"
 

@@ -22,23 +22,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadtest.peers import gateways
-from loadtest.peers.rounds import load
-from loadtest.peers.stand import Bench, Contender, Entry, contenders
+from loadtest.peers.rounds import run_wrk
+from loadtest.peers.stand import Bench, Contender, ContenderSpec, contender_specs
 
 # callgrind knows two levels of caches; its last stands for a core's own second one.
 _CACHES = ("--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64")
-_WARMING_S, _CONNECTIONS = 8.0, 2
+_WARMUP_S, _CONNECTIONS = 8.0, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class InstructionCount:
     """A call's instructions, and its misses of the caches of code, of data, and of the second."""
 
     name: str
     instructions: float
-    code: float
-    data: float
-    second: float
+    code_misses: float
+    data_misses: float
+    second_level_misses: float
 
 
 def main() -> None:
@@ -51,18 +51,19 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="instructions-") as name:
         with Bench(Path(name), options.environments) as bench:
-            wanted = contenders(bench.cert)
+            wanted = contender_specs(bench.cert)
             entries = {each: wanted[each] for each in options.only.split(";")}
             if options.against:
                 source = _checkout(options.against, Path(name) / "against")
-                entries[f"hamlet at {options.against}"] = Entry(_from(source))
+                entries[f"hamlet at {options.against}"] = ContenderSpec(_launcher_from(source))
             counts = [
-                _count(bench, each, entry, options.seconds) for each, entry in entries.items()
+                _count_instructions(bench, each, entry, options.seconds)
+                for each, entry in entries.items()
             ]
-    print(table([count for count in counts if count is not None]))
+    print(markdown_table([count for count in counts if count is not None]))
 
 
-def table(counts: list[Count]) -> str:
+def markdown_table(counts: list[InstructionCount]) -> str:
     """Markdown; the first row is what the others are compared with."""
     lines = [
         "| gateway | instructions a call | beside the first | misses: code | data | second level |",
@@ -71,50 +72,55 @@ def table(counts: list[Count]) -> str:
     for each in counts:
         ratio = each.instructions / counts[0].instructions
         row = [f"{each.instructions:,.0f}", f"{ratio:.3f}x"]
-        row += [f"{misses:,.0f}" for misses in (each.code, each.data, each.second)]
+        row += [
+            f"{misses:,.0f}"
+            for misses in (each.code_misses, each.data_misses, each.second_level_misses)
+        ]
         lines.append(f"| {each.name} | {' | '.join(row)} |")
     return "\n".join(lines)
 
 
-def _count(bench: Bench, name: str, entry: Entry, seconds: float) -> Count | None:
-    told = bench.folder / re.sub(r"\W+", "-", name)
-    one = bench.start(name, replace(entry, launcher=_under_valgrind(entry, told)))
-    if one is None:
+def _count_instructions(
+    bench: Bench, name: str, entry: ContenderSpec, seconds: float
+) -> InstructionCount | None:
+    dump_file = bench.folder / re.sub(r"\W+", "-", name)
+    contender = bench.start(name, replace(entry, launcher=_valgrind_launcher(entry, dump_file)))
+    if contender is None:
         print(f"{name}: not here")
         return None
     try:
-        _control(one, "--instr=on")
-        _ask(bench, one, _WARMING_S)
-        _control(one, "--zero")
-        asked = _ask(bench, one, seconds)
-        _control(one, "--dump")
-        return _read(name, _dump(told), asked)
+        _callgrind_control(contender, "--instr=on")
+        _run_load(bench, contender, _WARMUP_S)
+        _callgrind_control(contender, "--zero")
+        calls = _run_load(bench, contender, seconds)
+        _callgrind_control(contender, "--dump")
+        return _parse_dump(name, _wait_for_dump(dump_file), calls)
     finally:
-        bench.stop(one)
+        bench.stop(contender)
 
 
-def _under_valgrind(entry: Entry, told: Path) -> gateways.Launcher:
+def _valgrind_launcher(entry: ContenderSpec, dump_file: Path) -> gateways.Launcher:
     def launch(
         port: int, upstream: str, folder: Path, environments: Path
     ) -> gateways.Launch | None:
-        found = entry.launcher(port, upstream, folder, environments)
-        if found is None:
+        launch_spec = entry.launcher(port, upstream, folder, environments)
+        if launch_spec is None:
             return None
         counting = ["--tool=callgrind", "--cache-sim=yes", *_CACHES, "--instr-atstart=no"]
-        valgrind = ["valgrind", *counting, f"--callgrind-out-file={told}"]
+        valgrind = ["valgrind", *counting, f"--callgrind-out-file={dump_file}"]
         # The order of sets and dictionaries of text would differ from run to run.
-        env = {**found.env, "PYTHONHASHSEED": "0"}
-        return replace(found, command=[*valgrind, *found.command], env=env)
+        env = {**launch_spec.env, "PYTHONHASHSEED": "0"}
+        return replace(launch_spec, command=[*valgrind, *launch_spec.command], env=env)
 
     return launch
 
 
-def _from(source: Path) -> gateways.Launcher:
+def _launcher_from(source: Path) -> gateways.Launcher:
     """hamlet out of another folder than this checkout's."""
 
     def launch(port: int, upstream: str, folder: Path, environments: Path) -> gateways.Launch:
-        found = gateways.hamlet()(port, upstream, folder, environments)
-        return replace(found, env={**found.env, "PYTHONPATH": str(source)})
+        launch_spec = gateways.hamlet()(port, upstream, folder, environments)
+        return replace(launch_spec, env={**launch_spec.env, "PYTHONPATH": str(source)})
 
     return launch
 
@@ -128,32 +134,42 @@ def _checkout(ref: str, folder: Path) -> Path:
     return folder / "src"
 
 
-def _ask(bench: Bench, one: Contender, seconds: float) -> int:
+def _run_load(bench: Bench, contender: Contender, seconds: float) -> int:
     """Put it under load; returns how many requests it answered. Raises RuntimeError for errors."""
-    url = one.url + one.entry.path
-    taken = load(url, one.lua, one.process, bench.processes, _CONNECTIONS, seconds, bench.plain)
-    if taken.errors:
-        raise RuntimeError(f"{one.name}: {taken.errors} of {taken.requests} requests failed")
-    return taken.requests
+    url = contender.url + contender.entry.path
+    measured = run_wrk(
+        url,
+        contender.lua,
+        contender.process,
+        bench.processes,
+        _CONNECTIONS,
+        seconds,
+        bench.plain_url,
+    )
+    if measured.errors:
+        raise RuntimeError(
+            f"{contender.name}: {measured.errors} of {measured.requests} requests failed"
+        )
+    return measured.requests
 
 
-def _control(one: Contender, what: str) -> None:
-    command = ["callgrind_control", what, str(one.process.pid)]
+def _callgrind_control(contender: Contender, command_option: str) -> None:
+    command = ["callgrind_control", command_option, str(contender.process.pid)]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _dump(told: Path, within_s: float = 30.0) -> str:
+def _wait_for_dump(dump_file: Path, within_s: float = 30.0) -> str:
     """What was counted; the file is written while the program runs on."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
-        for file in told.parent.glob(f"{told.name}.*"):
+        for file in dump_file.parent.glob(f"{dump_file.name}.*"):
             if "\ntotals: " in (text := file.read_text()):
                 return text
         time.sleep(0.1)
     raise RuntimeError("callgrind wrote nothing")
 
 
-def _read(name: str, text: str, calls: int) -> Count:
+def _parse_dump(name: str, text: str, calls: int) -> InstructionCount:
     """A dump's totals by call."""
     events, totals = (re.search(rf"^{word}: (.*)$", text, re.M) for word in ("events", "totals"))
     if events is None or totals is None:
@@ -166,7 +182,7 @@ def _read(name: str, text: str, calls: int) -> Count:
         return sum(sums.get(kind, 0) for kind in kinds) / calls
 
     second = by_call("ILmr", "DLmr", "DLmw")
-    return Count(name, by_call("Ir"), by_call("I1mr"), by_call("D1mr", "D1mw"), second)
+    return InstructionCount(name, by_call("Ir"), by_call("I1mr"), by_call("D1mr", "D1mw"), second)
 
 
 if __name__ == "__main__":

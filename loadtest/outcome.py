@@ -15,7 +15,7 @@ from loadtest.scenario import Check
 MAX_LAG_S = 0.020
 # Refusing is the right answer to more than one can take, if it is said at once.
 _REFUSALS = ("status 429", "status 503", "status 529")
-_FINE = ("ok", "left")
+_SUCCESSES = ("ok", "left")
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Look:
+class ResourceSample:
     """The target seen from outside, once a second."""
 
     at: float
@@ -57,7 +57,7 @@ class Look:
 
 
 @dataclass(slots=True)
-class Run:
+class RunResult:
     """Everything a run left behind. `steps` are (start, rate, length) of the schedule.
 
     With `until_broken` steps rise until the target breaks: what comes after the knee, when the
@@ -74,12 +74,12 @@ class Run:
     length_s: float
     steps: list[tuple[float, float, float]]
     samples: list[Sample]
-    looks: list[Look]
+    looks: list[ResourceSample]
     in_flight_after: float | None = None
     until_broken: bool = False
     verdicts: list[dict[str, Any]] = field(default_factory=list)
 
-    def of(self, side: str = "target") -> list[Sample]:
+    def samples_of(self, side: str = "target") -> list[Sample]:
         """The samples of one side: "target", or "direct" beside it."""
         return [sample for sample in self.samples if sample.side == side]
 
@@ -88,12 +88,12 @@ class Run:
         """Why the run says nothing about the target, if it does not."""
         samples = self.samples
         if self.until_broken:
-            until = self._broken_at()
+            until = self._breaking_point_s()
             samples = [s for s in samples if s.intended < until]
         unsent = sum(math.isnan(s.sent) for s in samples)
         if unsent:
             return f"{unsent} arrivals were never sent"
-        lag = _lag(samples)
+        lag = _sender_lag_s(samples)
         if lag > MAX_LAG_S:
             return f"the sender lagged: p99 {lag * 1000:.0f} ms over {MAX_LAG_S * 1000:.0f} ms"
         if any(s.outcome == "unfinished" for s in samples):
@@ -102,92 +102,95 @@ class Run:
 
     def figures(self) -> dict[str, float | None]:
         """All that checks can name. None where it could not be had."""
-        ours = self.of()
-        failed = [s for s in ours if s.outcome not in _FINE]
-        refused = [s for s in ours if s.outcome in _REFUSALS]
-        fine = [s for s in ours if s.outcome == "ok"]
+        target_samples = self.samples_of()
+        failed = [s for s in target_samples if s.outcome not in _SUCCESSES]
+        refused = [s for s in target_samples if s.outcome in _REFUSALS]
+        succeeded = [s for s in target_samples if s.outcome == "ok"]
         unexcused = [s for s in failed if not (s.outcome in _REFUSALS and s.says_when)]
         return {
-            "requests": float(len(ours)),
-            "failed_share": len(failed) / max(len(ours), 1),
-            "unexcused_share": len(unexcused) / max(len(ours), 1),
-            "refusal_p99_ms": _ms(quantile([s.latency for s in refused], 0.99)) or 0.0,
-            "p50_ms": _ms(quantile([s.latency for s in fine], 0.5)),
-            "p95_ms": _ms(quantile([s.latency for s in fine], 0.95)),
-            "p99_ms": _ms(quantile([s.latency for s in fine], 0.99)),
-            "ttft_p50_ms": _ms(quantile([s.ttft for s in fine], 0.5)),
-            "ttft_p99_ms": _ms(quantile([s.ttft for s in fine], 0.99)),
-            "overhead_p95_ms": self._overhead("latency", 0.95),
-            "ttft_overhead_p99_ms": self._overhead("ttft", 0.99),
-            "sender_lag_p99_ms": _lag(self.samples) * 1000,
+            "requests": float(len(target_samples)),
+            "failed_share": len(failed) / max(len(target_samples), 1),
+            "unexcused_share": len(unexcused) / max(len(target_samples), 1),
+            "refusal_p99_ms": _to_ms(quantile([s.latency for s in refused], 0.99)) or 0.0,
+            "p50_ms": _to_ms(quantile([s.latency for s in succeeded], 0.5)),
+            "p95_ms": _to_ms(quantile([s.latency for s in succeeded], 0.95)),
+            "p99_ms": _to_ms(quantile([s.latency for s in succeeded], 0.99)),
+            "ttft_p50_ms": _to_ms(quantile([s.ttft for s in succeeded], 0.5)),
+            "ttft_p99_ms": _to_ms(quantile([s.ttft for s in succeeded], 0.99)),
+            "overhead_p95_ms": self._overhead_ms("latency", 0.95),
+            "ttft_overhead_p99_ms": self._overhead_ms("ttft", 0.99),
+            "sender_lag_p99_ms": _sender_lag_s(self.samples) * 1000,
             "cpu_share": self._cpu_share(),
             "loop_lag_max_ms": max(
                 (x.lag_ms for x in self.looks if x.lag_ms == x.lag_ms), default=None
             ),
-            "rss_slope_mib_h": _slope([(x.at, x.rss_mib) for x in self.looks]),
-            "descriptor_slope_h": _slope([(x.at, float(x.descriptors)) for x in self.looks]),
-            "descriptor_growth": _growth([(x.at, float(x.descriptors)) for x in self.looks]),
-            "task_growth": _growth([(x.at, x.tasks) for x in self.looks]),
-            "knee_rpm": self._knee(),
+            "rss_slope_mib_h": _slope_per_h([(x.at, x.rss_mib) for x in self.looks]),
+            "descriptor_slope_h": _slope_per_h([(x.at, float(x.descriptors)) for x in self.looks]),
+            "descriptor_growth": _floor_growth([(x.at, float(x.descriptors)) for x in self.looks]),
+            "task_growth": _floor_growth([(x.at, x.tasks) for x in self.looks]),
+            "knee_rpm": self._knee_rpm(),
             "in_flight_after": self.in_flight_after,
         }
 
-    def judge(self, checks: Iterable[Check]) -> bool:
+    def evaluate_checks(self, checks: Iterable[Check]) -> bool:
         """Fill in the verdicts; whether all hold."""
         figures = self.figures()
         self.verdicts = [
             {
                 **check.model_dump(exclude_none=True),
                 "value": figures[check.figure],
-                "passed": check.holds(figures[check.figure]),
+                "passed": check.passes(figures[check.figure]),
             }
             for check in checks
         ]
         return all(verdict["passed"] for verdict in self.verdicts)
 
-    def _overhead(self, what: str, q: float) -> float | None:
+    def _overhead_ms(self, attribute: str, q: float) -> float | None:
         """The quantile through the target less the quantile beside it."""
         sides = []
         for side in ("target", "direct"):
-            found = [getattr(s, what) for s in self.of(side) if s.outcome == "ok"]
+            found = [getattr(s, attribute) for s in self.samples_of(side) if s.outcome == "ok"]
             sides.append(quantile(found, q))
         through, direct = sides
         return None if through is None or direct is None else (through - direct) * 1000
 
     def _cpu_share(self) -> float | None:
-        seen = [x for x in self.looks if x.cpu_s == x.cpu_s]
-        if len(seen) < 2:
+        known = [x for x in self.looks if x.cpu_s == x.cpu_s]
+        if len(known) < 2:
             return None
-        return (seen[-1].cpu_s - seen[0].cpu_s) / max(seen[-1].at - seen[0].at, 1e-9)
+        return (known[-1].cpu_s - known[0].cpu_s) / max(known[-1].at - known[0].at, 1e-9)
 
-    def _knee(self) -> float | None:
+    def _knee_rpm(self) -> float | None:
         """The highest step, per minute, that was kept up with; None if not even the first was."""
-        return next((rate * 60 for _, rate, _ in reversed(self._kept_up())), None)
+        return next((rate * 60 for _, rate, _ in reversed(self._sustained_steps())), None)
 
-    def _kept_up(self) -> list[tuple[float, float, float]]:
+    def _sustained_steps(self) -> list[tuple[float, float, float]]:
         """The steps before the first that broke.
 
         All requests of a step must have been sent on time and have ended well, 95 % of them
         within half a second.
         """
-        good = []
+        sustained = []
         for start, rate, length in self.steps:
-            inside = [s for s in self.of() if start <= s.intended < start + length]
-            slow = quantile([s.latency for s in inside], 0.95)
-            failed = any(s.outcome != "ok" for s in inside) or _lag(inside) > MAX_LAG_S
-            if not inside or failed or (slow or 0) > 0.5:
+            step_samples = [s for s in self.samples_of() if start <= s.intended < start + length]
+            slow = quantile([s.latency for s in step_samples], 0.95)
+            failed = (
+                any(s.outcome != "ok" for s in step_samples)
+                or _sender_lag_s(step_samples) > MAX_LAG_S
+            )
+            if not step_samples or failed or (slow or 0) > 0.5:
                 break
-            good.append((start, rate, length))
-        return good
+            sustained.append((start, rate, length))
+        return sustained
 
-    def _broken_at(self) -> float:
+    def _breaking_point_s(self) -> float:
         """When the first step began that was not kept up with, but for the very first."""
-        good = self._kept_up() or self.steps[:1]
-        return good[-1][0] + good[-1][2]
+        sustained = self._sustained_steps() or self.steps[:1]
+        return sustained[-1][0] + sustained[-1][2]
 
-    def errors(self) -> Mapping[str, int]:
+    def outcome_counts(self) -> Mapping[str, int]:
         """Outcomes of the target's side and how many of each."""
-        return Counter(s.outcome for s in self.of())
+        return Counter(s.outcome for s in self.samples_of())
 
     def save(self, file: Path) -> None:
         """Write everything as JSON."""
@@ -195,12 +198,12 @@ class Run:
         file.write_text(json.dumps(data))
 
     @classmethod
-    def read(cls, file: Path) -> Run:
+    def read(cls, file: Path) -> RunResult:
         """A saved run."""
         data = json.loads(file.read_text())
         del data["figures"], data["invalid"]
         data["samples"] = [Sample(**row) for row in data["samples"]]
-        data["looks"] = [Look(**row) for row in data["looks"]]
+        data["looks"] = [ResourceSample(**row) for row in data["looks"]]
         data["steps"] = [tuple(row) for row in data["steps"]]
         return cls(**data)
 
@@ -211,12 +214,12 @@ def quantile(values: Sequence[float], q: float) -> float | None:
     return known[min(len(known) - 1, math.ceil(q * len(known)) - 1)] if known else None
 
 
-def _lag(samples: Sequence[Sample]) -> float:
+def _sender_lag_s(samples: Sequence[Sample]) -> float:
     """How late the sender was, p99, seconds."""
     return quantile([s.sent - s.intended for s in samples], 0.99) or 0.0
 
 
-def _growth(points: Sequence[tuple[float, float]]) -> float | None:
+def _floor_growth(points: Sequence[tuple[float, float]]) -> float | None:
     """How much the floor of a figure rose from the second fifth of the run to the last.
 
     The floor, since what calls under way hold comes and goes; the first fifth warms up.
@@ -229,11 +232,11 @@ def _growth(points: Sequence[tuple[float, float]]) -> float | None:
     return late[fifth // 4] - early[fifth // 4]
 
 
-def _ms(seconds: float | None) -> float | None:
+def _to_ms(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1000
 
 
-def _slope(points: Sequence[tuple[float, float]]) -> float | None:
+def _slope_per_h(points: Sequence[tuple[float, float]]) -> float | None:
     """Least squares over the second half of the run, an hour; the first half warms up."""
     known = [(x, y) for x, y in points if y == y]
     half = known[len(known) // 2 :]

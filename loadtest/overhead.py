@@ -23,7 +23,7 @@ import aiohttp
 
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 
-PIECES = 50
+CHUNKS = 50
 CONFIG = """
 providers: {{vendor: {{kind: openai, base_url: "{url}/v1"}}}}
 routes: {{model: {{deployments: [{{provider: vendor, model: gpt-4o}}]}}}}
@@ -31,7 +31,7 @@ telemetry: {{log_level: error}}
 """
 _CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{"content":"token "},"finish_reason":null}]}\n\n'
 _LAST = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-_WHOLE = {
+_COMPLETION = {
     "id": "c",
     "object": "chat.completion",
     "created": 1,
@@ -46,11 +46,11 @@ _WHOLE = {
 def respond(request: Received) -> Canned:
     """A plain answer, or a stream of PIECES chunks."""
     if request.json.get("stream"):
-        return sse_reply([_CHUNK] * PIECES + [_LAST])
-    return json_reply(_WHOLE)
+        return sse_reply([_CHUNK] * CHUNKS + [_LAST])
+    return json_reply(_COMPLETION)
 
 
-def vendor(pipe: multiprocessing.connection.Connection) -> None:
+def run_vendor(pipe: multiprocessing.connection.Connection) -> None:
     """The vendor's process."""
 
     async def serve() -> None:
@@ -62,7 +62,7 @@ def vendor(pipe: multiprocessing.connection.Connection) -> None:
     asyncio.run(serve())
 
 
-def hamlet(url: str) -> tuple[subprocess.Popen[str], str, float]:
+def start_hamlet(url: str) -> tuple[subprocess.Popen[str], str, float]:
     """hamlet's process, its address, and the seconds until it served."""
     file = Path(tempfile.mkdtemp()) / "overhead.yaml"
     file.write_text(CONFIG.format(url=url))
@@ -82,19 +82,19 @@ def hamlet(url: str) -> tuple[subprocess.Popen[str], str, float]:
 async def measure(rounds: int, calls: int) -> None:
     """Run everything and print the table."""
     ours, theirs = multiprocessing.Pipe()
-    upstream = multiprocessing.Process(target=vendor, args=(theirs,), daemon=True)
+    upstream = multiprocessing.Process(target=run_vendor, args=(theirs,), daemon=True)
     upstream.start()
     url = ours.recv()
-    process, gateway, start = hamlet(url)
+    process, gateway, start = start_hamlet(url)
     try:
         async with aiohttp.ClientSession() as http:
-            await _ready(http, gateway)
+            await _wait_until_ready(http, gateway)
             print(f"start-up, from exec to /readyz: {time.perf_counter() - start:.2f} s")
-            for name, stream in (("plain call", False), (f"stream of {PIECES} chunks", True)):
+            for name, stream in (("plain call", False), (f"stream of {CHUNKS} chunks", True)):
                 times: dict[str, list[float]] = {url: [], gateway: []}
                 for _ in range(rounds):
                     for target in (url, gateway):
-                        times[target] += await _calls(http, target, stream, calls)
+                        times[target] += await _time_calls_s(http, target, stream, calls)
                 direct, through = (statistics.median(times[t]) * 1000 for t in (url, gateway))
                 print(
                     f"{name}: direct {direct:.2f} ms, through hamlet {through:.2f} ms, "
@@ -106,7 +106,7 @@ async def measure(rounds: int, calls: int) -> None:
         upstream.terminate()
 
 
-async def _ready(http: aiohttp.ClientSession, gateway: str) -> None:
+async def _wait_until_ready(http: aiohttp.ClientSession, gateway: str) -> None:
     for _ in range(500):
         try:
             async with http.get(f"{gateway}/readyz") as response:
@@ -118,7 +118,9 @@ async def _ready(http: aiohttp.ClientSession, gateway: str) -> None:
     raise TimeoutError("hamlet did not start")
 
 
-async def _calls(http: aiohttp.ClientSession, target: str, stream: bool, calls: int) -> list[float]:
+async def _time_calls_s(
+    http: aiohttp.ClientSession, target: str, stream: bool, calls: int
+) -> list[float]:
     body = {
         "model": "model",
         "stream": stream,

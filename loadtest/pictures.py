@@ -20,9 +20,9 @@ import httpx2
 import yaml
 
 from hamlet.dashboards.build import DASHBOARDS
-from hamlet.dashboards.objectives import recordings
-from hamlet.dashboards.query import Frame
-from hamlet.dashboards.snapshot import page
+from hamlet.dashboards.objectives import recording_rules
+from hamlet.dashboards.query import TimeRange
+from hamlet.dashboards.snapshot import render_page
 from loadtest.history import HOURS, openmetrics
 
 _ROOT = Path(__file__).parents[1]
@@ -40,23 +40,25 @@ def main(out: Path) -> None:
         with (folder / "history").open("w") as file:
             file.writelines(openmetrics(end))
         _promtool(folder, "tsdb", "create-blocks-from", "openmetrics", "history", "data")
-        (folder / "rules.yml").write_text(yaml.safe_dump({"groups": recordings()}))
+        (folder / "rules.yml").write_text(yaml.safe_dump({"groups": recording_rules()}))
         span = ("--start", f"{end - HOURS * 3600:.0f}", "--end", f"{end:.0f}")
         options = (*span, "--eval-interval", "60s", "--output-dir", "data", "rules.yml")
         for _ in range(_LAYERS):
-            with _prometheus(folder) as url:
+            with _run_prometheus(folder) as url:
                 _promtool(folder, "tsdb", "create-blocks-from", "rules", "--url", url, *options)
-        with _prometheus(folder) as url, httpx2.Client(base_url=url, timeout=60) as http:
+        with _run_prometheus(folder) as url, httpx2.Client(base_url=url, timeout=60) as http:
             for board in DASHBOARDS:
-                made = board.json()
-                frame = Frame(end - (HOURS - 0.2) * 3600, end, 60)
+                dashboard = board.to_json()
+                frame = TimeRange(end - (HOURS - 0.2) * 3600, end, 60)
                 html = folder / f"{board.uid}.html"
-                html.write_text(page([made], http, frame))
-                shoot(html, out / f"{board.uid}.png", height(made["panels"]))
+                html.write_text(render_page([dashboard], http, frame))
+                take_screenshot(
+                    html, out / f"{board.uid}.png", picture_height_px(dashboard["panels"])
+                )
                 print(out / f"{board.uid}.png")
 
 
-def height(panels: list[dict[str, dict[str, int]]]) -> int:
+def picture_height_px(panels: list[dict[str, dict[str, int]]]) -> int:
     """How high a picture of these panels is, in pixels."""
     below = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in panels)
     return _MARGIN + _ROW * below + 10 * len(panels) // 6
@@ -70,7 +72,7 @@ def _promtool(folder: Path, *args: str) -> None:
 
 
 @contextlib.contextmanager
-def _prometheus(folder: Path) -> Iterator[str]:
+def _run_prometheus(folder: Path) -> Iterator[str]:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{sock.getsockname()[1]}"
@@ -92,12 +94,12 @@ def _prometheus(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def shoot(html: Path, png: Path, tall: int) -> None:
+def take_screenshot(html: Path, png: Path, height_px: int) -> None:
     """A picture of a page, `tall` pixels high."""
     chromium = shutil.which("chromium") or "chromium"
     command = (
         chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        f"--window-size={_WIDTH},{tall}", f"--screenshot={png.resolve()}", html.as_uri(),
+        f"--window-size={_WIDTH},{height_px}", f"--screenshot={png.resolve()}", html.as_uri(),
     )  # fmt: skip
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 

@@ -17,21 +17,21 @@ def plot(
     title: str, lines: dict[str, Points], *, x: str = "s", y: str = "", log_x: bool = False
 ) -> str:
     """One figure. Points whose y is no number are left out."""
-    kept = {
+    drawable = {
         name: [(a, b) for a, b in points if math.isfinite(b) and (a > 0 or not log_x)]
         for name, points in lines.items()
     }
-    everything = [point for points in kept.values() for point in points]
-    if not everything:
+    all_points = [point for points in drawable.values() for point in points]
+    if not all_points:
         return f"<figure><figcaption>{escape(title)}</figcaption><p>nothing to show</p></figure>"
-    scale_x = _Axis([a for a, _ in everything], _LEFT, _W - 10, log=log_x)
-    scale_y = _Axis([0.0, *(b for _, b in everything)], _H - _BOTTOM, _TOP)
+    scale_x = _Axis([a for a, _ in all_points], _LEFT, _W - 10, log=log_x)
+    scale_y = _Axis([0.0, *(b for _, b in all_points)], _H - _BOTTOM, _TOP)
     body = [_grid(scale_x, scale_y, x, y)]
-    for i, points in enumerate(kept.values()):
+    for i, points in enumerate(drawable.values()):
         colour = _COLOURS[i % len(_COLOURS)]
         path = " ".join(f"{scale_x(a):.1f},{scale_y(b):.1f}" for a, b in points)
         body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-    legend, height = _legend(list(kept))
+    legend, height = _legend(list(drawable))
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>"
         f'<svg viewBox="0 0 {_W} {height}" role="img" aria-label="{escape(title)}">'
@@ -43,12 +43,12 @@ def _legend(names: Sequence[str]) -> tuple[str, int]:
     """The lines' names beneath the plot, where no line can run, and how high that makes it all."""
     parts, x, y = [], float(_LEFT), _H + 4
     for i, name in enumerate(names):
-        wide = _CHARACTER * len(name)
-        if x > _LEFT and x + wide > _W - 10:
+        text_width = _CHARACTER * len(name)
+        if x > _LEFT and x + text_width > _W - 10:
             x, y = float(_LEFT), y + _ROW
         colour = _COLOURS[i % len(_COLOURS)]
         parts.append(f'<text x="{x:.1f}" y="{y}" fill="{colour}">{escape(name)}</text>')
-        x += wide + 2 * _CHARACTER
+        x += text_width + 2 * _CHARACTER
     return "".join(parts), y + 6
 
 
@@ -63,10 +63,10 @@ class _Axis:
         self._start, self._span = start, end - start
 
     def __call__(self, value: float) -> float:
-        low, high, at = self.low, self.high, value
+        low, high, position = self.low, self.high, value
         if self._log:
-            low, high, at = math.log10(low), math.log10(high), math.log10(at)
-        return self._start + (at - low) / (high - low) * self._span
+            low, high, position = math.log10(low), math.log10(high), math.log10(position)
+        return self._start + (position - low) / (high - low) * self._span
 
     def ticks(self) -> list[float]:
         if self._log:
@@ -89,9 +89,9 @@ def _grid(x: _Axis, y: _Axis, x_name: str, y_name: str) -> str:
         )
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{mark:g}</text>')
     # The unit stands at the end of the same line, and needs its place.
-    free = _W - 10 - _CHARACTER * (len(x_name) + 1)
+    tick_limit = _W - 10 - _CHARACTER * (len(x_name) + 1)
     for mark in x.ticks():
-        if x(mark) + _CHARACTER * len(f"{mark:g}") / 2 < free:
+        if x(mark) + _CHARACTER * len(f"{mark:g}") / 2 < tick_limit:
             text = f'<text x="{x(mark):.1f}" y="{_H - 10}" text-anchor="middle">{mark:g}</text>'
             parts.append(text)
     parts.append(

@@ -24,7 +24,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def tree(pid: int) -> list[int]:
+def process_tree(pid: int) -> list[int]:
     """A process and all that descend from it."""
     found = [pid]
     for parent in found:
@@ -39,7 +39,7 @@ def tree(pid: int) -> list[int]:
 def cpu_s(pid: int) -> float:
     """User and system seconds of a process tree so far."""
     total = 0.0
-    for each in tree(pid):
+    for each in process_tree(pid):
         try:
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -51,7 +51,7 @@ def cpu_s(pid: int) -> float:
 def pss_mib(pid: int) -> float:
     """Proportional memory of a process tree in MiB."""
     total = 0
-    for each in tree(pid):
+    for each in process_tree(pid):
         try:
             text = Path(f"/proc/{each}/smaps_rollup").read_text()
         except OSError:
@@ -66,20 +66,20 @@ def rss_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def descriptors(pid: int) -> int:
+def open_descriptors(pid: int) -> int:
     """Open file descriptors of one process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class CpuTimes:
     """All cores since boot, in core-seconds."""
 
     busy_s: float
     steal_s: float
 
     @classmethod
-    def now(cls) -> Machine:
+    def read(cls) -> CpuTimes:
         fields = [
             int(x) * _TICK_S for x in Path("/proc/stat").read_text().split("\n")[0].split()[1:]
         ]
@@ -87,10 +87,10 @@ class Machine:
         return cls(user + nice + system + irq + softirq, steal)
 
 
-def _hear_the_end() -> None:
+def _exit_on_sigterm() -> None:
     """Let SIGTERM unwind us, so that what we started is stopped: else it runs on, and beside the next."""
-    ours = threading.current_thread() is threading.main_thread()
-    if ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    handler_replaceable = threading.current_thread() is threading.main_thread()
+    if handler_replaceable and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
@@ -107,7 +107,7 @@ class Process:
         cwd: Path | None = None,
     ) -> None:
         pinned = ["taskset", "-c", str(cpu), *command] if cpu is not None else list(command)
-        _hear_the_end()
+        _exit_on_sigterm()
         self.started = time.monotonic()
         with log.open("ab") as out:
             self._child = subprocess.Popen(
@@ -125,14 +125,14 @@ class Process:
         return self._child.pid
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self._child.poll() is None
 
     def stop(self) -> None:
         """End it and its descendants."""
-        for sent in (signal.SIGTERM, signal.SIGKILL):
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
             try:
-                os.killpg(self.pid, sent)
+                os.killpg(self.pid, signal_number)
             except ProcessLookupError:
                 break
             try:
@@ -142,20 +142,20 @@ class Process:
         self._child.wait()
 
 
-def wait_for(
+def wait_until_ready(
     url: str,
     process: Process,
     within_s: float,
     body: bytes | None = None,
-    more: Mapping[str, str] = {},
+    extra_headers: Mapping[str, str] = {},
 ) -> float:
     """Seconds from the process's start to its first 200. Raises RuntimeError."""
     headers = {
         "content-type": "application/json",
         "authorization": "Bearer sk-bench-1234567890",
-        **more,
+        **extra_headers,
     }
-    while process.alive and time.monotonic() - process.started < within_s:
+    while process.is_alive and time.monotonic() - process.started < within_s:
         try:
             request = urllib.request.Request(url, body, headers)  # noqa: S310
             with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310

@@ -21,10 +21,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hamlet.suggest.retrieval import Embedder, HybridIndex, Index, load_encoder
+from hamlet.suggest.retrieval import Bm25Index, Embedder, HybridIndex, load_encoder
 
 Search = Callable[[str], Awaitable[list[int]]]
-_GATE = 0.3
+_MIN_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Task:
     embed: bool = False
 
 
-EMBED = [
+VECTOR_TASKS = [
     Task(
         "ko_links item-to-item +embed",
         "ko_links/corpus.jsonl.gz",
@@ -62,7 +62,7 @@ EMBED = [
         embed=True,
     ),
 ]
-TASKS = [
+LEXICAL_TASKS = [
     Task(
         "ko_links item-to-item",
         "ko_links/corpus.jsonl.gz",
@@ -91,14 +91,14 @@ TASKS = [
 ]
 
 
-def rows(file: Path) -> Iterator[dict[str, Any]]:
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSON Lines file, packed or not."""
     opened = gzip.open(file, "rt") if file.suffix == ".gz" else file.open()  # noqa: SIM115
     with opened as lines:
         yield from map(json.loads, lines)
 
 
-def judgements(file: Path) -> dict[str, set[str]]:
+def read_judgements(file: Path) -> dict[str, set[str]]:
     """Relevant documents per query."""
     relevant: dict[str, set[str]] = {}
     for line in file.read_text().splitlines()[1:]:
@@ -123,84 +123,90 @@ def mean(values: Iterable[float]) -> float:
 
 async def measure(task: Task, folder: Path) -> bool:
     """Print one row of the table; whether it is above the floor."""
-    corpus = list(rows(folder / task.corpus))
-    ranked, gated_by = searches(task, corpus, folder)
-    relevant = judgements(folder / task.qrels)
+    corpus = list(read_rows(folder / task.corpus))
+    search_ranked, search_gated = search_functions(task, corpus, folder)
+    relevant = read_judgements(folder / task.qrels)
     ndcgs, recalls, gated, times = [], [], [], []
-    for query in rows(folder / task.queries):
+    for query in read_rows(folder / task.queries):
         start = time.perf_counter()
-        hits = await ranked(query["text"])
+        hits = await search_ranked(query["text"])
         times.append(time.perf_counter() - start)
-        right = relevant.get(query["_id"], set())
+        relevant_ids = relevant.get(query["_id"], set())
         found = [i for i in (corpus[p]["_id"] for p in hits) if i != query.get("exclude")]
-        ndcgs.append(ndcg(found, right, 5))
-        recalls.append(len(right & set(found[:10])) / min(10, len(right)) if right else 0.0)
-        kept = [corpus[p]["_id"] for p in await gated_by(query["text"])]
-        gated += [id_ in right for id_ in [i for i in kept if i != query.get("exclude")][:3]]
+        ndcgs.append(ndcg(found, relevant_ids, 5))
+        recalls.append(
+            len(relevant_ids & set(found[:10])) / min(10, len(relevant_ids))
+            if relevant_ids
+            else 0.0
+        )
+        kept = [corpus[p]["_id"] for p in await search_gated(query["text"])]
+        gated += [id_ in relevant_ids for id_ in [i for i in kept if i != query.get("exclude")][:3]]
     got, recall = mean(ndcgs), mean(recalls)
     precision = mean(gated)
-    good = got >= task.ndcg5 and recall >= task.recall10 and precision >= task.gate
+    passed = got >= task.ndcg5 and recall >= task.recall10 and precision >= task.gate
     print(
         f"{task.name:30} nDCG@5 {got:.3f} (>= {task.ndcg5:.2f})  "
-        f"R@10 {recall:.3f} (>= {task.recall10:.2f})  precision@<=3 at {_GATE}: "
+        f"R@10 {recall:.3f} (>= {task.recall10:.2f})  precision@<=3 at {_MIN_SHARE}: "
         f"{precision:.3f} (>= {task.gate:.2f}) of {len(gated) / len(times):.1f}  "
-        f"{mean(times) * 1000:.2f} ms  {'ok' if good else 'BELOW'}"
+        f"{mean(times) * 1000:.2f} ms  {'ok' if passed else 'BELOW'}"
     )
-    return good
+    return passed
 
 
-def fields(corpus: list[dict[str, Any]]) -> list[list[tuple[str, int]]]:
+def weighted_fields(corpus: list[dict[str, Any]]) -> list[list[tuple[str, int]]]:
     """Title twice, text once, as the catalogue weighs them."""
     return [[(row["title"], 2), (row.get("text") or "", 1)] for row in corpus]
 
 
 @cache
-def with_vectors(file: Path) -> HybridIndex:
+def vector_index(file: Path) -> HybridIndex:
     """The index of a corpus with its vectors, made once."""
-    corpus = list(rows(file))
+    corpus = list(read_rows(file))
     hybrid = HybridIndex(
-        fields(corpus), [f"{row['title']} {row.get('text') or ''}" for row in corpus]
+        weighted_fields(corpus), [f"{row['title']} {row.get('text') or ''}" for row in corpus]
     )
-    hybrid.embed(embedder())
+    hybrid.embed(get_embedder())
     return hybrid
 
 
-def searches(task: Task, corpus: list[dict[str, Any]], folder: Path) -> tuple[Search, Search]:
+def search_functions(
+    task: Task, corpus: list[dict[str, Any]], folder: Path
+) -> tuple[Search, Search]:
     """What ranks everything, and what passes the gate: positions, best first."""
     if not task.embed:
-        index = Index(fields(corpus))
+        index = Bm25Index(weighted_fields(corpus))
 
-        async def ranked(text: str) -> list[int]:
+        async def ranked_lexical(text: str) -> list[int]:
             return [hit.position for hit in index.search(text, 12)]
 
-        async def passed(text: str) -> list[int]:
-            return [hit.position for hit in index.search(text, 12) if hit.share >= _GATE]
+        async def gated_lexical(text: str) -> list[int]:
+            return [hit.position for hit in index.search(text, 12) if hit.relevance >= _MIN_SHARE]
 
-        return ranked, passed
-    hybrid = with_vectors(folder / task.corpus)
+        return ranked_lexical, gated_lexical
+    hybrid = vector_index(folder / task.corpus)
 
-    async def near(text: str) -> list[int]:
-        await with_vector(text)
+    async def ranked_hybrid(text: str) -> list[int]:
+        await wait_for_vector(text)
         return [hit.position for hit in await hybrid.search(text, 12, -1.0)]
 
-    async def gated(text: str) -> list[int]:
-        await with_vector(text)
-        return [hit.position for hit in await hybrid.search(text, 12, _GATE)]
+    async def gated_hybrid(text: str) -> list[int]:
+        await wait_for_vector(text)
+        return [hit.position for hit in await hybrid.search(text, 12, _MIN_SHARE)]
 
-    return near, gated
+    return ranked_hybrid, gated_hybrid
 
 
-async def with_vector(text: str) -> None:
+async def wait_for_vector(text: str) -> None:
     """Wait for a query's vector: a busy machine must not turn the row into a lexical one."""
     for _ in range(3000):
-        if await embedder().vector(text) is not None:
+        if await get_embedder().embed_query(text) is not None:
             return
         await asyncio.sleep(0.01)
     sys.exit("a vector never came")
 
 
 @cache
-def embedder() -> Embedder:
+def get_embedder() -> Embedder:
     """The encoder of the extra, or the end of the run."""
     encoder, why_not = load_encoder()
     if encoder is None:
@@ -212,11 +218,11 @@ async def main() -> bool:
     """Measure every task whose files are there; whether all are above their floors."""
     named = [word for word in sys.argv[1:] if not word.startswith("--")]
     folder = Path(named[0] if named else "../shared/quality")
-    wanted = EMBED if "--embed" in sys.argv else TASKS
-    there = [task for task in wanted if (folder / task.corpus).exists()]
-    if not there:
+    wanted = VECTOR_TASKS if "--embed" in sys.argv else LEXICAL_TASKS
+    available = [task for task in wanted if (folder / task.corpus).exists()]
+    if not available:
         sys.exit(f"no quality sets in {folder}")
-    return all([await measure(task, folder) for task in there])
+    return all([await measure(task, folder) for task in available])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from loadtest.outcome import Run, Sample, quantile
+from loadtest.outcome import RunResult, Sample, quantile
 from loadtest.plots import Points, plot
 
 STYLE = """
@@ -21,12 +21,12 @@ border-bottom:1px solid #e5e7eb}.no{color:#b91c1c;font-weight:600}.yes{color:#15
 border-left:4px solid #c2410c}"""
 
 
-def write_report(run: Run, file: Path) -> None:
+def write_report(run: RunResult, file: Path) -> None:
     """Write the report of a run."""
-    file.write_text(page(f"{run.scenario} ({run.size})", _body(run)), "utf-8")
+    file.write_text(html_page(f"{run.scenario} ({run.size})", _body(run)), "utf-8")
 
 
-def page(title: str, body: str) -> str:
+def html_page(title: str, body: str) -> str:
     """A whole HTML document."""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -34,17 +34,24 @@ def page(title: str, body: str) -> str:
     )
 
 
-def _body(run: Run) -> str:
+def _body(run: RunResult) -> str:
     about = (
         f"<p>{escape(run.target)}; seed {run.seed}; commit {escape(run.commit)}; {escape(run.started_at)}; "
         f"{escape(run.machine)}. Latency counts from the intended start. Generator, vendors and target "
         "shared this machine's cores unless the target was elsewhere.</p>"
     )
     invalid = f'<p class="no">INVALID: {escape(run.invalid)}</p>' if run.invalid else ""
-    return about + invalid + _verdicts(run) + spec(run) + _figures(run) + _plots(run)
+    return (
+        about
+        + invalid
+        + _checks_table(run)
+        + infra_spec_box(run)
+        + _figures_table(run)
+        + _plots(run)
+    )
 
 
-def _verdicts(run: Run) -> str:
+def _checks_table(run: RunResult) -> str:
     rows = []
     for v in run.verdicts:
         bound = f"&le; {v['at_most']}" if "at_most" in v else f"&ge; {v['at_least']}"
@@ -57,7 +64,7 @@ def _verdicts(run: Run) -> str:
     return f"<h2>Assertions</h2><table>{head}{''.join(rows)}</table>"
 
 
-def _figures(run: Run) -> str:
+def _figures_table(run: RunResult) -> str:
     rows = "".join(
         f"<tr><td>{escape(name)}</td><td>{value:.5g}</td></tr>"
         for name, value in run.figures().items()
@@ -66,7 +73,7 @@ def _figures(run: Run) -> str:
     return f"<h2>Figures</h2><table>{rows}</table>"
 
 
-def spec(run: Run) -> str:
+def infra_spec_box(run: RunResult) -> str:
     """The infra-spec box: what one process sustained, and how many the peak needs at 60 % load."""
     figures, length = run.figures(), max(run.length_s, 1e-9)
     rate = (figures["requests"] or 0) / length
@@ -86,19 +93,31 @@ def spec(run: Run) -> str:
     )
 
 
-def _plots(run: Run) -> str:
-    ours = run.of()
-    looks = run.looks
-    cpu = [(b.at, (b.cpu_s - a.cpu_s) / max(b.at - a.at, 1e-9) * 100) for a, b in pairwise(looks)]
-    sides = {"through": ours} | ({"direct": run.of("direct")} if run.of("direct") else {})
+def _plots(run: RunResult) -> str:
+    samples = run.samples_of()
+    resource_samples = run.looks
+    cpu = [
+        (b.at, (b.cpu_s - a.cpu_s) / max(b.at - a.at, 1e-9) * 100)
+        for a, b in pairwise(resource_samples)
+    ]
+    sides = {"through": samples} | (
+        {"direct": run.samples_of("direct")} if run.samples_of("direct") else {}
+    )
     figures = [
         plot(
             "Arrivals and completions",
-            {"arrivals": per_second(ours, "intended"), "completions": per_second(ours, "last")},
+            {
+                "arrivals": per_second(samples, "intended"),
+                "completions": per_second(samples, "last"),
+            },
             y="1/s",
         ),
-        plot("Latency over time", _over_time(ours, lambda s: s.latency), y="ms"),
-        plot("Time to first content over time", _over_time(ours, lambda s: s.ttft), y="ms"),
+        plot("Latency over time", _percentiles_over_time(samples, lambda s: s.latency), y="ms"),
+        plot(
+            "Time to first content over time",
+            _percentiles_over_time(samples, lambda s: s.ttft),
+            y="ms",
+        ),
         plot(
             "Latency, share of requests below",
             {name: cdf([s.latency for s in part]) for name, part in sides.items()},
@@ -111,34 +130,38 @@ def _plots(run: Run) -> str:
             x="ms",
             log_x=True,
         ),
-        plot("In flight", {"requests": in_flight(ours)}),
-        plot("Not ok, by class", _errors(ours), y="1/s"),
+        plot("In flight", {"requests": in_flight(samples)}),
+        plot("Not ok, by class", _errors_per_second(samples), y="1/s"),
         plot("CPU of the target", {"CPU": cpu}, y="% core"),
-        plot("Memory of the target", {"RSS": [(x.at, x.rss_mib) for x in looks]}, y="MiB"),
+        plot(
+            "Memory of the target", {"RSS": [(x.at, x.rss_mib) for x in resource_samples]}, y="MiB"
+        ),
         plot(
             "What the target holds",
             {
-                "descriptors": [(x.at, float(x.descriptors)) for x in looks],
-                "tasks": [(x.at, x.tasks) for x in looks],
+                "descriptors": [(x.at, float(x.descriptors)) for x in resource_samples],
+                "tasks": [(x.at, x.tasks) for x in resource_samples],
             },
         ),
         plot(
             "How late the loop answers /livez",
-            {"worst of the second": [(x.at, x.lag_ms) for x in looks]},
+            {"worst of the second": [(x.at, x.lag_ms) for x in resource_samples]},
             y="ms",
         ),
     ]
     return f'<h2>Plots</h2><div class="plots">{"".join(figures)}</div>'
 
 
-def per_second(samples: Sequence[Sample], what: str) -> Points:
+def per_second(samples: Sequence[Sample], time_attribute: str) -> Points:
     """How many of a time fall in each second."""
-    times = [getattr(s, what) for s in samples]
+    times = [getattr(s, time_attribute) for s in samples]
     counts = Counter(int(t) for t in times if t == t)
     return [(second, counts[second]) for second in range(max(counts, default=0) + 1)]
 
 
-def _over_time(samples: Sequence[Sample], value: Callable[[Sample], float]) -> dict[str, Points]:
+def _percentiles_over_time(
+    samples: Sequence[Sample], value: Callable[[Sample], float]
+) -> dict[str, Points]:
     span = max((s.intended for s in samples), default=0.0)
     width = max(1.0, span / 60)
     bins: dict[int, list[float]] = {}
@@ -174,7 +197,7 @@ def in_flight(samples: Sequence[Sample]) -> Points:
     return points[:: max(1, len(points) // 1500)]
 
 
-def _errors(samples: Sequence[Sample]) -> dict[str, Points]:
+def _errors_per_second(samples: Sequence[Sample]) -> dict[str, Points]:
     kinds = Counter(s.outcome for s in samples if s.outcome != "ok")
     return {
         kind: per_second([s for s in samples if s.outcome == kind], "intended")

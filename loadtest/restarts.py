@@ -33,86 +33,92 @@ routes:
   quick: {deployments: [{provider: quick, model: embedded-chat}]}
   slow: {deployments: [{provider: slow, model: embedded-chat}]}
 """
-_ASK = [{"role": "user", "content": "How late does the subway run in Seoul on Sundays?"}]
+_MESSAGES = [{"role": "user", "content": "How late does the subway run in Seoul on Sundays?"}]
 
 
 @dataclass
-class Tally:
+class RestartResults:
     """What became of everything that was sent."""
 
-    done: Counter[str] = field(default_factory=Counter)
+    completed: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
 
-    def failed(self, what: str, why: object) -> None:
+    def add_failure(self, what: str, why: object) -> None:
         self.failures.append(f"{what}: {why!r}")
 
 
-async def one(http: aiohttp.ClientSession, url: str, tally: Tally, due: float) -> None:
+async def call_once(
+    http: aiohttp.ClientSession, url: str, tally: RestartResults, due: float
+) -> None:
     """A whole answer, timed from when it was to be sent."""
-    body = {"model": "quick", "messages": _ASK, "max_tokens": 8}
+    body = {"model": "quick", "messages": _MESSAGES, "max_tokens": 8}
     try:
         async with http.post(f"{url}/v1/chat/completions", json=body) as answer:
             text = await answer.text()
             if answer.status != 200 or '"finish_reason"' not in text:
-                return tally.failed("call", (answer.status, text[:200]))
+                return tally.add_failure("call", (answer.status, text[:200]))
     except Exception as error:
-        return tally.failed("call", error)
-    tally.done["calls"] += 1
+        return tally.add_failure("call", error)
+    tally.completed["calls"] += 1
     tally.latencies.append(time.perf_counter() - due)
 
 
-async def streams(
-    http: aiohttp.ClientSession, url: str, tokens: int, tally: Tally, end: asyncio.Event
+async def run_streams(
+    http: aiohttp.ClientSession, url: str, tokens: int, tally: RestartResults, stop: asyncio.Event
 ) -> None:
     """One stream after the other, each to its end."""
-    body = {"model": "slow", "stream": True, "messages": _ASK, "max_tokens": tokens}
-    while not end.is_set():
+    body = {"model": "slow", "stream": True, "messages": _MESSAGES, "max_tokens": tokens}
+    while not stop.is_set():
         try:
             async with http.post(f"{url}/v1/chat/completions", json=body) as answer:
                 text = await answer.text()
                 if answer.status == 200 and text.endswith("data: [DONE]\n\n"):
-                    tally.done["streams"] += 1
+                    tally.completed["streams"] += 1
                 else:
-                    tally.failed("stream", (answer.status, text[-200:]))
+                    tally.add_failure("stream", (answer.status, text[-200:]))
         except Exception as error:
-            tally.failed("stream", error)
+            tally.add_failure("stream", error)
 
 
-async def load(
-    url: str, asked: argparse.Namespace, pid: int, restarted: Callable[[], int]
-) -> Tally:
+async def run_load(
+    url: str, options: argparse.Namespace, pid: int, count_restarts: Callable[[], int]
+) -> RestartResults:
     """The schedule, the streams beside it, and the signals."""
-    tally, end = Tally(), asyncio.Event()
+    tally, stop = RestartResults(), asyncio.Event()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
-        open_ones = [
-            asyncio.create_task(streams(http, url, asked.tokens, tally, end))
-            for _ in range(asked.streams)
+        stream_tasks = [
+            asyncio.create_task(run_streams(http, url, options.tokens, tally, stop))
+            for _ in range(options.streams)
         ]
         await asyncio.sleep(0.5)
         calls: set[asyncio.Task[None]] = set()
-        every = asked.requests // (asked.restarts + 1)
+        requests_per_restart = options.requests // (options.restarts + 1)
         begin = time.perf_counter()
-        for i in range(asked.requests):
-            due = begin + i / asked.rps
+        for i in range(options.requests):
+            due = begin + i / options.rps
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            calls.add(asyncio.create_task(one(http, url, tally, due)))
-            if i and i % every == 0 and i // every <= asked.restarts:
+            calls.add(asyncio.create_task(call_once(http, url, tally, due)))
+            if (
+                i
+                and i % requests_per_restart == 0
+                and i // requests_per_restart <= options.restarts
+            ):
                 os.kill(pid, signal.SIGUSR2)
         await asyncio.gather(*calls)
         for _ in range(600):
-            if restarted() >= asked.restarts:
+            if count_restarts() >= options.restarts:
                 break
             await asyncio.sleep(0.1)
-        end.set()
-        await asyncio.gather(*open_ones)
+        stop.set()
+        await asyncio.gather(*stream_tasks)
     return tally
 
 
 async def run(
-    asked: argparse.Namespace, file: Path, sink: IO[bytes], restarted: Callable[[], int]
-) -> tuple[Tally, int]:
+    options: argparse.Namespace, file: Path, sink: IO[bytes], count_restarts: Callable[[], int]
+) -> tuple[RestartResults, int]:
     """Start hamlet, load it, stop it; what became of the load, and hamlet's exit status."""
     words = ("-m", "hamlet", "serve", "--port", "0", "--workers", "2", "--config", str(file))
     process = await asyncio.create_subprocess_exec(
@@ -120,51 +126,51 @@ async def run(
     )
     try:
         assert process.stdout
-        greeting = re.search(rb"http://\S+", await process.stdout.readline())
-        assert greeting
-        tally = await load(greeting[0].decode(), asked, process.pid, restarted)
+        address = re.search(rb"http://\S+", await process.stdout.readline())
+        assert address
+        tally = await run_load(address[0].decode(), options, process.pid, count_restarts)
     finally:
         process.terminate()
         status = await process.wait()
     return tally, status
 
 
-def main(asked: argparse.Namespace) -> int:
+def main(options: argparse.Namespace) -> int:
     """Run, and tell."""
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder, "hamlet.yaml"), Path(folder, "log")
         file.write_text(CONFIG)
 
-        def restarted() -> int:
+        def count_restarts() -> int:
             return log.read_text().count('"restart.done"')
 
         with log.open("wb") as sink:
-            tally, status = asyncio.run(run(asked, file, sink, restarted))
-        restarts = restarted()
+            tally, status = asyncio.run(run(options, file, sink, count_restarts))
+        restarts = count_restarts()
     tally.latencies.sort()
     p50, p99 = (tally.latencies[int(len(tally.latencies) * q)] * 1000 for q in (0.5, 0.99))
     print(
-        f"{restarts} rolling restarts, {asked.rps:g} requests/s, {asked.streams} streams open: "
-        f"{tally.done['calls']} calls and {tally.done['streams']} streams done, "
+        f"{restarts} rolling restarts, {options.rps:g} requests/s, {options.streams} streams open: "
+        f"{tally.completed['calls']} calls and {tally.completed['streams']} streams done, "
         f"{len(tally.failures)} failed; p50 {p50:.1f} ms, p99 {p99:.0f} ms; status {status}"
     )
     for failure, count in Counter(tally.failures).most_common(10):
         print(f"  {count} x {failure}")
-    return int(bool(tally.failures) or restarts != asked.restarts or status != 0)
+    return int(bool(tally.failures) or restarts != options.restarts or status != 0)
 
 
-def _asked() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    for name, standard in (
+    for name, default in (
         ("restarts", 10),
         ("requests", 30_000),
         ("streams", 200),
         ("tokens", 24),
     ):
-        parser.add_argument(f"--{name}", type=int, default=standard)
+        parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rps", type=float, default=100.0)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main(_asked()))
+    sys.exit(main(_parse_options()))

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FILE = Path(__file__).with_name("scenarios.toml")
+SCENARIOS_FILE = Path(__file__).with_name("scenarios.toml")
 Size = Literal["ci", "full"]
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Step(_Strict):
+class LoadStep(_StrictModel):
     """`seconds` of arrivals at `rate` a second, or ramping `to` another; or so much of a trace."""
 
     rate: float = Field(default=0.0, ge=0)
@@ -33,7 +33,7 @@ class Step(_Strict):
         return self.seconds or self.trace_s
 
 
-class Check(_Strict):
+class Check(_StrictModel):
     """What a figure must be for the run to pass."""
 
     figure: str
@@ -42,24 +42,24 @@ class Check(_Strict):
     full_only: bool = False
 
     @model_validator(mode="after")
-    def _one_bound(self) -> Check:
+    def _require_one_bound(self) -> Check:
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError("give exactly one of at_most and at_least")
         return self
 
     @property
-    def is_timed(self) -> bool:
+    def is_timing_dependent(self) -> bool:
         """Whether the figure depends on how fast this machine is just now."""
         return self.figure.endswith(("_ms", "cpu_share", "_rpm", "_h"))
 
-    def holds(self, value: float | None) -> bool:
+    def passes(self, value: float | None) -> bool:
         """Whether a figure passes; one that could not be had does not."""
         if value is None:
             return False
         return value <= self.at_most if self.at_most is not None else value >= (self.at_least or 0)
 
 
-class Storm(_Strict):
+class ScheduledFault(_StrictModel):
     """A fault of the simulated vendors; `begin` and `end` are shares of the run's length.
 
     It strikes with `chance`, in streams `after` so many frames of content.
@@ -78,7 +78,7 @@ class Storm(_Strict):
     down_s: float = 0.0
 
 
-class Scenario(_Strict):
+class Scenario(_StrictModel):
     """One row of the table.
 
     `stream` and `leave` are shares of the requests; after `patience_s` of silence hamlet asks
@@ -87,8 +87,8 @@ class Scenario(_Strict):
 
     name: str
     about: str
-    ci: tuple[Step, ...]
-    full: tuple[Step, ...]
+    ci: tuple[LoadStep, ...]
+    full: tuple[LoadStep, ...]
     checks: tuple[Check, ...]
     beside: bool = False
     stream: float = Field(default=0.8, ge=0, le=1)
@@ -99,12 +99,12 @@ class Scenario(_Strict):
     trace: str | None = None
     until_broken: bool = False
     patience_s: float | None = None
-    faults: tuple[Storm, ...] = ()
+    faults: tuple[ScheduledFault, ...] = ()
 
-    def steps(self, size: Size) -> tuple[Step, ...]:
+    def steps(self, size: Size) -> tuple[LoadStep, ...]:
         return self.ci if size == "ci" else self.full
 
-    def lasting(self, minutes: float) -> Scenario:
+    def with_length(self, minutes: float) -> Scenario:
         """The same for so long. Raises ValueError where the steps tell how long it must be."""
         if len(self.full) != 1:
             raise ValueError(f"{self.name} has steps of its own; its length cannot be chosen")
@@ -116,12 +116,12 @@ class Scenario(_Strict):
         """How long the arrivals go on."""
         return sum(step.length_s for step in self.steps(size))
 
-    def checks_of(self, size: Size) -> tuple[Check, ...]:
+    def checks_for(self, size: Size) -> tuple[Check, ...]:
         """The checks that count for this size."""
         return tuple(check for check in self.checks if size == "full" or not check.full_only)
 
 
-def scenarios(file: Path = FILE) -> dict[str, Scenario]:
+def load_scenarios(file: Path = SCENARIOS_FILE) -> dict[str, Scenario]:
     """All scenarios by name. Raises ValidationError."""
     rows: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
     return {name: Scenario.model_validate({"name": name, **row}) for name, row in rows.items()}

@@ -8,32 +8,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamlet.simulator.traces import Arrival, generated, read_trace
-from loadtest.scenario import Scenario, Size, Step
+from hamlet.simulator.traces import Arrival, generate_trace, read_trace
+from loadtest.scenario import LoadStep, Scenario, Size
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class ScheduledRequest:
     """One request: its number, when it goes out (seconds), and what it is."""
 
     number: int
     at_s: float
     stream: bool
-    leaves: bool
-    prompt: int
-    output: int
+    disconnects: bool
+    prompt_tokens: int
+    output_tokens: int
 
 
-def schedule(scenario: Scenario, size: Size, seed: int, traces: Path) -> list[Shot]:
+def build_schedule(
+    scenario: Scenario, size: Size, seed: int, traces: Path
+) -> list[ScheduledRequest]:
     """The run's requests in order. The same seed gives the same list, byte for byte."""
     rng = random.Random(f"schedule:{scenario.name}:{seed}")
     rows = list(_arrivals(scenario, size, seed, traces, rng))
-    shots = []
+    requests = []
     for number, row in enumerate(rows):
         stream = rng.random() < scenario.stream
-        leaves = stream and rng.random() < scenario.leave
-        shots.append(Shot(number, row.at_s, stream, leaves, row.prompt, row.output))
-    return shots
+        disconnects = stream and rng.random() < scenario.leave
+        requests.append(
+            ScheduledRequest(
+                number, row.at_s, stream, disconnects, row.prompt_tokens, row.output_tokens
+            )
+        )
+    return requests
 
 
 def _arrivals(
@@ -42,29 +48,29 @@ def _arrivals(
     start = 0.0
     for step in scenario.steps(size):
         if step.trace_s:
-            yield from _traced(traces / (scenario.trace or ""), step.trace_s, seed)
+            yield from _trace_arrivals(traces / (scenario.trace or ""), step.trace_s, seed)
         else:
-            for at in poisson(step, rng):
+            for at in poisson_arrivals(step, rng):
                 yield Arrival(start + at, scenario.prompt_bytes // 4, scenario.output)
         start += step.length_s
 
 
-def poisson(step: Step, rng: random.Random) -> Iterator[float]:
+def poisson_arrivals(step: LoadStep, rng: random.Random) -> Iterator[float]:
     """Arrivals of a Poisson process whose rate goes from `rate` to `end_rate`, by inversion."""
-    mass, slope = 0.0, (step.end_rate - step.rate) / step.seconds
+    cumulative, slope = 0.0, (step.end_rate - step.rate) / step.seconds
     while True:
-        mass += rng.expovariate(1.0)
+        cumulative += rng.expovariate(1.0)
         # The time t at which rate*t + slope*t*t/2 reaches the mass drawn.
         if abs(slope) < 1e-9:
-            at = mass / step.rate if step.rate else math.inf
+            at = cumulative / step.rate if step.rate else math.inf
         else:
-            root = step.rate**2 + 2 * slope * mass
+            root = step.rate**2 + 2 * slope * cumulative
             at = (math.sqrt(root) - step.rate) / slope if root >= 0 else math.inf
         if at >= step.seconds:
             return
         yield at
 
 
-def _traced(file: Path, seconds: float, seed: int) -> Sequence[Arrival]:
-    rows = read_trace(file) if file.is_file() else generated(seed, max(seconds, 60.0))
+def _trace_arrivals(file: Path, seconds: float, seed: int) -> Sequence[Arrival]:
+    rows = read_trace(file) if file.is_file() else generate_trace(seed, max(seconds, 60.0))
     return [row for row in rows if row.at_s < seconds]

@@ -17,9 +17,9 @@ from dataclasses import replace
 
 from hamlet.config import loads
 from hamlet.simulator import Latency, SimulatorServer, World, marker
-from hamlet.simulator.fleet import deployments_of, example_fleet
+from hamlet.simulator.fleet import example_fleet, simulated_deployments
 from hamlet.simulator.harness import simulate
-from hamlet.simulator.traces import generated
+from hamlet.simulator.traces import generate_trace
 
 RATE, TOKENS, CONNECTIONS = 125, 150, 32
 _BODY = (
@@ -29,7 +29,7 @@ _BODY = (
 Pipe = multiprocessing.connection.Connection
 
 
-def vendors(pipe: Pipe, tokens_per_frame: int, latency: Latency | None) -> None:
+def run_vendors(pipe: Pipe, tokens_per_frame: int, latency: Latency | None) -> None:
     """The served world's process: tells its URL, then its CPU time whenever asked."""
     import uvloop
 
@@ -38,18 +38,18 @@ def vendors(pipe: Pipe, tokens_per_frame: int, latency: Latency | None) -> None:
             replace(
                 s, tokens_per_frame=tokens_per_frame, latency=latency or s.latency, capacity=None
             )
-            for s in deployments_of(loads(example_fleet()).config)
+            for s in simulated_deployments(loads(example_fleet()).config)
             if s.kind == "ptu"
         ]
         world = World(specs, seed=1, clock=time.monotonic)
         async with SimulatorServer(world) as server:
             pipe.send((server.url, world.names))
 
-            def tell() -> None:
+            def send_cpu_time() -> None:
                 pipe.recv()
                 pipe.send(time.process_time())
 
-            asyncio.get_running_loop().add_reader(pipe.fileno(), tell)
+            asyncio.get_running_loop().add_reader(pipe.fileno(), send_cpu_time)
             await asyncio.Event().wait()
 
     uvloop.run(serve())
@@ -62,7 +62,7 @@ class Client:
         self._address = host, int(port)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, name: str) -> None:
+    async def request(self, name: str) -> None:
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._address)
         reader, writer = self._streams
@@ -71,70 +71,70 @@ class Client:
         await reader.readuntil(b"[DONE]\n\n\r\n0\r\n\r\n")
 
 
-async def steady(url: str, names: list[str], seconds: float) -> int:
+async def send_at_rate(url: str, names: list[str], seconds: float) -> int:
     """Send at RATE, whether or not earlier requests were answered."""
     host, port = url.removeprefix("http://").split(":")
     idle: list[Client] = []
 
-    async def one(i: int) -> None:
+    async def send_one(i: int) -> None:
         client = idle.pop() if idle else Client(host, port)
-        await client.ask(names[i % len(names)])
+        await client.request(names[i % len(names)])
         idle.append(client)
 
     begin, count = time.monotonic(), int(RATE * seconds)
     async with asyncio.TaskGroup() as group:
         for i in range(count):
             await asyncio.sleep(max(0.0, begin + i / RATE - time.monotonic()))
-            group.create_task(one(i))
+            group.create_task(send_one(i))
     return count
 
 
-async def flat_out(url: str, names: list[str], seconds: float) -> int:
+async def send_closed_loop(url: str, names: list[str], seconds: float) -> int:
     """Send as fast as CONNECTIONS get answers."""
     host, port = url.removeprefix("http://").split(":")
     end, counts = time.monotonic() + seconds, [0] * CONNECTIONS
 
-    async def one(i: int) -> None:
+    async def run_connection(i: int) -> None:
         client = Client(host, port)
         while time.monotonic() < end:
-            await client.ask(names[i % len(names)])
+            await client.request(names[i % len(names)])
             counts[i] += 1
 
-    await asyncio.gather(*map(one, range(CONNECTIONS)))
+    await asyncio.gather(*map(run_connection, range(CONNECTIONS)))
     return sum(counts)
 
 
-def served(seconds: float) -> None:
+def measure_served(seconds: float) -> None:
     """CPU per request, by tokens per frame."""
     for tokens_per_frame, latency in ((1, None), (4, None), (16, None), (4, Latency(0, 0, 1e-9))):
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.Process(
-            target=vendors, args=(theirs, tokens_per_frame, latency), daemon=True
+            target=run_vendors, args=(theirs, tokens_per_frame, latency), daemon=True
         )
         process.start()
         url, names = ours.recv()
-        load = flat_out if latency else steady
-        asyncio.run(load(url, names, 1.0))
+        send_load = send_closed_loop if latency else send_at_rate
+        asyncio.run(send_load(url, names, 1.0))
         ours.send(None)
         cpu, begin = ours.recv(), time.monotonic()
-        count = asyncio.run(load(url, names, seconds))
+        count = asyncio.run(send_load(url, names, seconds))
         took = time.monotonic() - begin
         ours.send(None)
         cpu = ours.recv() - cpu
         process.terminate()
         process.join()
-        each = cpu / count
-        speed = f"flat out {count / took:.0f}/s" if latency else f"at {RATE}/s"
+        cpu_per_request_s = cpu / count
+        rate_text = f"flat out {count / took:.0f}/s" if latency else f"at {RATE}/s"
         print(
-            f"served {speed}, {tokens_per_frame} tokens a frame: {each * 1e6:.0f} us CPU a "
-            f"request, {each * RATE:.0%} of a core at {RATE}/s"
+            f"served {rate_text}, {tokens_per_frame} tokens a frame: {cpu_per_request_s * 1e6:.0f} us CPU a "
+            f"request, {cpu_per_request_s * RATE:.0%} of a core at {RATE}/s"
         )
 
 
-def virtual() -> None:
+def measure_virtual() -> None:
     """Simulated requests a second through the real gateway and adapters, and set-up per seed."""
     loaded = loads(example_fleet())
-    trace = generated(1, 240)
+    trace = generate_trace(1, 240)
     simulate(loaded, trace[:10], seed=1)
     begin = time.process_time()
     for seed in range(20):
@@ -147,5 +147,5 @@ def virtual() -> None:
 
 
 if __name__ == "__main__":
-    served(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
-    virtual()
+    measure_served(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
+    measure_virtual()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from loadtest.engine import Side
-from loadtest.proc import Process, free_port, wait_for
+from loadtest.engine import LoadTarget
+from loadtest.proc import Process, free_port, wait_until_ready
 from loadtest.scenario import Scenario, Size
 
 KEY = "sk-bench-1234567890"
@@ -28,22 +28,22 @@ routes:
   model: {deployments: [{provider: one, model: gpt-4o}, {provider: two, model: gpt-4o}, {provider: three, model: gpt-4o}]}
 """
 # The first arrivals come so much later than the vendors hear of their faults.
-_AFTER_S = 0.3
+_FAULT_OFFSET_S = 0.3
 # Rows of (time to first token, gap): what vendors take, or nothing at all.
-_PACES = {False: [(0.12, 0.004), (0.18, 0.006), (0.25, 0.005)], True: [(0.001, 0.0)]}
+_LATENCIES = {False: [(0.12, 0.004), (0.18, 0.006), (0.25, 0.005)], True: [(0.001, 0.0)]}
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class GatewayTestbed:
     """A target with its process id, and the upstream beside it."""
 
-    target: Side
-    direct: Side
+    target: LoadTarget
+    direct: LoadTarget
     pid: int
 
 
 @contextmanager
-def stage(scenario: Scenario, size: Size, folder: Path) -> Iterator[Stage]:
+def start_testbed(scenario: Scenario, size: Size, folder: Path) -> Iterator[GatewayTestbed]:
     """Start the vendors with the scenario's faults, and hamlet over them; stop both after."""
     vendors: Process | None = None
     hamlet: Process | None = None
@@ -51,10 +51,14 @@ def stage(scenario: Scenario, size: Size, folder: Path) -> Iterator[Stage]:
     try:
         hamlet_port, command = free_port(), [sys.executable, "-m"]
         vendors = Process(
-            [*command, "hamlet.testing.simulator", *_vendors(scenario, folder, written)],
+            [
+                *command,
+                "hamlet.testing.simulator",
+                *_simulator_arguments(scenario, folder, written),
+            ],
             log=folder / "vendors.log",
         )
-        _until_written(written, vendors)
+        _wait_until_written(written, vendors)
         config = yaml.safe_load(written.read_text())
         config["keys"] = yaml.safe_load(CONFIG)["keys"]
         if scenario.patience_s:
@@ -69,11 +73,13 @@ def stage(scenario: Scenario, size: Size, folder: Path) -> Iterator[Stage]:
             env={"LOAD_KEY": KEY},
         )
         url = f"http://127.0.0.1:{hamlet_port}"
-        wait_for(f"{url}/readyz", hamlet, 30)
+        wait_until_ready(f"{url}/readyz", hamlet, 30)
         direct = str(config["providers"]["two"]["base_url"]).removesuffix("/v1")
-        _strike(scenario, size, direct.removesuffix("/two"))
-        yield Stage(
-            Side("target", url, KEY, "model"), Side("direct", direct, KEY, "gpt-4o"), hamlet.pid
+        _inject_faults(scenario, size, direct.removesuffix("/two"))
+        yield GatewayTestbed(
+            LoadTarget("target", url, KEY, "model"),
+            LoadTarget("direct", direct, KEY, "gpt-4o"),
+            hamlet.pid,
         )
     finally:
         for process in (hamlet, vendors):
@@ -81,25 +87,25 @@ def stage(scenario: Scenario, size: Size, folder: Path) -> Iterator[Stage]:
                 process.stop()
 
 
-def _vendors(scenario: Scenario, folder: Path, written: Path) -> list[str]:
+def _simulator_arguments(scenario: Scenario, folder: Path, written: Path) -> list[str]:
     config, pace = folder / "stage.yaml", folder / "pace.csv"
     config.write_text(CONFIG.replace("secret: env:LOAD_KEY", f"hash: 'sha256:{'0' * 64}'"))
-    rows = [f"x,x,{ttft},{gap},1,1,1" for ttft, gap in _PACES[scenario.instant]]
+    rows = [f"x,x,{ttft},{gap},1,1,1" for ttft, gap in _LATENCIES[scenario.instant]]
     head = "provider,model_size,ttft_s,inter_token_s,e2e_s,prompt_tokens,completion_tokens"
     pace.write_text("\n".join([head, *rows]) + "\n")
     return ["--config", str(config), "--write", str(written), "--latency", str(pace)]
 
 
-def _strike(scenario: Scenario, size: Size, vendors: str) -> None:
+def _inject_faults(scenario: Scenario, size: Size, vendors: str) -> None:
     """Give the vendors their faults; times count from now, and the run begins at once."""
     length = scenario.length_s(size)
     planned = [
         {
-            **storm.model_dump(exclude={"begin", "end"}, exclude_none=True),
-            "from_s": storm.begin * length + _AFTER_S,
-            "to_s": storm.end * length + _AFTER_S,
+            **fault.model_dump(exclude={"begin", "end"}, exclude_none=True),
+            "from_s": fault.begin * length + _FAULT_OFFSET_S,
+            "to_s": fault.end * length + _FAULT_OFFSET_S,
         }
-        for storm in scenario.faults
+        for fault in scenario.faults
     ]
     body = json.dumps(planned).encode()
     request = urllib.request.Request(f"{vendors}/_simulator/faults", body, method="PUT")  # noqa: S310
@@ -107,8 +113,8 @@ def _strike(scenario: Scenario, size: Size, vendors: str) -> None:
         answer.read()
 
 
-def _until_written(file: Path, process: Process) -> None:
-    while process.alive and time.monotonic() - process.started < 30:
+def _wait_until_written(file: Path, process: Process) -> None:
+    while process.is_alive and time.monotonic() - process.started < 30:
         if file.exists() and file.read_text().endswith("\n"):
             return
         time.sleep(0.02)

@@ -30,20 +30,20 @@ from hamlet.api.streaming import send_response
 from hamlet.app import Hamlet
 from hamlet.config import load
 from hamlet.core import FinishReason, NativeChunk, NativeRequest, Usage
-from hamlet.core.trace import begin_trace
-from hamlet.gateway import Attempt, Call, Record
-from hamlet.gateway.admission import Importance
-from hamlet.gateway.gateway import demand_of
+from hamlet.core.trace import start_trace
+from hamlet.gateway import Attempt, Call, CallRecord
+from hamlet.gateway.admission import Priority
+from hamlet.gateway.gateway import estimate_cost
 from hamlet.gateway.hunt import Hunt
 from hamlet.gateway.parameters import prepare_native
-from hamlet.net.server.disconnect import EXTENSION, Presence
+from hamlet.net.server.disconnect import EXTENSION, DisconnectWatcher
 from hamlet.providers.openai import wire
-from hamlet.routing import Fleet
+from hamlet.routing import LoadBalancer
 from loadtest.peers import gateways
 from loadtest.peers.stand import BODY, CHAT
-from loadtest.proc import Process, free_port, wait_for
+from loadtest.proc import Process, free_port, wait_until_ready
 
-Step = Callable[[], Awaitable[None]]
+StepFunction = Callable[[], Awaitable[None]]
 _HEADERS = [
     (b"host", b"127.0.0.1"),
     (b"content-type", b"application/json"),
@@ -51,137 +51,139 @@ _HEADERS = [
     (b"authorization", f"Bearer {gateways.KEY}".encode()),
 ]
 _USAGE = Usage(92, 48)
-_HERE = Presence()
-_HERE.sent_all = True
+_CONNECTED = DisconnectWatcher()
+_CONNECTED.request_complete = True
 
 
-class Bench:
+class CallSteps:
     """One application, and the steps of its call, each alone."""
 
     def __init__(self, application: Hamlet) -> None:
         self._app = application
         self._gateway = application.gateway
         # What no upstream took any time for would make all others look slow.
-        self._fleet = Fleet()
+        self._load_balancer = LoadBalancer()
         self._route = application.registries.current.route("gpt-4o-mini")
         self._deployment = self._route.tiers[0][0]
         self._headers = {name.decode(): value.decode() for name, value in _HEADERS}
-        self._caller = application.keyring.caller(self._headers)
+        self._caller = application.keyring.authenticate(self._headers)
         self._dialect = OpenAIDialect()
-        self._call = self._parse()
-        self._sent, _ = prepare_native(self._call, self._deployment, self._route.policy)
-        self._answer = b""
+        self._call = self._parse_call()
+        self._prepared, _ = prepare_native(self._call, self._deployment, self._route.policy)
+        self._response_body = b""
 
-    def steps(self) -> dict[str, Step]:
+    def steps(self) -> dict[str, StepFunction]:
         """The steps by name, in the order of a call."""
         return {
-            "begin (headers, trace, request id)": self._begin,
-            "auth": self._auth,
-            "parse": self._read,
+            "begin (headers, trace, request id)": self._start_request,
+            "auth": self._authenticate,
+            "parse": self._parse_body,
             "admission": self._admit,
-            "plan": self._plan,
-            "ledger": self._book,
+            "plan": self._select,
+            "ledger": self._reserve,
             "prepare and encode": self._prepare,
             "attempt (our transport, upstream)": self._attempt,
-            "look at the answer": self._look,
+            "look at the answer": self._inspect_response,
             "send": self._send,
-            "metrics": self._count,
+            "metrics": self._record_metrics,
             "log line": self._log,
         }
 
-    async def whole(self) -> None:
+    async def full_call(self) -> None:
         """The whole call, as the server makes it."""
         messages = [{"type": "http.request", "body": BODY, "more_body": False}]
-        left = asyncio.get_running_loop().create_future()
+        never = asyncio.get_running_loop().create_future()
         status = 0
 
         async def receive() -> Any:
-            return messages.pop() if messages else await left
+            return messages.pop() if messages else await never
 
         async def send(message: Any) -> None:
             nonlocal status
             status = message.get("status", status)
 
         scope: Any = {"type": "http", "method": "POST", "path": CHAT, "headers": _HEADERS}
-        scope["extensions"] = {EXTENSION: {"client": _HERE}}
+        scope["extensions"] = {EXTENSION: {"client": _CONNECTED}}
         await self._app({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)
         assert status == 200, status
 
-    def _parse(self) -> Call:
+    def _parse_call(self) -> Call:
         request = Request("POST", CHAT, {}, self._headers, BODY, "req_0123456789")
         call = self._dialect.parse(request)
-        call.size = len(BODY)
+        call.prompt_bytes = len(BODY)
         return call
 
-    async def _begin(self) -> None:
+    async def _start_request(self) -> None:
         headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in _HEADERS}
-        request_id_of(headers, begin_trace(headers.get("traceparent")).trace_id)
+        request_id_of(headers, start_trace(headers.get("traceparent")).trace_id)
 
-    async def _auth(self) -> None:
-        self._app.keyring.caller(self._headers)
+    async def _authenticate(self) -> None:
+        self._app.keyring.authenticate(self._headers)
 
-    async def _read(self) -> None:
-        self._parse()
+    async def _parse_body(self) -> None:
+        self._parse_call()
 
     async def _admit(self) -> None:
-        await self._gateway.admission.enter(self._caller, Importance.CRITICAL, 60.0)
-        self._gateway.admission.leave(self._caller)
+        await self._gateway.admission.acquire_slot(self._caller, Priority.CRITICAL, 60.0)
+        self._gateway.admission.release_slot(self._caller)
 
-    async def _plan(self) -> None:
-        fleet = self._fleet
-        traffic = fleet.traffic(self._route, stream=False)
-        demand = demand_of(self._call, traffic, stream=False)
-        choice = await Hunt(fleet, traffic, demand, lambda: 60.0).next()
-        assert choice.deployment is self._deployment
+    async def _select(self) -> None:
+        load_balancer = self._load_balancer
+        route_state = load_balancer.route_state(self._route, stream=False)
+        cost = estimate_cost(self._call, route_state, stream=False)
+        selection = await Hunt(load_balancer, route_state, cost, lambda: 60.0).select_next()
+        assert selection.deployment is self._deployment
 
-    async def _book(self) -> None:
-        fleet = self._fleet
-        traffic = fleet.traffic(self._route, stream=False)
-        demand = demand_of(self._call, traffic, stream=False)
-        choice = fleet.choose(traffic, fleet.look(demand))
-        assert choice is not None
-        booking = fleet.begin(choice, demand)
-        fleet.succeeded(booking, 48.0)
-        fleet.settle(booking, _USAGE)
+    async def _reserve(self) -> None:
+        load_balancer = self._load_balancer
+        route_state = load_balancer.route_state(self._route, stream=False)
+        cost = estimate_cost(self._call, route_state, stream=False)
+        selection = load_balancer.select(route_state, load_balancer.build_context(cost))
+        assert selection is not None
+        reservation = load_balancer.reserve(selection, cost)
+        load_balancer.record_success(reservation, 48.0)
+        load_balancer.settle(reservation, _USAGE)
 
     async def _prepare(self) -> None:
-        sent, _ = prepare_native(self._call, self._deployment, self._route.policy)
-        wire.body(sent, "max_completion_tokens")
+        prepared, _ = prepare_native(self._call, self._deployment, self._route.policy)
+        wire.encode_native_request(prepared, "max_completion_tokens")
 
     async def _attempt(self) -> None:
-        request: NativeRequest = self._sent
+        request: NativeRequest = self._prepared
         provider: Any = self._deployment.provider.instance
         chunks: list[NativeChunk] = [chunk async for chunk in provider.native(request)]
-        self._answer = chunks[-1].data
+        self._response_body = chunks[-1].data
 
-    async def _look(self) -> None:
-        wire.whole(self._answer)
+    async def _inspect_response(self) -> None:
+        wire.native_response(self._response_body)
 
     async def _send(self) -> None:
         async def send(message: Any) -> None:
             return
 
-        await send_response(send, Response(200, self._answer, {"x-request-id": "req_0123456789"}))
+        await send_response(
+            send, Response(200, self._response_body, {"x-request-id": "req_0123456789"})
+        )
 
-    def _record(self) -> Record:
-        record = Record("chat", "gpt-4o-mini", "bench", "req_0123456789", False, 0.0, "openai")
+    def _record(self) -> CallRecord:
+        record = CallRecord("chat", "gpt-4o-mini", "bench", "req_0123456789", False, 0.0, "openai")
         record.admitted, record.attempts, record.deployment = True, 1, self._deployment
-        record.finish, record.usage, record.trace_id = FinishReason.STOP, _USAGE, "a" * 32
+        record.finish_reason, record.usage, record.trace_id = FinishReason.STOP, _USAGE, "a" * 32
         record.first_token_s, record.duration_s = 0.4, 0.5
         return record
 
-    async def _count(self) -> None:
+    async def _record_metrics(self) -> None:
         metrics, record = self._app.metrics, self._record()
         metrics.on_start(record)
         metrics.on_attempt(record, Attempt(self._deployment, 0.0, 0.4))
         metrics.on_end(record)
-        metrics.answered_http(CHAT, 200)
+        metrics.count_http_response(CHAT, 200)
 
     async def _log(self) -> None:
-        self._app.access.on_end(self._record())
+        self._app.access_log.on_end(self._record())
 
 
-async def cost_us(step: Step, calls: int) -> float:
+async def measure_cost_us(step: StepFunction, calls: int) -> float:
     """CPU microseconds a call, of which an empty step is taken off."""
 
     async def nothing() -> None:
@@ -198,15 +200,15 @@ async def cost_us(step: Step, calls: int) -> float:
 
 async def measure(application: Hamlet, rounds: int, calls: int) -> dict[str, list[float]]:
     """Rounds of all steps and the whole, in turn."""
-    bench = Bench(application)
-    every = {**bench.steps(), "whole": bench.whole}
+    call_steps = CallSteps(application)
+    functions = {**call_steps.steps(), "whole": call_steps.full_call}
     # What an attempt answers is looked at by later steps; and code gets warm.
-    for step in every.values():
-        await cost_us(step, 50)
-    found: dict[str, list[float]] = {name: [] for name in every}
+    for step in functions.values():
+        await measure_cost_us(step, 50)
+    found: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
-        for name, step in every.items():
-            found[name].append(await cost_us(step, calls))
+        for name, step in functions.items():
+            found[name].append(await measure_cost_us(step, calls))
     return found
 
 
@@ -218,8 +220,8 @@ def table(found: dict[str, list[float]]) -> str:
     rows.insert(-1, ("sum of the steps", [sum(column) for column in zip(*steps, strict=True)]))
     lines = [f"{'step':36} {'lowest':>8} {'median':>8} {'share':>6}"]
     for name, rounds in rows:
-        middle = statistics.median(rounds)
-        lines.append(f"{name:36} {min(rounds):8.1f} {middle:8.1f} {middle / whole:6.0%}")
+        median = statistics.median(rounds)
+        lines.append(f"{name:36} {min(rounds):8.1f} {median:8.1f} {median / whole:6.0%}")
     return "\n".join(lines)
 
 
@@ -234,7 +236,7 @@ def main() -> None:
         folder, port = Path(name), free_port()
         upstream = Process(gateways.nginx_static(port, folder).command, log=folder / "log")
         try:
-            wait_for(f"http://127.0.0.1:{port}/", upstream, 10)
+            wait_until_ready(f"http://127.0.0.1:{port}/", upstream, 10)
             gateways.hamlet("httptools")(0, f"http://127.0.0.1:{port}", folder, folder)
             # The access lines go where nobody reads them.
             sys.stderr = (folder / "lines").open("w")

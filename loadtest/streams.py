@@ -32,7 +32,7 @@ import aiohttp
 from hamlet.testing import Canned, LoopbackUpstream, Received, sse_reply
 
 CALLS, ROUNDS = 200, 3
-MOST_MB, LEFT_MB, MOST_TIMES = 250, 20, 1.3
+MAX_ADDED_MB, MAX_RETAINED_MB, MAX_LATENCY_RATIO = 250, 20, 1.3
 _CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"token "},"finish_reason":null}]}\n\n'
 _LAST = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 CONFIG = """
@@ -58,9 +58,9 @@ def respond(request: Received) -> Canned:
     return sse_reply([_CHUNK] * 20 + [_LAST])
 
 
-def vendor(pipe: multiprocessing.connection.Connection) -> None:
+def run_vendor(pipe: multiprocessing.connection.Connection) -> None:
     """A vendor's process."""
-    more_files()
+    raise_file_limit()
 
     async def serve() -> None:
         async with LoopbackUpstream() as upstream:
@@ -71,13 +71,13 @@ def vendor(pipe: multiprocessing.connection.Connection) -> None:
     asyncio.run(serve())
 
 
-def more_files() -> None:
+def raise_file_limit() -> None:
     """As many open files as the system lets us have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def hamlet(short: str, held: str) -> tuple[subprocess.Popen[str], str]:
+def start_hamlet(short: str, held: str) -> tuple[subprocess.Popen[str], str]:
     """hamlet's process and its address."""
     file = Path(tempfile.mkdtemp()) / "streams.yaml"
     file.write_text(CONFIG.format(short=short, held=held))
@@ -98,15 +98,15 @@ def resident_mb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
-def body(model: str) -> bytes:
+def request_body(model: str) -> bytes:
     """A streamed call."""
     turns = [{"role": "user", "content": "hi"}]
     return json.dumps({"model": model, "stream": True, "messages": turns}).encode()
 
 
-async def hold(url: str, model: str) -> socket.socket:
+async def hold_stream(url: str, model: str) -> socket.socket:
     """Open a call and leave it: nothing but the first byte is read."""
-    loop, where, sent = asyncio.get_running_loop(), urlsplit(url), body(model)
+    loop, where, sent = asyncio.get_running_loop(), urlsplit(url), request_body(model)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
@@ -119,30 +119,32 @@ async def hold(url: str, model: str) -> socket.socket:
     return sock
 
 
-async def open_all(url: str, models: list[str]) -> list[socket.socket]:
+async def hold_streams(url: str, models: list[str]) -> list[socket.socket]:
     """Hold a stream of each model, fifty at a time."""
-    gate = asyncio.Semaphore(50)
+    limiter = asyncio.Semaphore(50)
 
     async def one(model: str) -> socket.socket:
-        async with gate:
-            return await hold(url, model)
+        async with limiter:
+            return await hold_stream(url, model)
 
     return await asyncio.gather(*(one(model) for model in models))
 
 
-async def latencies(url: str) -> list[float]:
+async def measure_latencies_ms(url: str) -> list[float]:
     """Milliseconds of short streamed calls, one after the other, on one connection."""
     taken = []
     async with aiohttp.ClientSession() as session:
         for _ in range(CALLS + 20):
             begin = time.perf_counter()
-            async with session.post(f"{url}/v1/chat/completions", data=body("short")) as response:
+            async with session.post(
+                f"{url}/v1/chat/completions", data=request_body("short")
+            ) as response:
                 assert b"[DONE]" in await response.read()
             taken.append((time.perf_counter() - begin) * 1000)
     return taken[20:]
 
 
-async def serving(url: str) -> None:
+async def wait_until_ready(url: str) -> None:
     """Wait until hamlet answers."""
     async with asyncio.timeout(30), aiohttp.ClientSession() as session:
         while True:
@@ -155,22 +157,22 @@ async def serving(url: str) -> None:
 
 async def measure(url: str, pid: int, stalled: int, deaf: int) -> bool:
     """Print the figures; whether they are within the goal."""
-    await serving(url)
+    await wait_until_ready(url)
     # What a process takes once, it has taken after this.
-    for sock in await open_all(url, ["stalled", "deaf"] * 100):
+    for sock in await hold_streams(url, ["stalled", "deaf"] * 100):
         sock.close()
-    await latencies(url)
+    await measure_latencies_ms(url)
     await asyncio.sleep(2)
-    before_mb, before = resident_mb(pid), await latencies(url)
-    socks = await open_all(url, ["stalled"] * stalled + ["deaf"] * deaf)
+    before_mb, before = resident_mb(pid), await measure_latencies_ms(url)
+    socks = await hold_streams(url, ["stalled"] * stalled + ["deaf"] * deaf)
     await asyncio.sleep(5)
     peak_mb = resident_mb(pid)
-    during = [taken for _ in range(ROUNDS) for taken in await latencies(url)]
+    during = [taken for _ in range(ROUNDS) for taken in await measure_latencies_ms(url)]
     for sock in socks:
         sock.close()
     await asyncio.sleep(15)
     after_mb = resident_mb(pid)
-    before += [taken for _ in range(ROUNDS - 1) for taken in await latencies(url)]
+    before += [taken for _ in range(ROUNDS - 1) for taken in await measure_latencies_ms(url)]
     quick, slow = (statistics.quantiles(t, n=100)[98] for t in (before, during))
     each = (peak_mb - before_mb) * 1024 / max(1, stalled + deaf)
     print(
@@ -184,30 +186,30 @@ async def measure(url: str, pid: int, stalled: int, deaf: int) -> bool:
         end="",
     )
     print(f" p99 {quick:.2f} -> {slow:.2f} ms ({slow / quick:.2f} times)")
-    small = peak_mb - before_mb <= MOST_MB and after_mb - before_mb <= LEFT_MB
-    return small and slow / quick <= MOST_TIMES
+    within_limits = peak_mb - before_mb <= MAX_ADDED_MB and after_mb - before_mb <= MAX_RETAINED_MB
+    return within_limits and slow / quick <= MAX_LATENCY_RATIO
 
 
 def main() -> None:
     """Run it."""
     stalled, deaf = (int(word) for word in (*sys.argv[1:], "2000", "2000")[:2])
-    more_files()
+    raise_file_limit()
     vendors, urls = [], []
     for _ in range(2):
         ours, theirs = multiprocessing.Pipe()
-        process = multiprocessing.Process(target=vendor, args=(theirs,), daemon=True)
+        process = multiprocessing.Process(target=run_vendor, args=(theirs,), daemon=True)
         process.start()
         vendors.append(process)
         urls.append(ours.recv())
-    server, url = hamlet(*urls)
+    server, url = start_hamlet(*urls)
     try:
-        held = asyncio.run(measure(url, server.pid, stalled, deaf))
+        passed = asyncio.run(measure(url, server.pid, stalled, deaf))
     finally:
         server.terminate()
         server.wait()
         for process in vendors:
             process.terminate()
-    sys.exit(0 if held else 1)
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

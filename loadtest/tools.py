@@ -13,13 +13,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 def commit() -> str:
     """The revision that is measured, short, with a + if files differ from it."""
     try:
-        told = subprocess.run(
+        completed = subprocess.run(
             ["git", "describe", "--always", "--dirty=+"],  # noqa: S607
             capture_output=True,
             text=True,
             check=True,
         )
-        return told.stdout.strip()
+        return completed.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

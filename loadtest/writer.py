@@ -18,39 +18,41 @@ _ENDINGS = (
     "순서",
     "예시",
 )
-_ASKED = re.compile(r"Write (\d+) suggestions")
-_QUERY = re.compile(r'kind="query">\s*(.+?)\s*</data')
+_COUNT_PATTERN = re.compile(r"Write (\d+) suggestions")
+_QUERY_PATTERN = re.compile(r'kind="query">\s*(.+?)\s*</data')
 _HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
 
 
-def told(messages: Sequence[Mapping[str, Any]]) -> str:
+def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """The whole prompt."""
     return "\n".join(str(message["content"]) for message in messages)
 
 
-def chips(prompt: str) -> list[str]:
+def chip_lines(prompt: str) -> list[str]:
     """As many lines of JSON as the prompt wants, about its query, or else its last line."""
-    asked, query = _ASKED.search(prompt), _QUERY.search(prompt)
+    count_match, query = _COUNT_PATTERN.search(prompt), _QUERY_PATTERN.search(prompt)
     words = (query[1] if query else prompt.rpartition("\n")[2])[:60]
-    return [_chip(words, i) for i in range(int(asked[1]) if asked else 8)]
+    return [_chip_line(words, i) for i in range(int(count_match[1]) if count_match else 8)]
 
 
-def _chip(words: str, i: int) -> str:
+def _chip_line(words: str, i: int) -> str:
     first = (words.split() or ["오늘"])[0][:9]
     end = _ENDINGS[i % len(_ENDINGS)]
     row = {"t": f"{first} {end}", "p": f"{words} {end}", "k": _KINDS[i % len(_KINDS)]}
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def frames(pieces: Iterable[str], usage: Mapping[str, int] | None = None) -> Iterator[bytes]:
+def completion_events(
+    pieces: Iterable[str], usage: Mapping[str, int] | None = None
+) -> Iterator[bytes]:
     """A streamed answer in OpenAI's form: an event a piece, the reason it stopped, usage if told, [DONE]."""
     for piece in pieces:
-        yield _event([{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
-    yield _event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        yield _chunk_event([{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
+    yield _chunk_event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
     if usage:
-        yield _event([], usage=usage)
+        yield _chunk_event([], usage=usage)
     yield b"data: [DONE]\n\n"
 
 
-def _event(choices: list[dict[str, Any]], **more: Any) -> bytes:
+def _chunk_event(choices: list[dict[str, Any]], **more: Any) -> bytes:
     return b"data: " + json.dumps({**_HEAD, "choices": choices, **more}).encode() + b"\n\n"

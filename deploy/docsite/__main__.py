@@ -8,18 +8,18 @@ from pathlib import Path
 from deploy.docsite import alerts, api, settings
 
 
-def files() -> dict[str, str]:
+def generated_pages() -> dict[str, str]:
     """Every generated page, by its path in the repository; metrics.md is hamlet.dashboards.build's."""
     return {
-        "docs/reference/configuration.md": settings.page(),
-        "docs/reference/api.md": api.page(),
-        "docs/reference/alerts.md": alerts.page(),
+        "docs/reference/configuration.md": settings.render_page(),
+        "docs/reference/api.md": api.render_page(),
+        "docs/reference/alerts.md": alerts.render_page(),
     }
 
 
 def main(folder: Path = Path()) -> None:
     """Write them."""
-    for name, text in files().items():
+    for name, text in generated_pages().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from deploy.docsite.schemas import table
-from hamlet.dashboards.build import rules
+from deploy.docsite.schemas import markdown_table
+from hamlet.dashboards.build import prometheus_rules
 
 _HEAD = """\
 # Alert reference
@@ -15,35 +15,35 @@ Made from `src/hamlet/ops`, by `python -m deploy.docsite`; a test holds it so. T
 """
 
 
-def page() -> str:
+def render_page() -> str:
     """docs/reference/alerts.md"""
     lines = [_HEAD]
     recorded: list[tuple[str, ...]] = []
-    for group in rules()["groups"]:
+    for group in prometheus_rules()["groups"]:
         alerts = [rule for rule in group["rules"] if "alert" in rule]
         recorded += [
-            (f"`{r['record']}`", _code(r["expr"])) for r in group["rules"] if "record" in r
+            (f"`{r['record']}`", _code_cell(r["expr"])) for r in group["rules"] if "record" in r
         ]
         if alerts:
             title = group["name"].removeprefix("hamlet-").replace("-", " ")
             lines += [f"## {title[0].upper()}{title[1:]}", ""]
         for rule in alerts:
-            lines += _alert(rule)
-    lines += ["## Recorded series", "", *table(("series", "expression"), recorded)]
+            lines += _alert_section(rule)
+    lines += ["## Recorded series", "", *markdown_table(("series", "expression"), recorded)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _alert(rule: dict[str, object]) -> list[str]:
+def _alert_section(rule: dict[str, object]) -> list[str]:
     name, notes, labels = str(rule["alert"]), rule["annotations"], rule["labels"]
     assert isinstance(notes, dict)
     assert isinstance(labels, dict)
-    board = notes["dashboard_url"].removeprefix("/d/").partition("?")[0]
+    dashboard = notes["dashboard_url"].removeprefix("/d/").partition("?")[0]
     return [
         f"### {name}",
         "",
-        _plain(f"{notes['summary']}. {notes['description']}"),
+        _strip_templates(f"{notes['summary']}. {notes['description']}"),
         "",
-        f"*{labels['severity']}*, after {rule['for']} · [what to do](../runbook.md#{name.lower()}) · dashboard `{board}`",
+        f"*{labels['severity']}*, after {rule['for']} · [what to do](../runbook.md#{name.lower()}) · dashboard `{dashboard}`",
         "",
         "```promql",
         str(rule["expr"]),
@@ -52,10 +52,10 @@ def _alert(rule: dict[str, object]) -> list[str]:
     ]
 
 
-def _plain(text: str) -> str:
+def _strip_templates(text: str) -> str:
     """Without the templates that Prometheus fills in."""
     return re.sub(r"{{ \$(value|labels\.(\w+)).*?}}", lambda m: f"*{m[2] or 'N'}*", text)
 
 
-def _code(expr: object) -> str:
+def _code_cell(expr: object) -> str:
     return f"`{expr!s}`".replace("|", "\\|")

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 # What a browser fetches by itself, by tag; links that are only followed are fine.
-_LOADS = {
+_RESOURCE_ATTRIBUTES = {
     "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href",
 }  # fmt: skip
 _FETCHED_RELS = {"stylesheet", "icon", "preload", "preconnect", "dns-prefetch", "modulepreload"}
@@ -25,7 +25,7 @@ class Page(HTMLParser):
 
     ids: set[str] = field(default_factory=set)
     links: list[str] = field(default_factory=list)
-    loads: list[str] = field(default_factory=list)
+    resources: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         HTMLParser.__init__(self)
@@ -37,54 +37,58 @@ class Page(HTMLParser):
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
         fetched = tag != "link" or _FETCHED_RELS & set(given.get("rel", "").split())
-        if fetched and tag in _LOADS and (address := given.get(_LOADS[tag])):
-            self.loads.append(address)
+        if (
+            fetched
+            and tag in _RESOURCE_ATTRIBUTES
+            and (address := given.get(_RESOURCE_ATTRIBUTES[tag]))
+        ):
+            self.resources.append(address)
 
 
-def problems(site: Path) -> Iterator[str]:
+def find_problems(site: Path) -> Iterator[str]:
     """What is wrong with the site, a line each."""
     pages: dict[str, Page] = {}
     for file in sorted(site.rglob("*.html")):
         page = Page()
         page.feed(file.read_text("utf-8"))
-        pages[_address(site, file)] = page
+        pages[_page_path(site, file)] = page
     for address, page in pages.items():
-        for load in page.loads:
-            if urlsplit(load).scheme in ("http", "https") or load.startswith("//"):
-                yield f"{address}: loads {load}"
+        for resource in page.resources:
+            if urlsplit(resource).scheme in ("http", "https") or resource.startswith("//"):
+                yield f"{address}: loads {resource}"
             elif (
-                not load.startswith("data:")
-                and not _file(site, urljoin(_BASE + address, load)).exists()
+                not resource.startswith("data:")
+                and not _file_for(site, urljoin(_BASE + address, resource)).exists()
             ):
-                yield f"{address}: loads {load}, which is not there"
+                yield f"{address}: loads {resource}, which is not there"
         for link in page.links:
-            yield from _dead(site, pages, address, link)
+            yield from _check_link(site, pages, address, link)
 
 
-def _dead(site: Path, pages: dict[str, Page], address: str, link: str) -> Iterator[str]:
-    whole = urljoin(_BASE + address, link)
-    if not whole.startswith(_BASE + "/"):
+def _check_link(site: Path, pages: dict[str, Page], address: str, link: str) -> Iterator[str]:
+    url = urljoin(_BASE + address, link)
+    if not url.startswith(_BASE + "/"):
         return
-    target, _, anchor = whole.removeprefix(_BASE).partition("#")
-    if not _file(site, whole).exists():
+    target, _, anchor = url.removeprefix(_BASE).partition("#")
+    if not _file_for(site, url).exists():
         yield f"{address}: {link} leads nowhere"
     elif anchor and target in pages and unquote(anchor) not in pages[target].ids:
         yield f"{address}: {link}: no such place on the page"
 
 
-def _address(site: Path, file: Path) -> str:
+def _page_path(site: Path, file: Path) -> str:
     return "/" + str(file.relative_to(site)).removesuffix("index.html")
 
 
-def _file(site: Path, whole: str) -> Path:
-    path = unquote(urlsplit(whole).path).lstrip("/")
+def _file_for(site: Path, url: str) -> Path:
+    path = unquote(urlsplit(url).path).lstrip("/")
     found = site / path
     return found / "index.html" if found.is_dir() or not path else found
 
 
 def main(site: Path) -> None:
     """Print all problems; status 1 if there are any."""
-    found = list(problems(site))
+    found = list(find_problems(site))
     for line in found:
         print(line)
     pages = len(list(site.rglob("*.html")))

@@ -10,13 +10,13 @@ _ADR = "# Decisions\n\nWhy things are as they are: context, choice, price.\n"
 _RESULTS = "# Results\n\nWhat was measured, when, and with which command.\n"
 
 
-def index(folder: Path, head: str, *, newest_first: bool = False) -> str:
+def render_index(folder: Path, head: str, *, newest_first: bool = False) -> str:
     """A page that lists the pages beside it by their titles."""
     pages = sorted((p for p in folder.glob("*.md") if p.stem != "index"), reverse=newest_first)
-    return "\n".join([head, *(f"- [{_title(page)}]({page.name})" for page in pages)]) + "\n"
+    return "\n".join([head, *(f"- [{_page_title(page)}]({page.name})" for page in pages)]) + "\n"
 
 
-def _title(page: Path) -> str:
+def _page_title(page: Path) -> str:
     first = page.read_text("utf-8").partition("\n")[0].lstrip("# ")
     if "adr" not in page.parts:
         return first
@@ -26,8 +26,8 @@ def _title(page: Path) -> str:
 
 def main(docs: Path = Path("docs")) -> None:
     """Write both."""
-    (docs / "adr/index.md").write_text(index(docs / "adr", _ADR), "utf-8")
-    results = index(docs / "results", _RESULTS, newest_first=True)
+    (docs / "adr/index.md").write_text(render_index(docs / "adr", _ADR), "utf-8")
+    results = render_index(docs / "results", _RESULTS, newest_first=True)
     (docs / "results/index.md").write_text(results, "utf-8")
 
 

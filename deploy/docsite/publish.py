@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 _HREF = re.compile(r'(?<=href=")((?:\.\./)+)([^"#?:]+)(?=["#])')
-_PLACE = "repository"
+_COPIES_FOLDER = "repository"
 
 
 def publish(site: Path, root: Path) -> list[str]:
@@ -22,21 +22,21 @@ def publish(site: Path, root: Path) -> list[str]:
     for file in site.rglob("*.html"):
         folder = file.parent.relative_to(site).as_posix()
 
-        def led(match: re.Match[str], folder: str = folder) -> str:
+        def rewrite_link(match: re.Match[str], folder: str = folder) -> str:
             path = posixpath.normpath(posixpath.join(folder, match[1], match[2]))
             outside = path.removeprefix("../")
             if path == outside or not (root / outside).is_file():
                 return match[0]
             copied.add(outside)
-            return posixpath.relpath(f"{_PLACE}/{outside}", folder)
+            return posixpath.relpath(f"{_COPIES_FOLDER}/{outside}", folder)
 
         text = file.read_text("utf-8")
-        made = _HREF.sub(led, text)
-        if made != text:
-            file.write_text(made, "utf-8")
+        rewritten = _HREF.sub(rewrite_link, text)
+        if rewritten != text:
+            file.write_text(rewritten, "utf-8")
     for path in copied:
-        (site / _PLACE / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / path, site / _PLACE / path)
+        (site / _COPIES_FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / path, site / _COPIES_FOLDER / path)
     return sorted(copied)
 
 

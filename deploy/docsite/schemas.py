@@ -8,7 +8,7 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-_LIMITS = {
+_BOUND_FORMATS = {
     "minimum": "≥ {}",
     "exclusiveMinimum": "> {}",
     "maximum": "≤ {}",
@@ -19,21 +19,21 @@ _LIMITS = {
     "maxItems": "at most {}",
     "pattern": "`{}`",
 }
-_FORMATS = {"password": "reference", "uri": "URL", "date": "day", "date-time": "time"}
+_FORMAT_NAMES = {"password": "reference", "uri": "URL", "date": "day", "date-time": "time"}
 
 
-def name_of(ref: str) -> str:
+def ref_name(ref: str) -> str:
     """The last part of a `$ref`."""
     return ref.rpartition("/")[2]
 
 
-def kind(schema: Schema) -> str:
+def type_text(schema: Schema) -> str:
     """What a value may be, in words; other schemas as links to headings of their names."""
     if "$ref" in schema:
-        name = name_of(schema["$ref"])
+        name = ref_name(schema["$ref"])
         return f"[{name}](#{name.lower()})"
     if options := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
-        return " or ".join(dict.fromkeys(kind(o) for o in options if o != {"type": "null"}))
+        return " or ".join(dict.fromkeys(type_text(o) for o in options if o != {"type": "null"}))
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
@@ -41,27 +41,27 @@ def kind(schema: Schema) -> str:
     if "prefixItems" in schema:
         return "count per time, such as `600/min`"
     if schema.get("type") == "array":
-        return f"list of {kind(schema.get('items', {}))}"
+        return f"list of {type_text(schema.get('items', {}))}"
     if isinstance(schema.get("additionalProperties"), Mapping):
-        return f"names to {kind(schema['additionalProperties'])}"
+        return f"names to {type_text(schema['additionalProperties'])}"
     plain: str = schema.get("type", "any")
-    return _FORMATS.get(schema.get("format", ""), plain)
+    return _FORMAT_NAMES.get(schema.get("format", ""), plain)
 
 
-def limits(schema: Schema) -> str:
+def bounds_text(schema: Schema) -> str:
     """The bounds of a value, in words."""
-    told = [form.format(schema[key]) for key, form in _LIMITS.items() if key in schema]
+    bounds = [form.format(schema[key]) for key, form in _BOUND_FORMATS.items() if key in schema]
     if "prefixItems" in schema:
         return ""
     for option in schema.get("anyOf", ()):
-        if more := limits(option):
-            told.append(more)
-    if schema.get("type") == "array" and (each := limits(schema.get("items", {}))):
-        told.append(f"each {each}")
-    return ", ".join(told).replace("|", "\\|")
+        if more := bounds_text(option):
+            bounds.append(more)
+    if schema.get("type") == "array" and (each := bounds_text(schema.get("items", {}))):
+        bounds.append(f"each {each}")
+    return ", ".join(bounds).replace("|", "\\|")
 
 
-def default(schema: Schema, *, required: bool) -> str:
+def default_text(schema: Schema, *, required: bool) -> str:
     """The default in a cell."""
     if required:
         return "**needed**"
@@ -73,23 +73,23 @@ def default(schema: Schema, *, required: bool) -> str:
     return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
-def inlined(schema: Schema) -> dict[str, Any]:
+def inline_refs(schema: Schema) -> dict[str, Any]:
     """The schema with its own parts put where they are referred to."""
-    parts = schema.get("$defs", {})
+    definitions = schema.get("$defs", {})
 
-    def put(node: Any) -> Any:
+    def inline(node: Any) -> Any:
         if isinstance(node, list):
-            return [put(item) for item in node]
+            return [inline(item) for item in node]
         if not isinstance(node, Mapping):
             return node
         if "$ref" in node:
-            return put(parts[name_of(node["$ref"])])
-        return {key: put(value) for key, value in node.items() if key != "$defs"}
+            return inline(definitions[ref_name(node["$ref"])])
+        return {key: inline(value) for key, value in node.items() if key != "$defs"}
 
-    return dict(put(schema))
+    return dict(inline(schema))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table, and the empty line after it."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]

@@ -9,7 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from deploy.docsite.schemas import Schema, default, inlined, kind, limits, name_of, table
+from deploy.docsite.schemas import (
+    Schema,
+    bounds_text,
+    default_text,
+    inline_refs,
+    markdown_table,
+    ref_name,
+    type_text,
+)
 from hamlet.config import GatewayConfig
 
 _HEAD = """\
@@ -20,66 +28,77 @@ how they work together, is in the [guide](../configuration.md). `hamlet config s
 
 A *reference* is `env:NAME` or `file:PATH`: secrets never stand in the file. *NAME* in a heading is yours to choose. Times are seconds.
 """
-_SHOWN = 2
+_MAX_PATHS = 2
 
 
-def page() -> str:
+def render_page() -> str:
     """docs/reference/configuration.md"""
     schema = GatewayConfig.model_json_schema()
-    parts, places = schema["$defs"], _places(schema)
-    lines = [_HEAD, "## The whole file", "", *_rows(schema, places)]
+    parts, places = schema["$defs"], _paths_of_definitions(schema)
+    lines = [_HEAD, "## The whole file", "", *_settings_table(schema, places)]
     for name, place in places.items():
-        lines += [f"## {place}", "", _told(parts[name]), "", *_rows(parts[name], places)]
+        lines += [
+            f"## {place}",
+            "",
+            _description(parts[name]),
+            "",
+            *_settings_table(parts[name], places),
+        ]
     lines += ["## Providers, by kind", ""]
-    lines += _kinds("hamlet.providers", "providers.NAME")
+    lines += _kind_sections("hamlet.providers", "providers.NAME")
     lines += ["## Web sources, by kind", ""]
-    lines += _kinds("hamlet.sources", "suggest.sources.NAME")
+    lines += _kind_sections("hamlet.sources", "suggest.sources.NAME")
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _places(schema: Schema) -> dict[str, str]:
+def _paths_of_definitions(schema: Schema) -> dict[str, str]:
     """Where in the file each part stands, in words; a part before those that it holds."""
     found: dict[str, list[str]] = {}
 
-    def visit(node: Schema, path: str) -> None:
+    def collect_paths(node: Schema, path: str) -> None:
         for key, value in node.get("properties", {}).items():
-            for name, place in _held(value, f"{path}.{key}".removeprefix(".")):
+            for name, place in _referenced_definitions(value, f"{path}.{key}".removeprefix(".")):
                 new = name not in found
                 found.setdefault(name, []).append(place)
                 if new:
-                    visit(schema["$defs"][name], place)
+                    collect_paths(schema["$defs"][name], place)
 
-    visit(schema, "")
-    return {name: ", ".join(sorted(all_, key=len)[:_SHOWN]) for name, all_ in found.items()}
+    collect_paths(schema, "")
+    return {name: ", ".join(sorted(all_, key=len)[:_MAX_PATHS]) for name, all_ in found.items()}
 
 
-def _held(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def _referenced_definitions(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """The parts that a value may hold, and where they stand then."""
     if "$ref" in value:
-        yield name_of(value["$ref"]), place
+        yield ref_name(value["$ref"]), path
     for option in value.get("anyOf", ()):
-        yield from _held(option, place)
+        yield from _referenced_definitions(option, path)
     if isinstance(value.get("items"), Mapping):
-        yield from _held(value["items"], f"{place}[]")
+        yield from _referenced_definitions(value["items"], f"{path}[]")
     if isinstance(value.get("additionalProperties"), Mapping):
-        yield from _held(value["additionalProperties"], f"{place}.NAME")
+        yield from _referenced_definitions(value["additionalProperties"], f"{path}.NAME")
 
 
-def _rows(schema: Schema, places: Mapping[str, str]) -> list[str]:
-    needed = schema.get("required", ())
+def _settings_table(schema: Schema, places: Mapping[str, str]) -> list[str]:
+    required_names = schema.get("required", ())
     rows = [
-        (f"`{key}`", _named(kind(v), places), default(v, required=key in needed), limits(v))
+        (
+            f"`{key}`",
+            _link_by_path(type_text(v), places),
+            default_text(v, required=key in required_names),
+            bounds_text(v),
+        )
         for key, v in schema.get("properties", {}).items()
     ]
-    return table(("key", "type", "default", "bounds"), rows)
+    return markdown_table(("key", "type", "default", "bounds"), rows)
 
 
-def _named(told: str, places: Mapping[str, str]) -> str:
+def _link_by_path(text: str, places: Mapping[str, str]) -> str:
     """Links that show the place in the file, not the name of the class."""
     for name, place in places.items():
         shown = place.partition(",")[0]
-        told = told.replace(f"[{name}](#{name.lower()})", f"[{shown}](#{_slug(place)})")
-    return told
+        text = text.replace(f"[{name}](#{name.lower()})", f"[{shown}](#{_slug(place)})")
+    return text
 
 
 def _slug(heading: str) -> str:
@@ -87,17 +106,17 @@ def _slug(heading: str) -> str:
     return re.sub(r"[^\w\s-]", "", heading).strip().lower().replace(" ", "-")
 
 
-def _told(schema: Schema) -> str:
+def _description(schema: Schema) -> str:
     return str(schema.get("description", ""))
 
 
-def _kinds(group: str, place: str) -> list[str]:
+def _kind_sections(group: str, path: str) -> list[str]:
     lines: list[str] = []
     for entry in sorted(entry_points(group=group), key=lambda e: e.name):
         if entry.dist is None or entry.dist.name != "hamlet":
             continue
         settings: type[BaseModel] = entry.load().Settings
-        schema = inlined(settings.model_json_schema())
-        lines += [f"### {place} of kind `{entry.name}`", ""]
-        lines += [_told(schema), "", *_rows(schema, {})]
+        schema = inline_refs(settings.model_json_schema())
+        lines += [f"### {path} of kind `{entry.name}`", ""]
+        lines += [_description(schema), "", *_settings_table(schema, {})]
     return lines

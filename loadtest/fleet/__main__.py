@@ -14,43 +14,43 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hamlet.dashboards.line_chart import Picture
-from hamlet.dashboards.simulated_history import compared, write
-from hamlet.simulator.setting import load_of
-from loadtest.fleet.goals import Reports, goals, tally
+from hamlet.dashboards.line_chart import LineChart
+from hamlet.dashboards.simulated_history import overlay_charts, write_report
+from hamlet.simulator.setting import load_arrivals
+from loadtest.fleet.goals import Reports, evaluate_goals, tally_report
 from loadtest.fleet.policies import POLICIES
-from loadtest.fleet.runs import EASED, FULL, play_all
+from loadtest.fleet.runs import NORMAL_SCALE, SATURATED_SCALE, simulate_runs
 
-_LOADS = {EASED: "81 %", FULL: "100 %"}
+_LOADS = {NORMAL_SCALE: "81 %", SATURATED_SCALE: "100 %"}
 
 
-def comparison(runs: Reports, seconds: float) -> list[list[str]]:
+def comparison_rows(runs: Reports, seconds: float) -> list[list[str]]:
     """All policies side by side."""
     rows = [["load", "policy", "success", "attempts", "429s", "paid", "TTFT p50", "p99", "tokens"]]
     for scale, load in _LOADS.items():
         for policy in POLICIES:
             r = runs[f"{policy} {scale}"]
             rows.append(
-                [load, policy, f"{r.success:.3%}", f"{r.attempts_per_request:.3f}",
-                 f"{r.refusal_share:.2%}", f"{tally(r, seconds).paid():.2%}",
+                [load, policy, f"{r.success_ratio:.3%}", f"{r.attempts_per_request:.3f}",
+                 f"{r.rate_limited_ratio:.2%}", f"{tally_report(r, seconds).pay_per_use_share():.2%}",
                  f"{r.ttft_s(0.5):.2f} s", f"{r.ttft_s(0.99):.2f} s", str(r.goodput_tokens)]
             )  # fmt: skip
     return rows
 
 
-def pictures(runs: Reports, seconds: float) -> list[Picture]:
+def policy_charts(runs: Reports, seconds: float) -> list[LineChart]:
     """Goodput, spill, 429s and time to first token of every policy, at both loads."""
-    drawn: list[Picture] = []
+    drawn: list[LineChart] = []
     for scale, load in _LOADS.items():
-        tallies = {policy: tally(runs[f"{policy} {scale}"], seconds) for policy in POLICIES}
+        tallies = {policy: tally_report(runs[f"{policy} {scale}"], seconds) for policy in POLICIES}
         drawn += [
             replace(p, name=f"{p.name}-{load.split()[0]}", title=f"{p.title}, at {load} load")
-            for p in compared(tallies)
+            for p in overlay_charts(tallies)
         ]
     return drawn
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need to be."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -67,18 +67,18 @@ def main() -> int:
     options.add_argument("--out", type=Path, help="a folder for pictures")
     options.add_argument("--processes", type=int, default=os.cpu_count())
     given = options.parse_args()
-    trace = load_of(given.trace, given.seconds, 750.0, seed=1)
-    runs = play_all(trace, given.processes)
+    trace = load_arrivals(given.trace, given.seconds, 750.0, seed=1)
+    runs = simulate_runs(trace, given.processes)
     about = f"{len(trace)} requests in {given.seconds:g} s, 27 PTU deployments"
-    policies = comparison(runs, given.seconds)
-    print(f"{about}\n", table(policies), sep="\n", flush=True)
-    found = goals(runs)
-    rows = [[g.name, g.seen, g.asked, "" if g.holds else "MISSED"] for g in found]
-    print("", table([["goal", "seen", "asked", ""], *rows]), sep="\n")
+    policies = comparison_rows(runs, given.seconds)
+    print(f"{about}\n", format_table(policies), sep="\n", flush=True)
+    found = evaluate_goals(runs)
+    rows = [[g.name, g.measured, g.target, "" if g.is_met else "MISSED"] for g in found]
+    print("", format_table([["goal", "seen", "asked", ""], *rows]), sep="\n")
     if given.out is not None:
-        write(given.out, about, policies, pictures(runs, given.seconds))
+        write_report(given.out, about, policies, policy_charts(runs, given.seconds))
         print(f"\npictures in {given.out}")
-    return int(not all(goal.holds for goal in found))
+    return int(not all(goal.is_met for goal in found))
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from hamlet.config import loads
 from hamlet.core.errors import RateLimited, Saturated
-from hamlet.simulator.harness import Plan, simulate
-from hamlet.simulator.report import Outcome
+from hamlet.simulator.harness import TrafficPlan, simulate
+from hamlet.simulator.report import RequestOutcome
 from hamlet.simulator.traces import Arrival
 
 # Nine deployments of 25 PTU: no tier below them that would take what is too much.
 COUNT, PTU, TPM, WEIGHT = 9, 25, 2500, 3
-BEFORE_S, OVER_S, AFTER_S = 60.0, 60.0, 60.0
+BEFORE_S, OVERLOAD_S, AFTER_S = 60.0, 60.0, 60.0
 # A bucket holds half a minute of its rate: the first half of the overload empties it.
-SETTLED_S, RECOVERED_S = 30.0, 10.0
+SETTLE_S, RECOVERY_S = 30.0, 10.0
 # One part of what the fleet can do is chat throughout; chips come on top.
-CHAT, CHIPS_USUALLY, CHIPS_OVER = 0.6, 0.1, 1.4
+CHAT, CHIPS_BASELINE, CHIPS_OVERLOAD = 0.6, 0.1, 1.4
 PROMPT, OUTPUT, LIMIT = 1000, 100, 125
 
 
@@ -37,50 +37,50 @@ def _config() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Overload:
+class OverloadResult:
     """What was seen. Shares; seconds. `goodput` is the part of the fleet's rate that was used."""
 
     goodput: float
-    chat: float
-    chips: float
+    chat_success: float
+    chips_success: float
     shed_p99_s: float
     chat_p99_s: float
-    after: float
-    after_p99: float
+    success_after: float
+    ttft_p99_ratio_after: float
 
 
-def overload(seed: int = 3) -> Overload:
+def simulate_overload(seed: int = 3) -> OverloadResult:
     """Before, during and after, on virtual time."""
     rng = random.Random(seed)
     arrivals = sorted(
-        _stream(rng, "chat", 0, BEFORE_S + OVER_S + AFTER_S, CHAT)
-        + _stream(rng, "chips", 0, BEFORE_S + OVER_S + AFTER_S, CHIPS_USUALLY)
-        + _stream(rng, "chips", BEFORE_S, OVER_S, CHIPS_OVER - CHIPS_USUALLY),
+        _poisson_arrivals(rng, "chat", 0, BEFORE_S + OVERLOAD_S + AFTER_S, CHAT)
+        + _poisson_arrivals(rng, "chips", 0, BEFORE_S + OVERLOAD_S + AFTER_S, CHIPS_BASELINE)
+        + _poisson_arrivals(rng, "chips", BEFORE_S, OVERLOAD_S, CHIPS_OVERLOAD - CHIPS_BASELINE),
         key=lambda arrival: arrival.at_s,
     )
-    plan = Plan(route=lambda arrival: arrival.kind, max_tokens=lambda arrival: LIMIT)
+    plan = TrafficPlan(route=lambda arrival: arrival.kind, max_tokens=lambda arrival: LIMIT)
     report = simulate(loads(_config()), arrivals, seed=seed, plan=plan)
-    over = _started(report.outcomes, BEFORE_S, OVER_S)
-    settled = _started(report.outcomes, BEFORE_S + SETTLED_S, OVER_S - SETTLED_S)
-    healed = BEFORE_S + OVER_S + RECOVERED_S
-    before = _started(report.outcomes, 10, BEFORE_S - 10)
-    after = _started(report.outcomes, healed, AFTER_S - RECOVERED_S)
+    during = _started_within(report.outcomes, BEFORE_S, OVERLOAD_S)
+    settled = _started_within(report.outcomes, BEFORE_S + SETTLE_S, OVERLOAD_S - SETTLE_S)
+    recovered_at_s = BEFORE_S + OVERLOAD_S + RECOVERY_S
+    before = _started_within(report.outcomes, 10, BEFORE_S - 10)
+    after = _started_within(report.outcomes, recovered_at_s, AFTER_S - RECOVERY_S)
     rate = COUNT * PTU * TPM / 60
-    done = sum(o.arrival.prompt + WEIGHT * o.output for o in settled if o.ok)
-    shed = [o.duration_s for o in over if isinstance(o.error, (Saturated, RateLimited))]
-    chats = [o for o in over if o.arrival.kind == "chat"]
-    return Overload(
-        done / (OVER_S - SETTLED_S) / rate,
-        _good(chats),
-        _good([o for o in over if o.arrival.kind == "chips"]),
+    done = sum(o.arrival.prompt_tokens + WEIGHT * o.output_tokens for o in settled if o.ok)
+    shed = [o.duration_s for o in during if isinstance(o.error, (Saturated, RateLimited))]
+    chats = [o for o in during if o.arrival.kind == "chat"]
+    return OverloadResult(
+        done / (OVERLOAD_S - SETTLE_S) / rate,
+        _success_share(chats),
+        _success_share([o for o in during if o.arrival.kind == "chips"]),
         _quantile(shed, 0.99),
-        _ttft(chats),
-        _good(after),
-        _ttft(after) / _ttft(before),
+        _ttft_p99_s(chats),
+        _success_share(after),
+        _ttft_p99_s(after) / _ttft_p99_s(before),
     )
 
 
-def _stream(
+def _poisson_arrivals(
     rng: random.Random, kind: str, from_s: float, seconds: float, share: float
 ) -> list[Arrival]:
     """A Poisson stream that asks for this share of the fleet's rate."""
@@ -92,15 +92,17 @@ def _stream(
     return arrivals
 
 
-def _started(outcomes: list[Outcome], from_s: float, seconds: float) -> list[Outcome]:
+def _started_within(
+    outcomes: list[RequestOutcome], from_s: float, seconds: float
+) -> list[RequestOutcome]:
     return [o for o in outcomes if from_s <= o.started_s < from_s + seconds]
 
 
-def _good(outcomes: list[Outcome]) -> float:
+def _success_share(outcomes: list[RequestOutcome]) -> float:
     return sum(o.ok for o in outcomes) / max(1, len(outcomes))
 
 
-def _ttft(outcomes: list[Outcome]) -> float:
+def _ttft_p99_s(outcomes: list[RequestOutcome]) -> float:
     return _quantile([o.ttft_s for o in outcomes if o.ttft_s is not None], 0.99)
 
 

@@ -10,66 +10,66 @@ from collections.abc import Callable
 
 from hamlet.core import errors
 from hamlet.core.errors import ProviderError
-from hamlet.routing import Booking, Choice, Fleet, Look, Traffic
-from hamlet.routing.selection import Member
+from hamlet.routing import LoadBalancer, Reservation, RouteState, Selection, SelectionContext
+from hamlet.routing.selection import Candidate
 
 _MINUTE_S = 60.0
 _UNKNOWN_WAIT_S = 10.0
 
 
-class _Plain(Fleet, ABC):
+class _TieredPolicy(LoadBalancer, ABC):
     """Strict tiers; within one `draw` picks from those untried and not cooling down."""
 
-    def choose(self, traffic: Traffic, look: Look) -> Choice | None:
-        for i, tier in enumerate(traffic.tiers):
-            free = [m for m in tier.members if self._free(m, look)]
-            if free and i not in look.spilled:
-                return Choice(self.draw(free), i)
+    def select(self, route_state: RouteState, context: SelectionContext) -> Selection | None:
+        for i, tier in enumerate(route_state.tiers):
+            available = [m for m in tier.candidates if self._is_available(m, context)]
+            if available and i not in context.full_tiers:
+                return Selection(self.pick_candidate(available), i)
         return None
 
     @abstractmethod
-    def draw(self, free: list[Member]) -> Member:
+    def pick_candidate(self, available: list[Candidate]) -> Candidate:
         """One of those who may be asked."""
 
-    def _free(self, member: Member, look: Look) -> bool:
-        tried = member.deployment.id in look.tried
-        return not tried and look.now >= member.condition.cooldown_until
+    def _is_available(self, candidate: Candidate, context: SelectionContext) -> bool:
+        tried = candidate.deployment.id in context.tried
+        return not tried and context.now >= candidate.state.cooldown_until
 
-    def failed(self, booking: Booking, error: ProviderError) -> None:
+    def record_failure(self, reservation: Reservation, error: ProviderError) -> None:
         return
 
 
-class RandomFailover(_Plain):
+class RandomFailover(_TieredPolicy):
     """Any of the tier, at random; the next one after a failure. Remembers nothing."""
 
-    def draw(self, free: list[Member]) -> Member:
-        return self.rng.choice(free)
+    def pick_candidate(self, available: list[Candidate]) -> Candidate:
+        return self.rng.choice(available)
 
 
-class ShuffleCooldown(_Plain):
+class ShuffleCooldown(_TieredPolicy):
     """A draw by weight; whoever failed, for whatever reason, is out for a minute."""
 
-    def draw(self, free: list[Member]) -> Member:
-        return self.rng.choices(free, [m.share for m in free])[0]
+    def pick_candidate(self, available: list[Candidate]) -> Candidate:
+        return self.rng.choices(available, [m.weight for m in available])[0]
 
-    def failed(self, booking: Booking, error: ProviderError) -> None:
-        booking.member.condition.cool_down(_MINUTE_S, self.clock())
+    def record_failure(self, reservation: Reservation, error: ProviderError) -> None:
+        reservation.candidate.state.cool_down(_MINUTE_S, self.clock())
 
 
-class StrictOrder(_Plain):
+class StrictOrder(_TieredPolicy):
     """The first in the list that is not waiting out what the server asked for."""
 
-    def draw(self, free: list[Member]) -> Member:
-        return free[0]
+    def pick_candidate(self, available: list[Candidate]) -> Candidate:
+        return available[0]
 
-    def failed(self, booking: Booking, error: ProviderError) -> None:
+    def record_failure(self, reservation: Reservation, error: ProviderError) -> None:
         if isinstance(error, (errors.RateLimited, errors.Overloaded)):
             wait = error.retry_after or _UNKNOWN_WAIT_S
-            booking.member.condition.cool_down(wait, self.clock())
+            reservation.candidate.state.cool_down(wait, self.clock())
 
 
-POLICIES: dict[str, Callable[..., Fleet]] = {
-    "hamlet": Fleet,
+POLICIES: dict[str, Callable[..., LoadBalancer]] = {
+    "hamlet": LoadBalancer,
     "random + failover": RandomFailover,
     "weighted shuffle + 60 s": ShuffleCooldown,
     "strict order": StrictOrder,

@@ -6,42 +6,42 @@ are made of it.
 
 from collections.abc import Iterator
 
-from loadtest.history.around import cutover, node, process, screen
-from loadtest.history.calls import attempts, calls, deployments
-from loadtest.history.world import HOURS, PODS, STEP_S, Line, Value
+from loadtest.history.around import migration_series, node_series, process_series, screen_series
+from loadtest.history.calls import attempt_series, call_series, deployment_series
+from loadtest.history.world import HOURS, PODS, STEP_S, SeriesSpec, ValueAt
 
 __all__ = ["HOURS", "openmetrics"]
 
 
-def rows() -> Iterator[Line]:
+def all_series() -> Iterator[SeriesSpec]:
     """Every series but the recorded ones: name, labels, value by hour, kind."""
     for pod in PODS:
         base = {"job": "hamlet", "instance": pod}
-        for name, labels, value, kind in _of_a_pod():
-            yield name, base | labels, _third(value, kind, name), kind
-    yield from node()
+        for name, labels, value, kind in _pod_series():
+            yield name, base | labels, _per_pod(value, kind, name), kind
+    yield from node_series()
 
 
-def _third(value: Value, kind: str, name: str) -> Value:
+def _per_pod(value: ValueAt, kind: str, name: str) -> ValueAt:
     if kind == "counter" or name in ("hamlet_calls_in_flight", "hamlet_deployment_in_flight"):
         return lambda h: value(h) / len(PODS)
     return value
 
 
-def _of_a_pod() -> Iterator[Line]:
-    yield from calls()
-    yield from attempts()
-    yield from deployments()
-    yield from screen()
-    yield from process()
-    yield from cutover()
+def _pod_series() -> Iterator[SeriesSpec]:
+    yield from call_series()
+    yield from attempt_series()
+    yield from deployment_series()
+    yield from screen_series()
+    yield from process_series()
+    yield from migration_series()
 
 
 def openmetrics(end: float, hours: float = HOURS) -> Iterator[str]:
     """The whole history, ending at Unix time `end`."""
     steps = int(hours * 3600 / STEP_S)
-    families: dict[str, list[Line]] = {}
-    for row in rows():
+    families: dict[str, list[SeriesSpec]] = {}
+    for row in all_series():
         families.setdefault(row[0], []).append(row)
     for name, lines in families.items():
         yield f"# TYPE {name} unknown\n"

@@ -22,12 +22,12 @@ from pathlib import Path
 
 import uvloop
 
-from loadtest.peers.chunks import Streamed, streamed
-from loadtest.peers.held import Held, held
-from loadtest.peers.paced import Added, paced
-from loadtest.peers.report import Findings, write
-from loadtest.peers.rounds import Result, load, result
-from loadtest.peers.stand import Bench, Contender, Entry, contenders
+from loadtest.peers.chunks import StreamingResult, measure_streaming
+from loadtest.peers.held import LoopBlocking, measure_loop_blocking
+from loadtest.peers.paced import AddedLatency, measure_added_latency
+from loadtest.peers.report import Findings, write_report
+from loadtest.peers.rounds import GatewayResult, run_wrk, summarize_rounds
+from loadtest.peers.stand import Bench, Contender, ContenderSpec, contender_specs
 from loadtest.proc import pss_mib
 
 PARTS = ("cpu", "paced", "streams", "held")
@@ -40,83 +40,87 @@ def main() -> None:
     os.sched_setaffinity(0, {1})
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         with Bench(Path(name), options.environments) as bench:
-            told = measure(bench, options)
-    print(told)
+            tables = measure(bench, options)
+    print(tables)
 
 
 def measure(bench: Bench, options: argparse.Namespace) -> str:
     """Take the parts that are asked for, one after the other, and write what is found so far."""
     options.out.mkdir(parents=True, exist_ok=True)
-    wanted = contenders(bench.cert)
+    wanted = contender_specs(bench.cert)
     names = options.only.split(";") if options.only else list(wanted)
     entries = {name: wanted[name] for name in names}
-    results: list[Result] = []
-    added: list[Added] = []
-    chunks: list[Streamed] = []
-    loops: list[Held] = []
+    results: list[GatewayResult] = []
+    added: list[AddedLatency] = []
+    chunks: list[StreamingResult] = []
+    loop_blocking: list[LoopBlocking] = []
     # First, so that nobody else's process stands on the core.
     if "held" in options.parts:
-        loops = uvloop.run(held(bench, 20 if options.short else 200))
+        loop_blocking = uvloop.run(measure_loop_blocking(bench, 20 if options.short else 200))
     if "cpu" in options.parts or "paced" in options.parts:
-        results, added = _standing(bench, entries, options)
+        results, added = _measure_started(bench, entries, options)
 
-    def written() -> str:
+    def write_findings() -> str:
         missing = list(dict.fromkeys(bench.missing))
-        return write(Findings(results, added, chunks, loops, missing), options.out)
+        return write_report(Findings(results, added, chunks, loop_blocking, missing), options.out)
 
-    told = written()
+    tables = write_findings()
     if "streams" in options.parts:
         rounds, seconds = (1, 3.0) if options.short else (3, 8.0)
-        chunks = streamed(bench, entries, rounds, seconds)
-        told = written()
-    return told
+        chunks = measure_streaming(bench, entries, rounds, seconds)
+        tables = write_findings()
+    return tables
 
 
-def _standing(
-    bench: Bench, entries: dict[str, Entry], options: argparse.Namespace
-) -> tuple[list[Result], list[Added]]:
+def _measure_started(
+    bench: Bench, entries: dict[str, ContenderSpec], options: argparse.Namespace
+) -> tuple[list[GatewayResult], list[AddedLatency]]:
     started = (bench.start(name, entry) for name, entry in entries.items())
-    standing = [one for one in started if one is not None]
+    running = [one for one in started if one is not None]
     for number in range(options.rounds + 1):
-        for one in standing:
-            _round(bench, one, number, options)
+        for contender in running:
+            _run_round(bench, contender, number, options)
     results = [
-        result(
+        summarize_rounds(
             one.name,
             one.rounds,
             one.start_s,
             one.idle_mib,
             pss_mib(one.process.pid),
-            one.entry.secure,
-            one.entry.of_ours,
+            one.entry.uses_tls,
+            one.entry.is_hamlet_variant,
         )
-        for one in standing
+        for one in running
     ]
-    added: list[Added] = []
+    added: list[AddedLatency] = []
     if "paced" in options.parts:
         rounds, seconds = (1, 8.0) if options.short else (5, 20.0)
-        added = paced(bench, standing, {r.name: r.us for r in results}, rounds, seconds)
-    for one in standing:
-        bench.stop(one)
+        added = measure_added_latency(
+            bench, running, {r.name: r.us for r in results}, rounds, seconds
+        )
+    for contender in running:
+        bench.stop(contender)
     return results, added
 
 
-def _round(bench: Bench, one: Contender, number: int, options: argparse.Namespace) -> None:
+def _run_round(
+    bench: Bench, contender: Contender, number: int, options: argparse.Namespace
+) -> None:
     seconds = options.seconds if number else min(options.seconds, 2)
-    taken = load(
-        one.url + one.entry.path,
-        one.lua,
-        one.process,
+    measured = run_wrk(
+        contender.url + contender.entry.path,
+        contender.lua,
+        contender.process,
         bench.processes,
         options.connections,
         seconds,
-        bench.plain,
+        bench.plain_url,
     )
     # The first lap warms connections and code.
     if number:
-        one.rounds.append(taken)
-        noise = f"steal {taken.noise.steal:.2f} others {taken.noise.others:.2f}"
-        print(f"{number} {one.name:28} {taken.us:9.1f} us  {noise}", flush=True)
+        contender.rounds.append(measured)
+        noise = f"steal {measured.noise.steal:.2f} others {measured.noise.others:.2f}"
+        print(f"{number} {contender.name:28} {measured.cpu_us:9.1f} us  {noise}", flush=True)
 
 
 def _options() -> argparse.Namespace:

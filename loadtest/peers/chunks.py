@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 import uvloop
 
 from loadtest.peers.gateways import ANSWER, KEY, MESSAGES
-from loadtest.peers.rounds import Ear, Noise, kept
-from loadtest.peers.stand import CHAT, Bench, Contender, Entry
-from loadtest.proc import Process, cpu_s, free_port, pss_mib, wait_for
+from loadtest.peers.rounds import Noise, NoiseMeter, select_quiet
+from loadtest.peers.stand import CHAT, Bench, Contender, ContenderSpec
+from loadtest.proc import Process, cpu_s, free_port, pss_mib, wait_until_ready
 
-STREAMS, GROUPS, EVERY_S = 500, 10, 0.1
-_SETTLE_S, _OPENING_S = 2.0, 20.0
+STREAMS, GROUPS, CHUNK_INTERVAL_S = 500, 10, 0.1
+_SETTLE_S, _OPEN_TIMEOUT_S = 2.0, 20.0
 _CHUNK = {
     "id": "chatcmpl-1",
     "object": "chat.completion.chunk",
@@ -42,16 +42,19 @@ _CHUNK = {
     ],
 }
 _EVENT = b"data: " + json.dumps(_CHUNK).encode() + b"\n\n"
-_FRAMED = b"%x\r\n%s\r\n" % (len(_EVENT), _EVENT)
+_CHUNKED_EVENT = b"%x\r\n%s\r\n" % (len(_EVENT), _EVENT)
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-_WHOLE = json.dumps(ANSWER).encode()
-_PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
-    len(_WHOLE),
-    _WHOLE,
+_COMPLETION = json.dumps(ANSWER).encode()
+_COMPLETION_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+    % (
+        len(_COMPLETION),
+        _COMPLETION,
+    )
 )
 
 
-class Upstream(asyncio.Protocol):
+class StreamingUpstream(asyncio.Protocol):
     """One connection of the upstream."""
 
     def __init__(self, groups: list[set[asyncio.Transport]]) -> None:
@@ -63,21 +66,21 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found or len(rest) < _length(head):
+        if not found or len(rest) < _content_length(head):
             return
         self._buffer = b""
         if b'"stream": true' in rest or b'"stream":true' in rest:
             self._transport.write(_HEAD)
             min(self._groups, key=len).add(self._transport)
         else:
-            self._transport.write(_PLAIN)
+            self._transport.write(_COMPLETION_RESPONSE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for group in self._groups:
             group.discard(self._transport)
 
 
-def _length(head: bytes) -> int:
+def _content_length(head: bytes) -> int:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length":
@@ -93,18 +96,18 @@ async def serve(port: int, tls_port: int, cert: str, key: str) -> None:
     tls.load_cert_chain(cert, key)
     for where, context in ((port, None), (tls_port, tls)):
         await loop.create_server(
-            lambda: Upstream(groups), "127.0.0.1", where, backlog=2048, ssl=context
+            lambda: StreamingUpstream(groups), "127.0.0.1", where, backlog=2048, ssl=context
         )
     due = loop.time()
     while True:
         for group in groups:
-            due += EVERY_S / GROUPS
+            due += CHUNK_INTERVAL_S / GROUPS
             await asyncio.sleep(max(0.0, due - loop.time()))
             for transport in list(group):
-                transport.write(_FRAMED)
+                transport.write(_CHUNKED_EVENT)
 
 
-class Listener(asyncio.Protocol):
+class StreamClient(asyncio.Protocol):
     """A client that counts chunks."""
 
     def __init__(self, request: bytes) -> None:
@@ -112,33 +115,33 @@ class Listener(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._ask()
+        self._send_request()
 
-    def _ask(self) -> None:
+    def _send_request(self) -> None:
         if not self.transport.is_closing():
             self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         if data.startswith(b"HTTP/1.1 503"):
             # Who is busy is asked again, as its retry-after says; bursts are not what is measured.
-            asyncio.get_running_loop().call_later(1.0, self._ask)
+            asyncio.get_running_loop().call_later(1.0, self._send_request)
             return
         self.chunks += data.count(b'"content"')
 
 
 @dataclass(frozen=True, slots=True)
-class Lap:
+class StreamRound:
     """One gateway with its streams. `open` are those that had a chunk; a chunk's CPU in us."""
 
-    open: int
+    open_streams: int
     chunks_per_s: float
-    us: float
-    kib: float
+    cpu_us_per_chunk: float
+    kib_per_stream: float
     noise: Noise
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
+class StreamingResult:
     """What is said of one gateway: medians of its kept laps."""
 
     name: str
@@ -150,9 +153,13 @@ class Streamed:
     rounds: int
 
 
-def streamed(
-    bench: Bench, entries: dict[str, Entry], rounds: int, seconds: float, streams: int = STREAMS
-) -> list[Streamed]:
+def measure_streaming(
+    bench: Bench,
+    entries: dict[str, ContenderSpec],
+    rounds: int,
+    seconds: float,
+    streams: int = STREAMS,
+) -> list[StreamingResult]:
     """Every contender for plain calls in turns, each over the upstream that streams."""
     port, tls_port = free_port(), free_port()
     command = [sys.executable, "-m", "loadtest.peers.chunks", str(port), str(tls_port)]
@@ -160,37 +167,46 @@ def streamed(
     upstream = Process(command, log=bench.folder / "chunks.log", cpu=1)
     bench.processes.append(upstream)
     plain, secure = f"http://127.0.0.1:{port}", f"https://localhost:{tls_port}"
-    wait_for(f"{plain}/", upstream, 30)
-    laps: dict[str, list[Lap]] = {}
+    wait_until_ready(f"{plain}/", upstream, 30)
+    laps: dict[str, list[StreamRound]] = {}
     for number in range(rounds):
         for name, entry in entries.items():
             # A process of its own each time: what memory a stream takes shows only the first time.
-            url = secure if entry.secure else plain
-            one = bench.start(name, entry, url) if entry.asks_the_same else None
-            if one is None:
+            url = secure if entry.uses_tls else plain
+            contender = bench.start(name, entry, url) if entry.is_comparable else None
+            if contender is None:
                 continue
-            lap = uvloop.run(_lap(bench, one, seconds, streams))
-            bench.stop(one)
-            laps.setdefault(name, []).append(lap)
-            print(f"streams {number + 1} {name:16} {lap.us:7.1f} us a chunk", flush=True)
-    return [_streamed(name, each) for name, each in laps.items()]
+            stream_round = uvloop.run(_measure_round(bench, contender, seconds, streams))
+            bench.stop(contender)
+            laps.setdefault(name, []).append(stream_round)
+            print(
+                f"streams {number + 1} {name:16} {stream_round.cpu_us_per_chunk:7.1f} us a chunk",
+                flush=True,
+            )
+    return [_summarize(name, each) for name, each in laps.items()]
 
 
-async def _lap(bench: Bench, one: Contender, seconds: float, streams: int) -> Lap:
-    before = pss_mib(one.process.pid)
-    listeners = await _open(one, streams)
+async def _measure_round(
+    bench: Bench, contender: Contender, seconds: float, streams: int
+) -> StreamRound:
+    before = pss_mib(contender.process.pid)
+    listeners = await _open_streams(contender, streams)
     try:
         await asyncio.sleep(_SETTLE_S)
-        ear, cpu, chunks = Ear(bench.processes), cpu_s(one.process.pid), _heard(listeners)
+        noise_meter, cpu, chunks = (
+            NoiseMeter(bench.processes),
+            cpu_s(contender.process.pid),
+            _count_chunks(listeners),
+        )
         await asyncio.sleep(seconds)
-        noise, used = ear.heard(), cpu_s(one.process.pid) - cpu
-        chunks = _heard(listeners) - chunks
-        memory = pss_mib(one.process.pid) - before
+        noise, used = noise_meter.read_noise(), cpu_s(contender.process.pid) - cpu
+        chunks = _count_chunks(listeners) - chunks
+        memory = pss_mib(contender.process.pid) - before
         opened = sum(listener.chunks > 0 for listener in listeners)
     finally:
         for listener in listeners:
             listener.transport.abort()
-    return Lap(
+    return StreamRound(
         opened,
         chunks / noise.seconds,
         used / chunks * 1e6 if chunks else float("nan"),
@@ -199,50 +215,50 @@ async def _lap(bench: Bench, one: Contender, seconds: float, streams: int) -> La
     )
 
 
-async def _open(one: Contender, count: int) -> Sequence[Listener]:
+async def _open_streams(contender: Contender, count: int) -> Sequence[StreamClient]:
     """Open streams, a few at a time, and wait until all flow, or as long as is fair."""
-    loop, where = asyncio.get_running_loop(), urlsplit(one.url)
+    loop, where = asyncio.get_running_loop(), urlsplit(contender.url)
     assert where.hostname
     assert where.port
     listeners = []
     for _ in range(count):
         _, listener = await loop.create_connection(
-            lambda: Listener(_request(one)), where.hostname, where.port
+            lambda: StreamClient(_request(contender)), where.hostname, where.port
         )
         listeners.append(listener)
         await asyncio.sleep(0.004)
-    for _ in range(int(_OPENING_S / 0.05)):
+    for _ in range(int(_OPEN_TIMEOUT_S / 0.05)):
         if all(listener.chunks for listener in listeners):
             break
         await asyncio.sleep(0.05)
     return listeners
 
 
-def _request(one: Contender) -> bytes:
+def _request(contender: Contender) -> bytes:
     body = json.dumps({"model": "gpt-4o-mini", "messages": MESSAGES, "stream": True}).encode()
     headers = {
         "host": "bench",
         "content-type": "application/json",
         "authorization": f"Bearer {KEY}",
         "content-length": str(len(body)),
-        **one.headers,
+        **contender.headers,
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {CHAT} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
-def _heard(listeners: Sequence[Listener]) -> int:
+def _count_chunks(listeners: Sequence[StreamClient]) -> int:
     return sum(listener.chunks for listener in listeners)
 
 
-def _streamed(name: str, laps: Sequence[Lap]) -> Streamed:
-    used = kept(laps)
-    return Streamed(
+def _summarize(name: str, laps: Sequence[StreamRound]) -> StreamingResult:
+    used = select_quiet(laps)
+    return StreamingResult(
         name=name,
-        open=min(lap.open for lap in laps),
+        open=min(lap.open_streams for lap in laps),
         chunks_per_s=statistics.median(lap.chunks_per_s for lap in used),
-        us=statistics.median(lap.us for lap in used),
-        kib=statistics.median(lap.kib for lap in used),
+        us=statistics.median(lap.cpu_us_per_chunk for lap in used),
+        kib=statistics.median(lap.kib_per_stream for lap in used),
         kept=sum(lap.noise.is_quiet for lap in laps),
         rounds=len(laps),
     )

@@ -15,12 +15,12 @@ import uvicorn
 from hamlet.api.dialects.openai.errors import render_error
 from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.net.server.asgi import Receive, Scope, Send
-from hamlet.net.server.connection import Patience, guarded
+from hamlet.net.server.connection import ConnectionTimeouts, http_protocol
 from hamlet.spi import ProviderSettings
 from loadtest.peers.gateways import KEY
 
 
-class Floor:
+class PassThroughApp:
     """An application that forwards. It takes whole bodies, as wrk sends them."""
 
     def __init__(self, upstream: str) -> None:
@@ -28,8 +28,8 @@ class Floor:
         self._http = HttptoolsTransport(settings, {"authorization": f"Bearer {KEY}"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = await receive()
-        async with self._http.stream("POST", scope["path"], content=asked["body"]) as reply:
+        message = await receive()
+        async with self._http.stream("POST", scope["path"], content=message["body"]) as reply:
             body, status = await reply.aread(), reply.status
         length = str(len(body)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]
@@ -40,9 +40,9 @@ class Floor:
 def main(port: int, upstream: str) -> None:
     """Serve until SIGTERM."""
     uvicorn.run(
-        Floor(upstream),
+        PassThroughApp(upstream),
         port=port,
-        http=guarded(Patience(), render_error),  # type: ignore[arg-type]
+        http=http_protocol(ConnectionTimeouts(), render_error),  # type: ignore[arg-type]
         loop="uvloop",
         lifespan="off",
         access_log=False,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loadtest.proc import free_port
-from loadtest.writer import frames
+from loadtest.writer import completion_events
 
 _SOURCE = Path(__file__).parents[2] / "src/hamlet"
 KEY = "sk-bench-1234567890"
@@ -47,7 +47,7 @@ MESSAGE = {
     "stop_sequence": None,
     "usage": {"input_tokens": 92, "output_tokens": 48},
 }
-PAGES = {
+SEARCH_RESULTS = {
     "results": [
         {"title": f"Page {i}", "url": f"https://site{i}.example/", "content": "Much about laptops"}
         for i in range(10)
@@ -73,7 +73,7 @@ providers: {{up: {{kind: {kind}, base_url: "{upstream}{base}", api_key: env:BENC
 routes: {{gpt-4o-mini: {{deployments: [{{provider: up, model: {model}, max_in_flight: 5000}}]}}}}
 """
 # A model writes chips and a search finds links, both once: then they are kept.
-_KEPT = """
+_SUGGEST_CACHE = """
 suggest:
   chip_route: gpt-4o-mini
   chips_fresh_s: 86400
@@ -152,19 +152,19 @@ Launcher = Callable[[int, str, Path, Path], Launch | None]
 
 def nginx_static(port: int, folder: Path, tls: str = "") -> Launch:
     """The upstream: nginx with canned answers. `tls` is more for its listen directive."""
-    rows = {"answer": ANSWER, "message": MESSAGE, "pages": PAGES}
+    rows = {"answer": ANSWER, "message": MESSAGE, "pages": SEARCH_RESULTS}
     texts = {name: json.dumps(row).replace("'", "") for name, row in rows.items()}
-    return _nginx(folder, _STATIC.format(port=port, tls=tls, chips=_written(), **texts))
+    return _nginx_launch(folder, _STATIC.format(port=port, tls=tls, chips=_chip_events(), **texts))
 
 
-def _written() -> str:
+def _chip_events() -> str:
     """Chips as a streamed answer. nginx writes a line break for one in its configuration."""
-    events = b"".join(frames(["\n".join(json.dumps(chip) for chip in _CHIPS)])).decode()
+    events = b"".join(completion_events(["\n".join(json.dumps(chip) for chip in _CHIPS)])).decode()
     # nginx takes one backslash away.
     return events.replace("\\", "\\\\")
 
 
-def _nginx(folder: Path, http: str) -> Launch:
+def _nginx_launch(folder: Path, http: str) -> Launch:
     file = folder / "nginx.conf"
     file.write_text(NGINX.format(folder=folder, http=http))
     return Launch([shutil.which("nginx") or "nginx", "-c", str(file), "-p", str(folder)])
@@ -179,7 +179,7 @@ def hamlet(
         trusted = f', ca_file: "{ca}"' if ca else ""
         row = {"kind": "openai", "base": "/v1", "model": "gpt-4o-mini"}
         text = HAMLET.format(upstream=upstream, transport=transport, ca=trusted, **row)
-        return _hamlet(port, text, folder)
+        return _hamlet_launch(port, text, folder)
 
     return launch
 
@@ -196,21 +196,25 @@ def hamlet_on_debian(port: int, upstream: str, folder: Path, environments: Path)
 def hamlet_translating(port: int, upstream: str, folder: Path, _: Path) -> Launch:
     """The same call in OpenAI's dialect, answered by Anthropic's wire."""
     row = {"kind": "anthropic", "base": "", "model": "claude-haiku-4-5", "ca": ""}
-    return _hamlet(port, HAMLET.format(upstream=upstream, transport="httptools", **row), folder)
+    return _hamlet_launch(
+        port, HAMLET.format(upstream=upstream, transport="httptools", **row), folder
+    )
 
 
-def hamlet_suggesting(kept: bool) -> Launcher:
+def hamlet_suggest(cached: bool) -> Launcher:
     """The main screen: from its cache, or from what is embedded."""
 
     def launch(port: int, upstream: str, folder: Path, _: Path) -> Launch:
         row = {"kind": "openai", "base": "/chips/v1", "model": "gpt-4o-mini", "ca": ""}
         text = HAMLET.format(upstream=upstream, transport="httptools", **row)
-        return _hamlet(port, text + (_KEPT.format(upstream=upstream) if kept else ""), folder)
+        return _hamlet_launch(
+            port, text + (_SUGGEST_CACHE.format(upstream=upstream) if cached else ""), folder
+        )
 
     return launch
 
 
-def _hamlet(port: int, config: str, folder: Path) -> Launch:
+def _hamlet_launch(port: int, config: str, folder: Path) -> Launch:
     file = folder / "hamlet.yaml"
     file.write_text(config)
     # As pip compiles the peers and the image hamlet: in a checkout nobody may have.
@@ -219,7 +223,7 @@ def _hamlet(port: int, config: str, folder: Path) -> Launch:
     return Launch([*command, "--config", str(file)], {"BENCH_KEY": KEY})
 
 
-def hamlet_floor(port: int, upstream: str, folder: Path, _: Path) -> Launch:
+def hamlet_pass_through(port: int, upstream: str, folder: Path, _: Path) -> Launch:
     """Both of hamlet's sides of HTTP, and nothing between them."""
     return Launch([sys.executable, "-m", "loadtest.peers.floor", str(port), upstream])
 
@@ -228,7 +232,7 @@ def nginx(port: int, upstream: str, folder: Path, _: Path) -> Launch | None:
     """nginx as a plain reverse proxy: what forwarding bytes costs."""
     if shutil.which("nginx") is None:
         return None
-    return _nginx(folder, _PROXY.format(port=port, address=upstream.removeprefix("http://")))
+    return _nginx_launch(folder, _PROXY.format(port=port, address=upstream.removeprefix("http://")))
 
 
 def envoy(port: int, upstream: str, folder: Path, environments: Path) -> Launch | None:

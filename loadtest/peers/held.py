@@ -27,14 +27,14 @@ from hamlet.spi import ProviderSettings
 from loadtest.outcome import quantile
 from loadtest.peers.gateways import HAMLET, KEY
 from loadtest.peers.stand import CHAT, Bench
-from loadtest.proc import Process, free_port, wait_for
+from loadtest.proc import Process, free_port, wait_until_ready
 
 SIZES = (1_000, 1_000_000)
 _CELL = struct.Struct("d")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LoopBlocking:
     """The longest turn of the loop during calls of a size, CPU milliseconds."""
 
     size: int
@@ -44,23 +44,23 @@ class Held:
     worst_ms: float
 
 
-async def held(bench: Bench, calls: int) -> list[Held]:
+async def measure_loop_blocking(bench: Bench, calls: int) -> list[LoopBlocking]:
     """Serial calls of each size, the answer small, through hamlet with everything on."""
     folder, port = bench.folder / "held", free_port()
     folder.mkdir()
     config, cell = folder / "hamlet.yaml", folder / "cell"
     row = {"kind": "openai", "base": "/v1", "model": "gpt-4o-mini", "ca": ""}
-    config.write_text(HAMLET.format(upstream=bench.plain, transport="httptools", **row))
+    config.write_text(HAMLET.format(upstream=bench.plain_url, transport="httptools", **row))
     cell.write_bytes(_CELL.pack(0.0))
     command = [sys.executable, "-m", "loadtest.peers.held", str(port), str(config), str(cell)]
     process = Process(command, log=folder / "log", env={"BENCH_KEY": KEY}, cpu=0)
     bench.processes.append(process)
     url = f"http://127.0.0.1:{port}"
-    wait_for(f"{url}/readyz", process, 60)
+    wait_until_ready(f"{url}/readyz", process, 60)
     http = HttptoolsTransport(ProviderSettings(base_url=url), {"authorization": f"Bearer {KEY}"})
     try:
         with cell.open("r+b") as file, mmap.mmap(file.fileno(), _CELL.size) as shared:
-            return [await _calls(http, shared, size, calls) for size in SIZES]
+            return [await _measure_calls(http, shared, size, calls) for size in SIZES]
     finally:
         await http.aclose()
         # It spins: nothing else could be measured beside it.
@@ -68,7 +68,9 @@ async def held(bench: Bench, calls: int) -> list[Held]:
         bench.processes.remove(process)
 
 
-async def _calls(http: HttptoolsTransport, cell: mmap.mmap, size: int, calls: int) -> Held:
+async def _measure_calls(
+    http: HttptoolsTransport, cell: mmap.mmap, size: int, calls: int
+) -> LoopBlocking:
     turns = [{"role": "user", "content": "What is in this? " + "word after word\n" * (size // 16)}]
     body = json.dumps({"model": "gpt-4o-mini", "messages": turns}).encode()
     longest = []
@@ -82,12 +84,12 @@ async def _calls(http: HttptoolsTransport, cell: mmap.mmap, size: int, calls: in
         await asyncio.sleep(0.005)
         if number >= 5:
             longest.append(_CELL.unpack_from(cell, 0)[0])
-    return _held(len(body), longest)
+    return _summarize(len(body), longest)
 
 
-def _held(size: int, longest: Sequence[float]) -> Held:
+def _summarize(size: int, longest: Sequence[float]) -> LoopBlocking:
     p50, p95 = ((quantile(longest, q) or 0.0) * 1000 for q in (0.5, 0.95))
-    return Held(size, len(longest), p50, p95, max(longest) * 1000)
+    return LoopBlocking(size, len(longest), p50, p95, max(longest) * 1000)
 
 
 def main(port: int, config: Path, cell: Path) -> None:
@@ -95,21 +97,21 @@ def main(port: int, config: Path, cell: Path) -> None:
     loaded = load(config)
     with cell.open("r+b") as file, mmap.mmap(file.fileno(), _CELL.size) as shared:
 
-        def started() -> None:
+        def on_started() -> None:
             loop, last = asyncio.get_running_loop(), time.thread_time()
 
-            def turn() -> None:
+            def on_loop_turn() -> None:
                 nonlocal last
                 now = time.thread_time()
                 if now - last > _CELL.unpack_from(shared, 0)[0]:
                     _CELL.pack_into(shared, 0, now - last)
                 last = now
-                loop.call_soon(turn)
+                loop.call_soon(on_loop_turn)
 
-            turn()
+            on_loop_turn()
 
         server, telemetry = loaded.config.server, loaded.config.telemetry
-        run(Hamlet(loaded), bind("127.0.0.1", port), server, telemetry, started)
+        run(Hamlet(loaded), bind("127.0.0.1", port), server, telemetry, on_started)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
-from loadtest.peers.chunks import STREAMS, Streamed
-from loadtest.peers.held import Held
-from loadtest.peers.paced import Added
-from loadtest.peers.rounds import MAX_OTHERS, MAX_STEAL, QUIETEST, Result
+from loadtest.peers.chunks import STREAMS, StreamingResult
+from loadtest.peers.held import LoopBlocking
+from loadtest.peers.paced import AddedLatency
+from loadtest.peers.rounds import MAX_OTHERS, MAX_STEAL, MIN_QUIET_ROUNDS, GatewayResult
 
-US = "hamlet"
+HAMLET_NAME = "hamlet"
 Rows = Sequence[Sequence[str]]
 
 
@@ -22,61 +22,66 @@ Rows = Sequence[Sequence[str]]
 class Findings:
     """All that the bench found; what was not measured is empty."""
 
-    results: list[Result]
-    added: list[Added]
-    streamed: list[Streamed]
-    held: list[Held]
+    results: list[GatewayResult]
+    added: list[AddedLatency]
+    streamed: list[StreamingResult]
+    held: list[LoopBlocking]
     missing: list[str]
 
 
-def write(found: Findings, out: Path) -> str:
+def write_report(found: Findings, out: Path) -> str:
     """Write table.md, result.json and a plot of each part into `out`; give the tables."""
-    text = told(found)
+    text = render_tables(found)
     (out / "table.md").write_text(text)
     (out / "result.json").write_text(json.dumps(asdict(found), indent=1))
     requests = {r.name: r.us for r in found.results}
     chunks = {s.name: s.us for s in found.streamed}
     if requests:
         title = "CPU microseconds a request"
-        (out / "plot.svg").write_text(bars(title, requests))
+        (out / "plot.svg").write_text(bar_chart(title, requests))
     if chunks:
         title = f"CPU microseconds a chunk, {STREAMS} streams"
-        (out / "streams.svg").write_text(bars(title, chunks))
+        (out / "streams.svg").write_text(bar_chart(title, chunks))
     return text
 
 
-def told(found: Findings) -> str:
+def render_tables(found: Findings) -> str:
     """The tables as Markdown."""
     parts = [
-        ("CPU a request, closed loop", _requests(found.results)),
-        ("What else hamlet does, beside its plain call", _ours(found.results)),
-        ("Added to a direct call, open loop", _added(found.added)),
-        (f"{STREAMS} streams of ten chunks a second", _streams(found.streamed)),
-        ("How long a call holds hamlet's loop, CPU ms of its longest turn", _held(found.held)),
+        ("CPU a request, closed loop", _request_rows(found.results)),
+        ("What else hamlet does, beside its plain call", _variant_rows(found.results)),
+        ("Added to a direct call, open loop", _added_latency_rows(found.added)),
+        (f"{STREAMS} streams of ten chunks a second", _streaming_rows(found.streamed)),
+        (
+            "How long a call holds hamlet's loop, CPU ms of its longest turn",
+            _loop_blocking_rows(found.held),
+        ),
     ]
-    text = "\n".join(f"### {title}\n\n{_markdown(rows)}\n" for title, rows in parts if rows[1:])
+    text = "\n".join(
+        f"### {title}\n\n{_markdown_table(rows)}\n" for title, rows in parts if rows[1:]
+    )
     text += (
         f"\nA round is quiet with at most {MAX_STEAL:.0%} steal and {MAX_OTHERS} cores used by strangers; "
-        f"only quiet rounds count. Where fewer than {QUIETEST} are quiet, the quietest {QUIETEST} do, and times mean little.\n"
+        f"only quiet rounds count. Where fewer than {MIN_QUIET_ROUNDS} are quiet, the quietest {MIN_QUIET_ROUNDS} do, and times mean little.\n"
     )
     if found.missing:
         text += f"Not installed or not answering, not measured: {', '.join(found.missing)}.\n"
     return text
 
 
-def _markdown(rows: Rows) -> str:
+def _markdown_table(rows: Rows) -> str:
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _requests(results: Sequence[Result]) -> Rows:
+def _request_rows(results: Sequence[GatewayResult]) -> Rows:
     head = [
         "gateway", "CPU us/req, median (lowest)", "beside hamlet", "requests per CPU-s",
         "quiet rounds", "errors", "start to first 200, s", "idle MiB", "after load MiB",
         "connections opened per 10,000",
     ]  # fmt: skip
-    ours = next((r.us for r in results if r.name == US), math.nan)
+    ours = next((r.us for r in results if r.name == HAMLET_NAME), math.nan)
     return [
         head,
         *(
@@ -98,8 +103,8 @@ def _requests(results: Sequence[Result]) -> Rows:
     ]
 
 
-def _ours(results: Sequence[Result]) -> Rows:
-    ours = next((r.us for r in results if r.name == US), math.nan)
+def _variant_rows(results: Sequence[GatewayResult]) -> Rows:
+    ours = next((r.us for r in results if r.name == HAMLET_NAME), math.nan)
     return [
         ["what", "CPU us/req, median (lowest)", "beside its plain call", "quiet rounds", "errors"],
         *(
@@ -116,7 +121,7 @@ def _ours(results: Sequence[Result]) -> Rows:
     ]
 
 
-def _added(added: Sequence[Added]) -> Rows:
+def _added_latency_rows(added: Sequence[AddedLatency]) -> Rows:
     return [
         ["gateway", "a second", "calls", "p50 ms", "p99 ms", "added p50", "added p99", "quiet rounds", "errors"],
         *(
@@ -136,8 +141,8 @@ def _added(added: Sequence[Added]) -> Rows:
     ]  # fmt: skip
 
 
-def _streams(streamed: Sequence[Streamed]) -> Rows:
-    ours = next((s.us for s in streamed if s.name == US), math.nan)
+def _streaming_rows(streamed: Sequence[StreamingResult]) -> Rows:
+    ours = next((s.us for s in streamed if s.name == HAMLET_NAME), math.nan)
     return [
         ["gateway", "CPU us a chunk", "beside hamlet", "chunks/s", "KiB a stream", "streams that flowed", "quiet rounds"],
         *(
@@ -155,7 +160,7 @@ def _streams(streamed: Sequence[Streamed]) -> Rows:
     ]  # fmt: skip
 
 
-def _held(held: Sequence[Held]) -> Rows:
+def _loop_blocking_rows(held: Sequence[LoopBlocking]) -> Rows:
     return [
         ["bytes", "calls", "p50", "p95", "worst"],
         *(
@@ -165,7 +170,7 @@ def _held(held: Sequence[Held]) -> Rows:
     ]
 
 
-def bars(title: str, values: dict[str, float]) -> str:
+def bar_chart(title: str, values: dict[str, float]) -> str:
     """Bars on a logarithmic axis, the shortest first, as SVG."""
     ordered = sorted((value, name) for name, value in values.items() if value > 0)
     if not ordered:
@@ -174,7 +179,7 @@ def bars(title: str, values: dict[str, float]) -> str:
     rows = []
     for i, (value, name) in enumerate(ordered):
         width = (math.log10(value) - low) / (top - low) * 400
-        colour = "#c2410c" if name.startswith(US) else "#64748b"
+        colour = "#c2410c" if name.startswith(HAMLET_NAME) else "#64748b"
         rows.append(
             f'<text x="190" y="{i * 26 + 42}" text-anchor="end">{escape(name)}</text>'
             f'<rect x="198" y="{i * 26 + 28}" width="{width:.0f}" height="19" fill="{colour}"/>'

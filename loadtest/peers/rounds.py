@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from loadtest.peers.gateways import KEY
-from loadtest.proc import Machine, Process, cpu_s
+from loadtest.proc import CpuTimes, Process, cpu_s
 
-QUIETEST = 3
+MIN_QUIET_ROUNDS = 3
 MAX_STEAL, MAX_OTHERS = 0.03, 0.35
 
 
@@ -35,46 +35,54 @@ class Noise:
         return self.steal <= MAX_STEAL and self.others <= MAX_OTHERS
 
     @property
-    def loudness(self) -> float:
+    def total(self) -> float:
         return self.steal + self.others
 
 
-class Ear:
+class NoiseMeter:
     """Listens to the machine. `mine` are the bench's own processes, which are no strangers."""
 
-    def __init__(self, mine: Sequence[Process]) -> None:
-        self._mine = mine
+    def __init__(self, own_processes: Sequence[Process]) -> None:
+        self._own_processes = own_processes
         self._begin = time.monotonic()
-        self._machine, self._own = Machine.now(), self._used()
+        self._start_times, self._start_own_cpu_s = CpuTimes.read(), self._own_cpu_s()
 
-    def heard(self) -> Noise:
+    def read_noise(self) -> Noise:
         """What it heard since it was made."""
-        took, now = time.monotonic() - self._begin, Machine.now()
-        strangers = now.busy_s - self._machine.busy_s - (self._used() - self._own)
-        return Noise(took, (now.steal_s - self._machine.steal_s) / took, max(0.0, strangers) / took)
+        elapsed_s, now = time.monotonic() - self._begin, CpuTimes.read()
+        other_cpu_s = (
+            now.busy_s - self._start_times.busy_s - (self._own_cpu_s() - self._start_own_cpu_s)
+        )
+        return Noise(
+            elapsed_s,
+            (now.steal_s - self._start_times.steal_s) / elapsed_s,
+            max(0.0, other_cpu_s) / elapsed_s,
+        )
 
-    def _used(self) -> float:
+    def _own_cpu_s(self) -> float:
         """CPU seconds of the bench, of what it has waited for, and of its processes."""
         own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        return sum(u.ru_utime + u.ru_stime for u in own) + sum(cpu_s(p.pid) for p in self._mine)
+        return sum(u.ru_utime + u.ru_stime for u in own) + sum(
+            cpu_s(p.pid) for p in self._own_processes
+        )
 
 
-class Noisy(Protocol):
+class HasNoise(Protocol):
     """A measurement that knows what went on beside it."""
 
     @property
     def noise(self) -> Noise: ...
 
 
-N = TypeVar("N", bound=Noisy)
+N = TypeVar("N", bound=HasNoise)
 
 
-def kept(rounds: Sequence[N]) -> list[N]:
+def select_quiet(rounds: Sequence[N]) -> list[N]:
     """The quiet rounds; where there are too few, the quietest, which the report then says."""
     quiet = [each for each in rounds if each.noise.is_quiet]
-    if len(quiet) >= min(QUIETEST, len(rounds)):
+    if len(quiet) >= min(MIN_QUIET_ROUNDS, len(rounds)):
         return quiet
-    return sorted(rounds, key=lambda each: each.noise.loudness)[:QUIETEST]
+    return sorted(rounds, key=lambda each: each.noise.total)[:MIN_QUIET_ROUNDS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +91,18 @@ class Round:
 
     requests: int
     errors: int
-    gateway_s: float
+    gateway_cpu_s: float
     opened: int
     noise: Noise
 
     @property
-    def us(self) -> float:
+    def cpu_us(self) -> float:
         """CPU microseconds of the gateway a request."""
-        return self.gateway_s / max(self.requests, 1) * 1e6
+        return self.gateway_cpu_s / max(self.requests, 1) * 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class GatewayResult:
     """What is said of one gateway: medians of its kept rounds, and the lowest round."""
 
     name: str
@@ -110,11 +118,11 @@ class Result:
     opened_per_10k: float | None
     of_ours: bool
 
-    def row(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
-def script(folder: Path, bodies: Sequence[bytes], headers: Mapping[str, str]) -> Path:
+def write_wrk_script(folder: Path, bodies: Sequence[bytes], headers: Mapping[str, str]) -> Path:
     """A wrk script that posts `bodies` in turn with the key."""
     lines = ['wrk.method = "POST"']
     every = {"content-type": "application/json", "authorization": f"Bearer {KEY}", **headers}
@@ -130,17 +138,21 @@ def script(folder: Path, bodies: Sequence[bytes], headers: Mapping[str, str]) ->
     return file
 
 
-def load(
+def run_wrk(
     url: str,
     lua: Path,
     gateway: Process,
-    mine: list[Process],
+    own_processes: list[Process],
     connections: int,
     seconds: float,
     upstream: str,
 ) -> Round:
     """One round."""
-    before, ear, opened = cpu_s(gateway.pid), Ear(mine), _accepted(upstream)
+    before, noise_meter, opened = (
+        cpu_s(gateway.pid),
+        NoiseMeter(own_processes),
+        _fetch_accepted_connections(upstream),
+    )
     command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
     text = subprocess.run(
         [*command, "--timeout", "20s", "-s", str(lua), url],
@@ -148,28 +160,28 @@ def load(
         text=True,
         check=True,
     ).stdout
-    used, noise = cpu_s(gateway.pid) - before, ear.heard()
+    used, noise = cpu_s(gateway.pid) - before, noise_meter.read_noise()
     found = re.search(r"(\d+) requests in", text)
-    wrong = sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", text))
-    wrong += sum(int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", text))
+    errors = sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", text))
+    errors += sum(int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", text))
     return Round(
         requests=int(found[1]) if found else 0,
-        errors=wrong,
-        gateway_s=used,
+        errors=errors,
+        gateway_cpu_s=used,
         # The question itself is one.
-        opened=_accepted(upstream) - opened - 1,
+        opened=_fetch_accepted_connections(upstream) - opened - 1,
         noise=noise,
     )
 
 
-def _accepted(upstream: str) -> int:
+def _fetch_accepted_connections(upstream: str) -> int:
     """Connections that the plain upstream ever took."""
     with urllib.request.urlopen(f"{upstream}/accepts", timeout=10) as answer:  # noqa: S310
-        told = re.search(r"requests\s+(\d+) ", answer.read().decode())
-    return int(told[1]) if told else 0
+        found = re.search(r"requests\s+(\d+) ", answer.read().decode())
+    return int(found[1]) if found else 0
 
 
-def result(
+def summarize_rounds(
     name: str,
     rounds: list[Round],
     start_s: float,
@@ -177,15 +189,15 @@ def result(
     loaded_mib: float,
     secure: bool,
     of_ours: bool,
-) -> Result:
+) -> GatewayResult:
     """Medians over the kept rounds. Connections are counted at the plain upstream alone."""
-    used = kept(rounds)
+    quiet = select_quiet(rounds)
     requests, opened = (sum(getattr(each, of) for each in rounds) for of in ("requests", "opened"))
-    return Result(
+    return GatewayResult(
         name=name,
-        us=statistics.median(each.us for each in used),
-        us_min=min(each.us for each in rounds),
-        rps=statistics.median(each.requests / each.noise.seconds for each in used),
+        us=statistics.median(each.cpu_us for each in quiet),
+        us_min=min(each.cpu_us for each in rounds),
+        rps=statistics.median(each.requests / each.noise.seconds for each in quiet),
         kept=sum(each.noise.is_quiet for each in rounds),
         rounds=len(rounds),
         errors=sum(each.errors for each in rounds),

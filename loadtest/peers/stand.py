@@ -14,8 +14,8 @@ from pathlib import Path
 
 from loadtest.peers import gateways
 from loadtest.peers.gateways import MESSAGES, Launcher
-from loadtest.peers.rounds import Round, script
-from loadtest.proc import Process, free_port, pss_mib, wait_for
+from loadtest.peers.rounds import Round, write_wrk_script
+from loadtest.proc import Process, free_port, pss_mib, wait_until_ready
 
 CHAT = "/v1/chat/completions"
 SUGGEST = "/v1/suggest"
@@ -23,24 +23,24 @@ BODY = json.dumps({"model": "gpt-4o-mini", "messages": MESSAGES, "temperature": 
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ContenderSpec:
     """How a contender is launched and what it is asked; `of_ours` is no peer but hamlet's own."""
 
     launcher: Launcher
-    secure: bool = False
+    uses_tls: bool = False
     path: str = CHAT
     bodies: Sequence[bytes] = (BODY,)
-    of_ours: bool = False
+    is_hamlet_variant: bool = False
 
     @property
-    def is_plain(self) -> bool:
+    def is_comparable_plain(self) -> bool:
         """Whether it is asked the same as everybody, over plain HTTP."""
-        return self.asks_the_same and not self.secure
+        return self.is_comparable and not self.uses_tls
 
     @property
-    def asks_the_same(self) -> bool:
+    def is_comparable(self) -> bool:
         """Whether it is asked the same as everybody, over TLS or not."""
-        return self.path == CHAT and not self.of_ours
+        return self.path == CHAT and not self.is_hamlet_variant
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Contender:
 
     name: str
     url: str
-    entry: Entry
+    entry: ContenderSpec
     process: Process
     lua: Path
     headers: Mapping[str, str]
@@ -58,31 +58,39 @@ class Contender:
     rounds: list[Round] = field(default_factory=list)
 
 
-def contenders(cert: Path) -> dict[str, Entry]:
+def contender_specs(cert: Path) -> dict[str, ContenderSpec]:
     """Who can be measured. hamlet comes first."""
     queries = [
         json.dumps({"context": {"query": f"{word} laptop {i}"}}).encode()
         for i, word in enumerate(("light", "quiet", "cheap", "good", "used") * 8)
     ]
     return {
-        "hamlet": Entry(gateways.hamlet()),
-        "hamlet, aiohttp": Entry(gateways.hamlet("aiohttp"), of_ours=True),
-        "hamlet, TLS": Entry(gateways.hamlet(ca=cert), secure=True),
-        "hamlet, aiohttp, TLS": Entry(gateways.hamlet("aiohttp", cert), secure=True),
-        "hamlet, OpenAI to Anthropic": Entry(gateways.hamlet_translating, of_ours=True),
-        "hamlet, suggest from cache": Entry(
-            gateways.hamlet_suggesting(kept=True), False, SUGGEST, queries[:8], of_ours=True
+        "hamlet": ContenderSpec(gateways.hamlet()),
+        "hamlet, aiohttp": ContenderSpec(gateways.hamlet("aiohttp"), is_hamlet_variant=True),
+        "hamlet, TLS": ContenderSpec(gateways.hamlet(ca=cert), uses_tls=True),
+        "hamlet, aiohttp, TLS": ContenderSpec(gateways.hamlet("aiohttp", cert), uses_tls=True),
+        "hamlet, OpenAI to Anthropic": ContenderSpec(
+            gateways.hamlet_translating, is_hamlet_variant=True
         ),
-        "hamlet, suggest embedded": Entry(
-            gateways.hamlet_suggesting(kept=False), False, SUGGEST, queries, of_ours=True
+        "hamlet, suggest from cache": ContenderSpec(
+            gateways.hamlet_suggest(cached=True),
+            False,
+            SUGGEST,
+            queries[:8],
+            is_hamlet_variant=True,
         ),
-        "hamlet, its image's Python": Entry(gateways.hamlet_on_debian, of_ours=True),
-        "hamlet's HTTP alone": Entry(gateways.hamlet_floor, of_ours=True),
-        "nginx": Entry(gateways.nginx),
-        "envoy": Entry(gateways.envoy),
-        "sglang-router": Entry(gateways.sglang_router),
-        "portkey": Entry(gateways.portkey),
-        "litellm": Entry(gateways.litellm),
+        "hamlet, suggest embedded": ContenderSpec(
+            gateways.hamlet_suggest(cached=False), False, SUGGEST, queries, is_hamlet_variant=True
+        ),
+        "hamlet, its image's Python": ContenderSpec(
+            gateways.hamlet_on_debian, is_hamlet_variant=True
+        ),
+        "hamlet's HTTP alone": ContenderSpec(gateways.hamlet_pass_through, is_hamlet_variant=True),
+        "nginx": ContenderSpec(gateways.nginx),
+        "envoy": ContenderSpec(gateways.envoy),
+        "sglang-router": ContenderSpec(gateways.sglang_router),
+        "portkey": ContenderSpec(gateways.portkey),
+        "litellm": ContenderSpec(gateways.litellm),
     }
 
 
@@ -95,14 +103,14 @@ class Bench:
         self.missing: list[str] = []
 
     def __enter__(self) -> Bench:
-        self.key, self.cert = _certificate(self.folder)
+        self.key, self.cert = _make_certificate(self.folder)
         plain, secure = free_port(), free_port()
         tls = f" ssl; ssl_certificate {self.cert}; ssl_certificate_key {self.key}"
-        self.plain, self.secure = f"http://127.0.0.1:{plain}", f"https://localhost:{secure}"
+        self.plain_url, self.tls_url = f"http://127.0.0.1:{plain}", f"https://localhost:{secure}"
         try:
-            first = self._upstream("up", plain, "")
-            self._upstream("up-tls", secure, tls)
-            wait_for(f"{self.plain}/", first, 10)
+            first = self._start_upstream("up", plain, "")
+            self._start_upstream("up-tls", secure, tls)
+            wait_until_ready(f"{self.plain_url}/", first, 10)
         except BaseException:
             self.__exit__()
             raise
@@ -112,37 +120,44 @@ class Bench:
         for process in reversed(self.processes):
             process.stop()
 
-    def start(self, name: str, entry: Entry, upstream: str | None = None) -> Contender | None:
+    def start(
+        self, name: str, entry: ContenderSpec, upstream: str | None = None
+    ) -> Contender | None:
         """Start one, or note that it is missing. Its first 200 ends its start-up."""
-        home = Path(tempfile.mkdtemp(prefix=re.sub(r"\W+", "-", name), dir=self.folder))
+        contender_folder = Path(tempfile.mkdtemp(prefix=re.sub(r"\W+", "-", name), dir=self.folder))
         port = free_port()
-        default = self.secure if entry.secure else self.plain
-        launch = entry.launcher(port, upstream or default, home, self._environments)
+        default = self.tls_url if entry.uses_tls else self.plain_url
+        launch = entry.launcher(port, upstream or default, contender_folder, self._environments)
         if launch is None:
             self.missing.append(name)
             return None
-        process = Process(launch.command, log=home / "log", env=launch.env, cpu=0)
+        process = Process(launch.command, log=contender_folder / "log", env=launch.env, cpu=0)
         self.processes.append(process)
         url = f"http://127.0.0.1:{port}"
         try:
-            start_s = wait_for(url + entry.path, process, 120, entry.bodies[0], launch.headers)
+            start_s = wait_until_ready(
+                url + entry.path, process, 120, entry.bodies[0], launch.headers
+            )
         except RuntimeError:
             # It is said to be missing; its own last words are in the log.
-            print(f"{name} does not answer: {(home / 'log').read_text()[-500:]}", file=sys.stderr)
+            print(
+                f"{name} does not answer: {(contender_folder / 'log').read_text()[-500:]}",
+                file=sys.stderr,
+            )
             process.stop()
             self.missing.append(name)
             return None
         time.sleep(0.5)
-        lua = script(home, entry.bodies, launch.headers)
+        lua = write_wrk_script(contender_folder, entry.bodies, launch.headers)
         idle = pss_mib(process.pid)
         return Contender(name, url, entry, process, lua, launch.headers, start_s, idle)
 
-    def stop(self, one: Contender) -> None:
+    def stop(self, contender: Contender) -> None:
         """Stop one before the end."""
-        one.process.stop()
-        self.processes.remove(one.process)
+        contender.process.stop()
+        self.processes.remove(contender.process)
 
-    def _upstream(self, name: str, port: int, tls: str) -> Process:
+    def _start_upstream(self, name: str, port: int, tls: str) -> Process:
         folder = self.folder / name
         folder.mkdir()
         launch = gateways.nginx_static(port, folder, tls)
@@ -150,12 +165,12 @@ class Bench:
         return self.processes[-1]
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
+def _make_certificate(folder: Path) -> tuple[Path, Path]:
     key, cert = folder / "key.pem", folder / "cert.pem"
     words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(
-        ["openssl", *words.split(), *named, "-keyout", str(key), "-out", str(cert)],  # noqa: S607
+        ["openssl", *words.split(), *subject, "-keyout", str(key), "-out", str(cert)],  # noqa: S607
         check=True,
         capture_output=True,
     )

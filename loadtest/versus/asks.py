@@ -14,16 +14,16 @@ from urllib.parse import quote
 from hamlet.simulator import marker
 from hamlet.spi import Frame
 from hamlet.suggest.content import shipped_chips
-from loadtest.engine import Ask, Side, Sign, Words
-from loadtest.scenario import Scenario, Size, Step
-from loadtest.schedule import Shot, schedule
+from loadtest.engine import EventKind, LoadTarget, RequestFactory, RequestSpec
+from loadtest.scenario import LoadStep, Scenario, Size
+from loadtest.schedule import ScheduledRequest, build_schedule
 
 RATE = 12.5
 SCENARIO = Scenario(
     name="versus",
     about="750 a minute of the old product's endpoints",
-    ci=(Step(rate=RATE, seconds=20),),
-    full=(Step(rate=RATE, seconds=1200),),
+    ci=(LoadStep(rate=RATE, seconds=20),),
+    full=(LoadStep(rate=RATE, seconds=1200),),
     checks=(),
 )
 # Shares of the requests.
@@ -31,28 +31,28 @@ KINDS = {"chat": 0.3, "chat, streamed": 0.3, "related": 0.2, "chips": 0.2}
 _QUERIES, _MEDIAN_TOKENS, _SIGMA = 2000, 80, 0.6
 
 
-def shots(size: Size, seed: int) -> list[Shot]:
+def build_versus_schedule(size: Size, seed: int) -> list[ScheduledRequest]:
     """When the requests go out: 15,000 within 20 minutes in full size."""
-    return schedule(SCENARIO, size, seed, Path())
+    return build_schedule(SCENARIO, size, seed, Path())
 
 
-def words(seed: int) -> Words:
+def request_factory(seed: int) -> RequestFactory:
     """What a shot asks. The same for a seed, and for every side."""
     queries = _queries(seed)
     sums = list(itertools.accumulate(1 / rank for rank in range(1, len(queries) + 1)))
 
     @functools.lru_cache(16)
-    def asked(number: int) -> Ask:
+    def request_for(number: int) -> RequestSpec:
         rng = random.Random(f"versus:{seed}:{number}")
         kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
         query = rng.choices(queries, cum_weights=sums)[0]
         tokens = round(_MEDIAN_TOKENS * math.exp(rng.gauss(0.0, _SIGMA)))
-        return _ASKS[kind](query, max(8, min(tokens, 400)))
+        return _REQUEST_BUILDERS[kind](query, max(8, min(tokens, 400)))
 
-    def ask(shot: Shot, side: Side) -> Ask:
-        return asked(shot.number)
+    def make_request(shot: ScheduledRequest, side: LoadTarget) -> RequestSpec:
+        return request_for(shot.number)
 
-    return ask
+    return make_request
 
 
 def _queries(seed: int) -> list[str]:
@@ -66,24 +66,32 @@ def _queries(seed: int) -> list[str]:
     return list(found)
 
 
-def _chat(query: str, tokens: int, stream: bool) -> Ask:
+def _chat(query: str, tokens: int, stream: bool) -> RequestSpec:
     turns = [{"sender": "user", "text": f"{query} {marker(300, tokens)}"}]
     if not stream:
-        return _post("chat", "/api/chat", {"messages": turns}, good=lambda b: b'"ok":true' in b)
-    return _post("chat, streamed", "/api/chat", {"messages": turns, "stream": True}, _sign)
+        return _post_request(
+            "chat", "/api/chat", {"messages": turns}, is_valid_response=lambda b: b'"ok":true' in b
+        )
+    return _post_request(
+        "chat, streamed", "/api/chat", {"messages": turns, "stream": True}, _classify_event
+    )
 
 
-def _related(query: str, _: int) -> Ask:
+def _related(query: str, _: int) -> RequestSpec:
     path = f"/api/related?lang=ko&q={quote(query)}"
-    return Ask("GET", path, good=lambda body: len(json.loads(body)) > 0, kind="related")
+    return RequestSpec(
+        "GET", path, is_valid_response=lambda body: len(json.loads(body)) > 0, kind="related"
+    )
 
 
-def _chips(query: str, _: int) -> Ask:
+def _chips(query: str, _: int) -> RequestSpec:
     fields = {"q": query, "lang": "ko"}
-    return _post("chips", "/api/chips", fields, good=lambda body: json.loads(body)["n"] > 0)
+    return _post_request(
+        "chips", "/api/chips", fields, is_valid_response=lambda body: json.loads(body)["n"] > 0
+    )
 
 
-_ASKS: dict[str, Callable[[str, int], Ask]] = {
+_REQUEST_BUILDERS: dict[str, Callable[[str, int], RequestSpec]] = {
     "chat": functools.partial(_chat, stream=False),
     "chat, streamed": functools.partial(_chat, stream=True),
     "related": _related,
@@ -91,18 +99,18 @@ _ASKS: dict[str, Callable[[str, int], Ask]] = {
 }
 
 
-def _post(
+def _post_request(
     kind: str,
     path: str,
     fields: object,
-    sign: Callable[[Frame], Sign] | None = None,
-    good: Callable[[bytes], bool] = bool,
-) -> Ask:
+    classify_event: Callable[[Frame], EventKind] | None = None,
+    is_valid_response: Callable[[bytes], bool] = bool,
+) -> RequestSpec:
     body = json.dumps(fields, ensure_ascii=False).encode()
-    return Ask("POST", path, body, sign, good, kind)
+    return RequestSpec("POST", path, body, classify_event, is_valid_response, kind)
 
 
-def _sign(frame: Frame) -> Sign:
+def _classify_event(frame: Frame) -> EventKind:
     """hamlet1's events."""
-    meaning: dict[str, Sign] = {"token": "content", "done": "end", "error": "error"}
+    meaning: dict[str, EventKind] = {"token": "content", "done": "end", "error": "error"}
     return meaning.get(frame.event, "")

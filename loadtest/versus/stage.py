@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamlet.migration import Document, FeatureState, FileStore
-from loadtest.engine import Side
-from loadtest.proc import Process, free_port, wait_for
-from loadtest.versus.vendors import MODEL, PACES
+from hamlet.migration import FeatureState, FileStore, RolloutDocument
+from loadtest.engine import LoadTarget
+from loadtest.proc import Process, free_port, wait_until_ready
+from loadtest.versus.vendors import LATENCY_FACTORS, MODEL
 
 SERVER = Path(__file__).parents[2] / "tests/hamlet1/server.js"
 FEATURES = {"chat": "/api/chat", "related_links": "/api/related", "chips": "/api/chips"}
@@ -54,23 +54,23 @@ class Setting:
 
     name: str
     accounts: tuple[str, ...]
-    two_searches: bool
-    cache: bool
+    has_two_searches: bool
+    has_cache: bool
 
 
 HAMLET1 = "hamlet1 (stand-in)"
 SETTINGS = (
     Setting("hamlet2, one account, one search, no cache", ("one",), False, False),
-    Setting("hamlet2, no cache", tuple(PACES), True, False),
-    Setting("hamlet2, cache", tuple(PACES), True, True),
+    Setting("hamlet2, no cache", tuple(LATENCY_FACTORS), True, False),
+    Setting("hamlet2, cache", tuple(LATENCY_FACTORS), True, True),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class VersusTestbed:
     """All sides, hamlet1 first, and their processes by name."""
 
-    sides: list[Side]
+    sides: list[LoadTarget]
     processes: Mapping[str, Process]
 
     @property
@@ -79,14 +79,14 @@ class Stage:
 
 
 @contextmanager
-def stage(seed: int, folder: Path) -> Iterator[Stage]:
+def start_testbed(seed: int, folder: Path) -> Iterator[VersusTestbed]:
     """Start everything, and stop it after. Raises RuntimeError if something does not start."""
     node = shutil.which("node")
     if node is None:
         raise RuntimeError("node is not installed, and hamlet1's stand-in needs it")
     started: list[Process] = []
     try:
-        world = _world(seed, folder, started)
+        world = _start_world(seed, folder, started)
         sides, processes = [], {}
         port = free_port()
         url = f"http://127.0.0.1:{port}"
@@ -95,48 +95,50 @@ def stage(seed: int, folder: Path) -> Iterator[Stage]:
             "WRITER": f"{world}/writer/v1",
             "SEARCH": f"{world}/0",
         }
-        one = Process([node, str(SERVER)], log=folder / "node.log", env={**env, "PORT": str(port)})
-        started.append(one)
-        wait_for(f"{url}/health", one, 30)
-        sides.append(Side(HAMLET1, url, "", MODEL))
-        processes[HAMLET1] = one
+        hamlet1 = Process(
+            [node, str(SERVER)], log=folder / "node.log", env={**env, "PORT": str(port)}
+        )
+        started.append(hamlet1)
+        wait_until_ready(f"{url}/health", hamlet1, 30)
+        sides.append(LoadTarget(HAMLET1, url, "", MODEL))
+        processes[HAMLET1] = hamlet1
         for number, setting in enumerate(SETTINGS, 1):
-            text = config(setting, world, url, f"{world}/{number}")
-            at, process = _hamlet(text, folder / f"hamlet-{number}")
+            text = render_config(setting, world, url, f"{world}/{number}")
+            hamlet_url, process = _start_hamlet(text, folder / f"hamlet-{number}")
             started.append(process)
-            wait_for(f"{at}/readyz", process, 60)
-            sides.append(Side(setting.name, at, "", MODEL))
+            wait_until_ready(f"{hamlet_url}/readyz", process, 60)
+            sides.append(LoadTarget(setting.name, hamlet_url, "", MODEL))
             processes[setting.name] = process
-        yield Stage(sides, processes)
+        yield VersusTestbed(sides, processes)
     finally:
         for process in reversed(started):
             process.stop()
 
 
-def _world(seed: int, folder: Path, started: list[Process]) -> str:
+def _start_world(seed: int, folder: Path, started: list[Process]) -> str:
     log = folder / "world.log"
     command = [sys.executable, "-m", "loadtest.versus.vendors", str(seed)]
     process = Process(command, log=log)
     started.append(process)
-    while process.alive and time.monotonic() - process.started < 30:
-        if told := re.search(r"http://\S+\n", log.read_text()):
-            return told[0].strip()
+    while process.is_alive and time.monotonic() - process.started < 30:
+        if found := re.search(r"http://\S+\n", log.read_text()):
+            return found[0].strip()
         time.sleep(0.02)
     raise RuntimeError(f"the simulated world did not start: {log.read_text()[-500:]}")
 
 
-def _hamlet(text: str, folder: Path) -> tuple[str, Process]:
+def _start_hamlet(text: str, folder: Path) -> tuple[str, Process]:
     folder.mkdir()
     file = folder / "hamlet.yaml"
     file.write_text(text)
     new = {name: FeatureState(stage="new") for name in FEATURES}
-    FileStore(folder / "state.json").create(Document(epoch=1, features=new))
+    FileStore(folder / "state.json").create(RolloutDocument(epoch=1, features=new))
     port = free_port()
     command = [sys.executable, "-m", "hamlet", "serve", "--port", str(port), "--config", str(file)]
     return f"http://127.0.0.1:{port}", Process(command, log=folder / "log")
 
 
-def config(setting: Setting, world: str, hamlet1: str, search: str) -> str:
+def render_config(setting: Setting, world: str, hamlet1: str, search: str) -> str:
     """hamlet's configuration for a setting. The others are URLs; `search` is this side's own."""
     providers = "\n".join(
         f'  {name}: {{kind: openai_compatible, base_url: "{world}/{name}/v1"}}'
@@ -150,14 +152,14 @@ def config(setting: Setting, world: str, hamlet1: str, search: str) -> str:
         deployments=rows,
         world=world,
         search=search,
-        more=(_TWO_SEARCHES.format(search=search) if setting.two_searches else "")
-        + ("" if setting.cache else _NO_CACHE),
+        more=(_TWO_SEARCHES.format(search=search) if setting.has_two_searches else "")
+        + ("" if setting.has_cache else _NO_CACHE),
         hamlet1=hamlet1,
         features=", ".join(f"{name}: {{paths: [{path}]}}" for name, path in FEATURES.items()),
     )
 
 
-def counted(url: str) -> dict[str, float]:
+def fetch_counters(url: str) -> dict[str, float]:
     """hamlet's own counters of attempts, hedges, searches and tiers of suggestions, by series."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310
         rows = answer.read().decode().splitlines()

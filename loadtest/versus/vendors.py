@@ -22,69 +22,77 @@ from urllib.parse import parse_qs, urlsplit
 
 import uvloop
 
-from hamlet.simulator import Simulated, SimulatorServer, World
-from hamlet.simulator.scenario import Play, Step, reply
+from hamlet.simulator import SimulatedDeployment, SimulatorServer, World
+from hamlet.simulator.scenario import BodyChunk, ResponseTimeline, full_response
 from hamlet.simulator.spec import PTU_LATENCY
-from loadtest.writer import chips, frames, told
+from loadtest.writer import chip_lines, completion_events, prompt_text
 
 MODEL = "vendor-model"
 # How slow each account is beside the design's draws for a reserved deployment.
-PACES = {"one": 1.0, "two": 0.75, "three": 1.35}
+LATENCY_FACTORS = {"one": 1.0, "two": 0.75, "three": 1.35}
 _SEARCH_S, _SEARCH_SIGMA = 0.25, 0.5
 _TOKENS_A_CHIP = 30
 
 
-class Product(World):
+class ProductWorld(World):
     """The simulator's world, and beside it the writer and the search."""
 
     def __init__(self, seed: int) -> None:
         accounts = [
-            Simulated(name, MODEL, wire="openai", latency=PTU_LATENCY.slower(pace))
-            for name, pace in PACES.items()
+            SimulatedDeployment(name, MODEL, wire="openai", latency=PTU_LATENCY.slowed_by(pace))
+            for name, pace in LATENCY_FACTORS.items()
         ]
         super().__init__(accounts, seed=seed, clock=time.monotonic)
         self._seed = seed
-        self._asked: Counter[tuple[str, str]] = Counter()
+        self._search_counts: Counter[tuple[str, str]] = Counter()
         self._rng = random.Random(f"{seed}:product")
 
-    def answer(self, method: str, target: str, body: bytes) -> Play:
+    def respond(self, method: str, target: str, body: bytes) -> ResponseTimeline:
         """The answer to a request for any of them."""
         parts = urlsplit(target)
         if parts.path.endswith("/search"):
             words = parse_qs(parts.query).get("q", [""])[0]
-            return reply(200, pages(words), wait_s=self._search_s(parts.path, words))
+            return full_response(
+                200, search_results(words), wait_s=self._search_delay_s(parts.path, words)
+            )
         if parts.path.startswith("/writer/"):
-            return self._written(json.loads(body))
-        return super().answer(method, target, body)
+            return self._write_chips(json.loads(body))
+        return super().respond(method, target, body)
 
-    def _search_s(self, path: str, words: str) -> float:
+    def _search_delay_s(self, path: str, words: str) -> float:
         """How long a search takes: as long for each side that asks these words as often."""
-        self._asked[path, words] += 1
+        self._search_counts[path, words] += 1
         engine = path.split("/", 2)[2]
-        rng = random.Random(f"{self._seed}:{engine}:{words}:{self._asked[path, words]}")
+        rng = random.Random(f"{self._seed}:{engine}:{words}:{self._search_counts[path, words]}")
         return _SEARCH_S * math.exp(rng.gauss(0.0, _SEARCH_SIGMA))
 
-    def _written(self, body: dict[str, Any]) -> Play:
-        prompt = told(body["messages"])
-        lines, (ttft, gap) = chips(prompt), PTU_LATENCY.draw(self._rng, len(prompt) // 4)
-        a_chip = gap * _TOKENS_A_CHIP
+    def _write_chips(self, body: dict[str, Any]) -> ResponseTimeline:
+        prompt = prompt_text(body["messages"])
+        lines, (ttft, gap) = chip_lines(prompt), PTU_LATENCY.sample(self._rng, len(prompt) // 4)
+        chip_interval_s = gap * _TOKENS_A_CHIP
         if body.get("stream"):
-            return Play(200, {"content-type": "text/event-stream"}, streamed(lines, ttft, a_chip))
-        choice = {"index": 0, "finish_reason": "stop", "message": _said("".join(lines))}
+            return ResponseTimeline(
+                200, {"content-type": "text/event-stream"}, chip_steps(lines, ttft, chip_interval_s)
+            )
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": _assistant_message("".join(lines)),
+        }
         whole = {"id": "c", "object": "chat.completion", "created": 1, "model": "writer"}
-        return reply(200, json.dumps({**whole, "choices": [choice], "usage": _usage(lines)}).encode(),
-                     wait_s=ttft + a_chip * len(lines))  # fmt: skip
+        return full_response(200, json.dumps({**whole, "choices": [choice], "usage": _usage(lines)}).encode(),
+                     wait_s=ttft + chip_interval_s * len(lines))  # fmt: skip
 
 
-def streamed(lines: list[str], ttft: float, gap: float) -> Iterator[Step]:
+def chip_steps(lines: list[str], ttft: float, gap: float) -> Iterator[BodyChunk]:
     """A chip an event."""
-    *events, stop, usage, done = frames(lines, _usage(lines))
+    *events, stop, usage, done = completion_events(lines, _usage(lines))
     for i, event in enumerate(events):
-        yield Step(gap if i else ttft + gap, event, _TOKENS_A_CHIP)
-    yield Step(0.0, stop + usage + done, 0)
+        yield BodyChunk(gap if i else ttft + gap, event, _TOKENS_A_CHIP)
+    yield BodyChunk(0.0, stop + usage + done, 0)
 
 
-def pages(query: str) -> bytes:
+def search_results(query: str) -> bytes:
     """What SearXNG answers: ten pages about anything."""
     rows = [
         {
@@ -97,7 +105,7 @@ def pages(query: str) -> bytes:
     return json.dumps({"results": rows}).encode()
 
 
-def _said(text: str) -> dict[str, str]:
+def _assistant_message(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
@@ -108,7 +116,7 @@ def _usage(lines: list[str]) -> dict[str, int]:
 
 async def serve(seed: int) -> None:
     """Serve until interrupted."""
-    async with SimulatorServer(Product(seed)) as server:
+    async with SimulatorServer(ProductWorld(seed)) as server:
         print(server.url, flush=True)
         await asyncio.Event().wait()
 

@@ -14,85 +14,92 @@ from typing import TYPE_CHECKING, TextIO, cast
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from hamlet.api.auth import DarkKeyring, Keyring
-from hamlet.api.dispatcher import HotRoute, HotRoutes
+from hamlet.api.auth import Keyring, ShadowKeyring
+from hamlet.api.dispatcher import Dispatcher, HttpEndpoint
 from hamlet.api.endpoints import health as shell
-from hamlet.api.endpoints.admin import Desk, admin
-from hamlet.api.openapi import document
-from hamlet.api.routes import model_routes
-from hamlet.api.streaming import Pacing
-from hamlet.config import ConfigError, FleetConfig, Loaded, Problem, ServerConfig, load
-from hamlet.gateway import Admission, Distress, Gateway, Observer, Observers, Prober
+from hamlet.api.endpoints.admin import AdminContext, admin_router
+from hamlet.api.openapi import extend_openapi
+from hamlet.api.routes import model_endpoints
+from hamlet.api.streaming import StreamTimings
+from hamlet.config import ConfigError, ConfigProblem, FleetConfig, LoadedConfig, ServerConfig, load
+from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
-from hamlet.registry import Deployment, Plugins, RegistryHolder, build
-from hamlet.routing import Fleet, Sharing
+from hamlet.registry import Deployment, Plugins, RegistryHolder, build_registry
+from hamlet.routing import LoadBalancer, SyncTask
 from hamlet.spi import Log
-from hamlet.suggest.api import EventsEndpoint, events_route, main_screen_routes
+from hamlet.suggest.api import EventsEndpoint, events_endpoint, main_screen_endpoints
 from hamlet.suggest.api.admin import SuggestAdminContext, suggest_admin
-from hamlet.suggest.assembly import MainScreenParts
+from hamlet.suggest.assembly import MainScreenComponents
 from hamlet.suggest.metrics import ScreenMetrics
-from hamlet.suggest.page import PageParts, page
-from hamlet.telemetry import AccessLog, FleetState, Metrics, make_log
-from hamlet.telemetry.breakers import BreakerLog
-from hamlet.telemetry.exposition import Row
-from hamlet.telemetry.state import pool_rows
+from hamlet.suggest.page import PageContext, add_page
+from hamlet.telemetry import AccessLog, Metrics, RoutingMetrics, make_log
+from hamlet.telemetry.breakers import CircuitBreakerLog
+from hamlet.telemetry.exposition import MetricSample
+from hamlet.telemetry.state import pool_samples
 from hamlet.telemetry.usage import UsageLog
-from hamlet.telemetry.writer import Writer
+from hamlet.telemetry.writer import BackgroundWriter
 
 if TYPE_CHECKING:
-    from hamlet.migration.assembly import MigrationParts
-    from hamlet.migration.proxy import Crossing
-    from hamlet.telemetry.spans import Spans
+    from hamlet.migration.assembly import Migration
+    from hamlet.migration.proxy import MigrationProxy
+    from hamlet.telemetry.spans import SpanObserver
 
 _NEVER_S = 1e6
-_STALLED_S = 0.25
+_LOOP_STALL_S = 0.25
 
 
 class Hamlet:
     """The assembled application; an ASGI callable."""
 
     def __init__(
-        self, loaded: Loaded, *, log: Log | None = None, plugins: Plugins | None = None
+        self, loaded: LoadedConfig, *, log: Log | None = None, plugins: Plugins | None = None
     ) -> None:
         """Build everything. Raises ConfigError; opens no connection."""
         config = loaded.config
-        self._writer: Writer | None = None
+        self._writer: BackgroundWriter | None = None
         if log is None:
-            self._writer = Writer(sys.stderr)
-            told = config.telemetry
-            log = make_log(told.log_level, told.log_format, cast(TextIO, self._writer))
+            self._writer = BackgroundWriter(sys.stderr)
+            telemetry = config.telemetry
+            log = make_log(telemetry.log_level, telemetry.log_format, cast(TextIO, self._writer))
         self.log = log
         self._loaded = loaded
         self._plugins = plugins or Plugins()
-        self._reloading = asyncio.Lock()
-        self._fronts: list[HotRoutes] = []
-        self._crossing: Crossing | None = None
+        self._reload_lock = asyncio.Lock()
+        self._dispatchers: list[Dispatcher] = []
+        self._migration_proxy: MigrationProxy | None = None
         self.draining = False
         self.metrics = Metrics()
-        self.registries = RegistryHolder(build(loaded, self.log, self._plugins))
+        self.registries = RegistryHolder(build_registry(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
-        self.distress = Distress(heard=self._lagged)
+        self.overload_monitor = OverloadMonitor(on_lag=self._on_loop_lag)
         usage = config.telemetry.usage_file
-        self._usage = [UsageLog(usage)] if usage is not None else []
-        fleet = Fleet()
-        BreakerLog(fleet, self.log)
-        self.access = AccessLog(self.log)
-        self._spans = _spans(loaded, fleet)
-        watchers: list[Observer] = [self.metrics, self.access, *self._usage, *self._spans]
-        self.observers = Observers(watchers, self.log)
+        self._usage_logs = [UsageLog(usage)] if usage is not None else []
+        load_balancer = LoadBalancer()
+        CircuitBreakerLog(load_balancer, self.log)
+        self.access_log = AccessLog(self.log)
+        self._span_exporters = _build_span_exporters(loaded, load_balancer)
+        observers: list[Observer] = [
+            self.metrics,
+            self.access_log,
+            *self._usage_logs,
+            *self._span_exporters,
+        ]
+        self.observers = Observers(observers, self.log)
         self.gateway = Gateway(
             self.registries,
-            Admission(config.server.max_in_flight, distress=lambda: self.distress.level),
+            Admission(
+                config.server.max_in_flight, overload_level=lambda: self.overload_monitor.level
+            ),
             self.observers,
-            fleet,
+            load_balancer,
         )
-        self._count()
-        self.sharing = self._sharing(config.fleet)
-        self.prober = Prober(self.registries, self.gateway, self._processes)
-        self.migration = self._migration(loaded)
-        routes = self._hot_routes()
-        self.shell = self._shell(routes)
-        self._asgi = self._in_front(self.shell, routes, config.server)
+        self._register_metrics()
+        self.gossip = self._build_gossip(config.fleet)
+        self.prober = Prober(self.registries, self.gateway, self._process_count)
+        self.migration = self._build_migration(loaded)
+        endpoints = self._build_endpoints()
+        self.fastapi_app = self._build_fastapi_app(endpoints)
+        self._asgi = self._build_asgi_app(self.fastapi_app, endpoints, config.server)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         return self._asgi(scope, receive, send)
@@ -103,32 +110,32 @@ class Hamlet:
         Raises ConfigError, and then nothing changes. What `server`, `telemetry`, `fleet.redis`
         and `fleet.group` and all of `suggest` but its sources and packs say is read at start only.
         """
-        async with self._reloading:
+        async with self._reload_lock:
             try:
                 loaded = await asyncio.to_thread(load, self._loaded.path)
-                registry = build(loaded, self.log, self._plugins)
+                registry = build_registry(loaded, self.log, self._plugins)
                 await self.screen.reload(loaded)
             except Exception as error:
-                self.metrics.reloaded("refused")
+                self.metrics.count_reload("refused")
                 self.log.error("config.refused", problems=str(error))
                 raise
             drain_s = loaded.config.server.drain_s
             self._loaded, self.keyring = loaded, Keyring(loaded.config.keys)
             self.registries.swap(registry, drain_s)
-            self.metrics.prepare(registry.routes)
+            self.metrics.init_series(registry.routes)
             await self.prober.refresh()
-            self.metrics.reloaded("ok")
+            self.metrics.count_reload("ok")
             self.log.info("config.reloaded", source=loaded.source.name)
 
-    def _migration(self, loaded: Loaded) -> MigrationParts | None:
+    def _build_migration(self, loaded: LoadedConfig) -> Migration | None:
         if loaded.config.cutover is None:
             return None
         # Proxying hamlet1 brings another HTTP client: only who moves pays for that.
-        from hamlet.migration.assembly import MigrationParts
+        from hamlet.migration.assembly import Migration
 
-        return MigrationParts(loaded, self.metrics.exposition, self.gateway.admission, self.log)
+        return Migration(loaded, self.metrics.exposition, self.gateway.admission, self.log)
 
-    def _sharing(self, config: FleetConfig) -> Sharing | None:
+    def _build_gossip(self, config: FleetConfig) -> SyncTask | None:
         if config.redis is None:
             return None
 
@@ -137,73 +144,77 @@ class Hamlet:
                 for tier in route.tiers:
                     yield from tier
 
-        url, fleet = config.redis.get_secret_value(), self.gateway.fleet
-        return Sharing(fleet, url, config.group, deployments, self.log, self.metrics.sharing)
+        url, load_balancer = config.redis.get_secret_value(), self.gateway.load_balancer
+        return SyncTask(
+            load_balancer, url, config.group, deployments, self.log, self.metrics.set_shared_state
+        )
 
-    def _count(self) -> None:
+    def _register_metrics(self) -> None:
         """Let metrics see what they read at a scrape."""
-        fleet = FleetState(self.gateway.fleet, lambda: self.registries.current.routes)
-        self.metrics.avoidable = fleet.avoidable
-        self.metrics.prepare(self.registries.current.routes)
-        self.metrics.exposition.reads(fleet.rows)
-        self.metrics.exposition.reads(self._rows)
+        fleet_state = RoutingMetrics(
+            self.gateway.load_balancer, lambda: self.registries.current.routes
+        )
+        self.metrics.is_avoidable_spill = fleet_state.is_avoidable_spill
+        self.metrics.init_series(self.registries.current.routes)
+        self.metrics.exposition.add_source(fleet_state.samples)
+        self.metrics.exposition.add_source(self._metric_rows)
 
-    def _rows(self) -> list[Row]:
+    def _metric_rows(self) -> list[MetricSample]:
         admission = self.gateway.admission
         return [
-            ("hamlet_ready", (), self._ready()),
+            ("hamlet_ready", (), self._is_ready()),
             ("hamlet_draining", (), self.draining),
             ("hamlet_build_info", (version("hamlet"),), 1),
             ("hamlet_calls_limit", (), admission.max_in_flight),
-            ("hamlet_queue_depth", (), admission.waiting),
+            ("hamlet_queue_depth", (), admission.queue_depth),
             ("hamlet_tasks", (), len(asyncio.all_tasks())),
-            ("hamlet_distress_level", (), self.distress.level),
+            ("hamlet_distress_level", (), self.overload_monitor.level),
             ("hamlet_log_dropped_total", (), self._writer.dropped if self._writer else 0),
             ("hamlet_telemetry_errors_total", (), self.observers.failures),
-            ("hamlet_usage_dropped_total", (), sum(each.dropped for each in self._usage)),
-            ("hamlet_spans_dropped_total", (), sum(each.dropped for each in self._spans)),
-            *pool_rows(self.registries.current.levels()),
-            *self._of_the_web(),
+            ("hamlet_usage_dropped_total", (), sum(each.dropped for each in self._usage_logs)),
+            ("hamlet_spans_dropped_total", (), sum(each.dropped for each in self._span_exporters)),
+            *pool_samples(self.registries.current.pool_stats()),
+            *self._web_source_rows(),
         ]
 
-    def _of_the_web(self) -> Iterator[Row]:
-        for name, told in self.screen.web.status().items():
-            yield "hamlet_web_source_open", (name,), told["state"] == "open"
-            yield "hamlet_web_searches_total", (name, "ok"), told["answered"]
-            yield "hamlet_web_searches_total", (name, "failed"), told["failed"]
+    def _web_source_rows(self) -> Iterator[MetricSample]:
+        for name, status in self.screen.web.status().items():
+            yield "hamlet_web_source_open", (name,), status["state"] == "open"
+            yield "hamlet_web_searches_total", (name, "ok"), status["answered"]
+            yield "hamlet_web_searches_total", (name, "failed"), status["failed"]
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         return not self.draining
 
-    async def _exposed(self, accept: str) -> tuple[bytes, str]:
+    async def _render_metrics(self, accept: str) -> tuple[bytes, str]:
         return await self.metrics.exposition.render(accept)
 
     def admin_app(self) -> FastAPI:
         """Health and metrics, for a port of their own."""
         app = FastAPI(title="hamlet admin", docs_url=None, redoc_url=None, openapi_url=None)
-        app.include_router(shell.health(self._ready, self._exposed))
+        app.include_router(shell.health_router(self._is_ready, self._render_metrics))
         return app
 
-    def _lagged(self, seconds: float) -> None:
-        self.metrics.lagged(seconds)
-        if seconds > _STALLED_S:
+    def _on_loop_lag(self, seconds: float) -> None:
+        self.metrics.observe_loop_lag(seconds)
+        if seconds > _LOOP_STALL_S:
             self.log.warning("loop.stalled", lag_ms=round(seconds * 1000, 1))
 
-    def _processes(self) -> int:
-        return self.sharing.processes if self.sharing else 1
+    def _process_count(self) -> int:
+        return self.gossip.process_count if self.gossip else 1
 
-    def drain(self) -> None:
+    def start_draining(self) -> None:
         """Say on /readyz that no more traffic is wanted. What comes is still served."""
         self.draining = True
 
     def end_streams(self) -> int:
         """End what still runs, streams with an error in-band; returns how many there were."""
         self.gateway.admission.draining = True
-        passing = self._crossing.end_all() if self._crossing else 0
-        return passing + sum(front.end_all() for front in self._fronts)
+        proxied = self._migration_proxy.abort_all() if self._migration_proxy else 0
+        return proxied + sum(front.end_all() for front in self._dispatchers)
 
-    def _hot_routes(self) -> list[HotRoute]:
-        self.screen = MainScreenParts(
+    def _build_endpoints(self) -> list[HttpEndpoint]:
+        self.screen = MainScreenComponents(
             self._loaded,
             self.gateway,
             self.registries,
@@ -213,21 +224,21 @@ class Hamlet:
         admission = self.gateway.admission
         signer, events = self.screen.signer, self.screen.events
         taking = EventsEndpoint(events, signer, admission, lambda: self.keyring)
-        return [*self._use_cases(lambda: self.keyring), events_route(taking)]
+        return [*self._model_endpoints(lambda: self.keyring), events_endpoint(taking)]
 
-    def _use_cases(self, keyring: Callable[[], Keyring]) -> list[HotRoute]:
+    def _model_endpoints(self, keyring: Callable[[], Keyring]) -> list[HttpEndpoint]:
         """The routes that answer questions, for the callers of a keyring."""
         service, gateway = self.screen.service, self.gateway
-        routes = model_routes(gateway, keyring, lambda: list(self.registries.current.routes))
-        routes += main_screen_routes(service, gateway.admission, keyring)
-        moving = self.migration.config if self.migration else None
-        if moving is not None and moving.chat_route is not None:
-            from hamlet.migration.hamlet1 import hamlet1_routes
+        endpoints = model_endpoints(gateway, keyring, lambda: list(self.registries.current.routes))
+        endpoints += main_screen_endpoints(service, gateway.admission, keyring)
+        cutover = self.migration.config if self.migration else None
+        if cutover is not None and cutover.chat_route is not None:
+            from hamlet.migration.hamlet1 import hamlet1_endpoints
 
-            routes += hamlet1_routes(gateway, service, keyring, moving.chat_route)
-        return routes
+            endpoints += hamlet1_endpoints(gateway, service, keyring, cutover.chat_route)
+        return endpoints
 
-    def _shell(self, routes: list[HotRoute]) -> FastAPI:
+    def _build_fastapi_app(self, endpoints: list[HttpEndpoint]) -> FastAPI:
         # FastAPI's own pages load their scripts from a CDN: the document alone is served.
         app = FastAPI(
             title="hamlet",
@@ -236,62 +247,68 @@ class Hamlet:
             docs_url=None,
             redoc_url=None,
         )
-        apart = self._loaded.config.telemetry.admin_port is not None
-        app.include_router(shell.health(self._ready, None if apart else self._exposed))
+        has_admin_port = self._loaded.config.telemetry.admin_port is not None
+        app.include_router(
+            shell.health_router(self._is_ready, None if has_admin_port else self._render_metrics)
+        )
         parts = self.screen
-        desk = Desk(
+        admin_context = AdminContext(
             lambda: self.keyring,
             self.reload,
-            self.gateway.fleet,
+            self.gateway.load_balancer,
             lambda: self.registries.current.routes,
         )
         acted_upon = SuggestAdminContext(parts.events, parts.editor, parts.service, parts.web)
         more = [suggest_admin(acted_upon)]
         if self.migration is not None:
-            more.append(self.migration.status())
-        app.include_router(admin(desk, *more))
-        page(app, PageParts(parts.service, lambda: self.keyring, parts))
-        shell.dialect_errors(app, routes)
-        document(app, routes)
+            more.append(self.migration.status_router())
+        app.include_router(admin_router(admin_context, *more))
+        add_page(app, PageContext(parts.service, lambda: self.keyring, parts))
+        shell.add_error_handlers(app, endpoints)
+        extend_openapi(app, endpoints)
         return app
 
-    def _in_front(self, app: ASGI, routes: list[HotRoute], server: ServerConfig) -> ASGI:
-        front = self._front(app, routes, server, server.header_wait_s)
-        outer = _with_cors(front, server)
+    def _build_asgi_app(
+        self, app: ASGI, endpoints: list[HttpEndpoint], server: ServerConfig
+    ) -> ASGI:
+        dispatcher = self._build_dispatcher(app, endpoints, server, server.header_wait_s)
+        front_app = _with_cors(dispatcher, server)
         if self.migration is None:
-            return outer
+            return front_app
         # A status that goes out before there is content would leave nothing to rescue.
-        new = self._front(app, routes, server, _NEVER_S)
-        hidden = self._use_cases(lambda: DarkKeyring(self.keyring))
-        dark = self._front(app, hidden, server, _NEVER_S)
-        self._crossing = self.migration.crossing(outer, new, _with_cors(new, server), dark)
-        return self._crossing
-
-    def _front(
-        self, app: ASGI, routes: list[HotRoute], server: ServerConfig, header_wait_s: float
-    ) -> HotRoutes:
-        pacing = Pacing(header_wait_s, server.keepalive_s)
-        front = HotRoutes(
-            app,
-            routes,
-            max_body_bytes=server.max_body_bytes,
-            pacing=pacing,
-            log=self.log,
-            body_s=server.request_body_s,
-            heard=self.metrics.answered_http,
+        new_dispatcher = self._build_dispatcher(app, endpoints, server, _NEVER_S)
+        shadow_endpoints = self._model_endpoints(lambda: ShadowKeyring(self.keyring))
+        shadow_dispatcher = self._build_dispatcher(app, shadow_endpoints, server, _NEVER_S)
+        self._migration_proxy = self.migration.build_proxy(
+            front_app, new_dispatcher, _with_cors(new_dispatcher, server), shadow_dispatcher
         )
-        self._fronts.append(front)
-        return front
+        return self._migration_proxy
+
+    def _build_dispatcher(
+        self, app: ASGI, endpoints: list[HttpEndpoint], server: ServerConfig, header_wait_s: float
+    ) -> Dispatcher:
+        pacing = StreamTimings(header_wait_s, server.keepalive_s)
+        dispatcher = Dispatcher(
+            app,
+            endpoints,
+            max_body_bytes=server.max_body_bytes,
+            timings=pacing,
+            log=self.log,
+            body_timeout_s=server.request_body_s,
+            on_response=self.metrics.count_http_response,
+        )
+        self._dispatchers.append(dispatcher)
+        return dispatcher
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
-        with _on_hangup(loop, self._reload_soon):
+        with _sighup_handler(loop, self._schedule_reload):
             self.screen.start()
-            self.distress.start()
+            self.overload_monitor.start()
             await self.registries.current.warm()
-            if self.sharing is not None:
-                self.sharing.start()
+            if self.gossip is not None:
+                self.gossip.start()
             await self.prober.start()
             if self.migration is not None:
                 await self.migration.start()
@@ -301,20 +318,20 @@ class Hamlet:
                 if self.migration is not None:
                     await self.migration.aclose()
                 await self.prober.aclose()
-                if self.sharing is not None:
-                    await self.sharing.aclose()
-                await self.distress.aclose()
+                if self.gossip is not None:
+                    await self.gossip.aclose()
+                await self.overload_monitor.aclose()
                 await self.screen.aclose()
                 await self.registries.aclose()
-                for usage in self._usage:
+                for usage in self._usage_logs:
                     await asyncio.to_thread(usage.close)
-                for spans in self._spans:
+                for spans in self._span_exporters:
                     await asyncio.to_thread(spans.close)
 
-    def _reload_soon(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._reload_quietly())
+    def _schedule_reload(self) -> None:
+        self._reload_task = asyncio.get_running_loop().create_task(self._reload_or_keep())
 
-    async def _reload_quietly(self) -> None:
+    async def _reload_or_keep(self) -> None:
         try:
             await self.reload()
         except Exception as error:
@@ -327,11 +344,11 @@ def create_app(path: Path | None = None) -> Hamlet:
     return Hamlet(load(path))
 
 
-def _with_cors(front: HotRoutes, server: ServerConfig) -> ASGI:
+def _with_cors(dispatcher: Dispatcher, server: ServerConfig) -> ASGI:
     if not server.cors_origins:
-        return front
+        return dispatcher
     return CORSMiddleware(
-        front,
+        dispatcher,
         allow_origins=server.cors_origins,
         allow_methods=("GET", "POST"),
         allow_headers=(
@@ -346,26 +363,28 @@ def _with_cors(front: HotRoutes, server: ServerConfig) -> ASGI:
     )
 
 
-def _spans(loaded: Loaded, fleet: Fleet) -> list[Spans]:
+def _build_span_exporters(loaded: LoadedConfig, load_balancer: LoadBalancer) -> list[SpanObserver]:
     """What sends traces, if the configuration wants any. Raises ConfigError without the extra."""
     telemetry = loaded.config.telemetry
     if telemetry.otlp is None:
         return []
     try:
-        from hamlet.telemetry.spans import Spans
+        from hamlet.telemetry.spans import SpanObserver
     except ImportError:
         path = ("telemetry", "otlp")
         text = "traces need the extra: pip install 'hamlet[otel]'"
-        problem = Problem(".".join(path), loaded.source.line(path), text)
+        problem = ConfigProblem(".".join(path), loaded.source.line_of(path), text)
         raise ConfigError(loaded.source.name, [problem]) from None
-    return [Spans(fleet, telemetry.sample, telemetry.otlp)]
+    return [SpanObserver(load_balancer, telemetry.sample, telemetry.otlp)]
 
 
 @contextmanager
-def _on_hangup(loop: asyncio.AbstractEventLoop, react: Callable[[], None]) -> Iterator[None]:
+def _sighup_handler(
+    loop: asyncio.AbstractEventLoop, on_sighup: Callable[[], None]
+) -> Iterator[None]:
     """React to SIGHUP, where there is such a signal and this thread may have it."""
     try:
-        loop.add_signal_handler(signal.SIGHUP, react)
+        loop.add_signal_handler(signal.SIGHUP, on_sighup)
     except (NotImplementedError, RuntimeError, ValueError, AttributeError):
         yield
         return

@@ -12,7 +12,7 @@ from hamlet.config import ConfigError
 
 
 @contextmanager
-def failing_cleanly() -> Iterator[None]:
+def exit_on_config_error() -> Iterator[None]:
     """Turn a ConfigError into its lines and exit status 2."""
     try:
         yield

@@ -20,8 +20,8 @@ def healthcheck(url: str = URL, timeout_s: float = 3.0) -> tuple[bool, str]:
     # A proxy of the environment is for vendors, not for ourselves.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/livez", timeout=timeout_s) as answer:
-            return answer.status == 200, f"{url}/livez: {answer.status}"
+        with opener.open(f"{url}/livez", timeout=timeout_s) as response:
+            return response.status == 200, f"{url}/livez: {response.status}"
     except urllib.error.HTTPError as error:
         with error:
             return False, f"{url}/livez: {error.code}"
@@ -31,8 +31,8 @@ def healthcheck(url: str = URL, timeout_s: float = 3.0) -> tuple[bool, str]:
 
 def main() -> int:
     """Status 0 if it lives, else 1."""
-    alive, seen = healthcheck(sys.argv[1] if len(sys.argv) > 1 else URL)
-    print(seen, file=sys.stdout if alive else sys.stderr)
+    alive, detail = healthcheck(sys.argv[1] if len(sys.argv) > 1 else URL)
+    print(detail, file=sys.stdout if alive else sys.stderr)
     return 0 if alive else 1
 
 

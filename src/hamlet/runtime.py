@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hamlet.net.client.pool import Levels
+from hamlet.net.client.pool import PoolStats
 from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.spi.http import Transport
 from hamlet.spi.runtime import Log
@@ -44,7 +44,7 @@ class HostRuntime:
 
     def http(self, settings: ProviderSettings, headers: Mapping[str, str] = {}) -> Transport:
         own = (settings.transport or self._default) == "httptools"
-        transport = (HttptoolsTransport if own else _reference())(settings, headers)
+        transport = (HttptoolsTransport if own else _aiohttp_transport())(settings, headers)
         self._transports.append(transport)
         return transport
 
@@ -57,13 +57,13 @@ class HostRuntime:
             if isinstance(transport, HttptoolsTransport):
                 await transport.warm()
 
-    def levels(self) -> Levels | None:
+    def pool_stats(self) -> PoolStats | None:
         """Its connections; None if none of its transports tells."""
-        found: Levels | None = None
+        total: PoolStats | None = None
         for transport in self._transports:
             if isinstance(transport, HttptoolsTransport):
-                found = transport.levels().plus(found or Levels())
-        return found
+                total = transport.pool_stats().plus(total or PoolStats())
+        return total
 
     async def aclose(self) -> None:
         """Close every transport handed out."""
@@ -71,7 +71,7 @@ class HostRuntime:
             await transport.aclose()
 
 
-def _reference() -> Callable[[ProviderSettings, Mapping[str, str]], Transport]:
+def _aiohttp_transport() -> Callable[[ProviderSettings, Mapping[str, str]], Transport]:
     # A quarter of what a process would load, and most never use it.
     from hamlet.net.client.aiohttp_transport import AiohttpTransport
 

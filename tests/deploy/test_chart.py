@@ -8,26 +8,26 @@ import pytest
 import yaml
 
 from hamlet.config import loads
-from hamlet.migration.model import Document
-from hamlet.registry import build
+from hamlet.migration.model import RolloutDocument
+from hamlet.registry import build_registry
 from hamlet.testing.support import SilentLog
 from support.charts import (
     GOLDEN,
     RENDERED,
     ROOT,
     SWITCHES,
-    golden,
-    helm,
-    job,
+    committed_objects,
+    find_tool,
+    install_job,
+    load_values,
+    manifest_text,
     needs_helm,
-    text,
-    tool,
-    values,
+    run_helm,
 )
 
 KEY = {"secrets": {"values": {"HAMLET_KEY": "sk-example-0123456789"}}}
-MOVED = {"epoch": 7, "written_at": 1.0, "features": {"chat": {"stage": "new"}}}
-BAD = {
+MIGRATION_STATE = {"epoch": 7, "written_at": 1.0, "features": {"chat": {"stage": "new"}}}
+BAD_VALUES = {
     "an unknown key": ({**KEY, "replica": 3}, "replica"),
     "a wrong type": ({**KEY, "replicas": "three"}, "replicas"),
     "a budget of nothing": ({**KEY, "disruption": {"maxUnavailable": 0}}, "maxUnavailable"),
@@ -38,29 +38,34 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def told():
-    jobs = [job(values(name)) for name in GOLDEN]
-    jobs += [job(SWITCHES), job(KEY)]
-    jobs.append(job(values("prod"), there={"hamlet-cutover": {"state.json": json.dumps(MOVED)}}))
-    jobs += [job(given) for given, _ in BAD.values()]
-    results = helm(*jobs, lint=True)
-    names = [*GOLDEN, "switches", "default", "upgrade", *BAD]
+def helm_results():
+    jobs = [install_job(load_values(name)) for name in GOLDEN]
+    jobs += [install_job(SWITCHES), install_job(KEY)]
+    jobs.append(
+        install_job(
+            load_values("prod"),
+            there={"hamlet-cutover": {"state.json": json.dumps(MIGRATION_STATE)}},
+        )
+    )
+    jobs += [install_job(given) for given, _ in BAD_VALUES.values()]
+    results = run_helm(*jobs, lint=True)
+    names = [*GOLDEN, "switches", "default", "upgrade", *BAD_VALUES]
     return dict(zip(names, results["install"], strict=True)) | {"lint": results["lint"]}
 
 
 @needs_helm
 @pytest.mark.parametrize("name", GOLDEN)
-def test_the_committed_manifests_are_what_helm_makes(told, name: str) -> None:
-    made = text(name, told[name]["manifest"])
+def test_the_committed_manifests_are_what_helm_makes(helm_results, name: str) -> None:
+    made = manifest_text(name, helm_results[name]["manifest"])
     assert (RENDERED / f"{name}.yaml").read_text() == made, "make rendered"
 
 
 @needs_helm
 @pytest.mark.parametrize("name", [*GOLDEN, "switches", "default"])
-def test_everything_in_the_manifest_is_installed(told, name: str) -> None:
-    objects = list(yaml.safe_load_all(told[name]["manifest"]))
+def test_everything_in_the_manifest_is_installed(helm_results, name: str) -> None:
+    objects = list(yaml.safe_load_all(helm_results[name]["manifest"]))
     of = {(o["kind"], o["metadata"]["name"]): o for o in objects}
-    got = {(o["kind"], o["metadata"]["name"]): o for o in told[name]["recorded"]}
+    got = {(o["kind"], o["metadata"]["name"]): o for o in helm_results[name]["recorded"]}
     assert of.keys() == got.keys()
     assert len(of) == len(objects), "two objects of one name"
     for key, o in of.items():
@@ -68,22 +73,22 @@ def test_everything_in_the_manifest_is_installed(told, name: str) -> None:
 
 
 @needs_helm
-@pytest.mark.parametrize("name", BAD)
-def test_bad_values_are_refused(told, name: str) -> None:
-    assert BAD[name][1] in told[name]["error"]
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_bad_values_are_refused(helm_results, name: str) -> None:
+    assert BAD_VALUES[name][1] in helm_results[name]["error"]
 
 
 @needs_helm
-def test_helm_finds_nothing_wrong_with_the_chart(told) -> None:
-    (linted,) = told["lint"]
+def test_helm_finds_nothing_wrong_with_the_chart(helm_results) -> None:
+    (linted,) = helm_results["lint"]
     assert linted["TotalChartsLinted"] == 1
     assert not linted["Errors"]
     assert all(message["Severity"] < 2 for message in linted["Messages"]), linted
 
 
 @needs_helm
-def test_switches_bring_what_they_name(told) -> None:
-    objects = list(yaml.safe_load_all(told["switches"]["manifest"]))
+def test_each_switch_adds_its_objects(helm_results) -> None:
+    objects = list(yaml.safe_load_all(helm_results["switches"]["manifest"]))
     kinds = [o["kind"] for o in objects]
     assert {"ExternalSecret", "ScaledObject", "PodMonitor", "PrometheusRule"} <= set(kinds)
     assert not {"Secret", "HorizontalPodAutoscaler"} & set(kinds)
@@ -100,34 +105,39 @@ def test_switches_bring_what_they_name(told) -> None:
 
 
 @needs_helm
-def test_an_upgrade_does_not_move_features_back(told) -> None:
-    kept = next(o for o in told["upgrade"]["recorded"] if o["metadata"]["name"] == "hamlet-cutover")
-    assert Document.model_validate_json(kept["data"]["state.json"]).of("chat").stage == "new"
+def test_an_upgrade_does_not_move_features_back(helm_results) -> None:
+    kept = next(
+        o for o in helm_results["upgrade"]["recorded"] if o["metadata"]["name"] == "hamlet-cutover"
+    )
+    assert (
+        RolloutDocument.model_validate_json(kept["data"]["state.json"]).feature_state("chat").stage
+        == "new"
+    )
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_kubernetes_knows_every_field(name: str) -> None:
-    words = [tool("kubernetes-validate"), "--strict", "--no-warn", "-k", "1.33"]
+def test_manifests_pass_kubernetes_schema(name: str) -> None:
+    words = [find_tool("kubernetes-validate"), "--strict", "--no-warn", "-k", "1.33"]
     ran = subprocess.run([*words, RENDERED / f"{name}.yaml"], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "deployment/hamlet" in ran.stdout + ran.stderr
 
 
-def test_a_field_that_kubernetes_does_not_know_is_found(tmp_path: Path) -> None:
+def test_unknown_kubernetes_field_is_reported(tmp_path: Path) -> None:
     """The check can fail."""
     broken = (RENDERED / "dev.yaml").read_text().replace("livenessProbe:", "livenesProbe:")
     (tmp_path / "broken.yaml").write_text(broken)
-    words = [tool("kubernetes-validate"), "--strict", "-k", "1.33", tmp_path / "broken.yaml"]
+    words = [find_tool("kubernetes-validate"), "--strict", "-k", "1.33", tmp_path / "broken.yaml"]
     ran = subprocess.run(words, capture_output=True, text=True)
     assert ran.returncode != 0
     assert "livenesProbe" in ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_the_configuration_in_the_manifest_is_one_that_hamlet_takes(name, tmp_path) -> None:
+def test_manifest_configuration_loads(name, tmp_path) -> None:
     data = next(
         o["data"]
-        for o in golden(name)
+        for o in committed_objects(name)
         if o["kind"] == "ConfigMap" and "hamlet.yaml" in o.get("data", {})
     )
     config = data["hamlet.yaml"].replace("/etc/hamlet/secrets", str(tmp_path))
@@ -136,17 +146,17 @@ def test_the_configuration_in_the_manifest_is_one_that_hamlet_takes(name, tmp_pa
         (tmp_path / secret).write_text(value + "\n")
     (tmp_path / "ANTHROPIC_API_KEY").write_text("sk-ant-0123456789")
     loaded = loads(config)
-    assert build(loaded, SilentLog()).routes
+    assert build_registry(loaded, SilentLog()).routes
     # A default's provider in somebody's production would answer for a model.
     assert ("embedded" in loaded.config.providers) == (name == "dev")
 
 
-def test_prometheus_takes_the_rules_of_the_manifest(tmp_path: Path) -> None:
+def test_manifest_rules_pass_promtool(tmp_path: Path) -> None:
     import shutil
 
     if shutil.which("promtool") is None:
         pytest.skip("Prometheus is not installed")
-    rule = next(o for o in golden("prod") if o["kind"] == "PrometheusRule")
+    rule = next(o for o in committed_objects("prod") if o["kind"] == "PrometheusRule")
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rule["spec"]))
     words = ["promtool", "check", "rules", tmp_path / "rules.yml"]
     ran = subprocess.run(words, capture_output=True, text=True)

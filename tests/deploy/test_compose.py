@@ -9,25 +9,25 @@ import pytest
 import yaml
 
 from hamlet.config import loads
-from hamlet.registry import build
-from hamlet.simulator.fleet import deployments_of
+from hamlet.registry import build_registry
+from hamlet.simulator.fleet import simulated_deployments
 from hamlet.testing.support import SilentLog
-from loadtest.compose import COMPOSE, config
-from loadtest.demo_fleet import Stack
-from support.charts import ROOT, tool
+from loadtest.compose import COMPOSE, render_config
+from loadtest.demo_fleet import ComposeStack
+from support.charts import ROOT, find_tool
 
 FILE = COMPOSE / "compose.yaml"
 SERVICES = yaml.safe_load(FILE.read_text())["services"]
 
 
-def checked(file: Path) -> subprocess.CompletedProcess[str]:
-    words = [tool("docker-compose"), "-f", str(file), "config", "--quiet"]
+def validate_compose(file: Path) -> subprocess.CompletedProcess[str]:
+    words = [find_tool("docker-compose"), "-f", str(file), "config", "--quiet"]
     env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     return subprocess.run(words, capture_output=True, text=True, timeout=60, env=env)
 
 
-def test_docker_compose_takes_the_file_and_would_not_take_any() -> None:
-    ran = checked(FILE)
+def test_compose_accepts_valid_and_rejects_invalid_files() -> None:
+    ran = validate_compose(FILE)
     assert ran.returncode == 0, ran.stderr
 
 
@@ -35,25 +35,25 @@ def test_a_condition_that_docker_compose_does_not_know_is_found(tmp_path: Path) 
     """The check can fail."""
     broken = FILE.read_text().replace("service_healthy", "service_happy")
     (tmp_path / "compose.yaml").write_text(broken)
-    ran = checked(tmp_path / "compose.yaml")
+    ran = validate_compose(tmp_path / "compose.yaml")
     assert ran.returncode != 0
     assert "condition" in ran.stderr
 
 
 def test_hamlet_is_given_the_example_fleet_with_its_vendors_simulated(monkeypatch) -> None:
-    assert (COMPOSE / "hamlet.yaml").read_text() == config(), "make rendered"
+    assert (COMPOSE / "hamlet.yaml").read_text() == render_config(), "make rendered"
     for name in SERVICES["hamlet"]["environment"]:
         monkeypatch.setenv(name, "redis://redis:6379/0" if name == "REDIS_URL" else "sk-0123456789")
-    loaded = loads(config())
-    assert set(build(loaded, SilentLog()).routes) == {"chat", "chips", "chat-eu"}
-    assert sum(spec.kind == "ptu" for spec in deployments_of(loaded.config)) == 27
+    loaded = loads(render_config())
+    assert set(build_registry(loaded, SilentLog()).routes) == {"chat", "chips", "chat-eu"}
+    assert sum(spec.kind == "ptu" for spec in simulated_deployments(loaded.config)) == 27
     # Nobody outside is asked.
     urls = [row.settings["base_url"] for row in loaded.config.providers.values()]
     assert all(url.startswith("http://simulator:8900/") for url in urls)
 
 
 def test_docker_waits_longer_than_the_drain() -> None:
-    server = loads(config()).config.server
+    server = loads(render_config()).config.server
     wait = int(SERVICES["hamlet"]["stop_grace_period"].removesuffix("s"))
     assert wait > math.ceil(server.drain_delay_s + server.drain_s)
 
@@ -74,7 +74,7 @@ def test_hamlet_runs_without_privileges() -> None:
 
 def test_every_service_but_grafana_runs_without_docker_too(tmp_path: Path) -> None:
     """`make demo-fleet` leaves nothing out, and finds the ports that the files name."""
-    stack = Stack(FILE, tmp_path)
+    stack = ComposeStack(FILE, tmp_path)
     for name in SERVICES.keys() - {"grafana"}:
         assert name in str(stack)
 
@@ -82,12 +82,12 @@ def test_every_service_but_grafana_runs_without_docker_too(tmp_path: Path) -> No
 FLEETS = sorted(path.name for path in (ROOT / "deploy/fleets").glob("*.yaml"))
 
 
-def test_there_is_a_fleet_of_each_size() -> None:
+def test_example_fleet_exists_for_each_size() -> None:
     assert FLEETS == ["azure-27-ptu.yaml", "local-vllm.yaml", "one-vendor.yaml"]
 
 
 @pytest.mark.parametrize("name", FLEETS)
-def test_an_example_fleet_is_sound(name: str, monkeypatch, capsys) -> None:
+def test_example_fleet_configuration_is_valid(name: str, monkeypatch, capsys) -> None:
     from hamlet.cli.config import check
 
     file = ROOT / "deploy/fleets" / name

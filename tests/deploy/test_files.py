@@ -9,22 +9,22 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from support.charts import ROOT, tool
+from support.charts import ROOT, find_tool
 
 SCRIPTS = sorted((ROOT / "deploy").glob("*.sh"))
 
 
-def ran(*words: object) -> subprocess.CompletedProcess[str]:
+def run(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in words], capture_output=True, text=True, timeout=120, cwd=ROOT
     )
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile(tmp_path: Path) -> None:
-    done = ran(tool("hadolint"), "Dockerfile")
+    done = run(find_tool("hadolint"), "Dockerfile")
     assert done.returncode == 0, done.stdout
     (tmp_path / "Dockerfile").write_text("FROM python:latest\nRUN pip install hamlet\n")
-    assert ran(tool("hadolint"), tmp_path / "Dockerfile").returncode != 0, "the check can fail"
+    assert run(find_tool("hadolint"), tmp_path / "Dockerfile").returncode != 0, "the check can fail"
 
 
 def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
@@ -55,13 +55,13 @@ def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
 Extras = Mapping[str, Set[str]]
 
 
-def pinned(lock: str) -> Extras:
+def pinned_extras(lock: str) -> Extras:
     lines = (ROOT / f"requirements/{lock}.txt").read_text().splitlines()
     pins = [Requirement(line.rstrip(" \\")) for line in lines if "==" in line]
     return {canonicalize_name(pin.name): pin.extras for pin in pins}
 
 
-def asked(pins: Extras) -> Extras:
+def required_extras(pins: Extras) -> Extras:
     """What the pinned packages that are installed here ask for on this machine, where it has extras."""
     found: dict[str, set[str]] = {}
     for name, extras in pins.items():
@@ -77,9 +77,9 @@ def asked(pins: Extras) -> Extras:
 
 
 @pytest.mark.parametrize("lock", ["dev", "image"])
-def test_a_lock_names_the_extras_that_its_packages_ask_for(lock: str) -> None:
+def test_lock_file_pins_required_extras(lock: str) -> None:
     # pip resolves them apart, and refuses a set-up by hashes once a newer version is published.
-    pins, needed = pinned(lock), asked(pinned(lock))
+    pins, needed = pinned_extras(lock), required_extras(pinned_extras(lock))
     assert needed, "something is asked for, or this proves nothing"
     for name, extras in needed.items():
         assert extras <= pins.get(name, set()), (
@@ -88,14 +88,14 @@ def test_a_lock_names_the_extras_that_its_packages_ask_for(lock: str) -> None:
 
 
 def test_yamllint_finds_nothing() -> None:
-    done = ran(tool("yamllint"), "--strict", "deploy", "dashboards")
+    done = run(find_tool("yamllint"), "--strict", "deploy", "dashboards")
     assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_scripts_are_sound_and_may_be_run(script: Path) -> None:
+def test_scripts_pass_shellcheck_and_are_executable(script: Path) -> None:
     assert script.stat().st_mode & 0o111
-    assert ran("sh", "-n", script).returncode == 0
+    assert run("sh", "-n", script).returncode == 0
 
 
 @pytest.mark.parametrize(

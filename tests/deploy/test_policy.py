@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support.charts import GOLDEN, golden
+from support.charts import GOLDEN, committed_objects
 
 Objects = list[dict[str, Any]]
 
@@ -17,7 +17,7 @@ def of_kind(objects: Objects, kind: str) -> Objects:
 
 @pytest.fixture(params=GOLDEN)
 def objects(request) -> Objects:
-    return golden(request.param)
+    return committed_objects(request.param)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_restart_takes_no_pod_away_before_another_is_ready(workload) -> None:
     assert update == {"maxSurge": 1, "maxUnavailable": 0}
 
 
-def test_a_drain_of_nodes_leaves_pods_and_is_possible(objects, workload) -> None:
+def test_disruption_budget_allows_node_drain(objects, workload) -> None:
     scalers = of_kind(objects, "HorizontalPodAutoscaler")
     replicas = scalers[0]["spec"]["minReplicas"] if scalers else workload["spec"]["replicas"]
     budgets = of_kind(objects, "PodDisruptionBudget")
@@ -90,7 +90,7 @@ def test_a_drain_of_nodes_leaves_pods_and_is_possible(objects, workload) -> None
         assert 0 < budget["spec"]["maxUnavailable"] < replicas
 
 
-def test_who_scales_alone_says_how_many(objects, workload) -> None:
+def test_replica_count_is_set_only_without_autoscaler(objects, workload) -> None:
     scalers = of_kind(objects, "HorizontalPodAutoscaler")
     assert ("replicas" in workload["spec"]) != bool(scalers)
     for scaler in scalers:
@@ -136,7 +136,7 @@ def test_ports_are_those_that_hamlet_listens_on(objects, pod, config) -> None:
     assert set(asked) <= named.keys()
 
 
-def test_metrics_are_not_for_everybody(objects) -> None:
+def test_admin_port_is_not_exposed(objects) -> None:
     for service in of_kind(objects, "Service"):
         assert all(port["targetPort"] != "admin" for port in service["spec"]["ports"])
     for policy in of_kind(objects, "NetworkPolicy"):
@@ -158,7 +158,7 @@ def test_every_volume_is_mounted_and_made_by_somebody(objects, pod) -> None:
         assert "subPath" not in mounts[volume["name"]]
 
 
-def test_the_state_of_the_move_restarts_nothing(objects, pod) -> None:
+def test_migration_state_change_does_not_restart_pods(objects, pod) -> None:
     assert [k for k in pod["metadata"]["annotations"] if k.startswith("checksum/")] == [
         "checksum/config"
     ]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from support.console import ROOT, Command, Session, blocks, commands
+from support.console import ROOT, Command, Session, fenced_blocks, parse_commands
 
 # What is not run, by how it begins, and why. An entry that no page needs is a failure.
-NOT_RUN = {
+SKIP_REASONS = {
     "make test": "this is it",
     "make docs": "a target of its own: it installs the site's builder",
     "export OPENAI_API_KEY": "needs accounts with the vendors",
@@ -20,7 +20,7 @@ NOT_RUN = {
     "pytest -o asyncio_mode=auto examples/hamlet-acme": "the same",
 }
 # Other pages may use these programs as they need them.
-ELSEWHERE = {
+TESTED_ELSEWHERE = {
     "docker": "no container engine in tests",
     "buildah": "no container engine in tests",
     "helm": "no cluster in tests; the chart has tests of its own",
@@ -33,37 +33,40 @@ ELSEWHERE = {
     "deploy/": "scripts with tests of their own",
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-WITH_COMMANDS = [page for page in PAGES if list(blocks(page, "console"))]
+WITH_COMMANDS = [page for page in PAGES if list(fenced_blocks(page, "console"))]
 
 
-def not_run(command: Command) -> bool:
-    if command.words.startswith("make serve") and command.words not in NOT_RUN:
+def is_skipped(command: Command) -> bool:
+    if command.line.startswith("make serve") and command.line not in SKIP_REASONS:
         return False
-    return any(command.words.startswith(begin) for begin in [*NOT_RUN, *ELSEWHERE])
+    return any(command.line.startswith(begin) for begin in [*SKIP_REASONS, *TESTED_ELSEWHERE])
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
-async def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
+async def test_page_commands_print_documented_output(page: Path, tmp_path: Path) -> None:
     for name in ("deploy", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     async with Session(tmp_path) as session:
-        for language, text in blocks(page, "console", "python"):
+        for language, text in fenced_blocks(page, "console", "python"):
             if language == "python":
                 # Parts of programs are shown too; whole ones import what they use.
                 if text.startswith(("from ", "import ")):
                     await session.assert_python_runs(text)
                 continue
-            for command in commands(text):
-                if not not_run(command):
-                    await session.assert_does_what_it_says(command)
+            for command in parse_commands(text):
+                if not is_skipped(command):
+                    await session.assert_prints_expected(command)
 
 
-def test_every_reason_not_to_run_is_needed() -> None:
+def test_every_skip_reason_is_used() -> None:
     all_of_them = [
-        c.words for page in PAGES for _, t in blocks(page, "console") for c in commands(t)
+        c.line
+        for page in PAGES
+        for _, t in fenced_blocks(page, "console")
+        for c in parse_commands(t)
     ]
-    for begin in NOT_RUN:
+    for begin in SKIP_REASONS:
         if begin not in ("make test", "make docs"):
             assert any(words.startswith(begin) for words in all_of_them), begin
 
@@ -74,7 +77,7 @@ def test_the_tutorial_shows_the_plugin_that_is_tested() -> None:
     sources += (example / "pyproject.toml").read_text() + (
         example / "src/hamlet_acme/cards.toml"
     ).read_text()
-    shown = list(blocks(ROOT / "docs/plugins.md", "python", "toml"))
+    shown = list(fenced_blocks(ROOT / "docs/plugins.md", "python", "toml"))
     assert len(shown) >= 6
     for _, text in shown:
         for part in text.split("\n\n\n"):
@@ -86,8 +89,8 @@ def test_the_tutorial_shows_the_plugin_that_is_tested() -> None:
                     assert wanted in sources, wanted
 
 
-def test_commands_stand_in_blocks_that_are_run() -> None:
+def test_commands_are_in_console_blocks() -> None:
     """A `$` in a block of another kind would look like a command and be run by nobody."""
     for page in PAGES:
-        for _, text in blocks(page, "bash", "sh", "shell", "text", ""):
+        for _, text in fenced_blocks(page, "bash", "sh", "shell", "text", ""):
             assert not re.search(r"^\$ ", text, re.MULTILINE), page

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.docsite.__main__ import files
+from deploy.docsite.__main__ import generated_pages
 from hamlet.config import GatewayConfig
-from hamlet.dashboards.build import rules
+from hamlet.dashboards.build import prometheus_rules
 
 ROOT = Path(__file__).parents[2]
-FILES = files()
+FILES = generated_pages()
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -25,7 +25,7 @@ def test_every_setting_and_every_alert_is_in_its_reference() -> None:
             assert f"| `{key}` |" in settings
     alerts = FILES["docs/reference/alerts.md"]
     runbook = (ROOT / "docs/runbook.md").read_text("utf-8")
-    for group in rules()["groups"]:
+    for group in prometheus_rules()["groups"]:
         for rule in group["rules"]:
             if "alert" in rule:
                 assert f"### {rule['alert']}\n" in alerts

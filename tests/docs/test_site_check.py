@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.docsite.check import problems
+from deploy.docsite.check import find_problems
 from deploy.docsite.publish import publish
 
 GOOD = '<a href="b/#there">b</a><a href="https://example.com/x">out</a><img src="p.png">'
@@ -13,20 +13,20 @@ BAD = """
 """
 
 
-def site(folder: Path, front: str) -> Path:
+def make_site(folder: Path, index_html: str) -> Path:
     (folder / "b").mkdir()
     (folder / "b/index.html").write_text('<h2 id="there">There</h2><a href="..">up</a>')
     (folder / "p.png").write_bytes(b"")
-    (folder / "index.html").write_text(front)
+    (folder / "index.html").write_text(index_html)
     return folder
 
 
-def test_a_sound_site_has_no_problems(tmp_path: Path) -> None:
-    assert list(problems(site(tmp_path, GOOD))) == []
+def test_valid_site_has_no_problems(tmp_path: Path) -> None:
+    assert list(find_problems(make_site(tmp_path, GOOD))) == []
 
 
-def test_dead_links_places_and_foreign_loads_are_found(tmp_path: Path) -> None:
-    assert sorted(problems(site(tmp_path, BAD))) == [
+def test_dead_links_anchors_and_external_assets_are_reported(tmp_path: Path) -> None:
+    assert sorted(find_problems(make_site(tmp_path, BAD))) == [
         "/: b/#gone: no such place on the page",
         "/: c/ leads nowhere",
         "/: loads https://cdn.example.com/x.js",
@@ -35,11 +35,11 @@ def test_dead_links_places_and_foreign_loads_are_found(tmp_path: Path) -> None:
     ]
 
 
-def test_files_of_the_repository_that_are_linked_come_along(tmp_path: Path) -> None:
+def test_linked_repository_files_are_published(tmp_path: Path) -> None:
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy/x.yaml").write_text("x: 1")
     (tmp_path / "site").mkdir()
-    made = site(tmp_path / "site", GOOD)
+    made = make_site(tmp_path / "site", GOOD)
     page = made / "b/index.html"
     page.write_text(
         '<h2 id="there"></h2><a href="../../deploy/x.yaml">x</a><a href="../../no.yaml">n</a>'
@@ -47,4 +47,4 @@ def test_files_of_the_repository_that_are_linked_come_along(tmp_path: Path) -> N
     assert publish(made, tmp_path) == ["deploy/x.yaml"]
     assert '<a href="../repository/deploy/x.yaml">' in page.read_text()
     assert (made / "repository/deploy/x.yaml").read_text() == "x: 1"
-    assert list(problems(made)) == ["/b/: ../../no.yaml leads nowhere"]
+    assert list(find_problems(made)) == ["/b/: ../../no.yaml leads nowhere"]

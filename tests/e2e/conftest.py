@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hamlet.testing import LoopbackUpstream
-from support.server import Running, environment, serving
+from support.server import RunningServer, environment, run_server
 from support.vendor import respond
 
 CONFIG = """
@@ -37,7 +37,7 @@ async def vendor() -> AsyncIterator[LoopbackUpstream]:
 
 
 @pytest.fixture
-async def running(vendor: LoopbackUpstream) -> AsyncIterator[Running]:
+async def running(vendor: LoopbackUpstream) -> AsyncIterator[RunningServer]:
     async with environment({"TEST_VENDOR_KEY": "sk-vendor-secret-123456"}):
-        async with serving(CONFIG.format(url=vendor.url)) as running:
+        async with run_server(CONFIG.format(url=vendor.url)) as running:
             yield running

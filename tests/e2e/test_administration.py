@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from hamlet.testing import LoopbackUpstream, sse_reply
-from support.server import FAST, ROUTES, serving
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server
 
 LINK = {
     "id": "roses",
@@ -29,13 +29,17 @@ QUERY = {"context": {"query": "장미 가지치기"}, "locale": {"lang": "ko"}}
 
 @pytest.fixture
 async def config(tmp_path) -> str:
-    return FAST + ROUTES + f"suggest: {{packs: {{folder: '{tmp_path / 'packs'}'}}}}\n"
+    return (
+        EMBEDDED_PROVIDER
+        + EMBEDDED_ROUTES
+        + f"suggest: {{packs: {{folder: '{tmp_path / 'packs'}'}}}}\n"
+    )
 
 
 @pytest.fixture
 async def http(config: str):
     client = httpx2.AsyncClient(timeout=60)
-    async with serving(config) as running, client as http:
+    async with run_server(config) as running, client as http:
         http.base_url = running.url
         yield http
 
@@ -47,7 +51,7 @@ async def add(http, kind: str, *rows: dict | str, **params) -> httpx2.Response:
     )
 
 
-async def shown(http, **body) -> dict:
+async def suggest(http, **body) -> dict:
     return (await http.post("/v1/suggest", json=QUERY | body)).json()
 
 
@@ -56,7 +60,7 @@ async def test_added_rows_are_shown_at_once_and_bad_ones_named(http) -> None:
     assert told.json()["accepted"] == 1
     assert [row["line"] for row in told.json()["rejected"]] == [2, 3]
     assert (await add(http, "chips", CHIP)).status_code == 200
-    answer = await shown(http)
+    answer = await suggest(http)
     assert answer["links"]["items"][0]["url"] == LINK["url"]
     assert "전지가위 고르는 기준" in [chip["text"] for chip in answer["chips"]["items"]]
     stats = (await http.get("/v1/admin/catalogue")).json()
@@ -73,11 +77,11 @@ async def test_rows_added_at_the_same_time_are_all_kept(http) -> None:
 
 async def test_added_rows_outlive_the_process(http, config: str) -> None:
     await add(http, "links", LINK)
-    async with serving(config) as other, httpx2.AsyncClient(base_url=other.url) as again:
-        assert (await shown(again))["links"]["items"][0]["url"] == LINK["url"]
+    async with run_server(config) as other, httpx2.AsyncClient(base_url=other.url) as again:
+        assert (await suggest(again))["links"]["items"][0]["url"] == LINK["url"]
 
 
-async def test_a_running_server_takes_a_pack_when_told_to_read_again(http, tmp_path) -> None:
+async def test_reload_picks_up_changed_pack(http, tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps(LINK))
     command = ["catalogue", "import", str(file), "--folder", str(tmp_path / "packs")]
@@ -90,30 +94,30 @@ async def test_a_running_server_takes_a_pack_when_told_to_read_again(http, tmp_p
     assert process.returncode == 0, err
     assert b"1 taken, 0 refused" in out
     assert (await http.post("/v1/admin/reload")).status_code == 200
-    assert (await shown(http))["links"]["items"][0]["url"] == LINK["url"]
+    assert (await suggest(http))["links"]["items"][0]["url"] == LINK["url"]
 
 
-async def test_a_broken_pack_is_refused_and_the_old_content_stays(http, tmp_path) -> None:
+async def test_broken_pack_is_rejected_and_old_content_kept(http, tmp_path) -> None:
     (tmp_path / "packs").mkdir()
     (tmp_path / "packs" / "x.manifest.json").write_text("{}")
     refused = await http.post("/v1/admin/reload")
     assert refused.status_code == 422
     assert refused.json()["problems"][0]["path"] == "suggest.packs.folder"
-    assert (await shown(http))["chips"]["items"]
+    assert (await suggest(http))["chips"]["items"]
 
 
-async def test_what_is_pinned_stands_first_until_it_is_not(http) -> None:
+async def test_pinned_item_is_first_until_unpinned(http) -> None:
     pins = [{"links": ["nasa", "kma"], "chips": ["sp-run"], "lang": "ko", "surface": "search"}]
     assert (await http.put("/v1/admin/pins", json=pins)).json() == {"pins": 1}
-    answer = await shown(http)
+    answer = await suggest(http)
     assert answer["links"]["tier"] == answer["chips"]["tier"] == "pinned"
     assert [i["why"]["code"] for i in answer["links"]["items"]][:2] == ["pinned", "pinned"]
     assert answer["chips"]["items"][0]["text"] == "달리기 시작하기"
     assert (await http.get("/v1/admin/pins")).json()[0]["links"] == ["nasa", "kma"]
-    danger = await shown(http, context={"query": "죽고 싶어"})
+    danger = await suggest(http, context={"query": "죽고 싶어"})
     assert {i["why"]["code"] for i in danger["links"]["items"]} == {"safety"}
     await http.put("/v1/admin/pins", json=[])
-    assert (await shown(http))["links"]["tier"] != "pinned"
+    assert (await suggest(http))["links"]["tier"] != "pinned"
 
 
 @pytest.mark.parametrize("pins", [[{"links": ["no-such-row"]}], [{"odd": 1}], {"links": []}])
@@ -122,10 +126,10 @@ async def test_bad_pins_change_nothing(http, pins) -> None:
     assert (await http.get("/v1/admin/pins")).json() == []
 
 
-async def test_all_of_it_needs_an_admin_key(monkeypatch) -> None:
+async def test_admin_endpoints_require_admin_key(monkeypatch) -> None:
     monkeypatch.setenv("TEST_KEY", "k-1")
     keys = "keys: [{name: app, secret: env:TEST_KEY}]\n"
-    async with serving(keys + FAST + ROUTES) as running:
+    async with run_server(keys + EMBEDDED_PROVIDER + EMBEDDED_ROUTES) as running:
         async with httpx2.AsyncClient(base_url=running.url, headers={"x-api-key": "k-1"}) as http:
             for method, path in (
                 ("PUT", "pins"),
@@ -139,7 +143,7 @@ async def test_all_of_it_needs_an_admin_key(monkeypatch) -> None:
             assert (await add(http, "links", LINK)).status_code == 403
 
 
-async def test_what_is_pinned_stands_before_what_a_model_wrote() -> None:
+async def test_pinned_chip_precedes_generated_chips() -> None:
     line = json.dumps({"t": "막차 놓쳤을 때", "p": "지하철 막차를 놓쳤을 때 방법", "k": "howto"})
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     chunk["choices"] = [{"index": 0, "delta": {"content": line}, "finish_reason": "stop"}]
@@ -150,9 +154,9 @@ async def test_what_is_pinned_stands_before_what_a_model_wrote() -> None:
             "routes: {chips: {deployments: [{provider: m, model: gpt-4o-mini}]}}\n"
             "suggest: {chip_route: chips}\n"
         )
-        async with serving(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
+        async with run_server(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
             await http.put("/v1/admin/pins", json=[{"chips": ["sp-run"], "lang": "ko"}])
-            answer = await shown(http, context={"query": "서울 지하철 막차"}, budget_ms=2000)
+            answer = await suggest(http, context={"query": "서울 지하철 막차"}, budget_ms=2000)
     assert answer["chips"]["tier"] == "pinned"
     assert [c["text"] for c in answer["chips"]["items"]][:2] == [
         "달리기 시작하기",

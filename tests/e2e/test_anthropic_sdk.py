@@ -8,9 +8,9 @@ from anthropic import AsyncAnthropic
 
 from hamlet.core import Text
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
-from hamlet.testing.cases import PIXEL, SCHEMA, answer
-from support.server import Running, until
-from support.vendor import SAID, wire_of
+from hamlet.testing.cases import PIXEL, SCHEMA, chat_response
+from support.server import RunningServer, wait_until
+from support.vendor import VENDOR_ANSWER_TEXT, wire_for
 
 ALL = ["openai", "azure", "azure-v1", "anthropic", "vllm", "embedded"]
 HELLO = [{"role": "user", "content": "Hello, what is the weather in Seoul?"}]
@@ -18,7 +18,7 @@ TOOL = {"name": "weather", "input_schema": SCHEMA}
 
 
 @pytest.fixture
-async def client(running: Running) -> AsyncIterator[AsyncAnthropic]:
+async def client(running: RunningServer) -> AsyncIterator[AsyncAnthropic]:
     async with AsyncAnthropic(base_url=running.url, api_key="any", max_retries=0) as client:
         yield client
 
@@ -31,12 +31,12 @@ async def test_answers(client: AsyncAnthropic, model: str) -> None:
     assert got.stop_reason == "end_turn"
     assert got.usage.output_tokens > 0
     if model != "embedded":
-        assert [block.text for block in got.content] == [SAID]
+        assert [block.text for block in got.content] == [VENDOR_ANSWER_TEXT]
         assert (got.usage.input_tokens, got.usage.cache_read_input_tokens) == (15, 5)
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_streams_what_it_would_answer(client: AsyncAnthropic, model: str) -> None:
+async def test_stream_matches_non_streaming_response(client: AsyncAnthropic, model: str) -> None:
     whole = await client.messages.create(model=model, max_tokens=500, messages=HELLO)
     async with client.messages.stream(model=model, max_tokens=500, messages=HELLO) as stream:
         text = "".join([part async for part in stream.text_stream])
@@ -75,7 +75,7 @@ async def test_answers_in_a_schema(client: AsyncAnthropic, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_takes_an_image_or_says_that_it_cannot(client: AsyncAnthropic, model: str) -> None:
+async def test_image_is_accepted_or_rejected_explicitly(client: AsyncAnthropic, model: str) -> None:
     source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
     turns = [{"role": "user", "content": [{"type": "image", "source": source}]}]
     if model == "embedded":
@@ -105,7 +105,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("status", ERRORS)
 @pytest.mark.parametrize("model", ["openai", "anthropic"])
-async def test_raises_the_error_that_the_vendors_answer_means(
+async def test_vendor_status_maps_to_sdk_error(
     client: AsyncAnthropic, vendor: LoopbackUpstream, model: str, status: int
 ) -> None:
     body = {"type": "error", "error": {"message": "no, sk-vendor-secret-123456", "type": "t"}}
@@ -117,11 +117,13 @@ async def test_raises_the_error_that_the_vendors_answer_means(
 
 
 @pytest.mark.parametrize("model", ["openai", "anthropic"])
-async def test_a_failure_in_mid_stream_is_told_in_band(
+async def test_mid_stream_failure_is_an_in_band_error(
     client: AsyncAnthropic, vendor: LoopbackUpstream, model: str
 ) -> None:
     def cut(request: Received) -> Canned:
-        return sse_reply(wire_of(request).frames(answer(Text(SAID)))[:4], end="reset")
+        return sse_reply(
+            wire_for(request).frames(chat_response(Text(VENDOR_ANSWER_TEXT)))[:4], end="reset"
+        )
 
     vendor.respond(cut)
     text = ""
@@ -130,19 +132,21 @@ async def test_a_failure_in_mid_stream_is_told_in_band(
             async for part in stream.text_stream:
                 text += part
     assert text
-    assert SAID.startswith(text)
+    assert VENDOR_ANSWER_TEXT.startswith(text)
 
 
-async def test_a_client_that_leaves_a_stream_frees_the_upstream_call(
-    client: AsyncAnthropic, vendor: LoopbackUpstream, running: Running
+async def test_client_disconnect_cancels_upstream_stream(
+    client: AsyncAnthropic, vendor: LoopbackUpstream, running: RunningServer
 ) -> None:
     def hang(request: Received) -> Canned:
-        return sse_reply(wire_of(request).frames(answer(Text(SAID)))[:4], end="hang")
+        return sse_reply(
+            wire_for(request).frames(chat_response(Text(VENDOR_ANSWER_TEXT)))[:4], end="hang"
+        )
 
     vendor.respond(hang)
     async with client.messages.stream(model="anthropic", max_tokens=9, messages=HELLO) as stream:
         async for _ in stream.text_stream:
             break
     await vendor.hung_up()
-    await until(lambda: '"outcome":"cancelled"' in running.log.getvalue())
+    await wait_until(lambda: '"outcome":"cancelled"' in running.log.getvalue())
     assert running.hamlet.gateway.admission.in_flight == 0

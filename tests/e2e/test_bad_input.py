@@ -5,7 +5,7 @@ import json
 import httpx2
 import pytest
 
-from support.server import Running
+from support.server import RunningServer
 
 OPENAI, ANTHROPIC, EMBED, SUGGEST = (
     "/v1/chat/completions",
@@ -16,11 +16,11 @@ OPENAI, ANTHROPIC, EMBED, SUGGEST = (
 HELLO = [{"role": "user", "content": "hi"}]
 
 
-def body(**fields: object) -> bytes:
+def chat_body(**fields: object) -> bytes:
     return json.dumps({"model": "openai", "max_tokens": 9, "messages": HELLO, **fields}).encode()
 
 
-def raw(fields: bytes) -> bytes:
+def raw_chat_body(fields: bytes) -> bytes:
     return (
         b'{"model":"openai","max_tokens":9,"messages":[{"role":"user","content":"hi"}],'
         + fields
@@ -28,7 +28,7 @@ def raw(fields: bytes) -> bytes:
     )
 
 
-ANY = {
+INVALID_FOR_ALL = {
     "empty": b"",
     "blank": b"   ",
     "not json": b"hello",
@@ -44,30 +44,30 @@ ANY = {
     "trailing bytes": b"{} {}",
     "BOM": b"\xef\xbb\xbf{}",
 }
-CHAT = {
+INVALID_CHAT = {
     "no model": b'{"messages":[{"role":"user","content":"hi"}],"max_tokens":1}',
-    "model of a wrong type": body(model=3),
+    "model of a wrong type": chat_body(model=3),
     "no messages": b'{"model":"openai","max_tokens":1}',
-    "messages of a wrong type": body(messages="hi"),
-    "empty messages": body(messages=[]),
-    "a message that is none": body(messages=[3]),
-    "a deep message": raw(b'"metadata":{"a":' + b"[" * 200 + b"]" * 200 + b"}"),
-    "stream of a wrong type": body(stream="yes"),
-    "infinite temperature": raw(b'"temperature":1e999'),
-    "temperature of a wrong type": body(temperature="hot"),
-    "negative max_tokens": body(max_tokens=-1),
-    "tools of a wrong type": body(tools="hammer"),
-    "a lone surrogate in text": raw(b'"metadata":{"user_id":"\\udc00"}'),
-    "NaN within": raw(b'"metadata":{"x":NaN}'),
+    "messages of a wrong type": chat_body(messages="hi"),
+    "empty messages": chat_body(messages=[]),
+    "a message that is none": chat_body(messages=[3]),
+    "a deep message": raw_chat_body(b'"metadata":{"a":' + b"[" * 200 + b"]" * 200 + b"}"),
+    "stream of a wrong type": chat_body(stream="yes"),
+    "infinite temperature": raw_chat_body(b'"temperature":1e999'),
+    "temperature of a wrong type": chat_body(temperature="hot"),
+    "negative max_tokens": chat_body(max_tokens=-1),
+    "tools of a wrong type": chat_body(tools="hammer"),
+    "a lone surrogate in text": raw_chat_body(b'"metadata":{"user_id":"\\udc00"}'),
+    "NaN within": raw_chat_body(b'"metadata":{"x":NaN}'),
 }
-EMBEDDINGS = {
+INVALID_EMBEDDINGS = {
     "no input": b'{"model":"embed"}',
     "input of a wrong type": b'{"model":"embed","input":3}',
     "no inputs": b'{"model":"embed","input":[]}',
     "tokens": b'{"model":"embed","input":[1,2]}',
     "an odd format": b'{"model":"embed","input":"a","encoding_format":"hex"}',
 }
-SCREEN = {
+INVALID_SUGGEST = {
     "an unknown field": b'{"contxt":{},"strict":true}',
     "a long query": json.dumps({"context": {"query": "x" * 513}}).encode(),
     "a wrong language": b'{"locale":{"lang":"not a tag"}}',
@@ -84,15 +84,15 @@ CASES = [
     *(
         (path, name, sent)
         for path in (OPENAI, ANTHROPIC, EMBED, SUGGEST)
-        for name, sent in ANY.items()
+        for name, sent in INVALID_FOR_ALL.items()
     ),
-    *((path, name, sent) for path in (OPENAI, ANTHROPIC) for name, sent in CHAT.items()),
-    *((EMBED, name, sent) for name, sent in EMBEDDINGS.items()),
-    *((SUGGEST, name, sent) for name, sent in SCREEN.items()),
+    *((path, name, sent) for path in (OPENAI, ANTHROPIC) for name, sent in INVALID_CHAT.items()),
+    *((EMBED, name, sent) for name, sent in INVALID_EMBEDDINGS.items()),
+    *((SUGGEST, name, sent) for name, sent in INVALID_SUGGEST.items()),
 ]
 
 
-def assert_in_shape(path: str, response: httpx2.Response) -> None:
+def assert_error_shape(path: str, response: httpx2.Response) -> None:
     told = response.json()
     if path == SUGGEST:
         assert response.headers["content-type"] == "application/problem+json"
@@ -109,18 +109,18 @@ def assert_in_shape(path: str, response: httpx2.Response) -> None:
 
 
 @pytest.fixture
-async def http(running: Running):
+async def http(running: RunningServer):
     async with httpx2.AsyncClient(base_url=running.url) as http:
         yield http
 
 
-async def test_every_bad_body_is_refused_in_shape(http, vendor) -> None:
+async def test_invalid_body_is_rejected_in_callers_dialect(http, vendor) -> None:
     for path, name, sent in CASES:
         response = await http.post(path, content=sent)
         if path == SUGGEST and name in ("no model",):
             continue
         assert 400 <= response.status_code < 500, f"{path}: {name}: {response.status_code}"
-        assert_in_shape(path, response)
+        assert_error_shape(path, response)
     assert vendor.requests == []
 
 
@@ -136,7 +136,7 @@ async def test_a_body_of_50_megabytes_is_too_large(http, path: str, declared: bo
     content = megabyte * 50 if declared else chunks()
     response = await http.post(path, content=content)
     assert response.status_code == 413
-    assert_in_shape(path, response)
+    assert_error_shape(path, response)
 
 
 async def test_a_compressed_body_is_refused(http) -> None:
@@ -167,7 +167,7 @@ async def test_unknown_paths_and_methods_answer_in_the_callers_dialect(
         assert path in told["error"]["message"]
 
 
-async def test_odd_header_values_do_no_harm(http) -> None:
+async def test_unusual_header_values_are_accepted(http) -> None:
     odd = {"x-request-id": "a b\tc", "accept-language": ";;q=,,,zz", "authorization": "Bearer"}
     response = await http.post(SUGGEST, content=b"{}", headers=odd)
     assert response.status_code == 200
@@ -175,7 +175,9 @@ async def test_odd_header_values_do_no_harm(http) -> None:
 
 
 async def test_a_parameter_left_out_is_named_in_a_header(http) -> None:
-    response = await http.post(OPENAI, content=body(model="embedded", seed=3, **{"odd\nname": 1}))
+    response = await http.post(
+        OPENAI, content=chat_body(model="embedded", seed=3, **{"odd\nname": 1})
+    )
     assert response.status_code == 200
     named = response.headers["x-hamlet-warnings"]
     assert "unsupported:seed" in named
@@ -185,7 +187,7 @@ async def test_prompts_and_keys_stay_out_of_logs_and_metrics(http, running, vend
     said = "my secret diary"
     for model in ("openai", "anthropic", "embedded", "nobody"):
         turns = [{"role": "user", "content": said}]
-        await http.post(OPENAI, content=body(model=model, messages=turns))
+        await http.post(OPENAI, content=chat_body(model=model, messages=turns))
     await http.post(SUGGEST, content=json.dumps({"context": {"query": said}}).encode())
     written = running.log.getvalue() + (await http.get("/metrics")).text
     assert '"event":"call"' in written

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 
-from support.server import FAST, ROUTES, serving
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server
 
 HAMLET = (sys.executable, "-m", "hamlet")
 
@@ -27,9 +27,9 @@ async def run(*args: str, **environment: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
-async def test_serves_says_where_and_reloads_on_sighup(tmp_path: Path) -> None:
+async def test_serve_prints_url_and_reloads_on_sighup(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text(FAST + ROUTES)
+    file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES)
     process = await asyncio.create_subprocess_exec(
         *HAMLET,
         "serve",
@@ -49,7 +49,7 @@ async def test_serves_says_where_and_reloads_on_sighup(tmp_path: Path) -> None:
             pass
         async with httpx2.AsyncClient(base_url=url) as http:
             assert (await http.get("/readyz")).status_code == 200
-            file.write_text(FAST + ROUTES.replace("  hamlet:", "  renamed:"))
+            file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES.replace("  hamlet:", "  renamed:"))
             process.send_signal(signal.SIGHUP)
             line = b""
             while b"config.reloaded" not in line:
@@ -67,7 +67,7 @@ async def test_serves_says_where_and_reloads_on_sighup(tmp_path: Path) -> None:
     assert process.returncode in (0, -signal.SIGTERM), "uvicorn ends by the signal it was sent"
 
 
-async def test_does_not_open_a_public_door_without_keys() -> None:
+async def test_public_bind_requires_keys() -> None:
     code, _, err = await run("serve", "--host", "0.0.0.0", "--port", "0")
     assert code == 2
     assert "no keys are configured" in err
@@ -102,7 +102,7 @@ async def test_starting_imports_no_vendor_sdk() -> None:
     assert out.decode().strip() == "[]"
 
 
-async def test_imports_what_is_good_names_what_is_bad_and_counts(tmp_path: Path) -> None:
+async def test_catalogue_import_reports_accepted_and_rejected_rows(tmp_path: Path) -> None:
     file, folder = tmp_path / "mine.csv", str(tmp_path / "packs")
     file.write_text(
         "url,title_ko,topics\nhttps://a.example.org/,가,study\nhttp://b.example.org/,나,\n"
@@ -126,19 +126,21 @@ async def test_imports_what_is_good_names_what_is_bad_and_counts(tmp_path: Path)
 async def test_checking_a_configuration_looks_at_packs_and_sources(tmp_path: Path) -> None:
     (tmp_path / "x.manifest.json").write_text("{}")
     file = tmp_path / "c.yaml"
-    file.write_text(FAST + ROUTES + f"suggest:\n  packs:\n    folder: '{tmp_path}'\n")
+    file.write_text(
+        EMBEDDED_PROVIDER + EMBEDDED_ROUTES + f"suggest:\n  packs:\n    folder: '{tmp_path}'\n"
+    )
     code, _, err = await run("config", "check", str(file))
     assert code == 2
     assert f"{file}:8: suggest.packs.folder: x.manifest.json" in err
     bad = "  sources: {web: {kind: brav}}\nkeys: [{name: x}]\n"
-    file.write_text(FAST + ROUTES + "suggest:\n" + bad)
+    file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES + "suggest:\n" + bad)
     code, _, err = await run("config", "check", str(file))
     assert code == 2
     assert "did you mean brave?" in err
     assert "keys" in err
 
 
-async def checked(*words: str) -> tuple[int, str]:
+async def run_healthcheck(*words: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -151,13 +153,13 @@ async def checked(*words: str) -> tuple[int, str]:
     return process.returncode or 0, out.decode().strip()
 
 
-async def test_a_health_check_tells_a_hamlet_that_serves_from_none() -> None:
-    async with serving() as running:
-        assert await checked(running.url) == (0, f"{running.url}/livez: 200")
-        running.hamlet.drain()
+async def test_healthcheck_detects_running_server() -> None:
+    async with run_server() as running:
+        assert await run_healthcheck(running.url) == (0, f"{running.url}/livez: 200")
+        running.hamlet.start_draining()
         code, out, _ = await run("healthcheck", "--url", running.url)
         assert (code, out.strip()) == (0, f"{running.url}/livez: 200"), "draining is no illness"
-        assert await checked(f"{running.url}/v1") == (1, f"{running.url}/v1/livez: 404")
-    code, out = await checked(running.url)
+        assert await run_healthcheck(f"{running.url}/v1") == (1, f"{running.url}/v1/livez: 404")
+    code, out = await run_healthcheck(running.url)
     assert (code, "no hamlet answers" in out) == (1, True)
-    assert (await checked("nonsense"))[0] == 1
+    assert (await run_healthcheck("nonsense"))[0] == 1

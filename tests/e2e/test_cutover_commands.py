@@ -8,19 +8,19 @@ import pytest
 from typer.testing import CliRunner
 
 from hamlet.cli import app
-from support.cutover import ASK, crossed
+from support.cutover import CHAT_BODY, migration_harness
 from support.hamlet1 import needs_node
-from support.server import until
+from support.server import wait_until
 
 pytestmark = needs_node
-GATE_CLOSED, CONFLICT, WRONG = 3, 4, 2
+GATE_CLOSED, CONFLICT, USAGE_ERROR = 3, 4, 2
 
 
 @pytest.fixture
-async def both(tmp_path, monkeypatch):
+async def migration(tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
     monkeypatch.setenv("COLUMNS", "300")
-    async with crossed(tmp_path) as both:
+    async with migration_harness(tmp_path) as both:
         file = tmp_path / "hamlet.yaml"
         more = f"  replicas: [{both.running.url}]\n  edge: {{runtime: runtime.json}}\n"
         file.write_text(file.read_text() + more)
@@ -28,7 +28,7 @@ async def both(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cutover(tmp_path):
+def run_cutover(tmp_path):
     async def run(*words: str, status: int = 0) -> str:
         words = ("cutover", *words, "--config", str(tmp_path / "hamlet.yaml"))
         done = await asyncio.to_thread(CliRunner().invoke, app, words)
@@ -38,74 +38,80 @@ def cutover(tmp_path):
     return run
 
 
-async def known(both) -> None:
+async def wait_for_latest_document(migration) -> None:
     """hamlet goes by the latest document."""
-    await until(lambda: both.view.document.epoch == both.board.read().epoch)
+    await wait_until(lambda: migration.view.document.epoch == migration.controller.read().epoch)
 
 
-async def ask(both, count: int) -> None:
+async def send_chats(migration, count: int) -> None:
     for i in range(count):
-        answer = await both.http.post("/api/chat", json=ASK | {"conversationId": f"c{i}"})
+        answer = await migration.http.post(
+            "/api/chat", json=CHAT_BODY | {"conversationId": f"c{i}"}
+        )
         assert answer.json()["ok"]
 
 
-async def test_a_feature_goes_all_the_way_and_back(both, cutover, tmp_path) -> None:
-    assert "epoch 1" in await cutover("set", "chat", "proxy", "--actor", "ann", "--why", "CHG-1")
+async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tmp_path) -> None:
+    assert "epoch 1" in await run_cutover(
+        "set", "chat", "proxy", "--actor", "ann", "--why", "CHG-1"
+    )
     layer = json.loads((tmp_path / "runtime.json").read_text())["resources"][0]["layer"]
     assert layer["hamlet.adopted.chat.hamlet2"] == 100
 
     # Further up only with evidence, and it is said what is missing.
-    closed = await cutover("advance", "chat", status=GATE_CLOSED)
+    closed = await run_cutover("advance", "chat", status=GATE_CLOSED)
     assert "0 of 20 requests have passed through" in closed
     assert "stays at proxy" in closed
-    await cutover("set", "chat", "canary", "--percent", "1", status=GATE_CLOSED)
-    await known(both)
-    await ask(both, 20)
-    await cutover("set", "chat", "shadow", "--sample", "100")
-    await known(both)
-    await ask(both, 6)
-    await until(lambda: both.feature("chat").tally.compared >= 5)
-    assert "canary 5%" not in await cutover("advance", "chat", "--to", "5", status=GATE_CLOSED)
-    assert "canary 1%" in await cutover("advance", "chat", "--to", "1", "--actor", "ann")
+    await run_cutover("set", "chat", "canary", "--percent", "1", status=GATE_CLOSED)
+    await wait_for_latest_document(migration)
+    await send_chats(migration, 20)
+    await run_cutover("set", "chat", "shadow", "--sample", "100")
+    await wait_for_latest_document(migration)
+    await send_chats(migration, 6)
+    await wait_until(lambda: migration.feature("chat").counters.comparisons >= 5)
+    assert "canary 5%" not in await run_cutover("advance", "chat", "--to", "5", status=GATE_CLOSED)
+    assert "canary 1%" in await run_cutover("advance", "chat", "--to", "1", "--actor", "ann")
 
     # The autopilot takes it from there, as fast as requests come.
-    await both.put("chat", "canary", 5000)
+    await migration.set_feature_state("chat", "canary", 5000)
     flight = asyncio.create_task(
-        cutover("autopilot", "chat", "--plan", "50,100", "--every-s", "0.2", "--actor", "ann")
+        run_cutover("autopilot", "chat", "--plan", "50,100", "--every-s", "0.2", "--actor", "ann")
     )
-    await ask(both, 60)
+    await send_chats(migration, 60)
     flown = await flight
     assert "canary 50% -> new" in flown
     assert "the plan is done" in flown
-    await known(both)
-    await ask(both, 3)
+    await wait_for_latest_document(migration)
+    await send_chats(migration, 3)
 
-    shown = await cutover("status")
+    shown = await run_cutover("status")
     assert re.search(r"chat +new +\d+ +\d+ +0", shown), shown
     # hamlet stands for the edge here, which is right for what is adopted alone.
-    verified = await cutover("verify", "--edge", both.running.url, status=1)
+    verified = await run_cutover("verify", "--edge", migration.running.url, status=1)
     assert "chat: new: 5 of 5 new" in verified
 
     page = tmp_path / "report.html"
-    await cutover("report", "--since", "1h", "--html", str(page))
+    await run_cutover("report", "--since", "1h", "--html", str(page))
     html = page.read_text()
     assert "From hamlet1 to hamlet" in html
     assert "canary 50% → new" in html
     assert "Seoul" not in html
     assert "http" not in html
     assert "<script" not in html
-    text = await cutover("report", "chat")
+    text = await run_cutover("report", "chat")
     assert re.search(r"new arm: \d+ requests, 0 bad", text)
     assert "by autopilot ann" in text
 
-    rolled = await cutover("rollback", "--all", "--why", "drill", "--actor", "bob")
+    rolled = await run_cutover("rollback", "--all", "--why", "drill", "--actor", "bob")
     assert "chat: legacy" in rolled
     layer = json.loads((tmp_path / "runtime.json").read_text())["resources"][0]["layer"]
     assert layer["hamlet.adopted.chat.hamlet2"] == 0
-    assert "cools down" in await cutover("advance", "chat", status=GATE_CLOSED)
-    await cutover("release", "chat", "--why", "drill is over")
-    assert "chat: proxy" in await cutover("advance", "chat")
-    steps = [(e.after, e.cause) for e in both.board.store.journal() if e.feature == "chat"]
+    assert "cools down" in await run_cutover("advance", "chat", status=GATE_CLOSED)
+    await run_cutover("release", "chat", "--why", "drill is over")
+    assert "chat: proxy" in await run_cutover("advance", "chat")
+    steps = [
+        (e.after, e.cause) for e in migration.controller.store.journal() if e.feature == "chat"
+    ]
     assert steps == [
         ("proxy", "operator"),
         ("proxy", "operator"),  # the share that is tried in the dark
@@ -118,36 +124,40 @@ async def test_a_feature_goes_all_the_way_and_back(both, cutover, tmp_path) -> N
     ]
 
 
-async def test_a_hold_stops_operators_and_the_autopilot(both, cutover) -> None:
-    await both.put("chips", "canary", 100)
-    await cutover("hold", "chips", "--why", "election day")
+async def test_a_hold_stops_operators_and_the_autopilot(migration, run_cutover) -> None:
+    await migration.set_feature_state("chips", "canary", 100)
+    await run_cutover("hold", "chips", "--why", "election day")
     for words in (("advance", "chips"), ("autopilot", "chips", "--every-s", "0.1")):
-        assert "election day" in await cutover(*words, status=GATE_CLOSED)
-    assert "epoch" in await cutover("release", "chips")
+        assert "election day" in await run_cutover(*words, status=GATE_CLOSED)
+    assert "epoch" in await run_cutover("release", "chips")
 
 
-async def test_verify_finds_an_edge_that_does_otherwise(both, cutover) -> None:
+async def test_verify_reports_diverging_edge(migration, run_cutover) -> None:
     """hamlet1 itself as the edge: it sends nothing to hamlet."""
-    assert "chat: legacy: hamlet1" in await cutover("verify", "--edge", both.old.url)
-    await both.put("chat", "proxy")
-    wrong = await cutover("verify", "--edge", both.old.url, status=1)
+    assert "chat: legacy: hamlet1" in await run_cutover("verify", "--edge", migration.legacy.url)
+    await migration.set_feature_state("chat", "proxy")
+    wrong = await run_cutover("verify", "--edge", migration.legacy.url, status=1)
     assert "WRONG: the edge does not send it to hamlet" in wrong
 
 
-async def test_what_is_typed_wrong_is_said(both, cutover, tmp_path) -> None:
-    assert "did you mean chat" in await cutover("hold", "chta", status=WRONG)
-    assert "no such stage" in await cutover("set", "chat", "moon", status=WRONG)
-    assert "say --all" in await cutover("rollback", status=WRONG)
-    assert "growing percents" in await cutover("autopilot", "chat", "--plan", "5,1", status=WRONG)
-    assert "--since" in await cutover("report", "--since", "soon", status=WRONG)
-    assert "there is a state already" in await cutover("init", status=WRONG)
+async def test_invalid_arguments_are_reported(migration, run_cutover, tmp_path) -> None:
+    assert "did you mean chat" in await run_cutover("hold", "chta", status=USAGE_ERROR)
+    assert "no such stage" in await run_cutover("set", "chat", "moon", status=USAGE_ERROR)
+    assert "say --all" in await run_cutover("rollback", status=USAGE_ERROR)
+    assert "growing percents" in await run_cutover(
+        "autopilot", "chat", "--plan", "5,1", status=USAGE_ERROR
+    )
+    assert "--since" in await run_cutover("report", "--since", "soon", status=USAGE_ERROR)
+    assert "there is a state already" in await run_cutover("init", status=USAGE_ERROR)
     (tmp_path / "state.json").unlink()
-    assert "cannot be used" in await cutover("status", status=WRONG)
-    assert "chat" in await cutover("init")
-    assert "xds" not in await cutover("export", "--format", "envoy")
+    assert "cannot be used" in await run_cutover("status", status=USAGE_ERROR)
+    assert "chat" in await run_cutover("init")
+    assert "xds" not in await run_cutover("export", "--format", "envoy")
 
 
-async def test_a_configuration_that_does_not_fit_is_refused_with_its_line(both, tmp_path) -> None:
+async def test_a_configuration_that_does_not_fit_is_refused_with_its_line(
+    migration, tmp_path
+) -> None:
     file = tmp_path / "hamlet.yaml"
     good = file.read_text()
     rule = "{path: $.x, owner: ann, reason: known, expires: 2020-01-01}"
@@ -160,5 +170,5 @@ async def test_a_configuration_that_does_not_fit_is_refused_with_its_line(both, 
     for text, path in cases.items():
         file.write_text(text)
         done = CliRunner().invoke(app, ["config", "check", str(file)])
-        assert done.exit_code == WRONG
+        assert done.exit_code == USAGE_ERROR
         assert re.search(rf"hamlet.yaml:\d+: {re.escape(path)}", done.output), done.output

@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = ("node", "envoy", "prometheus")
 
 
-def there(name: str) -> bool:
+def is_installed(name: str) -> bool:
     return bool(shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent))
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.skipif(not all(map(there, PROGRAMS)), reason=f"needs {', '.join(PROGRAMS)}")
+@pytest.mark.skipif(not all(map(is_installed, PROGRAMS)), reason=f"needs {', '.join(PROGRAMS)}")
 def test_a_feature_moves_under_load_and_no_client_sees_it() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "loadtest.cutover", "--short", "--requests", "24", "--gate", "2"],

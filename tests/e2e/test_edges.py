@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from hamlet.config import load
-from hamlet.migration import Document, FeatureState, settings
-from hamlet.migration.edge import envoy, gateway_api, nginx, write_runtime
+from hamlet.migration import FeatureState, RolloutDocument, resolve_config
+from hamlet.migration.edge import render_envoy, render_gateway_api, render_nginx, write_runtime
 
 ROOT = Path(__file__).parents[2]
 EDGE = ROOT / "deploy/edge"
@@ -19,7 +19,7 @@ TYPED = """
 import type {{ IHTTPRoute }} from '@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1';
 export const route: IHTTPRoute = {};
 """
-MIXED = Document(
+MIXED_STAGES = RolloutDocument(
     epoch=7,
     features={
         "chat": FeatureState(stage="canary", weight_bp=500),
@@ -32,7 +32,7 @@ MIXED = Document(
 def config(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-example-0123456789")
     loaded = load(ROOT / "deploy/examples/cutover.yaml")
-    config = settings(loaded)
+    config = resolve_config(loaded)
     # The examples must not name where this tree lies.
     runtime = Path("/etc/hamlet/cutover/runtime.json")
     return config.model_copy(update={"edge": config.edge.model_copy(update={"runtime": runtime})})
@@ -40,32 +40,36 @@ def config(monkeypatch):
 
 @pytest.mark.parametrize(
     ("write", "name"),
-    [(envoy, "envoy.yaml"), (gateway_api, "gateway-api.yaml"), (nginx, "nginx.conf")],
+    [
+        (render_envoy, "envoy.yaml"),
+        (render_gateway_api, "gateway-api.yaml"),
+        (render_nginx, "nginx.conf"),
+    ],
 )
-def test_what_is_committed_is_what_is_written(config, write, name) -> None:
-    assert (EDGE / name).read_text() == write(config, MIXED)
-    assert write(config, MIXED) == write(config, MIXED)
+def test_committed_edge_files_are_current(config, write, name) -> None:
+    assert (EDGE / name).read_text() == write(config, MIXED_STAGES)
+    assert write(config, MIXED_STAGES) == write(config, MIXED_STAGES)
 
 
-def test_envoy_takes_its_configuration(config, tmp_path) -> None:
+def test_envoy_accepts_configuration(config, tmp_path) -> None:
     program = shutil.which("envoy", path=ROOT / ".venv/bin") or shutil.which("envoy")
     if program is None:
         pytest.skip("envoy is not installed")
     edge = config.edge.model_copy(update={"runtime": tmp_path / "runtime.json"})
     placed = config.model_copy(update={"edge": edge})
-    write_runtime(tmp_path / "runtime.json", placed, MIXED)
-    (tmp_path / "envoy.yaml").write_text(envoy(placed, MIXED))
+    write_runtime(tmp_path / "runtime.json", placed, MIXED_STAGES)
+    (tmp_path / "envoy.yaml").write_text(render_envoy(placed, MIXED_STAGES))
     words = [program, "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=150)
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
-def test_nginx_takes_its_configuration(config, tmp_path) -> None:
+def test_nginx_accepts_configuration(config, tmp_path) -> None:
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed")
     # Names of services resolve only where they run.
-    text = nginx(config, MIXED)
+    text = render_nginx(config, MIXED_STAGES)
     for name in ("hamlet1", "hamlet2-0", "hamlet2-1"):
         text = text.replace(f"server {name}:", "server 127.0.0.1:")
     (tmp_path / "edge.conf").write_text(text)
@@ -83,11 +87,11 @@ def test_nginx_takes_its_configuration(config, tmp_path) -> None:
 
 
 @pytest.mark.skipif(not (NODE / "node_modules/@kubernetes-models").exists(), reason="npm ci")
-def test_gateway_api_takes_its_route_by_schema_and_knows_every_field(config, tmp_path) -> None:
+def test_gateway_api_route_passes_schema(config, tmp_path) -> None:
     """Values by the schema of the CRD; names of fields by the types made of it."""
 
-    right = yaml.safe_load(gateway_api(config, MIXED))
-    wrong = yaml.safe_load(gateway_api(config, MIXED))
+    right = yaml.safe_load(render_gateway_api(config, MIXED_STAGES))
+    wrong = yaml.safe_load(render_gateway_api(config, MIXED_STAGES))
     backend = wrong["spec"]["rules"][0]["backendRefs"][0]
     backend["wieght"], backend["port"] = backend.pop("weight"), 70_000
 
@@ -109,10 +113,10 @@ def test_gateway_api_takes_its_route_by_schema_and_knows_every_field(config, tmp
     assert "right.ts" not in told
 
 
-def test_a_feature_is_wholly_on_one_side_of_the_edge(config, tmp_path) -> None:
-    write_runtime(tmp_path / "runtime.json", config, MIXED)
+def test_edge_routes_each_feature_to_one_side(config, tmp_path) -> None:
+    write_runtime(tmp_path / "runtime.json", config, MIXED_STAGES)
     layer = json.loads((tmp_path / "runtime.json").read_text())["resources"][0]["layer"]
-    routes = yaml.safe_load(gateway_api(config, MIXED))["spec"]["rules"]
+    routes = yaml.safe_load(render_gateway_api(config, MIXED_STAGES))["spec"]["rules"]
     by_name = {rule.get("name"): rule["backendRefs"] for rule in routes}
     for feature, adopted in (("chat", 100), ("related_links", 100), ("chips", 0)):
         assert layer[f"hamlet.adopted.{feature}.hamlet2"] == adopted

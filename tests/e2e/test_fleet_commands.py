@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from hamlet.config import load
-from hamlet.registry import Reserved, build
+from hamlet.registry import ReservedThroughput, build_registry
 from hamlet.testing.support import SilentLog
-from support.server import environment, serving
+from support.server import environment, run_server
 
 FLEETS = Path(__file__).parents[2] / "deploy/fleets"
 SECRET = "sk-example-0123456789"
@@ -42,12 +42,12 @@ async def run(*args: str, key: str = SECRET) -> tuple[int, str, str]:
 
 @pytest.fixture
 async def running():
-    async with environment({"TEST_OPERATOR": SECRET}), serving(CONFIG) as running:
+    async with environment({"TEST_OPERATOR": SECRET}), run_server(CONFIG) as running:
         yield running
 
 
 async def test_explains_the_plan_and_what_is_left_out(running) -> None:
-    fleet = running.hamlet.gateway.fleet
+    fleet = running.hamlet.gateway.load_balancer
     code, out, _ = await run("explain", "chat", "--url", running.url)
     assert code == 0
     rows = {line.split()[1]: line for line in out.splitlines() if re.match(r"\d ", line)}
@@ -56,28 +56,28 @@ async def test_explains_the_plan_and_what_is_left_out(running) -> None:
     )
     assert re.search(r"60000 TPM 100 RPM .* in *$", rows["f/embedded-chat"])
     assert "outside the route's residency" in rows["g/embedded-chat"]
-    fleet.conditions["e/embedded-chat"].cool_down(60.0, fleet.clock())
+    fleet.deployment_states["e/embedded-chat"].cool_down(60.0, fleet.clock())
     code, out, _ = await run("explain", "chat", "--url", running.url, "--no-stream")
     assert re.search(r"e/embedded-chat .* \d\d\.\d s .*cooling down", out)
     assert re.search(r"f/embedded-chat .* 100% +in", out)
 
 
-async def test_a_full_and_an_open_deployment_say_so(running) -> None:
-    fleet = running.hamlet.gateway.fleet
+async def test_explain_reports_full_and_tripped_deployments(running) -> None:
+    fleet = running.hamlet.gateway.load_balancer
     route = running.hamlet.registries.current.routes["chat"]
-    fleet.traffic(route)
-    fleet.conditions["e/embedded-chat"].ledger.book(1e6, fleet.clock())
-    condition = fleet.conditions["f/embedded-chat"]
+    fleet.route_state(route)
+    fleet.deployment_states["e/embedded-chat"].capacity_model.reserve(1e6, fleet.clock())
+    condition = fleet.deployment_states["f/embedded-chat"]
     condition.breaker.open("config", fleet.clock(), 300.0)
     condition.slowness.sample(4.0, fleet.clock())
-    fleet._track(condition)
+    fleet._mark_changed(condition)
     code, out, _ = await run("top", "--looks", "1", "--url", running.url)
     assert code == 0
     assert re.search(r"e/embedded-chat .*█+ \d+% .* full", out)
     assert re.search(r"f/embedded-chat .* [34]\.\dx .* open \d+ s +breaker open \(config\)", out)
 
 
-async def test_needs_an_admin_key_and_a_route_that_is(running, tmp_path: Path) -> None:
+async def test_explain_requires_admin_key_and_existing_route(running, tmp_path: Path) -> None:
     code, _, err = await run("explain", "chat", "--url", running.url, key="")
     assert (code, "an API key is needed" in err) == (2, True)
     code, _, err = await run("explain", "chta", "--url", running.url)
@@ -94,7 +94,7 @@ async def test_needs_an_admin_key_and_a_route_that_is(running, tmp_path: Path) -
     assert (code, "no hamlet answers" in err) == (2, True)
 
 
-async def test_the_plan_is_there_for_machines(running) -> None:
+async def test_explain_json_output(running) -> None:
     async with httpx2.AsyncClient(base_url=running.url) as http:
         http.headers["authorization"] = f"Bearer {SECRET}"
         told = (await http.get("/v1/admin/fleet", params={"output_tokens": 3000})).json()
@@ -103,21 +103,21 @@ async def test_the_plan_is_there_for_machines(running) -> None:
     assert first["depth_s"] == 30.0
 
 
-def test_the_example_of_27_is_sound_and_tiered_from_home(monkeypatch) -> None:
+def test_example_fleet_of_27_is_tiered_by_region(monkeypatch) -> None:
     file = FLEETS / "azure-27-ptu.yaml"
     for name in re.findall(r"env:(\w+)", file.read_text()):
         monkeypatch.setenv(name, SECRET)
-    routes = build(load(file), SilentLog()).routes
+    routes = build_registry(load(file), SilentLog()).routes
     tiers = routes["chat"].tiers
     assert [len(tier) for tier in tiers] == [1, 26, 3, 1]
     assert tiers[0][0].region == "koreacentral"
-    reserved = [d for tier in tiers for d in tier if isinstance(d.capacity, Reserved)]
+    reserved = [d for tier in tiers for d in tier if isinstance(d.capacity, ReservedThroughput)]
     assert len(reserved) == 27
     assert routes["chips"].sheddable
     assert routes["chat-eu"].residency == {"eu"}
 
 
-def test_a_region_that_nobody_is_in_is_refused_with_its_line(monkeypatch) -> None:
+def test_unknown_home_region_is_rejected_with_line(monkeypatch) -> None:
     from hamlet.config import ConfigError, loads
 
     monkeypatch.setenv("TEST_OPERATOR", SECRET)
@@ -127,4 +127,4 @@ def test_a_region_that_nobody_is_in_is_refused_with_its_line(monkeypatch) -> Non
         ("ptu: 25}", "ptu: 25, tpm: 5}", "give ptu, or tpm and rpm, not both"),
     ):
         with pytest.raises(ConfigError, match=message):
-            build(loads(CONFIG.replace(old, new), "test.yaml"), SilentLog())
+            build_registry(loads(CONFIG.replace(old, new), "test.yaml"), SilentLog())

@@ -5,16 +5,16 @@ import orjson
 import pytest
 
 from hamlet.migration.comparison import compare
-from hamlet.migration.response import Answer
-from support.cutover import ASK, crossed
+from hamlet.migration.response import CapturedResponse
+from support.cutover import CHAT_BODY, migration_harness
 from support.hamlet1 import SERVER, needs_node
 
 pytestmark = needs_node
 
 CASES = [
-    ("POST", "/api/chat", ASK),
-    ("POST", "/api/chat", ASK | {"stream": True}),
-    ("POST", "/api/chat", ASK | {"maxLength": 5, "temperature": 0}),
+    ("POST", "/api/chat", CHAT_BODY),
+    ("POST", "/api/chat", CHAT_BODY | {"stream": True}),
+    ("POST", "/api/chat", CHAT_BODY | {"maxLength": 5, "temperature": 0}),
     ("POST", "/api/chat", {"messages": []}),
     ("POST", "/api/chat", {"messages": [{"sender": "nobody", "text": "x"}]}),
     ("POST", "/api/chat", []),
@@ -31,22 +31,22 @@ CASES = [
 
 
 @pytest.fixture
-async def both(tmp_path, monkeypatch):
+async def migration(tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
-    async with crossed(tmp_path) as both:
+    async with migration_harness(tmp_path) as both:
         yield both
 
 
-def answer(response: httpx2.Response) -> Answer:
-    return Answer(response.status_code, list(response.headers.raw), response.content)
+def to_answer(response: httpx2.Response) -> CapturedResponse:
+    return CapturedResponse(response.status_code, list(response.headers.raw), response.content)
 
 
-async def test_either_arm_keeps_the_contract(both) -> None:
+async def test_both_arms_satisfy_contract(migration) -> None:
     for method, path, body in CASES:
-        await assert_alike_in_either_arm(both, method, path, body)
+        await assert_arms_agree(migration, method, path, body)
 
 
-async def assert_alike_in_either_arm(both, method, path, body) -> None:
+async def assert_arms_agree(migration, method, path, body) -> None:
     content = {"content": b"null" if body is None else orjson.dumps(body)}
     content = content if method == "POST" else {}
     answers = []
@@ -56,7 +56,9 @@ async def assert_alike_in_either_arm(both, method, path, body) -> None:
             "x-hamlet-arm": arm,
             "content-type": "application/json",
         }
-        answers.append(answer(await both.http.request(method, path, headers=headers, **content)))
+        answers.append(
+            to_answer(await migration.http.request(method, path, headers=headers, **content))
+        )
     content_rule = "noise" if "chat" in path else "off"
     result = compare(*answers, content=content_rule)
     assert result.verdict in ("equal", "tolerated"), (result, answers[0].body, answers[1].body)
@@ -66,23 +68,25 @@ async def assert_alike_in_either_arm(both, method, path, body) -> None:
         assert all(a.body.endswith(b"\n") for a in answers)
 
 
-async def test_a_vendors_trouble_reads_the_same(both) -> None:
+async def test_vendor_errors_match_between_arms(migration) -> None:
     from hamlet.testing import json_reply, sse_reply
 
     refused = {"error": {"message": "no", "type": "x", "code": "y"}}
     cut = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"to"},"finish_reason":null}]}\n\n'
     for reply, ask in (
-        (json_reply(refused, 400), ASK),
-        (json_reply(refused, 500), ASK),
-        (sse_reply([cut], end="truncate"), ASK | {"stream": True}),
+        (json_reply(refused, 400), CHAT_BODY),
+        (json_reply(refused, 500), CHAT_BODY),
+        (sse_reply([cut], end="truncate"), CHAT_BODY | {"stream": True}),
     ):
-        both.vendor.reply(reply)
+        migration.vendor.reply(reply)
         shown = []
         for arm in ("legacy", "new"):
             headers = {"x-hamlet-tester": "tester", "x-hamlet-arm": arm}
-            response = await both.http.post("/api/chat", json=ask, headers=headers)
-            told = answer(response)
-            shown.append((told.status, told.media_type, told.grammar, sorted(told.shape)))
+            response = await migration.http.post("/api/chat", json=ask, headers=headers)
+            told = to_answer(response)
+            shown.append(
+                (told.status, told.media_type, told.event_sequence, sorted(told.types_by_path))
+            )
         assert shown[0] == shown[1]
 
 

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hamlet.api.dispatcher import HotRoutes
+from hamlet.api.dispatcher import Dispatcher
 from hamlet.app import Hamlet
 from hamlet.config import loads
-from hamlet.suggest.chips.validation import refusal, unsafe
+from hamlet.suggest.chips.validation import label_rejection_reason, prompt_rejection_reason
 from hamlet.suggest.content import shipped_links
-from hamlet.suggest.safety import in_crisis
+from hamlet.suggest.safety import mentions_crisis
 from hamlet.testing import Canned, LoopbackUpstream
-from support.server import FAST, ROUTES
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES
 
-KNOWN = {row.url for row in shipped_links()}
+SHIPPED_URLS = {row.url for row in shipped_links()}
 WORDS = st.sampled_from(
     [
         "서울",
@@ -104,7 +104,7 @@ class Client:
             "headers": [],
             "client": ("127.0.0.1", 1),
         }
-        assert isinstance(self.app._asgi, HotRoutes)
+        assert isinstance(self.app._asgi, Dispatcher)
         await self.app(scope, receive, send)
         return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
 
@@ -115,14 +115,14 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def alone():
-    client = Client(FAST + ROUTES)
+def client_without_upstreams():
+    client = Client(EMBEDDED_PROVIDER + EMBEDDED_ROUTES)
     yield client
     client.close()
 
 
 @pytest.fixture(scope="module")
-def troubled():
+def client_with_failing_upstreams():
     """Every upstream hangs or refuses."""
     loop = asyncio.new_event_loop()
     upstream = LoopbackUpstream()
@@ -146,14 +146,14 @@ def assert_invariants(body: dict, status: int, shown: dict) -> None:
     context = body.get("context", {})
     said = [context.get("query", ""), context.get("draft", "")]
     said += [t["content"] for t in context.get("messages", [])[-6:] if t["role"] == "user"]
-    danger = in_crisis(" ".join(said))
+    danger = mentions_crisis(" ".join(said))
     assert len(chips) <= limit
     assert len(chips) >= min(3, limit)
     assert 0 < len(links) <= body.get("links", {}).get("limit", 6)
     for half, most in (("links", body.get("links", {}).get("limit", 6)), ("chips", limit)):
         full = len(shown[half]["items"]) == most
         assert shown[half]["status"] == ("ok" if full else "partial")
-    assert {link["url"] for link in links} <= KNOWN
+    assert {link["url"] for link in links} <= SHIPPED_URLS
     for items in (links, chips):
         assert len({item["id"] for item in items}) == len(items)
         assert [item["position"] for item in items] == list(range(1, len(items) + 1))
@@ -161,8 +161,8 @@ def assert_invariants(body: dict, status: int, shown: dict) -> None:
     most = body.get("links", {}).get("max_per_host", 2)
     assert all(hosts.count(host) <= most for host in hosts)
     for chip in chips:
-        assert refusal(chip["text"], shown["lang"], 40, " ".join(said)) is None
-        assert unsafe(chip["prompt"]) is None
+        assert label_rejection_reason(chip["text"], shown["lang"], 40, " ".join(said)) is None
+        assert prompt_rejection_reason(chip["prompt"]) is None
         assert not any(chip["text"] == text.strip() for text in said)
         assert set(chip["grounding"]) <= {link["id"] for link in links}
     if danger:
@@ -177,14 +177,18 @@ EXAMPLES = settings(
 
 @EXAMPLES
 @given(REQUEST)
-def test_every_valid_request_is_answered_with_something_to_tap(alone: Client, body: dict) -> None:
-    assert_invariants(body, *alone.post(body))
+def test_valid_request_always_gets_suggestions(
+    client_without_upstreams: Client, body: dict
+) -> None:
+    assert_invariants(body, *client_without_upstreams.post(body))
 
 
 @settings(EXAMPLES, max_examples=60)
 @given(REQUEST)
-def test_so_it_is_when_every_upstream_is_in_trouble(troubled: Client, body: dict) -> None:
-    assert_invariants(body, *troubled.post(body))
+def test_valid_request_gets_suggestions_when_upstreams_fail(
+    client_with_failing_upstreams: Client, body: dict
+) -> None:
+    assert_invariants(body, *client_with_failing_upstreams.post(body))
 
 
 @EXAMPLES
@@ -194,7 +198,9 @@ def test_so_it_is_when_every_upstream_is_in_trouble(troubled: Client, body: dict
         lambda c: st.lists(c) | st.dictionaries(st.text(), c),
     )
 )
-def test_whatever_json_is_sent_it_is_answered_or_refused(alone: Client, body) -> None:
-    status, told = alone.post(body)
+def test_whatever_json_is_sent_it_is_answered_or_refused(
+    client_without_upstreams: Client, body
+) -> None:
+    status, told = client_without_upstreams.post(body)
     assert status in (200, 400, 422)
     assert status == 200 or told["type"].startswith("/problems/")

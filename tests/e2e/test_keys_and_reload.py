@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from support.server import FAST, ROUTES, environment, serving
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, environment, run_server
 
 HASH = hashlib.sha256(b"hk_hashed").hexdigest()
 KEYS = f"""
@@ -23,38 +23,45 @@ SECRETS = {
     "TEST_BARE_KEY": "hk_bare",
     "TEST_OPS_KEY": "hk_ops",
 }
-CALL = {"model": "hamlet", "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]}
+CHAT_BODY = {"model": "hamlet", "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture
 async def http():
-    async with environment(SECRETS), serving(FAST + ROUTES + KEYS) as running:
+    async with (
+        environment(SECRETS),
+        run_server(EMBEDDED_PROVIDER + EMBEDDED_ROUTES + KEYS) as running,
+    ):
         async with httpx2.AsyncClient(base_url=running.url) as http:
             yield http
 
 
-def bearer(key: str) -> dict[str, str]:
+def bearer_headers(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
 @pytest.mark.parametrize(
-    "headers", [bearer("hk_server"), {"x-api-key": "hk_server"}, {"api-key": "hk_server"}]
+    "headers", [bearer_headers("hk_server"), {"x-api-key": "hk_server"}, {"api-key": "hk_server"}]
 )
-async def test_a_known_key_opens_in_every_vendors_header(http, headers) -> None:
-    assert (await http.post("/v1/chat/completions", json=CALL, headers=headers)).status_code == 200
+async def test_valid_key_is_accepted_in_every_vendor_header(http, headers) -> None:
+    assert (
+        await http.post("/v1/chat/completions", json=CHAT_BODY, headers=headers)
+    ).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [{}, bearer("wrong"), {"authorization": "Basic hk_server"}])
-async def test_without_a_known_key_nothing_opens(http, headers) -> None:
+@pytest.mark.parametrize(
+    "headers", [{}, bearer_headers("wrong"), {"authorization": "Basic hk_server"}]
+)
+async def test_unknown_key_is_rejected(http, headers) -> None:
     for path in ("/v1/chat/completions", "/v1/messages", "/v1/embeddings", "/v1/suggest"):
-        response = await http.post(path, json=CALL, headers=headers)
+        response = await http.post(path, json=CHAT_BODY, headers=headers)
         assert response.status_code == 401, path
     assert (await http.get("/v1/models", headers=headers)).status_code == 401
     assert (await http.get("/livez")).status_code == 200
 
 
-async def test_a_key_sees_and_opens_only_its_routes(http) -> None:
-    mine = bearer("hk_hashed")
+async def test_key_is_limited_to_its_routes(http) -> None:
+    mine = bearer_headers("hk_hashed")
     listed = (await http.get("/v1/models", headers=mine)).json()["data"]
     assert [row["id"] for row in listed] == ["hamlet"]
     refused = await http.post(
@@ -63,41 +70,45 @@ async def test_a_key_sees_and_opens_only_its_routes(http) -> None:
     assert refused.status_code == 404
 
 
-async def test_a_rate_is_kept_and_says_when_to_come_back(http) -> None:
-    mine = bearer("hk_hashed")
+async def test_key_rate_limit_returns_retry_after(http) -> None:
+    mine = bearer_headers("hk_hashed")
     statuses = [
-        (await http.post("/v1/chat/completions", json=CALL, headers=mine)) for _ in range(3)
+        (await http.post("/v1/chat/completions", json=CHAT_BODY, headers=mine)) for _ in range(3)
     ]
     assert [response.status_code for response in statuses] == [200, 200, 429]
     assert int(statuses[-1].headers["retry-after"]) > 1000
     assert statuses[-1].headers["x-should-retry"] == "true"
 
 
-async def test_a_publishable_key_opens_what_it_names_from_where_it_may(http) -> None:
-    here = bearer("hk_page") | {"origin": "https://app.example"}
+async def test_publishable_key_is_limited_to_routes_and_origins(http) -> None:
+    here = bearer_headers("hk_page") | {"origin": "https://app.example"}
     assert (await http.post("/v1/suggest", json={}, headers=here)).status_code == 200
-    assert (await http.post("/v1/chat/completions", json=CALL, headers=here)).status_code == 404
-    there = bearer("hk_page") | {"origin": "https://evil.example"}
+    assert (
+        await http.post("/v1/chat/completions", json=CHAT_BODY, headers=here)
+    ).status_code == 404
+    there = bearer_headers("hk_page") | {"origin": "https://evil.example"}
     assert (await http.post("/v1/suggest", json={}, headers=there)).status_code == 403
-    assert (await http.post("/v1/suggest", json={}, headers=bearer("hk_bare"))).status_code == 404
+    assert (
+        await http.post("/v1/suggest", json={}, headers=bearer_headers("hk_bare"))
+    ).status_code == 404
 
 
 async def test_only_an_admin_may_reload(http) -> None:
     for key, status in (("hk_server", 403), ("wrong", 401), ("hk_ops", 200)):
-        response = await http.post("/v1/admin/reload", headers=bearer(key))
+        response = await http.post("/v1/admin/reload", headers=bearer_headers(key))
         assert response.status_code == status, key
 
 
 async def test_a_reload_changes_routes_and_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "hamlet.yaml"
-    file.write_text(FAST + ROUTES)
-    async with serving(file) as running, httpx2.AsyncClient(base_url=running.url) as http:
-        held = await running.hamlet.gateway.chat(*held_call())
-        file.write_text(FAST + ROUTES.replace("  hamlet:", "  renamed:"))
+    file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES)
+    async with run_server(file) as running, httpx2.AsyncClient(base_url=running.url) as http:
+        held = await running.hamlet.gateway.chat(*make_call())
+        file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES.replace("  hamlet:", "  renamed:"))
         assert (await http.post("/v1/admin/reload")).status_code == 200
-        renamed = CALL | {"model": "renamed"}
+        renamed = CHAT_BODY | {"model": "renamed"}
         assert (await http.post("/v1/chat/completions", json=renamed)).status_code == 200
-        assert (await http.post("/v1/chat/completions", json=CALL)).status_code == 404
+        assert (await http.post("/v1/chat/completions", json=CHAT_BODY)).status_code == 404
         assert [event async for event in held]
         await held.aclose()
 
@@ -121,8 +132,8 @@ async def test_a_reload_changes_routes_and_a_bad_file_changes_nothing(tmp_path: 
         ]
 
 
-def held_call():
+def make_call():
     from hamlet.gateway import Call, Caller
-    from hamlet.testing.cases import ask
+    from hamlet.testing.cases import chat_request
 
-    return Call.of(ask("hi", "hamlet", stream=True)), Caller()
+    return Call.from_request(chat_request("hi", "hamlet", stream=True)), Caller()

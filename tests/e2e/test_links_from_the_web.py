@@ -8,22 +8,22 @@ import pytest
 
 from hamlet.suggest.content import shipped_links as shipped
 from hamlet.testing import Canned, LoopbackUpstream, json_reply
-from support.server import FAST, ROUTES, serving
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server
 
 CONFIG = (
-    FAST
-    + ROUTES
+    EMBEDDED_PROVIDER
+    + EMBEDDED_ROUTES
     + "suggest: {sources: {first: {kind: searxng, base_url: '%s/one'}, second: {kind: searxng, base_url: '%s/two'}}}\n"
 )
 QUERY = {"context": {"query": "서울 지하철 막차"}, "budget_ms": 2000, "links": {"limit": 4}}
 
 
-def results(*urls: str) -> Canned:
+def search_reply(*urls: str) -> Canned:
     rows = [{"title": f"지하철 {i}", "url": url, "content": "막차"} for i, url in enumerate(urls)]
     return json_reply({"results": rows})
 
 
-FOUND = results(
+SEARCH_REPLY = search_reply(
     "https://one.example/a?utm_source=x",
     "https://www.one.example/a/",
     "https://one.example/b",
@@ -37,38 +37,38 @@ FOUND = results(
 @pytest.fixture
 async def web() -> AsyncIterator[LoopbackUpstream]:
     async with LoopbackUpstream() as upstream:
-        upstream.reply(FOUND)
+        upstream.reply(SEARCH_REPLY)
         yield upstream
 
 
 @pytest.fixture
 async def http(web: LoopbackUpstream):
-    async with serving(CONFIG % (web.url, web.url)) as running:
+    async with run_server(CONFIG % (web.url, web.url)) as running:
         async with httpx2.AsyncClient(base_url=running.url) as http:
             yield http
 
 
-async def links(http, **body) -> dict:
+async def fetch_links(http, **body) -> dict:
     response = await http.post("/v1/links/related", json=QUERY | body)
     assert response.status_code == 200, response.text
     return response.json()["links"]
 
 
-async def test_the_webs_links_come_first_clean_and_are_kept(http, web) -> None:
-    first = await links(http)
+async def test_web_links_come_first_and_are_cached(http, web) -> None:
+    first = await fetch_links(http)
     urls = [item["url"] for item in first["items"]]
     assert first["tier"] == "web"
     assert urls[:2] == ["https://one.example/a", "https://one.example/b"]
     assert urls[2:], "the catalogue fills what the web leaves free"
     assert set(urls[2:]) <= {entry.url for entry in shipped()}
     assert [item["position"] for item in first["items"]] == list(range(1, len(urls) + 1))
-    again = await links(http)
+    again = await fetch_links(http)
     assert again["tier"] == "cache"
     assert [item["id"] for item in again["items"]] == [item["id"] for item in first["items"]]
     assert len(web.requests) == 1
 
 
-async def test_a_slow_web_leaves_the_catalogue(http, web) -> None:
+async def test_slow_search_falls_back_to_catalogue(http, web) -> None:
     gate = asyncio.Event()
     web.reply(
         Canned(200, {"content-type": "application/json"}, [b"{", b'"results": []}'], gate=gate)
@@ -87,21 +87,21 @@ async def test_a_slow_web_leaves_the_catalogue(http, web) -> None:
 @pytest.mark.parametrize(
     "trouble", [json_reply({}, 429), json_reply(b"<html>"), Canned(before="reset")]
 )
-async def test_the_second_source_is_asked_when_the_first_fails(http, web, trouble: Canned) -> None:
-    web.respond(lambda request: trouble if request.path.startswith("/one") else FOUND)
-    assert (await links(http))["tier"] == "web"
+async def test_search_fails_over_to_second_source(http, web, trouble: Canned) -> None:
+    web.respond(lambda request: trouble if request.path.startswith("/one") else SEARCH_REPLY)
+    assert (await fetch_links(http))["tier"] == "web"
 
 
-async def test_the_web_down_leaves_the_catalogue_and_is_not_asked_again_at_once(http, web) -> None:
+async def test_failing_search_falls_back_and_is_not_retried_at_once(http, web) -> None:
     web.reply(json_reply({}, 500))
     for _ in range(3):
-        shown = await links(http)
+        shown = await fetch_links(http)
         assert shown["tier"] == "embedded"
         assert shown["items"]
     assert len(web.requests) == 2, "one try of each source"
 
 
 @pytest.mark.parametrize("query", ["죽고 싶어", "010-1234-5678 누구 번호", ""])
-async def test_some_texts_never_leave_the_house(http, web, query: str) -> None:
-    assert (await links(http, context={"query": query}))["items"]
+async def test_sensitive_queries_are_not_sent_to_search(http, web, query: str) -> None:
+    assert (await fetch_links(http, context={"query": query}))["items"]
     assert web.requests == []

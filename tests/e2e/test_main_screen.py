@@ -3,17 +3,17 @@
 import httpx2
 import pytest
 
-from hamlet.suggest.chips.validation import refusal
+from hamlet.suggest.chips.validation import label_rejection_reason
 from hamlet.suggest.content import shipped_chips as intents
 from hamlet.suggest.content import shipped_links as links
-from support.server import FAST, ROUTES, serving
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server
 
 QUERIES = {"ko": "서울 지하철 막차 시간", "en": "how do vaccines work", "ja": "確定申告のやり方"}
 
 
 @pytest.fixture
 async def http():
-    async with serving() as running, httpx2.AsyncClient(base_url=running.url) as http:
+    async with run_server() as running, httpx2.AsyncClient(base_url=running.url) as http:
         yield http
 
 
@@ -31,7 +31,7 @@ async def test_suggests_in_the_users_language(http, lang: str) -> None:
     assert len(shown["chips"]["items"]) == 4
     assert shown["links"]["items"]
     for chip in shown["chips"]["items"]:
-        assert refusal(chip["text"], lang, 40) is None
+        assert label_rejection_reason(chip["text"], lang, 40) is None
     positions = [chip["position"] for chip in shown["chips"]["items"]]
     assert positions == [1, 2, 3, 4]
 
@@ -56,13 +56,11 @@ async def test_never_repeats_what_the_user_said(http) -> None:
     ("lang", "query"),
     [("ko", "스테인드글라스 도안"), ("en", "restore a vintage typewriter"), ("ja", "盆栽の育て方")],
 )
-async def test_what_the_bank_does_not_know_is_asked_about_in_the_users_words(
-    http, lang: str, query: str
-) -> None:
+async def test_unknown_topic_chips_use_the_users_words(http, lang: str, query: str) -> None:
     chips = (await suggest(http, context={"query": query}))["chips"]["items"]
     assert len(chips) == 4
     assert sum(query in chip["prompt"] for chip in chips) >= 2
-    assert all(refusal(chip["text"], lang, 40) is None for chip in chips)
+    assert all(label_rejection_reason(chip["text"], lang, 40) is None for chip in chips)
 
 
 async def test_a_hostile_query_is_not_put_into_a_prompt(http) -> None:
@@ -95,7 +93,7 @@ async def test_someone_in_danger_sees_help_and_nothing_else(http) -> None:
         assert len(shown["chips"]["items"]) == 3
 
 
-async def test_one_half_may_be_asked_for(http) -> None:
+async def test_single_section_can_be_requested(http) -> None:
     assert (await suggest(http, include=["chips"]))["links"] is None
     assert (await suggest(http, include=["links"]))["chips"] is None
 
@@ -121,7 +119,7 @@ async def test_first_paint_follows_the_browser_and_may_be_cached(http, header, l
     assert response.headers["content-language"] == lang
 
 
-async def test_first_paint_takes_only_what_it_knows(http) -> None:
+async def test_first_paint_validates_parameters(http) -> None:
     shown = await http.get("/v1/main-screen?lang=ko&surface=home&tz=Asia/Seoul")
     assert shown.json()["links"]["tier"] == "starter"
     foreign = (await http.get("/v1/main-screen?lang=fr-CA")).json()
@@ -160,8 +158,8 @@ async def test_openapis_examples_are_what_is_sent_and_taken(http) -> None:
 
 async def test_only_named_origins_may_call_and_see_the_headers() -> None:
     here, other = "https://app.example", "https://other.example"
-    config = "server: {cors_origins: ['https://app.example']}\n" + FAST
-    async with serving(config + ROUTES) as running:
+    config = "server: {cors_origins: ['https://app.example']}\n" + EMBEDDED_PROVIDER
+    async with run_server(config + EMBEDDED_ROUTES) as running:
         async with httpx2.AsyncClient(base_url=running.url) as http:
             asks = {"access-control-request-method": "POST"}
             asks["access-control-request-headers"] = "content-type,x-api-key,x-request-budget-ms"
@@ -179,7 +177,7 @@ async def test_only_named_origins_may_call_and_see_the_headers() -> None:
             assert "access-control-allow-origin" not in foreign.headers
 
 
-def test_every_shipped_link_is_whole() -> None:
+def test_every_shipped_link_is_complete() -> None:
     rows = links()
     assert len({row.id for row in rows}) == len({row.url for row in rows}) == len(rows)
     for row in rows:
@@ -195,5 +193,5 @@ def test_every_shipped_chip_passes_the_validator() -> None:
     assert len({row.id for row in rows}) == len(rows)
     for row in rows:
         for lang, most in (("ko", 24), ("en", 40), ("ja", 24)):
-            assert refusal(row.text[lang], lang, most) is None, (row.id, lang)
+            assert label_rejection_reason(row.text[lang], lang, most) is None, (row.id, lang)
             assert 0 < len(row.prompt[lang]) <= 300

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.server import Running
+from support.server import RunningServer
 
 NODE = Path(__file__).parent / "node"
 CHECKS = 9
@@ -21,7 +21,9 @@ def package() -> Path:
 
 
 @pytest.mark.parametrize("model", ["openai", "azure", "azure-v1", "anthropic", "vllm", "embedded"])
-async def test_the_node_sdk_passes_its_list(running: Running, package: Path, model: str) -> None:
+async def test_the_node_sdk_passes_its_list(
+    running: RunningServer, package: Path, model: str
+) -> None:
     if not (package / "node_modules").exists():
         pytest.skip("run `make test`, which installs the locked packages")
     process = await asyncio.create_subprocess_exec(

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 from hamlet.core import Text
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
-from hamlet.testing.cases import PIXEL, SCHEMA, answer
-from support.server import Running, until
-from support.vendor import SAID, wire_of
+from hamlet.testing.cases import PIXEL, SCHEMA, chat_response
+from support.server import RunningServer, wait_until
+from support.vendor import VENDOR_ANSWER_TEXT, wire_for
 from support.wires import OpenAIWire
 
 VENDORS = ["openai", "azure", "azure-v1", "anthropic", "vllm"]
@@ -27,7 +27,7 @@ class City(BaseModel):
 
 
 @pytest.fixture
-async def client(running: Running) -> AsyncIterator[AsyncOpenAI]:
+async def client(running: RunningServer) -> AsyncIterator[AsyncOpenAI]:
     async with AsyncOpenAI(base_url=f"{running.url}/v1", api_key="any", max_retries=0) as client:
         yield client
 
@@ -40,14 +40,14 @@ async def test_answers(client: AsyncOpenAI, model: str) -> None:
     assert got.usage
     assert got.usage.total_tokens > 0
     if model != "embedded":
-        assert got.choices[0].message.content == SAID
+        assert got.choices[0].message.content == VENDOR_ANSWER_TEXT
         assert (got.usage.prompt_tokens, got.usage.completion_tokens) == (20, 9)
         assert got.usage.prompt_tokens_details
         assert got.usage.prompt_tokens_details.cached_tokens == 5
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_streams_what_it_would_answer(client: AsyncOpenAI, model: str) -> None:
+async def test_stream_matches_non_streaming_response(client: AsyncOpenAI, model: str) -> None:
     whole = await client.chat.completions.create(model=model, messages=HELLO)
     stream = await client.chat.completions.create(
         model=model, messages=HELLO, stream=True, stream_options={"include_usage": True}
@@ -65,7 +65,7 @@ async def test_streams_what_it_would_answer(client: AsyncOpenAI, model: str) -> 
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_no_usage_frame_unless_asked(client: AsyncOpenAI, model: str) -> None:
+async def test_usage_frame_is_opt_in(client: AsyncOpenAI, model: str) -> None:
     stream = await client.chat.completions.create(model=model, messages=HELLO, stream=True)
     chunks = [chunk async for chunk in stream]
     assert all(chunk.choices for chunk in chunks)
@@ -106,7 +106,7 @@ async def test_parses_structured_output(client: AsyncOpenAI, model: str) -> None
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_takes_an_image_or_says_that_it_cannot(client: AsyncOpenAI, model: str) -> None:
+async def test_image_is_accepted_or_rejected_explicitly(client: AsyncOpenAI, model: str) -> None:
     url = f"data:image/png;base64,{PIXEL}"
     parts = [
         {"type": "text", "text": "What is this?"},
@@ -138,13 +138,13 @@ async def test_lists_and_retrieves_models(client: AsyncOpenAI) -> None:
         await client.models.retrieve("nobody")
 
 
-async def test_the_azure_client_works_in_the_path_form(running: Running) -> None:
+async def test_the_azure_client_works_in_the_path_form(running: RunningServer) -> None:
     async with AsyncAzureOpenAI(
         azure_endpoint=running.url, api_key="any", api_version="2024-10-21", max_retries=0
     ) as client:
         got = await client.chat.completions.create(model="anthropic", messages=HELLO)
         vectors = await client.embeddings.create(model="embed", input="a")
-    assert got.choices[0].message.content == SAID
+    assert got.choices[0].message.content == VENDOR_ANSWER_TEXT
     assert len(vectors.data) == 1
 
 
@@ -165,7 +165,7 @@ ERRORS = {
 @pytest.mark.parametrize("status", ERRORS)
 @pytest.mark.parametrize("model", ["openai", "anthropic"])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_raises_the_error_that_the_vendors_answer_means(
+async def test_vendor_status_maps_to_sdk_error(
     client: AsyncOpenAI, vendor: LoopbackUpstream, model: str, status: int, stream: bool
 ) -> None:
     body = {"error": {"message": "no, sk-vendor-secret-123456", "type": "t"}}
@@ -188,11 +188,13 @@ async def test_an_unknown_model_is_not_found(client: AsyncOpenAI) -> None:
 
 
 @pytest.mark.parametrize("model", ["openai", "vllm", "anthropic"])
-async def test_a_failure_in_mid_stream_is_told_in_band(
-    client: AsyncOpenAI, vendor: LoopbackUpstream, running: Running, model: str
+async def test_mid_stream_failure_is_an_in_band_error(
+    client: AsyncOpenAI, vendor: LoopbackUpstream, running: RunningServer, model: str
 ) -> None:
     def cut(request: Received) -> Canned:
-        return sse_reply(wire_of(request).frames(answer(Text(SAID)))[:4], end="reset")
+        return sse_reply(
+            wire_for(request).frames(chat_response(Text(VENDOR_ANSWER_TEXT)))[:4], end="reset"
+        )
 
     vendor.respond(cut)
     stream = await client.chat.completions.create(model=model, messages=HELLO, stream=True)
@@ -201,28 +203,28 @@ async def test_a_failure_in_mid_stream_is_told_in_band(
         async for chunk in stream:
             text += chunk.choices[0].delta.content or ""
     assert text
-    assert SAID.startswith(text)
+    assert VENDOR_ANSWER_TEXT.startswith(text)
 
 
 @pytest.mark.parametrize("model", ["openai", "anthropic"])
-async def test_a_client_that_leaves_frees_the_upstream_call(
-    client: AsyncOpenAI, vendor: LoopbackUpstream, running: Running, model: str
+async def test_client_disconnect_cancels_upstream_call(
+    client: AsyncOpenAI, vendor: LoopbackUpstream, running: RunningServer, model: str
 ) -> None:
     vendor.reply(Canned(before="hang"))
     call = asyncio.ensure_future(client.chat.completions.create(model=model, messages=HELLO))
     await vendor.received()
     call.cancel()
     await vendor.hung_up()
-    await until(lambda: running.hamlet.gateway.admission.in_flight == 0)
-    await until(lambda: '"outcome":"cancelled"' in running.log.getvalue())
+    await wait_until(lambda: running.hamlet.gateway.admission.in_flight == 0)
+    await wait_until(lambda: '"outcome":"cancelled"' in running.log.getvalue())
     assert running.log.getvalue().count('"event":"call"') == 1
     assert len(vendor.requests) == 1
 
 
-async def test_a_client_that_leaves_a_stream_frees_the_upstream_call(
-    client: AsyncOpenAI, vendor: LoopbackUpstream, running: Running
+async def test_client_disconnect_cancels_upstream_stream(
+    client: AsyncOpenAI, vendor: LoopbackUpstream, running: RunningServer
 ) -> None:
-    frames = OpenAIWire("openai", "max_tokens").frames(answer(Text(SAID)))
+    frames = OpenAIWire("openai", "max_tokens").frames(chat_response(Text(VENDOR_ANSWER_TEXT)))
     vendor.reply(sse_reply(frames[:3], end="hang"))
     stream = await client.chat.completions.create(model="openai", messages=HELLO, stream=True)
     async for chunk in stream:
@@ -230,5 +232,5 @@ async def test_a_client_that_leaves_a_stream_frees_the_upstream_call(
             break
     await stream.close()
     await vendor.hung_up()
-    await until(lambda: '"outcome":"cancelled"' in running.log.getvalue())
+    await wait_until(lambda: '"outcome":"cancelled"' in running.log.getvalue())
     assert running.hamlet.gateway.admission.in_flight == 0

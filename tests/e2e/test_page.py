@@ -9,13 +9,13 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from hamlet.testing import LoopbackUpstream, json_reply
-from support.browser import chromium, watched
-from support.server import FAST, ROUTES, Running, serving
+from support.browser import launch_chromium, open_checked_page
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, RunningServer, run_server
 
 LABELS = {"ko": "관련 링크", "en": "Related links", "ja": "関連リンク"}
 AXE = Path(__file__).parent / "node/node_modules/axe-core/axe.min.js"
-DEMO = FAST + ROUTES + "suggest: {demo: true}\n"
-SHIFTS = """
+DEMO = EMBEDDED_PROVIDER + EMBEDDED_ROUTES + "suggest: {demo: true}\n"
+LAYOUT_SHIFT_SCRIPT = """
 window.shift = 0;
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
@@ -24,32 +24,32 @@ new PerformanceObserver((list) => {
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
-    async with serving() as running:
+async def running() -> AsyncIterator[RunningServer]:
+    async with run_server() as running:
         yield running
 
 
 @pytest.fixture
-async def demo() -> AsyncIterator[Running]:
-    async with serving(DEMO) as running:
+async def demo() -> AsyncIterator[RunningServer]:
+    async with run_server(DEMO) as running:
         yield running
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
+    async with launch_chromium() as browser:
         yield browser
 
 
 @pytest.fixture
-async def page(browser: Browser, running: Running) -> AsyncIterator[Page]:
-    async with watched(browser, running.url) as page:
+async def page(browser: Browser, running: RunningServer) -> AsyncIterator[Page]:
+    async with open_checked_page(browser, running.url) as page:
         await page.goto(running.url)
-        await ready(page)
+        await wait_until_rendered(page)
         yield page
 
 
-async def ready(page: Page) -> None:
+async def wait_until_rendered(page: Page) -> None:
     """Wait until the scripts have drawn what the API gave."""
     await expect(page.locator(".chip[type=button]")).to_have_count(4)
 
@@ -70,7 +70,7 @@ async def test_a_chip_fills_its_exact_prompt_and_does_not_send_it(page: Page) ->
     await expect(page.locator("#answer-section")).to_be_hidden()
 
 
-async def test_the_whole_journey_goes_by_keyboard(page: Page) -> None:
+async def test_page_is_keyboard_accessible(page: Page) -> None:
     await page.keyboard.press("Tab")
     await expect(page.locator(".skip")).to_be_focused()
     await page.keyboard.press("Enter")
@@ -90,13 +90,15 @@ async def test_the_whole_journey_goes_by_keyboard(page: Page) -> None:
     await expect(page.locator("html")).to_have_attribute("lang", "ko")
 
 
-async def test_what_was_seen_and_tapped_is_reported_once(page: Page, running: Running) -> None:
+async def test_what_was_seen_and_tapped_is_reported_once(
+    page: Page, running: RunningServer
+) -> None:
     await page.locator(".chip").nth(1).click()
 
     async def rates() -> dict[tuple[str, int], tuple[int, int]]:
         return {
             (rate.part, rate.position): (rate.impressions, rate.clicks)
-            for rate in await running.hamlet.screen.events.rates()
+            for rate in await running.hamlet.screen.events.click_rates()
         }
 
     while len(await rates()) < 10:
@@ -107,7 +109,7 @@ async def test_what_was_seen_and_tapped_is_reported_once(page: Page, running: Ru
     await expect(page.locator("#counters")).to_have_text("10 · 1 · 10 %")
 
 
-async def test_every_language_is_whole(page: Page) -> None:
+async def test_every_language_is_complete(page: Page) -> None:
     for lang, label in LABELS.items():
         await page.locator(f"#languages [value={lang}]").click()
         await expect(page.locator("html")).to_have_attribute("lang", lang)
@@ -116,7 +118,7 @@ async def test_every_language_is_whole(page: Page) -> None:
         await expect(page.locator("#samples button")).to_have_count(4)
 
 
-async def test_links_are_the_apis_and_only_those(page: Page, running: Running) -> None:
+async def test_links_are_the_apis_and_only_those(page: Page, running: RunningServer) -> None:
     async with httpx2.AsyncClient(base_url=running.url) as http:
         shown = (await http.get("/v1/main-screen?lang=ko")).json()
     known = {link["url"] for link in shown["links"]["items"]}
@@ -125,7 +127,9 @@ async def test_links_are_the_apis_and_only_those(page: Page, running: Running) -
     assert hrefs == known
 
 
-async def test_a_link_may_fill_the_composer_but_not_send(page: Page, running: Running) -> None:
+async def test_a_link_may_fill_the_composer_but_not_send(
+    page: Page, running: RunningServer
+) -> None:
     await page.goto(f"{running.url}/?q=<img src=x onerror=alert(1)>")
     await expect(page.locator("#query")).to_have_value("<img src=x onerror=alert(1)>")
     await expect(page.locator("#answer-section")).to_be_hidden()
@@ -140,8 +144,8 @@ async def test_markup_from_a_web_search_is_shown_as_text(browser: Browser) -> No
     async with LoopbackUpstream() as web:
         web.reply(json_reply({"results": [row]}))
         source = f"suggest: {{sources: {{w: {{kind: searxng, base_url: '{web.url}'}}}}}}\n"
-        async with serving(FAST + ROUTES + source) as running:
-            async with watched(browser, running.url) as page:
+        async with run_server(EMBEDDED_PROVIDER + EMBEDDED_ROUTES + source) as running:
+            async with open_checked_page(browser, running.url) as page:
                 await page.goto(running.url)
                 await page.locator("#query").fill(f"지하철 막차 {MARKUP}")
                 await expect(page.locator(".card a").first).to_have_text(f"{MARKUP} 막차")
@@ -164,16 +168,16 @@ async def test_samples_set_a_context_that_can_be_taken_away(page: Page) -> None:
     await expect(page.locator("#status")).to_contain_text("첫 화면 추천")
 
 
-async def test_under_the_hood_stands_a_command_that_works(page: Page, running: Running) -> None:
+async def test_page_shows_curl_command_and_response(page: Page, running: RunningServer) -> None:
     await page.locator("#query").fill("it's a test")
     await expect(page.locator("#curl")).to_contain_text("it'\\''s a test")
     await expect(page.locator("#response")).to_contain_text('"tier"')
 
 
 async def test_without_scripts_it_is_a_form_rendered_by_the_server(
-    browser: Browser, running: Running
+    browser: Browser, running: RunningServer
 ) -> None:
-    async with watched(browser, running.url, java_script_enabled=False) as page:
+    async with open_checked_page(browser, running.url, java_script_enabled=False) as page:
         await page.goto(running.url)
         await expect(page.locator(".chip")).to_have_count(4)
         await page.locator("#languages [value=en]").click()
@@ -189,8 +193,8 @@ async def test_without_scripts_it_is_a_form_rendered_by_the_server(
         await expect(page.locator("#query")).to_have_value('"><script>alert(1)</script>')
 
 
-async def test_the_ladder_can_be_watched_in_demo_mode(browser: Browser, demo: Running) -> None:
-    async with watched(browser, demo.url) as page:
+async def test_demo_mode_shows_each_tier(browser: Browser, demo: RunningServer) -> None:
+    async with open_checked_page(browser, demo.url) as page:
         await page.goto(demo.url)
         await page.locator("#query").fill("서울 지하철 막차 시간")
         await expect(page.locator("#status")).to_contain_text("모델이 작성")
@@ -207,20 +211,22 @@ async def test_the_ladder_can_be_watched_in_demo_mode(browser: Browser, demo: Ru
 
 
 @pytest.mark.parametrize("width", [320, 1280])
-async def test_the_page_stands_still_while_better_answers_come(
-    browser: Browser, demo: Running, width: int
+async def test_no_layout_shift_when_results_improve(
+    browser: Browser, demo: RunningServer, width: int
 ) -> None:
-    async with watched(browser, demo.url, viewport={"width": width, "height": 720}) as page:
-        await page.add_init_script(SHIFTS)
+    async with open_checked_page(
+        browser, demo.url, viewport={"width": width, "height": 720}
+    ) as page:
+        await page.add_init_script(LAYOUT_SHIFT_SCRIPT)
         await page.goto(demo.url)
-        await ready(page)
+        await wait_until_rendered(page)
         await page.locator("#query").press_sequentially("서울 지하철 막차", delay=60)
         await expect(page.locator("#status")).to_contain_text("모델이 작성")
         assert await page.evaluate("window.shift") < 0.05
 
 
 # In the same turn in which the first row for a text is drawn: a better one may come at any time.
-TOUCH = """() => {
+TOUCH_SCRIPT = """() => {
     const row = document.querySelector("#chips");
     window.touched = new Promise((done) => {
         new MutationObserver((_, itself) => {
@@ -234,11 +240,11 @@ TOUCH = """() => {
 }"""
 
 
-async def test_a_row_under_the_finger_does_not_change(browser: Browser, demo: Running) -> None:
-    async with watched(browser, demo.url) as page:
+async def test_touched_row_is_not_replaced(browser: Browser, demo: RunningServer) -> None:
+    async with open_checked_page(browser, demo.url) as page:
         await page.goto(demo.url)
-        await ready(page)
-        await page.evaluate(TOUCH)
+        await wait_until_rendered(page)
+        await page.evaluate(TOUCH_SCRIPT)
         await page.locator("#query").fill("서울 지하철 막차")
         before = await page.evaluate("window.touched")
         assert "막차" in before
@@ -249,7 +255,7 @@ async def test_a_row_under_the_finger_does_not_change(browser: Browser, demo: Ru
 async def test_with_keys_the_page_asks_for_one(browser: Browser, monkeypatch) -> None:
     monkeypatch.setenv("TEST_PAGE_KEY", "k-page")
     keys = "keys: [{name: page, secret: env:TEST_PAGE_KEY}]\n"
-    async with serving(keys + FAST + ROUTES) as running:
+    async with run_server(keys + EMBEDDED_PROVIDER + EMBEDDED_ROUTES) as running:
         context = await browser.new_context(locale="ko-KR")
         page = await context.new_page()
         await page.goto(running.url)
@@ -257,7 +263,7 @@ async def test_with_keys_the_page_asks_for_one(browser: Browser, monkeypatch) ->
         await expect(page.locator(".chip[type=button]")).to_have_count(0)
         await page.get_by_label("API 키").fill("k-page")
         await page.keyboard.press("Enter")
-        await ready(page)
+        await wait_until_rendered(page)
         await context.close()
 
 
@@ -265,11 +271,11 @@ async def test_with_keys_the_page_asks_for_one(browser: Browser, monkeypatch) ->
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("lang", LABELS)
 async def test_no_serious_accessibility_finding(
-    browser: Browser, demo: Running, lang: str, scheme: str
+    browser: Browser, demo: RunningServer, lang: str, scheme: str
 ) -> None:
-    async with watched(browser, demo.url, color_scheme=scheme, bypass_csp=True) as page:
+    async with open_checked_page(browser, demo.url, color_scheme=scheme, bypass_csp=True) as page:
         await page.goto(f"{demo.url}/?lang={lang}")
-        await ready(page)
+        await wait_until_rendered(page)
         await page.locator(".hood summary").click()
         await page.locator("#samples button").nth(2).click()
         await page.locator("#query").fill("x")

@@ -11,7 +11,7 @@ from hamlet.suggest.content import shipped_chips, shipped_links
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_tier_keeps_every_rule() -> None:
+def test_every_tier_satisfies_chip_rules() -> None:
     harness = [sys.executable, "-m", "loadtest.chips"]
     done = subprocess.run(harness, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

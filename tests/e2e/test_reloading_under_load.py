@@ -8,7 +8,7 @@ import httpx2
 
 from hamlet.suggest.content import save_pack
 from hamlet.suggest.content.rows import ChipRow
-from support.server import environment, serving
+from support.server import environment, run_server
 
 CONFIG = """
 providers:
@@ -25,11 +25,14 @@ suggest: {packs: {folder: PACKS}}
 ROW = ChipRow(
     text={"en": "Plan my dinner"}, prompt={"en": "Plan my dinner for tonight."}, topics=["food"]
 )
-ASK = {"max_tokens": 10, "messages": [{"role": "user", "content": "How are you today, hamlet?"}]}
+CHAT_BODY = {
+    "max_tokens": 10,
+    "messages": [{"role": "user", "content": "How are you today, hamlet?"}],
+}
 KEYS = {"TEST_BACKEND_KEY": "hk_backend", "TEST_OPS_KEY": "hk_ops"}
 
 
-def wrong(file: Path, config: str, manifest: Path, i: int) -> str:
+def break_config(file: Path, config: str, manifest: Path, i: int) -> str:
     """Break the configuration in the i-th way; the path that is to be named."""
     kinds = {
         "providers.slow.kind": lambda: file.write_text(
@@ -53,7 +56,7 @@ async def test_fifty_reloads_a_third_of_them_wrong_fail_no_call(tmp_path: Path) 
     over = asyncio.Event()
 
     async def calls(http: httpx2.AsyncClient, model: str) -> None:
-        body = ASK | {"model": model, "stream": model == "slow"}
+        body = CHAT_BODY | {"model": model, "stream": model == "slow"}
         headers = {"authorization": "Bearer hk_backend"}
         while not over.is_set():
             answer = await http.post("/v1/chat/completions", json=body, headers=headers)
@@ -68,7 +71,7 @@ async def test_fifty_reloads_a_third_of_them_wrong_fail_no_call(tmp_path: Path) 
             file.write_text(config + f"# {i}\n")
             manifest.unlink(missing_ok=True)
             save_pack(packs, "mine", "chips", [ROW], "own", "test")
-            named = wrong(file, config, manifest, i // 3) if i % 3 == 2 else None
+            named = break_config(file, config, manifest, i // 3) if i % 3 == 2 else None
             answer = await http.post("/v1/admin/reload", headers={"x-api-key": "hk_ops"})
             if named is None:
                 assert answer.status_code == 200, (i, answer.text)
@@ -79,9 +82,9 @@ async def test_fifty_reloads_a_third_of_them_wrong_fail_no_call(tmp_path: Path) 
             assert problem["line"]
 
     file.write_text(config)
-    async with environment(KEYS), serving(file) as running:
+    async with environment(KEYS), run_server(file) as running:
         # Load and service share this process: what a busy machine makes it shed is not asked here.
-        await running.hamlet.distress.aclose()
+        await running.hamlet.overload_monitor.aclose()
         async with httpx2.AsyncClient(base_url=running.url, timeout=60) as http:
             loads = [asyncio.create_task(calls(http, m)) for m in ["hamlet"] * 3 + ["slow"] * 5]
             try:

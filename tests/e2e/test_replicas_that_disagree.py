@@ -10,11 +10,11 @@ import httpx2
 from typer.testing import CliRunner
 
 from hamlet.cli import app
-from hamlet.migration import Document, FeatureState, FileStore
+from hamlet.migration import FeatureState, FileStore, RolloutDocument
 from hamlet.testing import LoopbackUpstream, json_reply
-from support.cutover import ASK, CONFIG
+from support.cutover import CHAT_BODY, CONFIG
 from support.hamlet1 import hamlet1, needs_node
-from support.process import Started, started
+from support.process import ServerProcess, run_server_process
 from support.vendor import respond
 
 pytestmark = needs_node
@@ -25,34 +25,36 @@ HOUR = 3600.0
 class Replica:
     """A hamlet, the file it reads the state from, and what it says of itself."""
 
-    def __init__(self, process: Started, http: httpx2.AsyncClient, state: Path) -> None:
+    def __init__(self, process: ServerProcess, http: httpx2.AsyncClient, state: Path) -> None:
         self.url, self.http, self.state = process.url, http, state
 
-    async def told(self) -> dict:
+    async def migration_status(self) -> dict:
         return (await self.http.get(f"{self.url}/v1/admin/cutover")).json()
 
-    async def stands(self) -> str:
-        state = (await self.told())["features"]["chat"]["state"]
-        return FeatureState.model_validate(state).step
+    async def current_step(self) -> str:
+        state = (await self.migration_status())["features"]["chat"]["state"]
+        return FeatureState.model_validate(state).step_label
 
-    async def comes_to(self, step: str) -> None:
+    async def wait_for_step(self, step: str) -> None:
         async with asyncio.timeout(60):
-            while await self.stands() != step:
+            while await self.current_step() != step:
                 await asyncio.sleep(0.05)
 
-    async def reads(self, *, readable: bool) -> None:
+    async def wait_for_readable(self, *, readable: bool) -> None:
         async with asyncio.timeout(60):
-            while (await self.told())["readable"] is not readable:
+            while (await self.migration_status())["readable"] is not readable:
                 await asyncio.sleep(0.05)
 
 
-def document(epoch: int, stage: str, weight_bp: int = 0) -> str:
+def document_text(epoch: int, stage: str, weight_bp: int = 0) -> str:
     state = FeatureState(stage=stage, weight_bp=weight_bp, changed=epoch)
-    return Document(epoch=epoch, features={"chat": state}).text()
+    return RolloutDocument(epoch=epoch, features={"chat": state}).to_json()
 
 
 @asynccontextmanager
-async def two(folder: Path, monkeypatch, *, states: tuple[str, str], off_s: float):
+async def run_two_replicas(
+    folder: Path, monkeypatch, *, states: tuple[str, str], clock_offset_s: float
+):
     """Two replicas over their own files, or one file if both are named alike."""
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
     async with (
@@ -66,33 +68,37 @@ async def two(folder: Path, monkeypatch, *, states: tuple[str, str], off_s: floa
             text = CONFIG.format(vendor=vendor.url, legacy=old.url).replace("state.json", state)
             files.append(folder / f"hamlet{number}.yaml")
             files[-1].write_text(text)
-        async with started(files[0]) as a, started(files[1], clock_off_s=off_s) as b:
+        async with (
+            run_server_process(files[0]) as a,
+            run_server_process(files[1], clock_offset_s=clock_offset_s) as b,
+        ):
             pairs = zip((a, b), states, strict=True)
             yield vendor, [Replica(process, http, folder / state) for process, state in pairs]
 
 
-async def test_a_replica_with_a_wrong_clock_lowers_and_keeps_all_from_being_raised(
-    tmp_path, monkeypatch
-) -> None:
+async def test_replica_with_wrong_clock_demotes_and_blocks_promotion(tmp_path, monkeypatch) -> None:
     store = FileStore(tmp_path / "state.json")
-    store.create(Document.model_validate_json(document(1, "canary", 5000)))
+    store.create(RolloutDocument.model_validate_json(document_text(1, "canary", 5000)))
     both = ("state.json", "state.json")
-    async with two(tmp_path, monkeypatch, states=both, off_s=-HOUR) as (vendor, (right, wrong)):
-        await right.comes_to("canary 50%")
-        await wrong.comes_to("canary 50%")
-        assert abs((await wrong.told())["clock"] - time.time() + HOUR) < 60
+    async with run_two_replicas(tmp_path, monkeypatch, states=both, clock_offset_s=-HOUR) as (
+        vendor,
+        (right, wrong),
+    ):
+        await right.wait_for_step("canary 50%")
+        await wrong.wait_for_step("canary 50%")
+        assert abs((await wrong.migration_status())["clock"] - time.time() + HOUR) < 60
 
         vendor.respond(
             lambda r: respond(r) if r.json["model"] == "vendor-model" else json_reply({}, 500)
         )
         sent = 0
-        while await wrong.stands() == "canary 50%":
-            ask = ASK | {"conversationId": f"c{sent}"}
+        while await wrong.current_step() == "canary 50%":
+            ask = CHAT_BODY | {"conversationId": f"c{sent}"}
             assert (await wrong.http.post(f"{wrong.url}/api/chat", json=ask)).json()["ok"]
             sent += 1
             assert sent < 500
-        await right.comes_to("proxy")
-        await wrong.comes_to("proxy")
+        await right.wait_for_step("proxy")
+        await wrong.wait_for_step("proxy")
 
         # A clock that is behind writes a cooling down that is over: the gate stays closed all the same.
         file = tmp_path / "hamlet0.yaml"
@@ -102,45 +108,48 @@ async def test_a_replica_with_a_wrong_clock_lowers_and_keeps_all_from_being_rais
         done = await asyncio.to_thread(CliRunner().invoke, app, words)
         assert done.exit_code == GATE_CLOSED, done.output
         assert f"the clock of {wrong.url} is -3600 s off" in done.output
-        moves = [(entry.before, entry.after, entry.cause) for entry in store.journal()]
+        moves = [(entry.before, entry.after, entry.cause) for entry in store.read_journal()]
         assert moves == [("canary 50%", "proxy", "guardrail")]
-        assert store.read().of("chat").stage == "proxy"
+        assert store.read().feature_state("chat").stage == "proxy"
 
 
-async def test_of_states_that_differ_or_break_the_lowest_exposure_wins(
-    tmp_path, monkeypatch
-) -> None:
-    (tmp_path / "a.json").write_text(document(5, "canary", 5000))
+async def test_lowest_exposure_wins_on_divergent_state(tmp_path, monkeypatch) -> None:
+    (tmp_path / "a.json").write_text(document_text(5, "canary", 5000))
     (tmp_path / "b.json").write_text("{")
     states = ("a.json", "b.json")
-    async with two(tmp_path, monkeypatch, states=states, off_s=-HOUR) as (_, replicas):
+    async with run_two_replicas(tmp_path, monkeypatch, states=states, clock_offset_s=-HOUR) as (
+        _,
+        replicas,
+    ):
         late, blind = replicas
-        await late.comes_to("canary 50%")
+        await late.wait_for_step("canary 50%")
         # What cannot be read at start is hamlet1's.
-        assert await blind.stands() == "legacy"
-        assert (await blind.told())["readable"] is False
-        blind.state.write_text(document(5, "canary", 5000))
-        await blind.comes_to("canary 50%")
+        assert await blind.current_step() == "legacy"
+        assert (await blind.migration_status())["readable"] is False
+        blind.state.write_text(document_text(5, "canary", 5000))
+        await blind.wait_for_step("canary 50%")
 
         async def all_read(text: str, step: str) -> None:
             """Both have looked at `text`, and stand where they should."""
             for replica in replicas:
                 replica.state.write_text("unreadable")
-                await replica.reads(readable=False)
-                stood = await replica.stands()
+                await replica.wait_for_readable(readable=False)
+                stood = await replica.current_step()
                 replica.state.write_text(text)
-                await replica.reads(readable=True)
+                await replica.wait_for_readable(readable=True)
                 assert stood != "legacy"
-                assert await replica.stands() == step, json.dumps(await replica.told())
+                assert await replica.current_step() == step, json.dumps(
+                    await replica.migration_status()
+                )
 
-        await all_read(document(5, "canary", 500), "canary 5%")
-        await all_read(document(5, "canary", 5000), "canary 5%")
-        await all_read(document(4, "new"), "canary 5%")
-        await all_read(document(3, "canary", 100), "canary 1%")
+        await all_read(document_text(5, "canary", 500), "canary 5%")
+        await all_read(document_text(5, "canary", 5000), "canary 5%")
+        await all_read(document_text(4, "new"), "canary 5%")
+        await all_read(document_text(3, "canary", 100), "canary 1%")
         # A higher epoch is somebody's decision, and the only way up.
-        await all_read(document(6, "canary", 2000), "canary 20%")
+        await all_read(document_text(6, "canary", 2000), "canary 20%")
 
         for replica in replicas:
             replica.state.unlink()
-            await replica.reads(readable=False)
-            assert await replica.stands() == "canary 20%"
+            await replica.wait_for_readable(readable=False)
+            assert await replica.current_step() == "canary 20%"

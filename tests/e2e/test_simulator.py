@@ -15,22 +15,22 @@ import yaml
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from hamlet.config import loads
-from hamlet.simulator import Fault, Latency, Ptu, Simulated, SimulatorServer, marker
-from hamlet.simulator.fleet import deployments_of, example_fleet, pointed_at
-from support.server import serving, until
-from support.simulation import playing
+from hamlet.simulator import Fault, Latency, Ptu, SimulatedDeployment, SimulatorServer, marker
+from hamlet.simulator.fleet import example_fleet, redirect_providers, simulated_deployments
+from support.server import run_server, wait_until
+from support.simulation import serve_simulation
 
 QUICK = Latency(0.01, 0.1, 0.0005, 0.1)
 SMALL = Ptu(24, 2500, 3.0, depth_s=10.0)
-AZURE = Simulated("az", "gpt-4o", "azure", "koreacentral", capacity=SMALL, latency=QUICK)
-OPENAI = Simulated("oa", "gpt-4o", "openai", latency=QUICK)
-CLAUDE = Simulated("an", "claude-opus-4-6", "anthropic", latency=QUICK)
-SAY = [{"role": "user", "content": marker(120, 17)}]
+AZURE = SimulatedDeployment("az", "gpt-4o", "azure", "koreacentral", capacity=SMALL, latency=QUICK)
+OPENAI = SimulatedDeployment("oa", "gpt-4o", "openai", latency=QUICK)
+CLAUDE = SimulatedDeployment("an", "claude-opus-4-6", "anthropic", latency=QUICK)
+MESSAGES = [{"role": "user", "content": marker(120, 17)}]
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[SimulatorServer]:
-    async with playing(AZURE, OPENAI, CLAUDE) as server:
+    async with serve_simulation(AZURE, OPENAI, CLAUDE) as server:
         yield server
 
 
@@ -49,9 +49,9 @@ def clients(server: SimulatorServer) -> list[AsyncOpenAI]:
 @pytest.mark.parametrize("form", [0, 1, 2])
 async def test_the_openai_client_is_answered(server: SimulatorServer, form: int) -> None:
     async with clients(server)[form] as client:
-        whole = await client.chat.completions.create(model="gpt-4o", messages=SAY)
+        whole = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
         stream = await client.chat.completions.create(
-            model="gpt-4o", messages=SAY, stream=True, stream_options={"include_usage": True}
+            model="gpt-4o", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
         )
         text, usage = "", None
         async for chunk in stream:
@@ -66,7 +66,7 @@ async def test_the_anthropic_client_is_answered(server: SimulatorServer) -> None
     async with anthropic.AsyncAnthropic(
         base_url=f"{server.url}/an", api_key="k", max_retries=0
     ) as client:
-        asked = {"model": CLAUDE.model, "max_tokens": 10, "messages": SAY}
+        asked = {"model": CLAUDE.model, "max_tokens": 10, "messages": MESSAGES}
         whole = await client.messages.create(**asked)
         async with client.messages.stream(**asked) as stream:
             streamed = await stream.get_final_message()
@@ -76,7 +76,7 @@ async def test_the_anthropic_client_is_answered(server: SimulatorServer) -> None
         assert (message.usage.input_tokens, message.usage.output_tokens) == (120, 10)
 
 
-async def test_a_full_deployment_tells_the_wait_in_milliseconds(server: SimulatorServer) -> None:
+async def test_full_deployment_returns_retry_after_ms(server: SimulatorServer) -> None:
     fill = [{"role": "user", "content": marker(40_000, 1)}]
     async with clients(server)[1] as client:
         first = await client.chat.completions.with_raw_response.create(
@@ -84,7 +84,7 @@ async def test_a_full_deployment_tells_the_wait_in_milliseconds(server: Simulato
         )
         assert first.headers["azure-openai-deployment-utilization"] == "400.0%"
         with pytest.raises(openai.RateLimitError) as caught:
-            await client.chat.completions.create(model="gpt-4o", messages=SAY)
+            await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
     # 30,000 over, 1,000 a second.
     told = caught.value.response.headers
     assert 25_000 < int(told["retry-after-ms"]) <= 30_001
@@ -116,10 +116,10 @@ async def test_faults_are_set_and_counters_read_while_it_runs(server: SimulatorS
         async with http.put("/_simulator/faults", json=faults) as response:
             assert await response.json() == {"faults": 1}
         with pytest.raises(openai.InternalServerError):
-            await client.chat.completions.create(model="gpt-4o", messages=SAY)
+            await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
         async with http.put("/_simulator/faults", json=[]) as response:
             assert response.status == 200
-        await client.chat.completions.create(model="gpt-4o", messages=SAY)
+        await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
         async with http.put("/_simulator/faults", json=[{"kind": "nonsense"}]) as response:
             assert response.status == 400
             assert "nonsense" in (await response.json())["error"]
@@ -146,8 +146,8 @@ async def test_faults_are_set_and_counters_read_while_it_runs(server: SimulatorS
     ids=lambda value: value.kind if isinstance(value, Fault) else "",
 )
 async def test_connections_break_as_they_should(fault: Fault, expected) -> None:
-    async with playing(OPENAI, faults=[fault]) as server:
-        body = {"model": "gpt-4o", "messages": SAY, "stream": True}
+    async with serve_simulation(OPENAI, faults=[fault]) as server:
+        body = {"model": "gpt-4o", "messages": MESSAGES, "stream": True}
         limit = aiohttp.ClientTimeout(total=0.5)
         got = b""
         async with aiohttp.ClientSession(server.url, timeout=limit) as http:
@@ -157,28 +157,30 @@ async def test_connections_break_as_they_should(fault: Fault, expected) -> None:
                         got += data
         assert got.count(b"word") == (5 if fault.after else 0)
         assert b"[DONE]" not in got
-        await until(lambda: server.world.state()["oa/gpt-4o"]["in_flight"] == 0)
+        await wait_until(lambda: server.world.state()["oa/gpt-4o"]["in_flight"] == 0)
 
 
 async def test_a_truncated_stream_ends_well_formed_and_unfinished() -> None:
-    async with playing(OPENAI, faults=[Fault("truncate", after=2)]) as server:
+    async with serve_simulation(OPENAI, faults=[Fault("truncate", after=2)]) as server:
         async with clients(server)[0] as client:
-            stream = await client.chat.completions.create(model="gpt-4o", messages=SAY, stream=True)
+            stream = await client.chat.completions.create(
+                model="gpt-4o", messages=MESSAGES, stream=True
+            )
             chunks = [chunk async for chunk in stream]
     assert all(chunk.choices[0].finish_reason is None for chunk in chunks)
 
 
 async def test_each_deployment_may_have_a_port_of_its_own() -> None:
-    async with playing(OPENAI, CLAUDE, ports="each") as server:
+    async with serve_simulation(OPENAI, CLAUDE, ports="each") as server:
         assert sorted(server.urls) == ["an", "oa"]
         async with AsyncOpenAI(base_url=f"{server.urls['oa']}/v1", api_key="k") as client:
-            await client.chat.completions.create(model="gpt-4o", messages=SAY)
+            await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
         async with aiohttp.ClientSession(server.urls["an"]) as http:
             async with http.get("/_simulator/state") as response:
                 assert (await response.json())["deployments"]["oa/gpt-4o"]["answered"] == 1
 
 
-async def test_clients_that_leave_are_settled(server: SimulatorServer) -> None:
+async def test_disconnected_clients_release_capacity(server: SimulatorServer) -> None:
     body = {"model": "gpt-4o", "stream": True, "max_tokens": 100_000}
     body["messages"] = [{"role": "user", "content": marker(10, 100_000)}]
     async with aiohttp.ClientSession(server.url) as http:
@@ -186,31 +188,33 @@ async def test_clients_that_leave_are_settled(server: SimulatorServer) -> None:
             async with http.post("/oa/v1/chat/completions", json=body) as response:
                 await response.content.readany()
                 response.close()
-    await until(lambda: server.world.state()["oa/gpt-4o"]["in_flight"] == 0)
+    await wait_until(lambda: server.world.state()["oa/gpt-4o"]["in_flight"] == 0)
     state = server.world.state()["oa/gpt-4o"]
     assert (state["broken_off"], state["answered"]) == (5, 0)
 
 
-async def test_a_reader_that_does_not_read_holds_its_answer_back() -> None:
-    endless = Simulated("oa", wire="openai", latency=Latency(0.0, 0.0, 1e-9), tokens_per_frame=1000)
-    async with playing(endless) as server:
+async def test_stalled_reader_applies_backpressure() -> None:
+    endless = SimulatedDeployment(
+        "oa", wire="openai", latency=Latency(0.0, 0.0, 1e-9), tokens_per_frame=1000
+    )
+    async with serve_simulation(endless) as server:
         reader, writer = await asyncio.open_connection(*server.url[7:].split(":"))
         content = json.dumps(marker(1, 100_000_000))
         body = f'{{"model":"gpt-4o","stream":true,"messages":[{{"content":{content}}}]}}'.encode()
         head = f"POST /oa/v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         sent = -1
-        play = next(iter(server._open))
+        play = next(iter(server._connections))
         async with asyncio.timeout(20):
             while not play._paused:
                 await asyncio.sleep(0.02)
-        sent = play._play.output
+        sent = play._current.output_tokens
         await asyncio.sleep(0.1)
-        assert play._play.output == sent > 0
+        assert play._current.output_tokens == sent > 0
         await reader.readexactly(20_000_000)
-        await until(lambda: play._play.output > sent)
+        await wait_until(lambda: play._current.output_tokens > sent)
         writer.close()
-        await until(lambda: not server._open)
+        await wait_until(lambda: not server._connections)
 
 
 async def test_pipelined_requests_are_answered_in_order(server: SimulatorServer) -> None:
@@ -230,12 +234,15 @@ async def test_pipelined_requests_are_answered_in_order(server: SimulatorServer)
 
 async def test_hamlet_in_front_of_a_simulated_fleet() -> None:
     loaded = loads(example_fleet(6))
-    async with playing(*deployments_of(loaded.config)) as server:
-        text = yaml.safe_dump(pointed_at(loaded.source.data, server.url))
-        async with serving(text) as running:
+    async with serve_simulation(*simulated_deployments(loaded.config)) as server:
+        text = yaml.safe_dump(redirect_providers(loaded.source.data, server.url))
+        async with run_server(text) as running:
             async with AsyncOpenAI(base_url=f"{running.url}/v1", api_key="k") as client:
                 got = await asyncio.gather(
-                    *(client.chat.completions.create(model="chat", messages=SAY) for _ in range(20))
+                    *(
+                        client.chat.completions.create(model="chat", messages=MESSAGES)
+                        for _ in range(20)
+                    )
                 )
         assert [answer.usage.completion_tokens for answer in got] == [17] * 20
         answered = {id_: s["answered"] for id_, s in server.world.state().items()}

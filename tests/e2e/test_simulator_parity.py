@@ -6,19 +6,19 @@ import pytest
 
 from hamlet.core import Started, errors
 from hamlet.registry.plugins import Plugins
-from hamlet.simulator import Fault, Latency, Ptu, Simulated
-from hamlet.simulator.faults import KINDS
-from hamlet.testing.support import runtime
-from support.simulation import KINDS as PLUGINS
-from support.simulation import adapter, asking, on_virtual_time, playing
+from hamlet.simulator import Fault, Latency, Ptu, SimulatedDeployment
+from hamlet.simulator.faults import FAULT_KINDS
+from hamlet.testing.support import host_runtime
+from support.simulation import ADAPTER_KINDS as PLUGINS
+from support.simulation import make_adapter, make_request, run_on_virtual_time, serve_simulation
 
 QUICK = Latency(0.001, 0.1, 0.0002, 0.1)
 FULL = Ptu(24, 2500, 3.0, depth_s=0.001)
 # Where a socket has no way to show a difference, the transport in memory has one.
-FAULTS = [Fault(kind, after=after) for kind in KINDS if kind != "refused" for after in (0, 2)]
+FAULTS = [Fault(kind, after=after) for kind in FAULT_KINDS if kind != "refused" for after in (0, 2)]
 
 
-async def outcome(provider, request):
+async def observe_outcome(provider, request):
     """Everything of a call that hamlet goes by."""
     seen = []
     try:
@@ -31,15 +31,15 @@ async def outcome(provider, request):
     return seen, None, None, None, None
 
 
-def over_sockets(spec: Simulated, fault: Fault, request):
+def run_over_sockets(spec: SimulatedDeployment, fault: Fault, request):
     async def main():
-        async with playing(spec, faults=[fault]) as server:
-            plugin, host = Plugins().load(PLUGINS[spec.wire]), runtime()
+        async with serve_simulation(spec, faults=[fault]) as server:
+            plugin, host = Plugins().load(PLUGINS[spec.wire]), host_runtime()
             base = f"{server.url}/{spec.name}{'' if spec.wire == 'anthropic' else '/v1'}"
             try:
                 provider = plugin(plugin.Settings(base_url=base, idle_timeout_s=0.15), host)
                 async with asyncio.timeout(1.0):
-                    return await outcome(provider, request)
+                    return await observe_outcome(provider, request)
             except TimeoutError:
                 return "for ever"
             finally:
@@ -48,25 +48,25 @@ def over_sockets(spec: Simulated, fault: Fault, request):
     return asyncio.run(main())
 
 
-def in_memory(spec: Simulated, fault: Fault, request):
+def run_in_memory(spec: SimulatedDeployment, fault: Fault, request):
     async def play(world, loop):
         try:
             async with asyncio.timeout(200.0):
-                return await outcome(adapter(world, spec), request)
+                return await observe_outcome(make_adapter(world, spec), request)
         except TimeoutError:
             return "for ever"
 
-    return on_virtual_time(play, spec, faults=[fault])
+    return run_on_virtual_time(play, spec, faults=[fault])
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("wire", ["azure", "anthropic"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.after}")
 def test_a_fault_shows_the_same_both_ways(fault, wire, stream) -> None:
-    spec = Simulated("d", "gpt-4o", wire, latency=QUICK)
-    request = asking(10, 20, limit=50, stream=stream)
-    virtual = in_memory(spec, fault, request)
-    real = over_sockets(spec, fault, request)
+    spec = SimulatedDeployment("d", "gpt-4o", wire, latency=QUICK)
+    request = make_request(10, 20, max_tokens=50, stream=stream)
+    virtual = run_in_memory(spec, fault, request)
+    real = run_over_sockets(spec, fault, request)
     if fault.kind == "pings" and real != virtual:
         # Pings come every five seconds: a socket that waits a fraction of that sees silence.
         assert real[1] is errors.UpstreamTimeout
@@ -76,7 +76,7 @@ def test_a_fault_shows_the_same_both_ways(fault, wire, stream) -> None:
 
 @pytest.mark.parametrize("wire", ["azure", "anthropic"])
 def test_a_refusal_shows_the_same_both_ways(wire) -> None:
-    spec = Simulated("d", "gpt-4o", wire, latency=QUICK)
+    spec = SimulatedDeployment("d", "gpt-4o", wire, latency=QUICK)
     fault = Fault("status", status=429, retry_after="7")
-    request = asking()
-    assert over_sockets(spec, fault, request) == in_memory(spec, fault, request)
+    request = make_request()
+    assert run_over_sockets(spec, fault, request) == run_in_memory(spec, fault, request)

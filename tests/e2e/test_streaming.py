@@ -12,9 +12,9 @@ import pytest
 
 from hamlet.core import Text
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
-from hamlet.testing.cases import answer
-from support.server import Running, serving
-from support.vendor import wire_of
+from hamlet.testing.cases import chat_response
+from support.server import RunningServer, run_server
+from support.vendor import wire_for
 
 CONFIG = """
 server: {{header_wait_s: 0.05, keepalive_s: 0.05}}
@@ -37,19 +37,19 @@ async def vendor() -> AsyncIterator[LoopbackUpstream]:
 
 
 @pytest.fixture
-async def running(vendor: LoopbackUpstream) -> AsyncIterator[Running]:
-    async with serving(CONFIG.format(url=vendor.url)) as running:
+async def running(vendor: LoopbackUpstream) -> AsyncIterator[RunningServer]:
+    async with run_server(CONFIG.format(url=vendor.url)) as running:
         yield running
 
 
-def body(model: str, stream: bool = True, **more: object) -> dict:
+def chat_body(model: str, stream: bool = True, **more: object) -> dict:
     turns = [{"role": "user", "content": "hi"}]
     return {"model": model, "max_tokens": 9, "stream": stream, "messages": turns, **more}
 
 
-async def frames(running: Running, dialect: str, model: str) -> list[str]:
+async def fetch_frames(running: RunningServer, dialect: str, model: str) -> list[str]:
     async with httpx2.AsyncClient(base_url=running.url) as http:
-        response = await http.post(PATHS[dialect], json=body(model))
+        response = await http.post(PATHS[dialect], json=chat_body(model))
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.headers["x-accel-buffering"] == "no"
@@ -58,15 +58,15 @@ async def frames(running: Running, dialect: str, model: str) -> list[str]:
 
 @pytest.mark.parametrize("dialect", PATHS)
 @pytest.mark.parametrize("model", ["openai", "anthropic"])
-async def test_keepalives_fill_the_silence_before_and_within_an_answer(
-    running: Running, vendor: LoopbackUpstream, dialect: str, model: str
+async def test_keepalives_are_sent_while_upstream_is_silent(
+    running: RunningServer, vendor: LoopbackUpstream, dialect: str, model: str
 ) -> None:
     def slow(request: Received) -> Canned:
-        sent = wire_of(request).frames(answer(Text("Hello")), pieces=1)
+        sent = wire_for(request).frames(chat_response(Text("Hello")), pieces=1)
         return sse_reply([b": wait\n\n", *sent], pause_s=0.12)
 
     vendor.respond(slow)
-    seen = await frames(running, dialect, model)
+    seen = await fetch_frames(running, dialect, model)
     alive = KEEPALIVE[dialect]
     assert seen[0] == alive, "the status went out before there was content"
     content = next(i for i, frame in enumerate(seen) if "Hello" in frame)
@@ -80,14 +80,14 @@ async def test_keepalives_fill_the_silence_before_and_within_an_answer(
 
 
 @pytest.mark.parametrize("dialect", PATHS)
-async def test_an_error_after_the_status_is_told_in_band_and_nothing_follows(
-    running: Running, vendor: LoopbackUpstream, dialect: str
+async def test_error_after_status_is_the_last_in_band_event(
+    running: RunningServer, vendor: LoopbackUpstream, dialect: str
 ) -> None:
     gate = asyncio.Event()
     vendor.reply(Canned(503, {"content-type": "application/json"}, [b"{", b"}"], gate=gate))
     heard = ""
     async with httpx2.AsyncClient(base_url=running.url) as http:
-        async with http.stream("POST", PATHS[dialect], json=body("openai")) as response:
+        async with http.stream("POST", PATHS[dialect], json=chat_body("openai")) as response:
             assert response.status_code == 200
             async for text in response.aiter_text():
                 heard += text
@@ -101,27 +101,31 @@ async def test_an_error_after_the_status_is_told_in_band_and_nothing_follows(
 
 
 async def test_strict_mode_refuses_what_a_model_cannot_take(
-    running: Running, vendor: LoopbackUpstream
+    running: RunningServer, vendor: LoopbackUpstream
 ) -> None:
     async with httpx2.AsyncClient(base_url=running.url) as http:
-        response = await http.post(PATHS["openai"], json=body("strict", False, temperature=0.5))
+        response = await http.post(
+            PATHS["openai"], json=chat_body("strict", False, temperature=0.5)
+        )
     assert response.status_code == 400
     assert "temperature" in response.json()["error"]["message"]
     assert vendor.requests == []
 
 
 async def test_metrics_carry_only_labels_from_the_closed_set(
-    running: Running, vendor: LoopbackUpstream
+    running: RunningServer, vendor: LoopbackUpstream
 ) -> None:
     vendor.respond(
-        lambda request: json_reply(wire_of(request).error(random.choice([400, 429])), 429)
+        lambda request: json_reply(wire_for(request).error(random.choice([400, 429])), 429)
     )
     rng = random.Random(7)
     async with httpx2.AsyncClient(base_url=running.url) as http:
         for _ in range(30):
             name = rng.choice(["openai", "anthropic", "strict", f"odd-{rng.random()}"])
             path = rng.choice(list(PATHS.values()))
-            await http.post(path, json=body(name, rng.random() < 0.5, **{f"x{rng.random()}": 1}))
+            await http.post(
+                path, json=chat_body(name, rng.random() < 0.5, **{f"x{rng.random()}": 1})
+            )
         text = (await http.get("/metrics")).text
     ours = "\n".join(line for line in text.splitlines() if line.startswith(("hamlet_", "gen_ai_")))
     labels = set(re.findall(r'(\w+)="', ours)) - {"le"}
@@ -134,17 +138,17 @@ async def test_metrics_carry_only_labels_from_the_closed_set(
 
 @pytest.mark.parametrize("dialect", PATHS)
 @pytest.mark.parametrize("model", ["openai", "anthropic"])
-async def test_a_stream_does_not_keep_its_prompt(
-    running: Running, vendor: LoopbackUpstream, dialect: str, model: str
+async def test_stream_releases_request_body(
+    running: RunningServer, vendor: LoopbackUpstream, dialect: str, model: str
 ) -> None:
     rest, begun = asyncio.Event(), asyncio.Event()
 
     def told_in_two(request: Received) -> Canned:
-        *said, end = wire_of(request).frames(answer(Text("Hello")), pieces=1)
+        *said, end = wire_for(request).frames(chat_response(Text("Hello")), pieces=1)
         return sse_reply([b"".join(said), end], gate=rest)
 
     vendor.respond(told_in_two)
-    prompt = json.dumps(body(model)).encode()
+    prompt = json.dumps(chat_body(model)).encode()
     messages = [{"type": "http.request", "body": prompt, "more_body": False}]
 
     async def receive() -> dict:

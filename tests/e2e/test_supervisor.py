@@ -12,21 +12,21 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from support.process import started
-from support.server import FAST, ROUTES, until
+from support.process import run_server_process
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, wait_until
 
 ROOT = Path(__file__).parents[2]
-CONFIG = "server: {drain_delay_s: 0.2, drain_s: 5}\n" + FAST + ROUTES
+CONFIG = "server: {drain_delay_s: 0.2, drain_s: 5}\n" + EMBEDDED_PROVIDER + EMBEDDED_ROUTES
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def config_file(tmp_path: Path) -> Path:
     path = tmp_path / "hamlet.yaml"
     path.write_text(CONFIG)
     return path
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except OSError:
@@ -47,31 +47,34 @@ def test_rolling_restarts_under_load_fail_no_call() -> None:
     assert ", 0 failed" in ran.stdout
 
 
-async def test_workers_are_revived_reloaded_kept_from_bad_restarts_and_never_orphaned(file) -> None:
-    async with started(file, "--workers", "2") as hamlet, httpx2.AsyncClient() as http:
+async def test_worker_restart_reload_and_orphan_handling(config_file) -> None:
+    async with (
+        run_server_process(config_file, "--workers", "2") as hamlet,
+        httpx2.AsyncClient() as http,
+    ):
 
         def told(event: str) -> int:
             return hamlet.log.read_text().count(event)
 
-        before = hamlet.workers()
+        before = hamlet.worker_pids()
         assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
-        await until(lambda: told("worker.ready") == 3)
+        await wait_until(lambda: told("worker.ready") == 3)
         assert (await http.get(f"{hamlet.url}/readyz")).status_code == 200
 
-        hamlet.send(signal.SIGHUP)
-        await until(lambda: told("config.reloaded") == 2)
+        hamlet.send_signal(signal.SIGHUP)
+        await wait_until(lambda: told("config.reloaded") == 2)
 
-        now = hamlet.workers()
+        now = hamlet.worker_pids()
         assert len(set(now) - set(before)) == 1
-        file.write_text(CONFIG.replace("kind: embedded", "kind: nobody"))
-        hamlet.send(signal.SIGUSR2)
-        await until(lambda: told("restart.given_up") == 1)
-        assert hamlet.workers() == now
+        config_file.write_text(CONFIG.replace("kind: embedded", "kind: nobody"))
+        hamlet.send_signal(signal.SIGUSR2)
+        await wait_until(lambda: told("restart.given_up") == 1)
+        assert hamlet.worker_pids() == now
         assert (await http.get(f"{hamlet.url}/readyz")).status_code == 200
 
         hamlet.process.kill()
-        await until(lambda: not any(alive(pid) for pid in now))
+        await wait_until(lambda: not any(is_alive(pid) for pid in now))
 
 
 async def test_workers_that_refuse_their_configuration_end_the_supervisor(tmp_path) -> None:
@@ -86,7 +89,7 @@ async def test_workers_that_refuse_their_configuration_end_the_supervisor(tmp_pa
     assert b"nobody" in err
 
 
-async def test_systemd_may_hold_the_socket_and_is_told_when_it_is_served(file, tmp_path) -> None:
+async def test_systemd_socket_activation_and_readiness_notification(config_file, tmp_path) -> None:
     """The program between stands for systemd: it sets LISTEN_PID to the process it becomes."""
     door = socket.create_server(("127.0.0.1", 0))
     told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -98,7 +101,7 @@ async def test_systemd_may_hold_the_socket_and_is_told_when_it_is_served(file, t
         "os.execv(sys.executable, [sys.executable, '-m', 'hamlet', 'serve', *sys.argv[2:]])"
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", become, str(door.fileno()), "--config", str(file)),
+        *(sys.executable, "-c", become, str(door.fileno()), "--config", str(config_file)),
         pass_fds=[door.fileno()],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from support.console import ROOT, blocks
-from support.server import serving
+from support.console import ROOT, fenced_blocks
+from support.server import run_server
 
 NODE = Path(__file__).parent / "node"
 TOOLS = NODE / "node_modules" / ".bin"
@@ -38,11 +38,11 @@ async def test_the_generated_types_fit_and_the_documented_program_runs(tmp_path:
         return out.decode()
 
     shutil.copy(NODE / "screen.ts", tmp_path)
-    documented = next(t for _, t in blocks(ROOT / "docs/main-screen.md", "ts"))
+    documented = next(t for _, t in fenced_blocks(ROOT / "docs/main-screen.md", "ts"))
     (tmp_path / "suggestions.ts").write_text(documented)
     (tmp_path / "driver.mjs").write_text(DRIVER)
     (tmp_path / "package.json").write_text('{"type": "module"}')
-    async with serving() as running:
+    async with run_server() as running:
         made = tmp_path / "hamlet.d.ts"
         source = f"{running.url}/openapi.json"
         await run(TOOLS / "openapi-typescript", source, "--default-non-nullable=false", "-o", made)

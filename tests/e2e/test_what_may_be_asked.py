@@ -5,14 +5,14 @@ import pytest
 
 from hamlet.gateway import Caller
 from hamlet.testing import Canned, LoopbackUpstream
-from support.server import FAST, ROUTES, serving
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server
 
 TRANSIT = {"query": "서울 지하철 막차 시간"}
 
 
 @pytest.fixture
 async def running():
-    async with serving(FAST + ROUTES) as running:
+    async with run_server(EMBEDDED_PROVIDER + EMBEDDED_ROUTES) as running:
         yield running
 
 
@@ -22,7 +22,7 @@ async def http(running):
         yield http
 
 
-async def ask(http, headers=None, **body) -> dict:
+async def suggest(http, headers=None, **body) -> dict:
     response = await http.post("/v1/suggest", json=body, headers=headers)
     assert response.status_code == 200, response.text
     return response.json()
@@ -30,7 +30,7 @@ async def ask(http, headers=None, **body) -> dict:
 
 async def test_what_is_not_known_is_named_and_in_strict_mode_refused(http) -> None:
     body = {"contxt": 1, "context": {**TRANSIT, "odd": {}}, "links": {"limit": 2}}
-    shown = await ask(http, **body)
+    shown = await suggest(http, **body)
     assert set(shown["warnings"]) == {"unknown_field:/contxt", "unknown_field:/context/odd"}
     assert len(shown["links"]["items"]) <= 2
     strict = await http.post("/v1/suggest", json={**body, "strict": True})
@@ -39,27 +39,27 @@ async def test_what_is_not_known_is_named_and_in_strict_mode_refused(http) -> No
 
 
 async def test_hosts_may_be_left_out_or_be_the_only_ones(http) -> None:
-    first = (await ask(http, context=TRANSIT))["links"]["items"][0]["source"]["host"]
-    without = await ask(http, context=TRANSIT, links={"exclude_hosts": [first.upper()]})
+    first = (await suggest(http, context=TRANSIT))["links"]["items"][0]["source"]["host"]
+    without = await suggest(http, context=TRANSIT, links={"exclude_hosts": [first.upper()]})
     assert first not in [i["source"]["host"] for i in without["links"]["items"]]
-    only = await ask(http, context=TRANSIT, links={"include_hosts": ["go.kr"]})
+    only = await suggest(http, context=TRANSIT, links={"include_hosts": ["go.kr"]})
     assert only["links"]["items"]
     assert all(i["source"]["host"].endswith(".go.kr") for i in only["links"]["items"])
 
 
-async def test_interests_lead_the_first_screen_unless_privacy_is_asked_for(http) -> None:
+async def test_interests_rank_first_screen_unless_private(http) -> None:
     user = {"id": "u-1", "interests": ["야구", "우주"]}
     body = {"locale": {"lang": "ko"}, "user": user}
-    titles = [i["title"] for i in (await ask(http, **body))["links"]["items"]]
+    titles = [i["title"] for i in (await suggest(http, **body))["links"]["items"]]
     assert any("KBO" in title for title in titles[:2])
-    private = await ask(http, headers={"sec-gpc": "1"}, **body)
-    plain = await ask(http, locale={"lang": "ko"})
+    private = await suggest(http, headers={"sec-gpc": "1"}, **body)
+    plain = await suggest(http, locale={"lang": "ko"})
     assert [i["id"] for i in private["links"]["items"]] == [
         i["id"] for i in plain["links"]["items"]
     ]
 
 
-async def test_who_forbids_what_is_in_hand_is_told_when_nothing_else_came(http) -> None:
+async def test_fallback_disallowed_returns_503(http) -> None:
     body = {"context": TRANSIT, "allow": {"embedded": False}}
     refused = await http.post("/v1/suggest", json=body, headers={"accept-language": "ko"})
     assert refused.status_code == 503
@@ -74,18 +74,18 @@ async def test_a_stream_may_be_asked_for_in_the_body(http) -> None:
     assert '"budget_ms":4000' in response.text
 
 
-async def test_where_hamlet_is_full_the_answer_in_hand_is_served(running, http) -> None:
+async def test_local_suggestions_are_served_at_admission_limit(running, http) -> None:
     admission = running.hamlet.gateway.admission
     admission.max_in_flight = 1
-    admission.admit(Caller("x"))
-    shown = await ask(http, context=TRANSIT)
+    admission.acquire_slot_nowait(Caller("x"))
+    shown = await suggest(http, context=TRANSIT)
     assert len(shown["chips"]["items"]) == 4
     stream = await http.post("/v1/suggest", json={"context": TRANSIT, "stream": True})
     assert "event: done" in stream.text
     assert admission.in_flight == 1
 
 
-async def test_an_overloaded_hamlet_says_what_it_left_out() -> None:
+async def test_overload_reports_skipped_tiers() -> None:
     async with LoopbackUpstream() as model:
         model.reply(Canned(before="hang"))
         config = (
@@ -93,15 +93,15 @@ async def test_an_overloaded_hamlet_says_what_it_left_out() -> None:
             "routes: {chips: {deployments: [{provider: m, model: gpt-4o-mini}]}}\n"
             "suggest: {chip_route: chips, sources: {web: {kind: searxng, base_url: 'http://127.0.0.1:9'}}}\n"
         )
-        async with serving(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
+        async with run_server(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
             running.hamlet.gateway.admission.max_in_flight = 0
-            shown = await ask(http, context=TRANSIT)
+            shown = await suggest(http, context=TRANSIT)
             assert [d["reason"] for d in shown["degradations"]] == ["overload", "overload"]
             assert model.requests == []
 
 
 async def test_a_chip_names_the_links_that_ground_it(http) -> None:
-    shown = await ask(http, context=TRANSIT)
+    shown = await suggest(http, context=TRANSIT)
     ids = {link["id"] for link in shown["links"]["items"]}
     grounded = [chip for chip in shown["chips"]["items"] if chip["grounding"]]
     assert grounded
@@ -113,7 +113,7 @@ async def test_a_site_that_is_named_is_asked_about_by_its_name(http) -> None:
         ("홈택스에서 뭐 할 수 있어?", "홈택스"),
         ("https://www.data.go.kr/ 여기서 뭐 할 수 있어?", "공공데이터포털"),
     ):
-        chips = (await ask(http, context={"query": query}))["chips"]["items"]
+        chips = (await suggest(http, context={"query": query}))["chips"]["items"]
         assert any(name in chip["prompt"] for chip in chips), [c["prompt"] for c in chips]
         assert not any("{" in chip["text"] + chip["prompt"] for chip in chips)
 

@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hamlet.testing import LoopbackUpstream
-from support.stage import OFTEN, SAID, provider, staging, well
+from support.stage import GOOD_ANSWER_TEXT, RETRY_POLICY, fault_harness, provider, respond_ok
 
 PORT = 8099
 
@@ -26,7 +26,7 @@ def run(*words: str, text: str | None = None) -> None:
 
 
 @asynccontextmanager
-async def resolver(*words: str) -> AsyncIterator[None]:
+async def run_resolver(*words: str) -> AsyncIterator[None]:
     """dnsmasq as the only name server."""
     binary = shutil.which("dnsmasq")
     assert binary
@@ -50,22 +50,22 @@ async def resolver(*words: str) -> AsyncIterator[None]:
         await process.wait()
 
 
-def mute_resolver() -> socket.socket:
+def silent_resolver() -> socket.socket:
     """A name server that takes questions and says nothing."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.53", 53))
     return sock
 
 
-async def rescued(url: str, *, within_s: float, **settings: Any) -> None:
+async def assert_failover(url: str, *, timeout_s: float, **settings: Any) -> None:
     """Ask a route whose first deployment is at `url`; the loop must go on meanwhile."""
     async with LoopbackUpstream() as good:
-        good.respond(well)
+        good.respond(respond_ok)
         rows = {"first": provider("openai", url, **settings), "good": provider("openai", good.url)}
         tiers = [[{"provider": name, "model": "m"}] for name in rows]
-        policy = {**OFTEN, "first_token_s": 6, "total_s": 20}
+        policy = {**RETRY_POLICY, "first_token_s": 6, "total_s": 20}
         routes = {"r": {"tiers": tiers, "policy": policy}}
-        async with staging({"providers": rows, "routes": routes}) as stage:
+        async with fault_harness({"providers": rows, "routes": routes}) as stage:
             longest = 0.0
 
             async def tick() -> None:
@@ -77,76 +77,76 @@ async def rescued(url: str, *, within_s: float, **settings: Any) -> None:
 
             ticking = asyncio.create_task(tick())
             begin = time.monotonic()
-            told = await stage.ask("r")
+            told = await stage.chat("r")
             taken = time.monotonic() - begin
             ticking.cancel()
-            assert (told.status, told.text) == (200, SAID), told
-            assert stage.calls(told.id)[0]["attempts"] == 2
-            assert taken < within_s, taken
+            assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT), told
+            assert stage.call_lines(told.id)[0]["attempts"] == 2
+            assert taken < timeout_s, taken
             assert longest < 1.0, f"the loop stood still for {longest} s"
 
 
-async def through_a_bad_line(spoil: Callable[[str], None], calls: int) -> None:
+async def assert_calls_survive_impairment(impair: Callable[[str], None], calls: int) -> None:
     """Every call through the bad line is answered whole within its deadline."""
     async with LoopbackUpstream() as upstream:
-        upstream.respond(well)
+        upstream.respond(respond_ok)
         rows = {"far": provider("openai", upstream.url, connect_timeout_s=10)}
-        policy = {**OFTEN, "first_token_s": 15, "idle_s": 15, "total_s": 30}
+        policy = {**RETRY_POLICY, "first_token_s": 15, "idle_s": 15, "total_s": 30}
         routes = {"r": {"deployments": [{"provider": "far", "model": "m"}], "policy": policy}}
-        async with staging({"providers": rows, "routes": routes}) as stage:
-            spoil(upstream.url.rpartition(":")[2])
-            told = await asyncio.gather(*(stage.ask("r", stream=n % 2 == 0) for n in range(calls)))
-            assert [one.text for one in told] == [SAID] * calls
-            mend()
+        async with fault_harness({"providers": rows, "routes": routes}) as stage:
+            impair(upstream.url.rpartition(":")[2])
+            told = await asyncio.gather(*(stage.chat("r", stream=n % 2 == 0) for n in range(calls)))
+            assert [one.text for one in told] == [GOOD_ANSWER_TEXT] * calls
+            remove_impairments()
 
 
-def nft(*rules: str) -> None:
+def add_nft_rules(*rules: str) -> None:
     """Put rules in the way of what is sent."""
     lines = "\n".join(["type filter hook output priority 0", *rules])
     run("nft", "-f", "-", text=f"table inet t {{\nchain c {{\n{lines}\n}}\n}}\n")
 
 
-def mend() -> None:
+def remove_impairments() -> None:
     """Take all of it away."""
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], capture_output=True)
 
 
 async def black_hole() -> None:
-    nft(f"tcp dport {PORT} drop")
-    await rescued(f"http://127.0.0.1:{PORT}", within_s=5, connect_timeout_s=1.0)
+    add_nft_rules(f"tcp dport {PORT} drop")
+    await assert_failover(f"http://127.0.0.1:{PORT}", timeout_s=5, connect_timeout_s=1.0)
 
 
 async def no_such_name() -> None:
-    async with resolver("--address=/vendor.test/"):
-        await rescued("http://vendor.test", within_s=5)
+    async with run_resolver("--address=/vendor.test/"):
+        await assert_failover("http://vendor.test", timeout_s=5)
 
 
 async def servfail() -> None:
-    async with resolver():
-        await rescued("http://vendor.test", within_s=6)
+    async with run_resolver():
+        await assert_failover("http://vendor.test", timeout_s=6)
 
 
 async def slow_resolver() -> None:
-    with mute_resolver():
-        await rescued("http://vendor.test", within_s=5, connect_timeout_s=1.0)
+    with silent_resolver():
+        await assert_failover("http://vendor.test", timeout_s=5, connect_timeout_s=1.0)
 
 
 async def metadata() -> None:
-    async with resolver("--address=/vendor.test/169.254.169.254"):
-        await rescued(f"http://vendor.test:{PORT}", within_s=4)
+    async with run_resolver("--address=/vendor.test/169.254.169.254"):
+        await assert_failover(f"http://vendor.test:{PORT}", timeout_s=4)
 
 
 async def lossy() -> None:
-    def spoil(port: str) -> None:
+    def impair(port: str) -> None:
         loss = "numgen random mod 100 < 15 drop"
-        nft(f"tcp dport {port} {loss}", f"tcp sport {port} {loss}")
+        add_nft_rules(f"tcp dport {port} {loss}", f"tcp sport {port} {loss}")
 
-    await through_a_bad_line(spoil, calls=12)
+    await assert_calls_survive_impairment(impair, calls=12)
 
 
 async def narrow() -> None:
-    def spoil(_: str) -> None:
+    def impair(_: str) -> None:
         run("ip", "link", "set", "lo", "mtu", "1400")
         run(
             "tc",
@@ -166,7 +166,7 @@ async def narrow() -> None:
             ],
         )
 
-    await through_a_bad_line(spoil, calls=6)
+    await assert_calls_survive_impairment(impair, calls=6)
 
 
 if __name__ == "__main__":
@@ -176,7 +176,7 @@ if __name__ == "__main__":
             asyncio.run(globals()[case]())
         except Exception:
             traceback.print_exc()
-            mend()
+            remove_impairments()
         else:
             print(f"{case} is fine: {time.monotonic() - begin:.1f} s", flush=True)
-            mend()
+            remove_impairments()

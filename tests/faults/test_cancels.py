@@ -1,10 +1,10 @@
 """Clients that leave at random points, over real sockets. `make cancels` plays ten thousand."""
 
-from loadtest.cancels import cancels
+from loadtest.cancels import cancel_calls
 
 
-async def test_calls_that_are_called_off_leave_nothing_behind() -> None:
-    left = await cancels(150, seed=4)
-    assert left.ends.total() == 150
-    assert left.ends["called off"] > 50
-    assert left.clean, left
+async def test_cancelled_calls_leak_nothing() -> None:
+    left = await cancel_calls(150, seed=4)
+    assert left.outcomes.total() == 150
+    assert left.outcomes["called off"] > 50
+    assert left.is_clean, left

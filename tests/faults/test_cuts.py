@@ -13,33 +13,42 @@ import pytest_asyncio
 
 from hamlet.core import Text
 from hamlet.testing import Canned, LoopbackUpstream, Received, sse_reply
-from hamlet.testing.cases import answer
-from support.stage import CLIENT_KEY, OFTEN, PATHS, PROMPT, SAID, provider, said, staging
-from support.vendor import wire_of
+from hamlet.testing.cases import chat_response
+from support.stage import (
+    CLIENT_KEY,
+    GOOD_ANSWER_TEXT,
+    PATHS,
+    PROMPT,
+    RETRY_POLICY,
+    answer_frames,
+    fault_harness,
+    provider,
+)
+from support.vendor import wire_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-CUTS, AT_ONCE = 1000, 16
+CUTS, CONCURRENCY = 1000, 16
 SEED = 20261125
 # No cut here is a silence: a busy machine shall not be taken for one.
-PATIENT = {**OFTEN, "first_token_s": 15, "idle_s": 15, "total_s": 60}
-OTHER = "These are another deployment's words."
+PATIENT_POLICY = {**RETRY_POLICY, "first_token_s": 15, "idle_s": 15, "total_s": 60}
+OTHER_TEXT = "These are another deployment's words."
 TURNS = [{"role": "user", "content": PROMPT}]
 
 
-def cut_off(request: Received) -> Canned:
+def truncated_stream(request: Received) -> Canned:
     """The stream up to where the model's name says, in two pieces, ended as it says."""
     _, at, end = request.json["model"].split(":")[:3]
-    whole = b"".join(said(wire_of(request)))
+    whole = b"".join(answer_frames(wire_for(request)))
     part = whole[: int(at) * len(whole) // 1000]
     middle = random.Random(at).randrange(len(part) + 1)
     return sse_reply([p for p in (part[:middle], part[middle:]) if p], end=end)  # type: ignore[arg-type]
 
 
-def other_words(request: Received) -> Canned:
-    return sse_reply(wire_of(request).frames(answer(Text(OTHER))))
+def respond_with_other_text(request: Received) -> Canned:
+    return sse_reply(wire_for(request).frames(chat_response(Text(OTHER_TEXT))))
 
 
-def cuts() -> dict[str, list[str]]:
+def cut_routes() -> dict[str, list[str]]:
     """Route names, each with what the vendor speaks and the model that says where to cut."""
     rng = random.Random(SEED)
     made = {}
@@ -52,10 +61,10 @@ def cuts() -> dict[str, list[str]]:
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def stage():
+async def harness():
     async with LoopbackUpstream() as cut, LoopbackUpstream() as other:
-        cut.respond(cut_off)
-        other.respond(other_words)
+        cut.respond(truncated_stream)
+        other.respond(respond_with_other_text)
         rows = {
             f"{name}-{kind}": provider(kind, upstream.url)
             for name, upstream in (("cut", cut), ("other", other))
@@ -67,50 +76,50 @@ async def stage():
                     [{"provider": f"cut-{kind}", "model": model}],
                     [{"provider": f"other-{kind}", "model": model}],
                 ],
-                "policy": PATIENT,
+                "policy": PATIENT_POLICY,
             }
-            for name, (kind, model) in cuts().items()
+            for name, (kind, model) in cut_routes().items()
         }
-        async with staging({"providers": rows, "routes": routes}) as stage:
+        async with fault_harness({"providers": rows, "routes": routes}) as stage:
             yield stage
 
 
 @pytest.mark.timeout(120)
-async def test_a_thousand_cuts_end_in_an_error_event_and_mix_nothing(stage) -> None:
-    gate = asyncio.Semaphore(AT_ONCE)
+async def test_truncated_streams_end_with_error_and_never_mix(harness) -> None:
+    gate = asyncio.Semaphore(CONCURRENCY)
     rng = random.Random(SEED)
     ends = {"whole": 0, "elsewhere": 0, "interrupted": 0}
 
     async def one(name: str, ours: str) -> None:
         async with gate:
-            told = await stage.ask(name, ours)
-        case = f"seed {SEED}, {name} ({cuts()[name]}) for {ours}: {told.body[-400:]!r}"
+            told = await harness.chat(name, ours)
+        case = f"seed {SEED}, {name} ({cut_routes()[name]}) for {ours}: {told.body[-400:]!r}"
         assert told.status == 200, case
-        if told.text == OTHER:
+        if told.text == OTHER_TEXT:
             kind = "elsewhere"
-            assert told.ended_well, case
-        elif told.ended_well:
+            assert told.is_complete, case
+        elif told.is_complete:
             kind = "whole"
-            assert told.text == SAID, case
+            assert told.text == GOOD_ANSWER_TEXT, case
         else:
             kind = "interrupted"
             assert told.text, case
-            assert SAID.startswith(told.text), case
-        assert (told.error is None) == told.ended_well, case
+            assert GOOD_ANSWER_TEXT.startswith(told.text), case
+        assert (told.error is None) == told.is_complete, case
         ends[kind] += 1
 
-    names = [name for name in cuts() if name.startswith("cut-")]
+    names = [name for name in cut_routes() if name.startswith("cut-")]
     await asyncio.gather(*(one(name, rng.choice(list(PATHS))) for name in names))
     assert sum(ends.values()) == CUTS
     assert min(ends.values()) > 0, f"every kind of end was seen: {ends}"
 
 
 @pytest.mark.parametrize("kind", PATHS)
-async def test_the_official_clients_raise(stage, kind: str) -> None:
+async def test_the_official_clients_raise(harness, kind: str) -> None:
     text = ""
     if kind == "openai":
         async with openai.AsyncOpenAI(
-            base_url=f"{stage.running.url}/v1", api_key=CLIENT_KEY, max_retries=0
+            base_url=f"{harness.running.url}/v1", api_key=CLIENT_KEY, max_retries=0
         ) as client:
             stream = await client.chat.completions.create(
                 model=f"sdk-{kind}", messages=TURNS, stream=True
@@ -121,7 +130,7 @@ async def test_the_official_clients_raise(stage, kind: str) -> None:
             assert caught.value.code == "stream_interrupted"
     else:
         async with anthropic.AsyncAnthropic(
-            base_url=stage.running.url, api_key=CLIENT_KEY, max_retries=0
+            base_url=harness.running.url, api_key=CLIENT_KEY, max_retries=0
         ) as client:
             with pytest.raises(anthropic.APIStatusError, match="broke off"):
                 async with client.messages.stream(
@@ -130,4 +139,4 @@ async def test_the_official_clients_raise(stage, kind: str) -> None:
                     async for piece in stream.text_stream:
                         text += piece
     assert text
-    assert SAID.startswith(text)
+    assert GOOD_ANSWER_TEXT.startswith(text)

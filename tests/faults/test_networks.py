@@ -16,7 +16,7 @@ import pytest
 
 NEEDED = ("ip", "nft", "dnsmasq")
 MISSING = [name for name in NEEDED if shutil.which(name) is None]
-INSIDE = Path(__file__).with_name("inside_a_network.py")
+NETNS_SCRIPT = Path(__file__).with_name("inside_a_network.py")
 
 CASES = ["black_hole", "no_such_name", "servfail", "slow_resolver", "metadata", "lossy", "narrow"]
 
@@ -26,7 +26,7 @@ def run(*words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[str]:
+def case_output() -> Iterator[str]:
     """What a process says that runs all cases, one after the other, in a new name space."""
     if os.geteuid() != 0:
         pytest.skip("a network name space needs root")
@@ -40,7 +40,7 @@ def told() -> Iterator[str]:
         run("ip", "-n", name, "link", "set", "lo", "up")
         folder.mkdir(parents=True)
         (folder / "resolv.conf").write_text("nameserver 127.0.0.53\noptions timeout:2 attempts:1\n")
-        words = ["ip", "netns", "exec", name, sys.executable, str(INSIDE), *CASES]
+        words = ["ip", "netns", "exec", name, sys.executable, str(NETNS_SCRIPT), *CASES]
         done = subprocess.run(words, capture_output=True, text=True, timeout=150)
         yield done.stdout + done.stderr
     finally:
@@ -50,5 +50,5 @@ def told() -> Iterator[str]:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("case", CASES)
-def test_an_answer_comes_over_a_bad_network(told: str, case: str) -> None:
-    assert f"{case} is fine" in told, told[-6000:]
+def test_call_succeeds_over_impaired_network(case_output: str, case: str) -> None:
+    assert f"{case} is fine" in case_output, case_output[-6000:]

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from hamlet.cli import app
 from hamlet.doctor import Finding, examine
 from hamlet.doctor.machine import examine_machine
-from hamlet.simulator import Fault, Latency, Simulated, SimulatorServer
+from hamlet.simulator import Fault, Latency, SimulatedDeployment, SimulatorServer
 from hamlet.testing import LoopbackUpstream, json_reply
 from hamlet.testing.support import SilentLog
-from support.raw import certificate, server_tls
+from support.raw import make_certificate, server_tls_context
 from support.redis import redis_server
 from support.server import environment
-from support.simulation import playing
+from support.simulation import serve_simulation
 
 KEY = "sk-doctor-secret-0123456789"
 QUICK = Latency(0.01, 0.1, 0.0005, 0.1)
@@ -35,7 +35,7 @@ routes:
       - [{{provider: oa, model: gpt-4o}}]
       - [{{provider: an, model: claude-haiku-4-5}}, {{provider: inside, model: embedded-chat}}]
 """
-ALONE = """
+EMBEDDED_CONFIG = """
 providers:
   v: {{kind: openai, base_url: "{url}", api_key: env:TEST_DOCTOR_KEY, connect_timeout_s: 1{more}}}
 routes: {{chat: {{deployments: [{{provider: v, model: gpt-4o}}]}}}}
@@ -50,13 +50,13 @@ async def key() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def vendors() -> AsyncIterator[SimulatorServer]:
-    oa = Simulated("oa", "gpt-4o", "openai", latency=QUICK)
-    an = Simulated("an", "claude-haiku-4-5", "anthropic", latency=QUICK)
-    async with playing(oa, an) as server:
+    oa = SimulatedDeployment("oa", "gpt-4o", "openai", latency=QUICK)
+    an = SimulatedDeployment("an", "claude-haiku-4-5", "anthropic", latency=QUICK)
+    async with serve_simulation(oa, an) as server:
         yield server
 
 
-async def findings(tmp_path: Path, config: str, limit_s: float = 20.0) -> list[Finding]:
+async def run_doctor(tmp_path: Path, config: str, limit_s: float = 20.0) -> list[Finding]:
     """All of an examination; nothing of it may show the key."""
     file = tmp_path / "doctor.yaml"
     file.write_text(config)
@@ -65,13 +65,13 @@ async def findings(tmp_path: Path, config: str, limit_s: float = 20.0) -> list[F
     return found
 
 
-async def about(tmp_path: Path, config: str, subject: str, limit_s: float = 20.0) -> Finding:
-    (one,) = [f for f in await findings(tmp_path, config, limit_s) if f.subject == subject]
+async def finding_for(tmp_path: Path, config: str, subject: str, limit_s: float = 20.0) -> Finding:
+    (one,) = [f for f in await run_doctor(tmp_path, config, limit_s) if f.subject == subject]
     return one
 
 
-async def test_all_is_well_and_what_runs_inside_is_not_called(key, vendors, tmp_path) -> None:
-    found = await findings(tmp_path, CONFIG.format(url=vendors.url))
+async def test_healthy_configuration_has_no_findings(key, vendors, tmp_path) -> None:
+    found = await run_doctor(tmp_path, CONFIG.format(url=vendors.url))
     levels = {one.subject: one.level for one in found}
     assert levels["oa/gpt-4o"] == levels["an/claude-haiku-4-5"] == "ok"
     assert levels["inside/embedded-chat"] == "skipped"
@@ -95,28 +95,32 @@ async def test_all_is_well_and_what_runs_inside_is_not_called(key, vendors, tmp_
     ],
     ids=lambda value: value.kind + str(value.status) if isinstance(value, Fault) else "",
 )
-async def test_every_trouble_of_a_vendor_has_its_name_and_its_remedy(
+async def test_vendor_faults_are_reported_with_advice(
     key, vendors, tmp_path, fault: Fault, level: str, message: str, advice: str
 ) -> None:
     vendors.world.set_faults([fault])
-    config = ALONE.format(url=f"{vendors.url}/oa/v1", more="")
-    one = await about(tmp_path, config, "v/gpt-4o", 1.0 if fault.kind == "silent" else 20.0)
+    config = EMBEDDED_CONFIG.format(url=f"{vendors.url}/oa/v1", more="")
+    one = await finding_for(tmp_path, config, "v/gpt-4o", 1.0 if fault.kind == "silent" else 20.0)
     assert (one.level, message in one.message, advice in one.advice) == (level, True, True), one
 
 
-async def test_a_model_that_is_not_there_is_told_with_what_is(key, tmp_path) -> None:
+async def test_missing_model_is_reported_with_available_models(key, tmp_path) -> None:
     missing = json_reply({"error": {"code": "model_not_found", "message": "no"}}, 404)
     listed = json_reply({"data": [{"id": "gpt-4o-2024"}, {"id": "whisper-1"}]})
     async with LoopbackUpstream() as vendor:
         vendor.respond(lambda request: listed if request.method == "GET" else missing)
-        one = await about(tmp_path, ALONE.format(url=vendor.url, more=""), "v/gpt-4o")
+        one = await finding_for(
+            tmp_path, EMBEDDED_CONFIG.format(url=vendor.url, more=""), "v/gpt-4o"
+        )
     assert (one.level, one.message) == ("failed", "the vendor knows no model 'gpt-4o'")
     assert "The account has gpt-4o-2024" in one.advice
 
 
-async def test_the_way_to_a_vendor_is_told_step_by_step(key, tmp_path) -> None:
+async def test_connection_steps_are_reported(key, tmp_path) -> None:
     async def told(url: str, more: str = "") -> str:
-        one = await about(tmp_path, ALONE.format(url=url, more=more), "v/gpt-4o", 2.0)
+        one = await finding_for(
+            tmp_path, EMBEDDED_CONFIG.format(url=url, more=more), "v/gpt-4o", 2.0
+        )
         assert one.level == "failed"
         assert one.advice
         return one.message
@@ -129,8 +133,8 @@ async def test_the_way_to_a_vendor_is_told_step_by_step(key, tmp_path) -> None:
             f"connect: nobody listens at 127.0.0.1:{port}"
         )
     assert "metadata address" in await told("http://169.254.169.254/v1")
-    private, public = certificate(tmp_path)
-    async with LoopbackUpstream(tls=server_tls(private, public)) as vendor:
+    private, public = make_certificate(tmp_path)
+    async with LoopbackUpstream(tls=server_tls_context(private, public)) as vendor:
         url = vendor.url.replace("127.0.0.1", "localhost")
         assert "not trusted: self-signed certificate" in await told(f"{url}/v1")
     async with LoopbackUpstream() as plain:
@@ -142,7 +146,7 @@ async def test_a_key_that_is_not_set_is_named_and_the_others_are_asked_all_the_s
     key, vendors, tmp_path
 ) -> None:
     text = CONFIG.format(url=vendors.url).replace("env:TEST_DOCTOR_KEY", "env:TEST_NOT_SET", 1)
-    found = await findings(tmp_path, text + "servr: {}\n")
+    found = await run_doctor(tmp_path, text + "servr: {}\n")
     (unset,) = [one for one in found if one.check == "key"]
     assert "providers.oa.api_key" in unset.message
     assert unset.advice == "export TEST_NOT_SET=..."
@@ -153,11 +157,11 @@ async def test_a_key_that_is_not_set_is_named_and_the_others_are_asked_all_the_s
     assert "oa/gpt-4o" not in levels
 
 
-async def test_what_serving_would_refuse_is_told_too(key, vendors, tmp_path) -> None:
+async def test_startup_errors_are_reported(key, vendors, tmp_path) -> None:
     (tmp_path / "x.manifest.json").write_text("{}")
     text = CONFIG.format(url=vendors.url) + f"suggest: {{packs: {{folder: '{tmp_path}'}}}}\n"
     move = "cutover: {legacy_url: 'http://127.0.0.1:1', state: s.json, chat_route: chta, features: {c: {paths: [/api/c]}}}\n"
-    found = [one for one in await findings(tmp_path, text + move) if one.check == "config"]
+    found = [one for one in await run_doctor(tmp_path, text + move) if one.check == "config"]
     told = sorted(one.message.partition(":")[0] for one in found)
     assert (told, {one.level for one in found}) == (
         ["cutover.chat_route", "suggest.packs"],
@@ -169,27 +173,29 @@ async def test_what_serving_would_refuse_is_told_too(key, vendors, tmp_path) -> 
     ("off_s", "level", "said"),
     [(0, "ok", "within 5 s"), (60, "warning", "behind"), (-3600, "failed", "ahead of")],
 )
-async def test_the_clock_is_held_against_the_vendors_date(
+async def test_clock_skew_is_measured_from_date_header(
     key, tmp_path, off_s: float, level: str, said: str
 ) -> None:
     date = {"date": formatdate(time.time() + off_s, usegmt=True)}
     async with LoopbackUpstream() as vendor:
         vendor.reply(json_reply({"error": {}}, 401, date))
-        one = await about(tmp_path, ALONE.format(url=vendor.url, more=""), "this machine")
+        one = await finding_for(
+            tmp_path, EMBEDDED_CONFIG.format(url=vendor.url, more=""), "this machine"
+        )
     assert (one.level, said in one.message) == (level, True), one
 
 
-async def test_redis_is_asked_and_its_troubles_are_told(key, vendors, tmp_path) -> None:
+async def test_redis_problems_are_reported(key, vendors, tmp_path) -> None:
     async def told(url: str) -> Finding:
         async with environment({"TEST_REDIS": url}):
-            return await about(
+            return await finding_for(
                 tmp_path, CONFIG.format(url=vendors.url) + "fleet: {redis: env:TEST_REDIS}\n",
                 "fleet.redis",
             )  # fmt: skip
 
     async with redis_server(tmp_path) as redis:
         assert (await told(redis.url)).level == "ok"
-        await redis.ask("CONFIG", "SET", "requirepass", "hunter2")
+        await redis.execute("CONFIG", "SET", "requirepass", "hunter2")
         wrong = await told(f"unix://:guess-hunter@{redis.socket}")
         assert (wrong.level, "refuses the password" in wrong.message) == ("failed", True), wrong
         assert "guess" not in repr(wrong)
@@ -202,7 +208,7 @@ async def test_redis_is_asked_and_its_troubles_are_told(key, vendors, tmp_path) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of files there")
-def test_too_few_open_files_are_told_with_the_command() -> None:
+def test_low_open_file_limit_is_reported_with_command() -> None:
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

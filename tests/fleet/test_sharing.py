@@ -6,17 +6,17 @@ from functools import partial
 import pytest
 
 from hamlet.core.errors import RateLimited
-from hamlet.registry import Deployment, Quota, Reserved
-from hamlet.routing import Condition, Fleet, Sharing
-from hamlet.routing.failure_policy import judge
-from hamlet.routing.gossip.merger import Exchange
-from hamlet.routing.gossip.message import Standing, Tidings, decode, encode
-from hamlet.routing.gossip.probe_leases import LEASE_S, Leases
-from hamlet.routing.gossip.redis_connection import Link
+from hamlet.registry import Deployment, Quota, ReservedThroughput
+from hamlet.routing import DeploymentState, LoadBalancer, SyncTask
+from hamlet.routing.failure_policy import apply_failure
+from hamlet.routing.gossip.merger import Merger
+from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage, decode, encode
+from hamlet.routing.gossip.probe_leases import LEASE_TTL_S, ProbeLeases
+from hamlet.routing.gossip.redis_connection import RedisConnection
 from hamlet.testing.scripted import ScriptedProvider
-from support.gateways import Log, deployment
+from support.gateways import RecordingLog, deployment
 
-PTU = Reserved(10, 6000, 1.0)
+PTU = ReservedThroughput(10, 6000, 1.0)
 
 
 class Clock:
@@ -26,20 +26,20 @@ class Clock:
         return self.now
 
 
-class Side:
+class ReplicaState:
     def __init__(self, name: str, clock: Clock, capacity=PTU) -> None:
-        self.fleet = Fleet(clock, random.Random(1))
+        self.load_balancer = LoadBalancer(clock, random.Random(1))
         self.rows: list[Deployment] = [deployment(ScriptedProvider(), "d", capacity=capacity)]
-        self.exchange = Exchange(self.fleet, name, lambda: self.rows)
-        self.condition: Condition = self.fleet.condition(self.rows[0])
+        self.merger = Merger(self.load_balancer, name, lambda: self.rows)
+        self.deployment_state: DeploymentState = self.load_balancer.deployment_state(self.rows[0])
 
-    def level(self) -> float:
-        return self.condition.ledger.levels(self.fleet.clock())[0]
+    def capacity_level(self) -> float:
+        return self.deployment_state.capacity_model.undrained_levels(self.load_balancer.clock())[0]
 
-    def book(self, cost: float) -> None:
-        self.condition.ledger.book(cost, self.fleet.clock())
-        self.fleet.news.costs["d/m"] += cost
-        self.fleet.news.calls["d/m"] += 1
+    def reserve(self, cost: float) -> None:
+        self.deployment_state.capacity_model.reserve(cost, self.load_balancer.clock())
+        self.load_balancer.pending_updates.costs["d/m"] += cost
+        self.load_balancer.pending_updates.calls["d/m"] += 1
 
 
 @pytest.fixture
@@ -47,151 +47,169 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_what_did_not_arrive_is_said_again_once(clock) -> None:
-    one, other = Side("a", clock), Side("b", clock)
-    one.book(100)
-    one.fleet.news.touched.add("d/m")
-    lost = one.exchange.tidings()
-    one.book(50)
-    heard = one.exchange.tidings()
+def test_lost_message_is_resent_once(clock) -> None:
+    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
+    one.reserve(100)
+    one.load_balancer.pending_updates.changed_ids.add("d/m")
+    lost = one.merger.next_message()
+    one.reserve(50)
+    heard = one.merger.next_message()
     assert lost is not None
     assert heard is not None
     assert heard.charges == {"d/m": (150.0, 2)}
     assert set(heard.standings) == {"d/m"}
-    one.exchange.sent()
-    assert one.exchange.tidings() is None
+    one.merger.mark_sent()
+    assert one.merger.next_message() is None
     for _ in range(2):
-        other.exchange.absorb(heard)
-    assert other.level() == pytest.approx(150)
+        other.merger.merge(heard)
+    assert other.capacity_level() == pytest.approx(150)
 
 
-def test_a_process_does_not_listen_to_itself_nor_to_what_it_does_not_know(clock) -> None:
-    one = Side("a", clock)
-    one.exchange.absorb(Tidings("a", 1, {"d/m": (100.0, 1.0)}))
-    one.exchange.absorb(Tidings("b", 1, {"x/y": (9.0, 1.0)}, {"x/y": Standing(cooldown_s=3)}))
-    assert one.level() == 0
-    assert set(one.fleet.conditions) == {"d/m"}
+def test_own_and_unknown_messages_are_ignored(clock) -> None:
+    one = ReplicaState("a", clock)
+    one.merger.merge(GossipMessage("a", 1, {"d/m": (100.0, 1.0)}))
+    one.merger.merge(
+        GossipMessage("b", 1, {"x/y": (9.0, 1.0)}, {"x/y": DeploymentSnapshot(cooldown_s=3)})
+    )
+    assert one.capacity_level() == 0
+    assert set(one.load_balancer.deployment_states) == {"d/m"}
 
 
 def test_a_cooldown_never_shortens_and_is_not_passed_on(clock) -> None:
-    one, other = Side("a", clock), Side("b", clock)
-    judge(one.condition, RateLimited("full", retry_after=60), clock(), random.Random(1))
-    told = one.exchange.tidings(whole=True)
+    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
+    apply_failure(
+        one.deployment_state, RateLimited("full", retry_after=60), clock(), random.Random(1)
+    )
+    told = one.merger.next_message(full=True)
     assert told is not None
-    other.condition.cool_down(5, clock())
-    other.exchange.absorb(told)
-    assert other.condition.cooldown_until == one.condition.cooldown_until
-    again = other.exchange.tidings(whole=True)
+    other.deployment_state.cool_down(5, clock())
+    other.merger.merge(told)
+    assert other.deployment_state.cooldown_until == one.deployment_state.cooldown_until
+    again = other.merger.next_message(full=True)
     assert again is not None
     assert all(said.cooldown_s == 0 for said in again.standings.values())
-    one.exchange.absorb(Tidings("c", 1, {}, {"d/m": Standing(cooldown_s=1, penalty_s=9)}))
-    assert one.condition.cooldown_until > clock() + 50
-    assert one.condition.penalty_until == clock() + 9
+    one.merger.merge(
+        GossipMessage("c", 1, {}, {"d/m": DeploymentSnapshot(cooldown_s=1, penalty_s=9)})
+    )
+    assert one.deployment_state.cooldown_until > clock() + 50
+    assert one.deployment_state.penalty_until == clock() + 9
 
 
 def test_the_newer_breaker_counts_and_of_equals_the_open_one(clock) -> None:
-    one, other = Side("a", clock), Side("b", clock)
-    one.condition.breaker.open("failures", clock(), 30)
-    other.condition.breaker.adopt(1, None, 0, 0, clock())
-    other.condition.breaker.epoch = 1
+    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
+    one.deployment_state.breaker.open("failures", clock(), 30)
+    other.deployment_state.breaker.merge_remote(1, None, 0, 0, clock())
+    other.deployment_state.breaker.epoch = 1
     for from_, to in ((one, other), (other, one)):
-        told = from_.exchange.tidings(whole=True)
+        told = from_.merger.next_message(full=True)
         assert told is not None
-        to.exchange.absorb(told)
-    assert other.condition.breaker.opened
-    assert other.condition.breaker.until == clock() + 30
+        to.merger.merge(told)
+    assert other.deployment_state.breaker.is_tripped
+    assert other.deployment_state.breaker.open_until == clock() + 30
 
 
-def test_who_watches_hears_of_a_breaker_that_another_process_opened(clock) -> None:
-    one, other = Side("a", clock), Side("b", clock)
+def test_remote_breaker_opening_notifies_listener(clock) -> None:
+    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
     seen: list[bool] = []
-    other.fleet.watch = lambda condition: seen.append(condition.breaker.opened)
-    for change in (partial(one.condition.breaker.open, "failures"), one.condition.breaker.close):
+    other.load_balancer.on_breaker_change = lambda condition: seen.append(
+        condition.breaker.is_tripped
+    )
+    for change in (
+        partial(one.deployment_state.breaker.open, "failures"),
+        one.deployment_state.breaker.close,
+    ):
         change(clock())
-        told = one.exchange.tidings(whole=True)
+        told = one.merger.next_message(full=True)
         assert told is not None
-        other.exchange.absorb(told)
+        other.merger.merge(told)
     assert seen == [True, False]
 
 
-def test_how_slow_it_was_is_forgotten_everywhere_once_it_is_well(clock) -> None:
-    one, other = Side("a", clock), Side("b", clock)
-    one.condition.slowness.raise_to(9, clock())
-    one.condition.breaker.open("slow", clock(), 10)
-    told = one.exchange.tidings(whole=True)
+def test_outlier_latency_is_cleared_everywhere_on_recovery(clock) -> None:
+    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
+    one.deployment_state.slowness.raise_to(9, clock())
+    one.deployment_state.breaker.open("slow", clock(), 10)
+    told = one.merger.next_message(full=True)
     assert told is not None
-    other.exchange.absorb(told)
-    assert other.condition.slow(clock()) == 9
-    one.condition.breaker.close(clock())
-    one.condition.heal(clock())
-    late, news = other.exchange.tidings(whole=True), one.exchange.tidings(whole=True)
+    other.merger.merge(told)
+    assert other.deployment_state.slowness_factor(clock()) == 9
+    one.deployment_state.breaker.close(clock())
+    one.deployment_state.reset_slowness(clock())
+    late, news = other.merger.next_message(full=True), one.merger.next_message(full=True)
     assert late is not None
     assert news is not None
-    one.exchange.absorb(late)
-    other.exchange.absorb(news)
-    assert one.condition.slow(clock()) == other.condition.slow(clock()) == 1
-    assert not other.condition.breaker.opened
+    one.merger.merge(late)
+    other.merger.merge(news)
+    assert (
+        one.deployment_state.slowness_factor(clock())
+        == other.deployment_state.slowness_factor(clock())
+        == 1
+    )
+    assert not other.deployment_state.breaker.is_tripped
 
 
 @pytest.mark.parametrize("capacity", [PTU, Quota(60_000, 600), None], ids=["ptu", "quota", "open"])
-def test_alone_each_has_its_share_and_together_the_parts_add_up(clock, capacity) -> None:
-    one, other = Side("a", clock, capacity), Side("b", clock, capacity)
+def test_capacity_is_split_when_isolated_and_summed_when_shared(clock, capacity) -> None:
+    one, other = ReplicaState("a", clock, capacity), ReplicaState("b", clock, capacity)
     for x, y in ((one, other), (other, one)):
-        x.exchange.absorb(Tidings(y.exchange.name, 0))
-        x.exchange.sent()
-    assert one.exchange.processes == 2
+        x.merger.merge(GossipMessage(y.merger.name, 0))
+        x.merger.mark_sent()
+    assert one.merger.process_count == 2
     for side, cost in ((one, 3000), (other, 1000)):
-        side.exchange.part()
-        side.exchange.part()
-        side.book(cost)
-    assert one.condition.ledger.fill(0, clock()) == pytest.approx(
-        one.level() / (30_000 * 0.55) if capacity == PTU else one.level() / 33_000, abs=0.04
+        side.merger.isolate()
+        side.merger.isolate()
+        side.reserve(cost)
+    assert one.deployment_state.capacity_model.fill(0, clock()) == pytest.approx(
+        one.capacity_level() / (30_000 * 0.55)
+        if capacity == PTU
+        else one.capacity_level() / 33_000,
+        abs=0.04,
     )
-    one.exchange.join([], alone=True)
-    first = one.exchange.tidings(whole=True)
-    snapshot = one.exchange.snapshot()
-    one.exchange.sent()
-    other.exchange.join([snapshot, other.exchange.snapshot()], alone=True)
+    one.merger.join([], was_isolated=True)
+    first = one.merger.next_message(full=True)
+    snapshot = one.merger.snapshot_message()
+    one.merger.mark_sent()
+    other.merger.join([snapshot, other.merger.snapshot_message()], was_isolated=True)
     assert first is not None
-    other.exchange.absorb(first)
-    second = other.exchange.tidings(whole=True)
+    other.merger.merge(first)
+    second = other.merger.next_message(full=True)
     assert second is not None
-    one.exchange.absorb(second)
-    assert one.level() == other.level() == (0 if capacity is None else 4000)
+    one.merger.merge(second)
+    assert one.capacity_level() == other.capacity_level() == (0 if capacity is None else 4000)
 
 
-def test_who_was_not_alone_does_not_add_what_it_knows_already(clock) -> None:
-    one, other = Side("a", clock), Side("b", clock)
-    one.book(2000)
-    other.condition.ledger.book(1500, clock())
-    other.exchange.join([one.exchange.snapshot()], alone=False)
-    assert other.level() == 2000
+def test_merge_does_not_double_count_shared_cost(clock) -> None:
+    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
+    one.reserve(2000)
+    other.deployment_state.capacity_model.reserve(1500, clock())
+    other.merger.join([one.merger.snapshot_message()], was_isolated=False)
+    assert other.capacity_level() == 2000
 
 
-def test_without_redis_a_lease_is_drawn_by_lot_for_each_few_seconds(clock) -> None:
-    side = Side("a", clock)
-    leases = Leases(side.fleet)
-    side.condition.breaker.open("failures", clock(), 0)
-    leases.draw(1)
-    assert leases.holds("d/m")
-    clock.now += LEASE_S
-    assert not leases.holds("d/m")
+def test_probe_lease_is_random_without_redis(clock) -> None:
+    side = ReplicaState("a", clock)
+    leases = ProbeLeases(side.load_balancer)
+    side.deployment_state.breaker.open("failures", clock(), 0)
+    leases.assign_randomly(1)
+    assert leases.is_held("d/m")
+    clock.now += LEASE_TTL_S
+    assert not leases.is_held("d/m")
     held = 0
     for _ in range(400):
-        leases.draw(4)
-        won = leases.holds("d/m")
-        leases.draw(1)
-        assert leases.holds("d/m") == won, "drawing more often must not help"
+        leases.assign_randomly(4)
+        won = leases.is_held("d/m")
+        leases.assign_randomly(1)
+        assert leases.is_held("d/m") == won, "drawing more often must not help"
         held += won
-        clock.now += 2 * LEASE_S
+        clock.now += 2 * LEASE_TTL_S
     assert 60 < held < 140
 
 
-def test_a_lease_that_another_took_is_ours_no_more(clock) -> None:
-    leases = Leases(Side("a", clock).fleet)
-    leases.granted("d/m", clock())
-    leases.refused("d/m")
-    assert not leases.holds("d/m")
+def test_lease_taken_by_another_process_is_lost(clock) -> None:
+    leases = ProbeLeases(ReplicaState("a", clock).load_balancer)
+    leases.on_granted("d/m", clock())
+    leases.on_refused("d/m")
+    assert not leases.is_held("d/m")
 
 
 @pytest.mark.parametrize(
@@ -204,24 +222,24 @@ def test_a_lease_that_another_took_is_ours_no_more(clock) -> None:
         b'{"sender":"a","number":1,"standings":{"d":[-1]}}',
     ],
 )
-def test_what_is_no_tidings_is_nothing(data: bytes) -> None:
+def test_malformed_message_is_ignored(data: bytes) -> None:
     assert decode(data) is None
 
 
-def test_tidings_survive_the_journey() -> None:
-    said = Standing(1.5, 0.5, 2.0, 3, "quota", 900.0, 2)
-    tidings = Tidings("a", 7, {"d": (1.5, 1.0)}, {"d": said}, {"d": (3.0, 0.0)})
+def test_message_round_trip() -> None:
+    said = DeploymentSnapshot(1.5, 0.5, 2.0, 3, "quota", 900.0, 2)
+    tidings = GossipMessage("a", 7, {"d": (1.5, 1.0)}, {"d": said}, {"d": (3.0, 0.0)})
     assert decode(encode(tidings)) == tidings
 
 
-async def test_a_link_that_is_not_sound_is_not_used() -> None:
-    link = Link("redis://127.0.0.1:1/0", 0.05)
+async def test_unconnected_redis_connection_raises() -> None:
+    link = RedisConnection("redis://127.0.0.1:1/0", 0.05)
     with pytest.raises(ConnectionError):
-        await link.ask(("PING",))
+        await link.execute(("PING",))
     await link.aclose()
 
 
-async def test_what_never_began_can_be_stopped() -> None:
-    sharing = Sharing(Fleet(), "redis://127.0.0.1:1/0", "g", list, Log())
+async def test_close_without_start() -> None:
+    sharing = SyncTask(LoadBalancer(), "redis://127.0.0.1:1/0", "g", list, RecordingLog())
     await sharing.aclose()
     assert sharing.state == "local"

@@ -18,131 +18,152 @@ from hamlet.core import (
     errors,
 )
 from hamlet.gateway import Admission, Caller
-from hamlet.gateway.admission import Importance
-from hamlet.gateway.overload import Distress
-from hamlet.registry import Reserved
+from hamlet.gateway.admission import Priority
+from hamlet.gateway.overload import OverloadMonitor
+from hamlet.registry import ReservedThroughput
 from hamlet.routing.retry_budget import RetryBudget
 from hamlet.testing import ScriptedProvider, says
-from hamlet.testing.cases import ask
-from hamlet.testing.scripted import ScriptedNative
-from support.gateways import Bench, deployment, quick
+from hamlet.testing.cases import chat_request
+from hamlet.testing.scripted import ScriptedNativeProvider
+from support.gateways import GatewayHarness, deployment, fast_policy
 
-FULL = errors.RateLimited("full", retry_after=30.0)
-DOWN = errors.UpstreamUnavailable("down")
+RATE_LIMITED = errors.RateLimited("full", retry_after=30.0)
+UNAVAILABLE = errors.UpstreamUnavailable("down")
 
 
-def refusing(error: errors.ProviderError = FULL) -> ScriptedProvider:
+def failing_provider(error: errors.ProviderError = RATE_LIMITED) -> ScriptedProvider:
     return ScriptedProvider([error])
 
 
 async def test_a_full_fleet_spills_to_the_next_tier_for_free() -> None:
-    reserved = [deployment(refusing(), f"ptu{i}") for i in range(9)]
-    far = [deployment(refusing(), f"far{i}") for i in range(9)]
+    reserved = [deployment(failing_provider(), f"ptu{i}") for i in range(9)]
+    far = [deployment(failing_provider(), f"far{i}") for i in range(9)]
     paid = ScriptedProvider(says("paid"))
-    bench = Bench(reserved, far, [deployment(paid, "paid")], policy=quick(attempts=1))
-    assert await bench.text() == "paid"
-    asked = [attempt.deployment.id[:3] for attempt in bench.notes.attempts]
+    bench = GatewayHarness(
+        reserved, far, [deployment(paid, "paid")], policy=fast_policy(attempts=1)
+    )
+    assert await bench.read_text() == "paid"
+    asked = [attempt.deployment.id[:3] for attempt in bench.observer.attempts]
     assert asked == ["ptu", "ptu", "far", "far", "pai"]
-    traffic = bench.fleet.traffic(bench.route)
-    assert traffic.budget.share_left == 1.0
+    traffic = bench.load_balancer.route_state(bench.route)
+    assert traffic.retry_budget.remaining_ratio == 1.0
 
 
 async def test_waits_for_room_if_it_comes_soon() -> None:
     first = ScriptedProvider([errors.RateLimited("full", retry_after=0.05)], says("later"))
-    bench = Bench([deployment(first)], policy=quick(attempts=1))
-    assert await bench.text() == "later"
+    bench = GatewayHarness([deployment(first)], policy=fast_policy(attempts=1))
+    assert await bench.read_text() == "later"
 
 
 async def test_does_not_wait_longer_than_its_share_of_the_time() -> None:
     first = ScriptedProvider([errors.RateLimited("full", retry_after=2.0)], says("too late"))
-    bench = Bench([deployment(first)], policy=quick(wait_share=0.2, total_s=5.0))
+    bench = GatewayHarness([deployment(first)], policy=fast_policy(wait_share=0.2, total_s=5.0))
     with pytest.raises(errors.RateLimited) as caught:
-        await bench.text()
+        await bench.read_text()
     assert 1.9 < caught.value.retry_after < 2.3, "the fleet's own earliest time"
 
 
-async def test_asks_a_deployment_that_only_our_ledger_calls_full() -> None:
+async def test_tries_deployment_that_only_the_capacity_model_calls_full() -> None:
     provider = ScriptedProvider(says("there was room"))
-    it = deployment(provider, capacity=Reserved(1, 60, 3.0))
-    bench = Bench([it], policy=quick())
-    bench.fleet.condition(it).ledger.book(1e6, bench.fleet.clock())
-    assert await bench.text() == "there was room"
+    it = deployment(provider, capacity=ReservedThroughput(1, 60, 3.0))
+    bench = GatewayHarness([it], policy=fast_policy())
+    bench.load_balancer.deployment_state(it).capacity_model.reserve(
+        1e6, bench.load_balancer.clock()
+    )
+    assert await bench.read_text() == "there was room"
 
 
 async def test_the_only_deployment_is_asked_at_once_however_slow_it_has_become() -> None:
     provider = ScriptedProvider(says("slowly"))
     it = deployment(provider)
-    bench = Bench([it], policy=quick(wait_share=1.0, first_token_s=60.0, total_s=60.0))
-    bench.fleet.traffic(bench.route)
+    bench = GatewayHarness(
+        [it], policy=fast_policy(wait_share=1.0, first_token_s=60.0, total_s=60.0)
+    )
+    bench.load_balancer.route_state(bench.route)
     for _ in range(2):
-        bench.fleet.condition(it).slowness.sample(9.0, bench.fleet.clock())
-    assert await bench.text() == "slowly"
-    assert bench.fleet.condition(it).slowness.lasts(bench.fleet.clock()) is False
-    assert bench.notes.ended[-1].duration_s < 30, "the share of time for waits was not waited for"
+        bench.load_balancer.deployment_state(it).slowness.observe(9.0, bench.load_balancer.clock())
+    assert await bench.read_text() == "slowly"
+    assert (
+        bench.load_balancer.deployment_state(it).slowness.is_outlier(bench.load_balancer.clock())
+        is False
+    )
+    assert bench.observer.ended[-1].duration_s < 30, (
+        "the share of time for waits was not waited for"
+    )
 
 
 async def test_what_may_be_shed_is_not_forced_on_a_full_deployment() -> None:
-    it = deployment(ScriptedProvider(), capacity=Reserved(1, 60, 3.0))
-    bench = Bench([it], policy=quick(), sheddable=True)
-    bench.fleet.condition(it).ledger.book(1e6, bench.fleet.clock())
+    it = deployment(ScriptedProvider(), capacity=ReservedThroughput(1, 60, 3.0))
+    bench = GatewayHarness([it], policy=fast_policy(), sheddable=True)
+    bench.load_balancer.deployment_state(it).capacity_model.reserve(
+        1e6, bench.load_balancer.clock()
+    )
     with pytest.raises(errors.Saturated) as caught:
-        await bench.text()
+        await bench.read_text()
     assert caught.value.retry_after > 1
 
 
 async def test_a_route_whose_deployments_are_all_out_says_so() -> None:
     it = deployment(ScriptedProvider())
-    bench = Bench([it], policy=quick())
-    bench.fleet.condition(it).breaker.open("config", bench.fleet.clock(), 300.0)
+    bench = GatewayHarness([it], policy=fast_policy())
+    bench.load_balancer.deployment_state(it).breaker.open(
+        "config", bench.load_balancer.clock(), 300.0
+    )
     with pytest.raises(errors.NoDeployment) as caught:
-        await bench.text()
+        await bench.read_text()
     assert caught.value.retry_after == pytest.approx(300, abs=1)
 
 
 async def test_the_budget_bounds_retries_however_many_the_policy_allows() -> None:
-    tiers = [[deployment(refusing(DOWN), f"{t}{i}") for i in range(9)] for t in "ab"]
-    bench = Bench(*tiers, policy=quick(attempts=10, retry_budget=0.0))
-    traffic = bench.fleet.traffic(bench.route)
-    while traffic.budget.share_left > 0.06:
-        traffic.budget.take()
-        traffic.budget.done()
+    tiers = [[deployment(failing_provider(UNAVAILABLE), f"{t}{i}") for i in range(9)] for t in "ab"]
+    bench = GatewayHarness(*tiers, policy=fast_policy(attempts=10, retry_budget=0.0))
+    traffic = bench.load_balancer.route_state(bench.route)
+    while traffic.retry_budget.remaining_ratio > 0.06:
+        traffic.retry_budget.try_start_retry()
+        traffic.retry_budget.end_retry()
     with pytest.raises(errors.UpstreamUnavailable):
-        await bench.text()
-    assert len(bench.notes.attempts) == 2
-    assert traffic.budget.retrying == 0
+        await bench.read_text()
+    assert len(bench.observer.attempts) == 2
+    assert traffic.retry_budget.retries_in_flight == 0
 
 
 async def test_no_retry_is_begun_that_cannot_end_in_time() -> None:
-    slow = ScriptedProvider([0.2, DOWN])
+    slow = ScriptedProvider([0.2, UNAVAILABLE])
     other = ScriptedProvider()
-    bench = Bench([deployment(slow)], [deployment(other, "b")], policy=quick(total_s=0.4))
+    bench = GatewayHarness(
+        [deployment(slow)], [deployment(other, "b")], policy=fast_policy(total_s=0.4)
+    )
     with pytest.raises(errors.UpstreamUnavailable):
-        await bench.text()
+        await bench.read_text()
     assert other.calls == []
 
 
 async def test_too_long_a_prompt_goes_only_to_a_larger_window() -> None:
-    small, same = refusing(errors.ContextTooLong("too long")), ScriptedProvider()
+    small, same = failing_provider(errors.ContextTooLong("too long")), ScriptedProvider()
     large = ScriptedProvider(says("read it all"))
     cards = [ModelCard(context_window=n) for n in (1000, 1000, 9000)]
-    bench = Bench(
+    bench = GatewayHarness(
         [deployment(small, card=cards[0])],
         [deployment(same, "b", card=cards[1])],
         [deployment(large, "c", card=cards[2])],
-        policy=quick(),
+        policy=fast_policy(),
     )
-    assert await bench.text() == "read it all"
+    assert await bench.read_text() == "read it all"
     assert same.calls == []
-    alone = Bench([deployment(refusing(errors.ContextTooLong("too long")))], policy=quick())
+    alone = GatewayHarness(
+        [deployment(failing_provider(errors.ContextTooLong("too long")))], policy=fast_policy()
+    )
     with pytest.raises(errors.ContextTooLong):
-        await alone.text()
+        await alone.read_text()
 
 
 async def test_a_prompt_that_fits_nowhere_is_not_sent() -> None:
     provider = ScriptedProvider()
-    bench = Bench([deployment(provider, card=ModelCard(context_window=100))], policy=quick())
+    bench = GatewayHarness(
+        [deployment(provider, card=ModelCard(context_window=100))], policy=fast_policy()
+    )
     with pytest.raises(errors.ContextTooLong):
-        await bench.text(ask("word " * 500, "r"))
+        await bench.read_text(chat_request("word " * 500, "r"))
     assert provider.calls == []
 
 
@@ -151,88 +172,104 @@ async def test_a_blocked_prompt_is_shown_to_another_filter_only_on_demand(
     choice: str, answers: bool
 ) -> None:
     tiers = (
-        [deployment(refusing(errors.ContentBlocked("no")))],
+        [deployment(failing_provider(errors.ContentBlocked("no")))],
         [deployment(ScriptedProvider(says("fine")), "b")],
     )
-    bench = Bench(*tiers, policy=quick(content_filter=choice))
+    bench = GatewayHarness(*tiers, policy=fast_policy(content_filter=choice))
     if answers:
-        assert await bench.text() == "fine"
+        assert await bench.read_text() == "fine"
     else:
         with pytest.raises(errors.ContentBlocked):
-            await bench.text()
+            await bench.read_text()
 
 
-async def test_max_tokens_is_what_a_call_books() -> None:
+async def test_reservation_uses_max_tokens() -> None:
     provider = ScriptedProvider([0.2, *says("x")])
     it = deployment(
         provider,
-        capacity=Reserved(60, 1000, 3.0),
+        capacity=ReservedThroughput(60, 1000, 3.0),
         defaults=ChatParams(max_tokens=900),
         caps=ChatParams(max_tokens=500),
     )
-    bench = Bench([it], policy=quick())
-    call = asyncio.ensure_future(bench.text())
+    bench = GatewayHarness([it], policy=fast_policy())
+    call = asyncio.ensure_future(bench.read_text())
     while not provider.calls:
         await asyncio.sleep(0)
-    ledger = bench.fleet.condition(it).ledger
-    assert ledger.fill(0, bench.fleet.clock()) == pytest.approx(1500 / 30_000, rel=0.02)
+    ledger = bench.load_balancer.deployment_state(it).capacity_model
+    assert ledger.fill(0, bench.load_balancer.clock()) == pytest.approx(1500 / 30_000, rel=0.02)
     await call
 
 
-async def test_a_hint_in_the_headers_reaches_the_ledger() -> None:
+async def test_headroom_headers_reach_capacity_model() -> None:
     told = Started("1", "m", headroom=Headroom(utilisation=0.9))
-    it = deployment(ScriptedProvider([told, *says("x")[1:]]), capacity=Reserved(60, 1000, 3.0))
-    bench = Bench([it], policy=quick())
-    await bench.text()
-    assert bench.fleet.condition(it).ledger.fill(0, bench.fleet.clock()) > 0.3
+    it = deployment(
+        ScriptedProvider([told, *says("x")[1:]]), capacity=ReservedThroughput(60, 1000, 3.0)
+    )
+    bench = GatewayHarness([it], policy=fast_policy())
+    await bench.read_text()
+    assert (
+        bench.load_balancer.deployment_state(it).capacity_model.fill(0, bench.load_balancer.clock())
+        > 0.3
+    )
 
 
-async def test_a_long_prompt_comes_back_to_where_it_was_read() -> None:
+async def test_long_prompt_uses_prefix_affinity() -> None:
     chunk = NativeChunk(b"x", content=True, usage=Usage(2000, 5), end=True)
-    rows = [deployment(ScriptedNative([chunk]), f"d{i}") for i in range(12)]
-    bench = Bench(rows, policy=quick())
+    rows = [deployment(ScriptedNativeProvider([chunk]), f"d{i}") for i in range(12)]
+    bench = GatewayHarness(rows, policy=fast_policy())
     fields = {"model": b'"r"', "messages": b'[{"role":"user","content":"' + b"a" * 5000 + b'"}]'}
     for _ in range(4):
-        stream = await bench.open(dialect="openai", fields=fields, size=5100)
+        stream = await bench.open_stream(dialect="openai", fields=fields, prompt_bytes=5100)
         async for _ in stream:
             pass
         await stream.aclose()
-    asked = [attempt.deployment.id for attempt in bench.notes.attempts]
+    asked = [attempt.deployment.id for attempt in bench.observer.attempts]
     assert asked.count(asked[-1]) >= 3
 
 
 async def test_a_wait_longer_than_the_policys_longest_is_not_begun() -> None:
     error = errors.UpstreamUnavailable("down", retry_after=30.0)
-    bench = Bench([deployment(refusing(error))], policy=quick(backoff_max_s=1.0))
+    bench = GatewayHarness(
+        [deployment(failing_provider(error))], policy=fast_policy(backoff_max_s=1.0)
+    )
     with pytest.raises(errors.UpstreamUnavailable):
-        await bench.text()
-    assert len(bench.notes.attempts) == 1
+        await bench.read_text()
+    assert len(bench.observer.attempts) == 1
 
 
 async def test_if_the_other_goes_away_meanwhile_the_failure_is_told(monkeypatch) -> None:
     other = deployment(ScriptedProvider(), "b")
-    bench = Bench([deployment(refusing(errors.UpstreamTimeout("late")))], [other], policy=quick())
-    monkeypatch.setattr(bench.fleet.rng, "uniform", lambda low, high: high)
-    condition, now = bench.fleet.condition(other), bench.fleet.clock()
+    bench = GatewayHarness(
+        [deployment(failing_provider(errors.UpstreamTimeout("late")))],
+        [other],
+        policy=fast_policy(),
+    )
+    monkeypatch.setattr(bench.load_balancer.rng, "uniform", lambda low, high: high)
+    condition, now = bench.load_balancer.deployment_state(other), bench.load_balancer.clock()
     asyncio.get_running_loop().call_later(0.01, condition.cool_down, 60.0, now)
     with pytest.raises(errors.UpstreamTimeout):
-        await bench.text()
+        await bench.read_text()
 
 
 # -- hedging
 
 
-def hedging(first: ScriptedProvider, second: ScriptedProvider, **more: object) -> Bench:
+def hedging_harness(
+    first: ScriptedProvider, second: ScriptedProvider, **more: object
+) -> GatewayHarness:
     """A route that hedges after 0.3 s, having seen enough answers to know that 0.3 s is late."""
     rows = [
         [deployment(first, "a", region="kr")],
         [deployment(ScriptedProvider(), "near", region="kr")],
         [deployment(second, "b", region="jp")],
     ]
-    bench = Bench(*rows, policy=quick(hedge=True, **more))
+    bench = GatewayHarness(*rows, policy=fast_policy(hedge=True, **more))
     for stream in (True, False):
         expectation = (
-            bench.fleet.traffic(bench.route, stream=stream).tiers[0].members[0].expectation
+            bench.load_balancer.route_state(bench.route, stream=stream)
+            .tiers[0]
+            .candidates[0]
+            .latency_model
         )
         for _ in range(40):
             expectation.learn(1.0, 0.001)
@@ -241,94 +278,96 @@ def hedging(first: ScriptedProvider, second: ScriptedProvider, **more: object) -
 
 async def test_a_late_answer_is_hedged_in_another_region_and_the_loser_called_off() -> None:
     slow, quick_one = ScriptedProvider([30.0]), ScriptedProvider(says("hedged"))
-    bench = hedging(slow, quick_one)
-    assert await bench.text() == "hedged"
+    bench = hedging_harness(slow, quick_one)
+    assert await bench.read_text() == "hedged"
     assert slow.closed == 1
-    (ended,) = bench.notes.ended
+    (ended,) = bench.observer.ended
     assert (ended.deployment.id, ended.attempts, ended.outcome) == ("b/m", 2, "ok")
-    assert [a.cancelled for a in bench.notes.attempts] == [False, True]
-    conditions = bench.fleet.conditions.values()
-    assert all(c.in_flight == 0 and not c.breaker.opened for c in conditions)
+    assert [a.cancelled for a in bench.observer.attempts] == [False, True]
+    conditions = bench.load_balancer.deployment_states.values()
+    assert all(c.in_flight == 0 and not c.breaker.is_tripped for c in conditions)
 
 
 async def test_the_first_may_still_win() -> None:
     first = ScriptedProvider([0.4, *says("first")])
     second = ScriptedProvider([30.0])
-    bench = hedging(first, second)
-    assert await bench.text() == "first"
+    bench = hedging_harness(first, second)
+    assert await bench.read_text() == "first"
     assert second.closed == 1
-    assert bench.notes.ended[0].deployment.id == "a/m"
+    assert bench.observer.ended[0].deployment.id == "a/m"
 
 
 async def test_one_of_two_failing_leaves_the_other() -> None:
-    first = ScriptedProvider([0.4, DOWN])
+    first = ScriptedProvider([0.4, UNAVAILABLE])
     second = ScriptedProvider([0.3, *says("second")])
-    bench = hedging(first, second)
-    assert await bench.text() == "second"
+    bench = hedging_harness(first, second)
+    assert await bench.read_text() == "second"
 
 
 async def test_both_failing_is_a_failure() -> None:
-    first, second = ScriptedProvider([0.4, DOWN]), ScriptedProvider([DOWN])
-    bench = hedging(first, second, attempts=1)
+    first, second = ScriptedProvider([0.4, UNAVAILABLE]), ScriptedProvider([UNAVAILABLE])
+    bench = hedging_harness(first, second, attempts=1)
     with pytest.raises(errors.UpstreamUnavailable):
-        await bench.text()
-    assert all(c.in_flight == 0 for c in bench.fleet.conditions.values())
+        await bench.read_text()
+    assert all(c.in_flight == 0 for c in bench.load_balancer.deployment_states.values())
 
 
-async def test_a_request_that_is_wrong_ends_the_race() -> None:
+async def test_bad_request_ends_hedged_call() -> None:
     first, second = ScriptedProvider([30.0]), ScriptedProvider([errors.InvalidRequest("no")])
-    bench = hedging(first, second)
+    bench = hedging_harness(first, second)
     with pytest.raises(errors.InvalidRequest):
-        await bench.text()
+        await bench.read_text()
     assert first.closed == 1
 
 
-async def test_cancelling_a_race_cancels_both() -> None:
+async def test_cancelling_hedged_call_cancels_both_attempts() -> None:
     first, second = ScriptedProvider([30.0]), ScriptedProvider([30.0])
-    bench = hedging(first, second)
-    call = asyncio.ensure_future(bench.text())
+    bench = hedging_harness(first, second)
+    call = asyncio.ensure_future(bench.read_text())
     while not second.calls:
         await asyncio.sleep(0.01)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert (first.closed, second.closed) == (1, 1)
-    assert all(c.in_flight == 0 for c in bench.fleet.conditions.values())
+    assert all(c.in_flight == 0 for c in bench.load_balancer.deployment_states.values())
 
 
-async def test_of_two_answers_at_once_one_is_read_and_the_call_ends_once() -> None:
+async def test_simultaneous_hedged_responses_end_call_once() -> None:
     both = asyncio.Event()
     first = ScriptedProvider([both, *says("first")])
     second = ScriptedProvider([both, *says("second")])
-    bench = hedging(first, second)
-    opening = asyncio.ensure_future(bench.open())
+    bench = hedging_harness(first, second)
+    opening = asyncio.ensure_future(bench.open_stream())
     while not second.calls:
         await asyncio.sleep(0.01)
     both.set()
     stream = await opening
     assert (first.closed, second.closed) in {(0, 1), (1, 0)}
     assert bench.admission.in_flight == 1, "the call goes on"
-    assert bench.notes.ended == []
+    assert bench.observer.ended == []
     said = "".join([getattr(event, "text", "") async for event in stream])
     await stream.aclose()
-    (ended,) = bench.notes.ended
+    (ended,) = bench.observer.ended
     assert (said, ended.deployment.id) in {("first", "a/m"), ("second", "b/m")}
     assert (ended.outcome, ended.attempts) == ("ok", 2)
     assert bench.admission.in_flight == 0
-    assert all(c.in_flight == 0 for c in bench.fleet.conditions.values())
+    assert all(c.in_flight == 0 for c in bench.load_balancer.deployment_states.values())
 
 
 @pytest.mark.parametrize("policy", [{"hedge": True}, {"hold_back": True}, {}], ids=str)
-async def test_a_call_that_is_called_off_at_any_turn_of_the_loop_ends_once(policy) -> None:
+async def test_cancel_at_any_loop_iteration_ends_call_once(policy) -> None:
     whole = 0
     for turns in range(40):
         go = asyncio.Event()
         provider = ScriptedProvider([go, *says("hello")])
-        bench = Bench([deployment(provider, "a")], policy=quick(**policy))
-        expectation = bench.fleet.traffic(bench.route).tiers[0].members[0].expectation
+        bench = GatewayHarness([deployment(provider, "a")], policy=fast_policy(**policy))
+        expectation = (
+            bench.load_balancer.route_state(bench.route).tiers[0].candidates[0].latency_model
+        )
         for _ in range(40):
             expectation.learn(1.0, 0.001)
-        call = asyncio.ensure_future(bench.text())
+        call = asyncio.ensure_future(bench.read_text())
         while not provider.calls:
             await asyncio.sleep(0)
         go.set()
@@ -337,116 +376,124 @@ async def test_a_call_that_is_called_off_at_any_turn_of_the_loop_ends_once(polic
         call.cancel()
         (said,) = await asyncio.gather(call, return_exceptions=True)
         whole += said == "hello"
-        (ended,) = bench.notes.ended
+        (ended,) = bench.observer.ended
         assert ended.outcome == ("ok" if said == "hello" else "cancelled"), turns
         assert bench.admission.in_flight == 0
-        assert all(c.in_flight == 0 for c in bench.fleet.conditions.values())
+        assert all(c.in_flight == 0 for c in bench.load_balancer.deployment_states.values())
         assert provider.closed == 1
     assert 0 < whole < 40
 
 
 async def test_an_early_failure_is_retried_and_not_hedged() -> None:
-    bench = hedging(refusing(DOWN), ScriptedProvider(says("second")))
-    bench.fleet.conditions["near/m"].cool_down(60, bench.fleet.clock())
-    assert await bench.text() == "second"
+    bench = hedging_harness(failing_provider(UNAVAILABLE), ScriptedProvider(says("second")))
+    bench.load_balancer.deployment_states["near/m"].cool_down(60, bench.load_balancer.clock())
+    assert await bench.read_text() == "second"
 
 
-@pytest.mark.parametrize("spoil", ["budget", "hedges", "long", "crowded", "unknown", "nobody"])
+@pytest.mark.parametrize(
+    "spoil", ["budget", "hedge_budget", "long", "crowded", "unknown", "nobody"]
+)
 async def test_hedging_stops_when_it_would_do_harm(spoil: str) -> None:
     first = ScriptedProvider([0.5, *says("first")])
     second = ScriptedProvider(says("second"))
-    bench = hedging(first, second)
-    traffic = bench.fleet.traffic(bench.route)
-    request = ask("hi", "r", stream=True)
+    bench = hedging_harness(first, second)
+    traffic = bench.load_balancer.route_state(bench.route)
+    request = chat_request("hi", "r", stream=True)
     if spoil == "budget":
-        while traffic.budget.share_left > 0.3:
-            traffic.budget.take()
-            traffic.budget.done()
-    elif spoil == "hedges":
-        object.__setattr__(traffic, "hedges", RetryBudget(0.0, cap=0.5))
+        while traffic.retry_budget.remaining_ratio > 0.3:
+            traffic.retry_budget.try_start_retry()
+            traffic.retry_budget.end_retry()
+    elif spoil == "hedge_budget":
+        object.__setattr__(traffic, "hedge_budget", RetryBudget(0.0, max_balance=0.5))
     elif spoil == "long":
-        request = ask("word " * 5000, "r", stream=True)
+        request = chat_request("word " * 5000, "r", stream=True)
     elif spoil == "crowded":
-        it = deployment(first, "a", capacity=Reserved(60, 1000, 3.0))
-        bench.fleet.condition(it).ledger.book(24_000, bench.fleet.clock())
+        it = deployment(first, "a", capacity=ReservedThroughput(60, 1000, 3.0))
+        bench.load_balancer.deployment_state(it).capacity_model.reserve(
+            24_000, bench.load_balancer.clock()
+        )
     elif spoil == "unknown":
-        del traffic.tiers[0].members[0].expectation._sorted[:]
+        del traffic.tiers[0].candidates[0].latency_model._sorted[:]
     else:
         for name in ("near/m", "b/m"):
-            bench.fleet.conditions[name].cool_down(60, bench.fleet.clock())
-    assert await bench.text(request) == "first"
+            bench.load_balancer.deployment_states[name].cool_down(60, bench.load_balancer.clock())
+    assert await bench.read_text(request) == "first"
     assert second.calls == []
 
 
 async def test_a_probe_has_a_backup_so_that_no_caller_pays_for_it() -> None:
-    sick, well = refusing(DOWN), ScriptedProvider(says("well"))
-    bench = Bench([deployment(sick)], [deployment(well, "b")], policy=quick(attempts=1))
-    condition = bench.fleet.condition(deployment(sick))
-    condition.breaker.open("failures", bench.fleet.clock() - 20.0)
-    bench.fleet._track(condition)
-    assert await bench.text() == "well"
-    assert [a.deployment.id for a in bench.notes.attempts] == ["a/m", "b/m"]
-    assert condition.breaker.state(bench.fleet.clock()) == "open"
+    sick, well = failing_provider(UNAVAILABLE), ScriptedProvider(says("well"))
+    bench = GatewayHarness(
+        [deployment(sick)], [deployment(well, "b")], policy=fast_policy(attempts=1)
+    )
+    condition = bench.load_balancer.deployment_state(deployment(sick))
+    condition.breaker.open("failures", bench.load_balancer.clock() - 20.0)
+    bench.load_balancer._mark_changed(condition)
+    assert await bench.read_text() == "well"
+    assert [a.deployment.id for a in bench.observer.attempts] == ["a/m", "b/m"]
+    assert condition.breaker.state(bench.load_balancer.clock()) == "open"
 
 
 async def test_a_probe_that_answers_lets_the_deployment_back_in() -> None:
     healed = ScriptedProvider(says("healed"))
-    bench = Bench([deployment(healed)], [deployment(ScriptedProvider(), "b")], policy=quick())
-    condition = bench.fleet.condition(deployment(healed))
-    condition.breaker.open("failures", bench.fleet.clock() - 20.0)
-    bench.fleet._track(condition)
-    assert [await bench.text() for _ in range(2)] == ["healed"] * 2
-    assert not condition.breaker.opened
+    bench = GatewayHarness(
+        [deployment(healed)], [deployment(ScriptedProvider(), "b")], policy=fast_policy()
+    )
+    condition = bench.load_balancer.deployment_state(deployment(healed))
+    condition.breaker.open("failures", bench.load_balancer.clock() - 20.0)
+    bench.load_balancer._mark_changed(condition)
+    assert [await bench.read_text() for _ in range(2)] == ["healed"] * 2
+    assert not condition.breaker.is_tripped
 
 
 async def test_a_probe_that_is_slow_loses_to_its_backup() -> None:
     slow, well = ScriptedProvider([30.0]), ScriptedProvider(says("well"))
-    bench = Bench([deployment(slow)], [deployment(well, "b")], policy=quick())
-    condition = bench.fleet.condition(deployment(slow))
-    condition.breaker.open("failures", bench.fleet.clock() - 20.0)
-    bench.fleet._track(condition)
-    assert await bench.text() == "well"
+    bench = GatewayHarness([deployment(slow)], [deployment(well, "b")], policy=fast_policy())
+    condition = bench.load_balancer.deployment_state(deployment(slow))
+    condition.breaker.open("failures", bench.load_balancer.clock() - 20.0)
+    bench.load_balancer._mark_changed(condition)
+    assert await bench.read_text() == "well"
     assert condition.in_flight == 0
-    assert not condition.breaker.probe_due(bench.fleet.clock())
+    assert not condition.breaker.is_probe_due(bench.load_balancer.clock())
 
 
 async def test_two_answers_at_once_leave_no_stream_open() -> None:
     gate = asyncio.Event()
     first, second = ScriptedProvider([gate, *says("one")]), ScriptedProvider([gate, *says("two")])
-    bench = hedging(first, second)
-    call = asyncio.ensure_future(bench.text())
+    bench = hedging_harness(first, second)
+    call = asyncio.ensure_future(bench.read_text())
     while not second.calls:
         await asyncio.sleep(0.01)
     gate.set()
     assert await call in ("one", "two")
     assert (first.closed, second.closed) == (1, 1)
-    assert all(c.in_flight == 0 for c in bench.fleet.conditions.values())
+    assert all(c.in_flight == 0 for c in bench.load_balancer.deployment_states.values())
 
 
 # -- admission
 
 
-async def test_a_call_waits_a_little_for_a_place() -> None:
+async def test_admission_waits_for_a_slot() -> None:
     admission, caller = Admission(1), Caller("k")
-    await admission.enter(caller, Importance.CRITICAL, 60.0)
-    waiting = asyncio.ensure_future(admission.enter(caller, Importance.CRITICAL, 60.0))
+    await admission.acquire_slot(caller, Priority.CRITICAL, 60.0)
+    waiting = asyncio.ensure_future(admission.acquire_slot(caller, Priority.CRITICAL, 60.0))
     await asyncio.sleep(0.01)
     assert not waiting.done()
-    admission.leave(caller)
+    admission.release_slot(caller)
     await waiting
     assert admission.in_flight == 1
     with pytest.raises(errors.Busy):
-        await admission.enter(caller, Importance.CRITICAL, 0.05)
-    admission.leave(caller)
+        await admission.acquire_slot(caller, Priority.CRITICAL, 0.05)
+    admission.release_slot(caller)
     assert admission.in_flight == 0
 
 
-async def test_a_free_place_goes_to_whoever_holds_fewest_and_there_to_the_newest() -> None:
+async def test_free_slot_goes_to_least_loaded_caller_lifo() -> None:
     admission, greedy, modest = Admission(2), Caller("greedy"), Caller("modest", weight=2.0)
     order: list[str] = []
 
     async def enter(caller: Caller, name: str) -> None:
-        await admission.enter(caller, Importance.CRITICAL, 60.0)
+        await admission.acquire_slot(caller, Priority.CRITICAL, 60.0)
         order.append(name)
 
     await enter(greedy, "first")
@@ -455,60 +502,60 @@ async def test_a_free_place_goes_to_whoever_holds_fewest_and_there_to_the_newest
     waiting = [asyncio.ensure_future(enter(caller, name)) for caller, name in rows]
     await asyncio.sleep(0.01)
     for caller in (greedy, greedy, modest, modest):
-        admission.leave(caller)
+        admission.release_slot(caller)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     await asyncio.gather(*waiting)
     assert order[2:] == ["newer", "young", "older", "old"]
 
 
-async def test_a_cancelled_wait_gives_its_place_back() -> None:
+async def test_cancelled_admission_wait_releases_slot() -> None:
     admission, caller = Admission(1), Caller("k")
-    admission.admit(caller)
-    waiting = asyncio.ensure_future(admission.enter(caller, Importance.CRITICAL, 60.0))
+    admission.acquire_slot_nowait(caller)
+    waiting = asyncio.ensure_future(admission.acquire_slot(caller, Priority.CRITICAL, 60.0))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    late = asyncio.ensure_future(admission.enter(caller, Importance.CRITICAL, 60.0))
+    late = asyncio.ensure_future(admission.acquire_slot(caller, Priority.CRITICAL, 60.0))
     await asyncio.sleep(0)
-    admission.leave(caller)
+    admission.release_slot(caller)
     late.cancel()
     with pytest.raises(asyncio.CancelledError):
         await late
     assert admission.in_flight == 0
 
 
-async def test_a_place_that_comes_with_the_end_of_patience_is_taken() -> None:
+async def test_slot_freed_at_queue_timeout_is_used() -> None:
     admission, caller = Admission(1), Caller("k")
-    admission.admit(caller)
-    waiting = asyncio.ensure_future(admission.enter(caller, Importance.CRITICAL, 0.1))
+    admission.acquire_slot_nowait(caller)
+    waiting = asyncio.ensure_future(admission.acquire_slot(caller, Priority.CRITICAL, 0.1))
     await asyncio.sleep(0)
-    asyncio.get_running_loop().call_later(0.001, admission.leave, caller)
+    asyncio.get_running_loop().call_later(0.001, admission.release_slot, caller)
     # The loop is held up until both are due in the same round: the place first, then the timeout.
     time.sleep(0.05)  # noqa: ASYNC251
     await waiting
     assert admission.in_flight == 1
 
 
-async def test_the_last_places_are_not_for_what_may_be_shed() -> None:
+async def test_last_slots_are_reserved_for_critical_calls() -> None:
     admission, caller = Admission(10), Caller("k")
     for _ in range(9):
-        admission.admit(caller)
+        admission.acquire_slot_nowait(caller)
     with pytest.raises(errors.Busy):
-        await admission.enter(caller, Importance.SHEDDABLE, 60.0)
-    await admission.enter(caller, Importance.CRITICAL, 60.0)
+        await admission.acquire_slot(caller, Priority.SHEDDABLE, 60.0)
+    await admission.acquire_slot(caller, Priority.CRITICAL, 60.0)
 
 
-def test_distress_sheds_in_order_and_recovers() -> None:
-    distress = Distress()
-    admission, caller = Admission(100, distress=lambda: distress.level), Caller("k")
+def test_overload_sheds_by_priority_and_recovers() -> None:
+    distress = OverloadMonitor()
+    admission, caller = Admission(100, overload_level=lambda: distress.level), Caller("k")
 
     def refused() -> list[str]:
         names = []
-        for importance in Importance:
+        for importance in Priority:
             try:
-                with admission.inside(caller, importance):
+                with admission.hold_slot(caller, importance):
                     pass
             except errors.Busy:
                 names.append(importance.name)
@@ -516,60 +563,60 @@ def test_distress_sheds_in_order_and_recovers() -> None:
 
     seen = []
     for lagging in (True, True, True, True, False, False, False, False):
-        distress.take(lagging=lagging, full=False)
+        distress.update_level(lagging=lagging, near_limit=False)
         seen.append(len(refused()))
     assert seen == [1, 2, 3, 3, 2, 1, 0, 0]
-    distress.take(lagging=False, full=True)
+    distress.update_level(lagging=False, near_limit=True)
     assert refused() == ["SHEDDABLE"]
 
 
-async def test_distress_sees_a_lagging_loop(monkeypatch) -> None:
+async def test_overload_detects_event_loop_lag(monkeypatch) -> None:
     from hamlet.gateway import overload as module
 
-    monkeypatch.setattr(module, "_LOOK_S", 0.05)
-    monkeypatch.setattr(module, "_EVERY_S", 0.01)
-    monkeypatch.setattr(module, "_LAG_S", -1.0)
-    watch = Distress(memory_limit=1 << 50)
+    monkeypatch.setattr(module, "_WINDOW_S", 0.05)
+    monkeypatch.setattr(module, "_SAMPLE_INTERVAL_S", 0.01)
+    monkeypatch.setattr(module, "_MAX_LAG_S", -1.0)
+    watch = OverloadMonitor(memory_limit_bytes=1 << 50)
     watch.start()
     while watch.level < 2:
         await asyncio.sleep(0.01)
     await watch.aclose()
-    never_begun = Distress()
+    never_begun = OverloadMonitor()
     await never_begun.aclose()
     assert watch.level >= 2
     assert never_begun.level == 0
 
 
-def test_distress_sees_full_memory(monkeypatch, tmp_path) -> None:
+def test_overload_detects_memory_pressure(monkeypatch, tmp_path) -> None:
     from hamlet.gateway import overload as module
 
-    assert Distress(memory_limit=1)._is_full()
-    assert not Distress(memory_limit=1 << 50)._is_full()
+    assert OverloadMonitor(memory_limit_bytes=1)._is_near_limit()
+    assert not OverloadMonitor(memory_limit_bytes=1 << 50)._is_near_limit()
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(module, "_CGROUP", limit)
-    assert not Distress()._is_full(), "no limit is known"
+    monkeypatch.setattr(module, "_CGROUP_MEMORY_MAX", limit)
+    assert not OverloadMonitor()._is_near_limit(), "no limit is known"
     limit.write_text("max\n")
-    assert not Distress()._is_full()
+    assert not OverloadMonitor()._is_near_limit()
     limit.write_text("4096\n")
-    assert Distress()._is_full()
+    assert OverloadMonitor()._is_near_limit()
 
 
 def test_a_request_of_other_parts_than_text_is_sized_by_its_text() -> None:
     from hamlet.gateway import Call
 
     request = ChatRequest("r", (Message("user", (Text("안녕"),)),))
-    assert Call.of(request).size == 6
+    assert Call.from_request(request).prompt_bytes == 6
 
 
-async def test_nobody_is_asked_again_whose_money_ran_out_during_the_pause() -> None:
+async def test_exhausted_credit_during_backoff_is_not_retried() -> None:
     """The same first, by the policy; but another call has learnt what is the matter meanwhile."""
-    spent, other = ScriptedProvider([DOWN], says("spent")), ScriptedProvider(says("other"))
+    spent, other = ScriptedProvider([UNAVAILABLE], says("spent")), ScriptedProvider(says("other"))
     rows = [[deployment(spent)], [deployment(other, "b")]]
-    bench = Bench(*rows, policy=quick(retry_first="same", backoff_base_s=0.2))
-    call = asyncio.create_task(bench.text())
-    while not bench.notes.attempts:
+    bench = GatewayHarness(*rows, policy=fast_policy(retry_first="same", backoff_base_s=0.2))
+    call = asyncio.create_task(bench.read_text())
+    while not bench.observer.attempts:
         await asyncio.sleep(0)
-    condition = bench.fleet.condition(rows[0][0])
-    condition.breaker.open("quota", bench.fleet.clock(), 900)
+    condition = bench.load_balancer.deployment_state(rows[0][0])
+    condition.breaker.open("quota", bench.load_balancer.clock(), 900)
     assert await call == "other"
     assert len(spent.calls) == 1

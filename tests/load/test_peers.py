@@ -12,32 +12,32 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from loadtest.peers.chunks import Listener, Streamed, Upstream
-from loadtest.peers.gateways import ANSWER, HAMLET, hamlet_floor, nginx_static
-from loadtest.peers.held import Held
-from loadtest.peers.paced import Added
-from loadtest.peers.report import Findings, bars, write
-from loadtest.peers.rounds import Noise, Round, kept, result, script
-from loadtest.peers.stand import BODY, contenders
-from loadtest.proc import Process, free_port, wait_for
+from loadtest.peers.chunks import StreamClient, StreamingResult, StreamingUpstream
+from loadtest.peers.gateways import ANSWER, HAMLET, hamlet_pass_through, nginx_static
+from loadtest.peers.held import LoopBlocking
+from loadtest.peers.paced import AddedLatency
+from loadtest.peers.report import Findings, bar_chart, write_report
+from loadtest.peers.rounds import Noise, Round, select_quiet, summarize_rounds, write_wrk_script
+from loadtest.peers.stand import BODY, contender_specs
+from loadtest.proc import Process, free_port, wait_until_ready
 
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 
 
-def round_(us: float, others: float = 0.1, steal: float = 0.0, opened: int = 1) -> Round:
+def make_round(us: float, others: float = 0.1, steal: float = 0.0, opened: int = 1) -> Round:
     return Round(1000, 0, us / 1000, opened, Noise(1.0, steal, others))
 
 
 def test_noisy_rounds_do_not_count_where_there_are_quiet_ones() -> None:
     rounds = [
-        round_(100),
-        round_(900, others=1.5),
-        round_(110),
-        round_(120),
-        round_(800, steal=0.2),
+        make_round(100),
+        make_round(900, others=1.5),
+        make_round(110),
+        make_round(120),
+        make_round(800, steal=0.2),
     ]
-    assert [r.us for r in kept(rounds)] == pytest.approx([100, 110, 120])
-    found = result("x", rounds, 1.0, 2.0, 3.0, secure=False, of_ours=False)
+    assert [r.cpu_us for r in select_quiet(rounds)] == pytest.approx([100, 110, 120])
+    found = summarize_rounds("x", rounds, 1.0, 2.0, 3.0, secure=False, of_ours=False)
     assert (found.us, found.us_min, found.kept, found.rounds) == (
         pytest.approx(110),
         pytest.approx(100),
@@ -47,43 +47,43 @@ def test_noisy_rounds_do_not_count_where_there_are_quiet_ones() -> None:
     assert found.opened_per_10k == pytest.approx(10)
 
 
-def test_where_all_is_noise_the_quietest_rounds_count_and_it_is_said() -> None:
-    rounds = [round_(us, others=us / 100) for us in (500, 100, 400, 200, 300)]
-    assert [r.us for r in kept(rounds)] == pytest.approx([100, 200, 300])
-    assert result("x", rounds, 1, 2, 3, secure=True, of_ours=False).kept == 0
-    assert result("x", rounds, 1, 2, 3, secure=True, of_ours=False).opened_per_10k is None
+def test_quietest_rounds_count_when_all_are_noisy() -> None:
+    rounds = [make_round(us, others=us / 100) for us in (500, 100, 400, 200, 300)]
+    assert [r.cpu_us for r in select_quiet(rounds)] == pytest.approx([100, 200, 300])
+    assert summarize_rounds("x", rounds, 1, 2, 3, secure=True, of_ours=False).kept == 0
+    assert summarize_rounds("x", rounds, 1, 2, 3, secure=True, of_ours=False).opened_per_10k is None
 
 
-def test_what_was_found_is_written_as_tables_and_plots(tmp_path) -> None:
-    rows = [result(n, [round_(us)], 1, 2, 3, secure=False, of_ours=o) for n, us, o in
+def test_report_has_tables_and_plots(tmp_path) -> None:
+    rows = [summarize_rounds(n, [make_round(us)], 1, 2, 3, secure=False, of_ours=o) for n, us, o in
             (("hamlet", 200, False), ("<b>", 400, False), ("hamlet, other", 300, True))]  # fmt: skip
     found = Findings(
         rows,
-        [Added("hamlet", 12.5, 100, 0, 1.5, 4.0, 1.0, 3.0, 1, 1)],
-        [Streamed("hamlet", 500, 5000.0, 80.0, 20.0, 1, 1), Streamed("none", 0, 0.0, float("nan"), 0.0, 1, 1)],
-        [Held(1_000_000, 10, 4.0, 5.0, 6.0)],
+        [AddedLatency("hamlet", 12.5, 100, 0, 1.5, 4.0, 1.0, 3.0, 1, 1)],
+        [StreamingResult("hamlet", 500, 5000.0, 80.0, 20.0, 1, 1), StreamingResult("none", 0, 0.0, float("nan"), 0.0, 1, 1)],
+        [LoopBlocking(1_000_000, 10, 4.0, 5.0, 6.0)],
         ["litellm"],
     )  # fmt: skip
-    text = write(found, tmp_path)
+    text = write_report(found, tmp_path)
     assert "| <b> | 400.0 (400.0) | 2.00x |" in text
     assert "| hamlet, other | 300.0 (300.0) | 1.50x |" in text
     assert "| none | - | - |" in text
     assert "not measured: litellm" in text
     assert json.loads((tmp_path / "result.json").read_text())["held"][0]["p50_ms"] == 4.0
     assert "&lt;b&gt;" in (tmp_path / "plot.svg").read_text()
-    assert "none" not in bars("x", {"a": 1.0, "none": float("nan")})
+    assert "none" not in bar_chart("x", {"a": 1.0, "none": float("nan")})
 
 
 async def test_streams_flow_until_the_client_leaves_and_are_counted() -> None:
     groups = [set(), set()]
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Upstream(groups), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: StreamingUpstream(groups), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     body = b'{"stream": true}'
     request = b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
     try:
         listeners = [
-            (await loop.create_connection(lambda: Listener(request), "127.0.0.1", port))[1]
+            (await loop.create_connection(lambda: StreamClient(request), "127.0.0.1", port))[1]
             for _ in range(4)
         ]
         async with asyncio.timeout(60):
@@ -111,7 +111,7 @@ def test_the_upstream_has_an_answer_for_every_wire(tmp_path) -> None:
     process = Process(nginx_static(port, tmp_path).command, log=tmp_path / "log")
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_for(f"{url}/", process, 60)
+        wait_until_ready(f"{url}/", process, 60)
         with httpx2.Client(base_url=url) as http:
             assert http.post("/v1/chat/completions", json={}).json() == ANSWER
             assert http.post("/v1/messages", json={}).json()["type"] == "message"
@@ -131,12 +131,12 @@ def test_the_upstream_has_an_answer_for_every_wire(tmp_path) -> None:
 def test_the_http_alone_passes_a_call_on_and_its_answer_back(tmp_path) -> None:
     upstream, port = free_port(), free_port()
     static = nginx_static(upstream, tmp_path)
-    launch = hamlet_floor(port, f"http://127.0.0.1:{upstream}", tmp_path, tmp_path)
+    launch = hamlet_pass_through(port, f"http://127.0.0.1:{upstream}", tmp_path, tmp_path)
     processes = [Process(each.command, log=tmp_path / "log") for each in (static, launch)]
     try:
-        wait_for(f"http://127.0.0.1:{upstream}/", processes[0], 60)
+        wait_until_ready(f"http://127.0.0.1:{upstream}/", processes[0], 60)
         url = f"http://127.0.0.1:{port}/v1/chat/completions"
-        wait_for(url, processes[1], 60, BODY)
+        wait_until_ready(url, processes[1], 60, BODY)
         assert httpx2.post(url, content=BODY).json() == ANSWER
     finally:
         for process in processes:
@@ -144,13 +144,13 @@ def test_the_http_alone_passes_a_call_on_and_its_answer_back(tmp_path) -> None:
 
 
 def test_each_hamlet_is_asked_in_its_own_way(tmp_path) -> None:
-    entries = contenders(tmp_path / "cert.pem")
+    entries = contender_specs(tmp_path / "cert.pem")
     assert next(iter(entries)) == "hamlet"
-    assert [name for name, entry in entries.items() if entry.is_plain] == [
+    assert [name for name, entry in entries.items() if entry.is_comparable_plain] == [
         "hamlet", "nginx", "envoy", "sglang-router", "portkey", "litellm",
     ]  # fmt: skip
     assert len(entries["hamlet, suggest embedded"].bodies) == 40
-    lua = script(tmp_path, [b'{"a": "1"}', b'{"a": "2"}'], {"x-more": "y"}).read_text()
+    lua = write_wrk_script(tmp_path, [b'{"a": "1"}', b'{"a": "2"}'], {"x-more": "y"}).read_text()
     assert lua.count('\\"a\\"') == 2
     assert "{kind: {kind}" in HAMLET
 

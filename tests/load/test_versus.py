@@ -13,22 +13,22 @@ import pytest
 
 from hamlet.config import loads
 from hamlet.simulator import SimulatorServer
-from loadtest.engine import Side
-from loadtest.outcome import Run, Sample
+from loadtest.engine import LoadTarget
+from loadtest.outcome import RunResult, Sample
 from loadtest.versus import report
-from loadtest.versus.asks import KINDS, shots, words
-from loadtest.versus.report import Arm
-from loadtest.versus.stage import SETTINGS, config
-from loadtest.versus.vendors import Product
+from loadtest.versus.asks import KINDS, build_versus_schedule, request_factory
+from loadtest.versus.report import ArmResult
+from loadtest.versus.stage import SETTINGS, render_config
+from loadtest.versus.vendors import ProductWorld
 from support.hamlet1 import SERVER, needs_node
 
-ONE, OTHER = Side("hamlet1", "http://a", "", "m"), Side("hamlet2", "http://b", "", "m")
+ONE, OTHER = LoadTarget("hamlet1", "http://a", "", "m"), LoadTarget("hamlet2", "http://b", "", "m")
 
 
 def test_both_sides_are_asked_the_same_and_the_seed_fixes_it() -> None:
-    planned = shots("full", 1)
+    planned = build_versus_schedule("full", 1)
     assert abs(len(planned) - 15_000) < 500
-    first, again, other = words(1), words(1), words(2)
+    first, again, other = request_factory(1), request_factory(1), request_factory(2)
     asked = [first(shot, ONE) for shot in planned[:2000]]
     for shot, ask in zip(planned, asked, strict=False):
         for twin in (first(shot, OTHER), again(shot, ONE)):
@@ -41,14 +41,14 @@ def test_both_sides_are_asked_the_same_and_the_seed_fixes_it() -> None:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_is_a_configuration(setting, tmp_path) -> None:
     world = "http://127.0.0.1:9"
-    loaded = loads(config(setting, world, "http://127.0.0.1:8", f"{world}/1"))
-    assert len(loaded.config.suggest.sources) == 1 + setting.two_searches
+    loaded = loads(render_config(setting, world, "http://127.0.0.1:8", f"{world}/1"))
+    assert len(loaded.config.suggest.sources) == 1 + setting.has_two_searches
     assert len(loaded.config.routes["chat"].deployments) == len(setting.accounts)
-    assert (loaded.config.suggest.chips_fresh_s > 1) == setting.cache
+    assert (loaded.config.suggest.chips_fresh_s > 1) == setting.has_cache
 
 
 @asynccontextmanager
-async def node(world: str):
+async def run_node_server(world: str):
     env = {
         "UPSTREAM": f"{world}/one/v1",
         "WRITER": f"{world}/writer/v1",
@@ -70,7 +70,7 @@ async def node(world: str):
 
 @needs_node
 async def test_the_stand_in_has_chips_written_and_links_searched_for() -> None:
-    async with SimulatorServer(Product(1)) as server, node(server.url) as http:
+    async with SimulatorServer(ProductWorld(1)) as server, run_node_server(server.url) as http:
         chips, links, fixed = await asyncio.gather(
             http.post("/api/chips", json={"q": "서울 지하철", "lang": "ko"}),
             http.get("/api/related", params={"q": "서울 지하철", "lang": "ko"}),
@@ -88,10 +88,10 @@ async def test_the_stand_in_has_chips_written_and_links_searched_for() -> None:
 
 
 def test_the_same_search_takes_each_side_as_long_and_every_search_its_own_time() -> None:
-    product = Product(1)
+    product = ProductWorld(1)
 
     def wait_s(side: int, target: str) -> float:
-        upcoming = product.answer("GET", f"/{side}{target}", b"").upcoming
+        upcoming = product.respond("GET", f"/{side}{target}", b"").next_chunk
         assert upcoming is not None
         return upcoming.wait_s
 
@@ -106,7 +106,7 @@ async def test_the_writer_streams_as_many_chips_as_it_is_asked_for() -> None:
         {"role": "user", "content": 'Write 3 suggestions <data kind="query">\n파리 여행\n</data>'}
     ]
     body = {"model": "writer", "stream": True, "messages": turns}
-    async with SimulatorServer(Product(1)) as server, httpx2.AsyncClient(timeout=60) as http:
+    async with SimulatorServer(ProductWorld(1)) as server, httpx2.AsyncClient(timeout=60) as http:
         answer = await http.post(f"{server.url}/writer/v1/chat/completions", json=body)
     events = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
     assert events.pop() == "[DONE]"
@@ -115,7 +115,7 @@ async def test_the_writer_streams_as_many_chips_as_it_is_asked_for() -> None:
     assert [json.loads(line)["p"][:5] for line in text.splitlines()] == ["파리 여행"] * 3
 
 
-def arm(name: str, factor: float, count: int = 200, outcome: str = "ok") -> Arm:
+def make_arm(name: str, factor: float, count: int = 200, outcome: str = "ok") -> ArmResult:
     rng = random.Random(name)
     samples = []
     for i in range(count):
@@ -132,25 +132,27 @@ def arm(name: str, factor: float, count: int = 200, outcome: str = "ok") -> Arm:
                 kind=kind,
             )
         )
-    result = Run("versus", "ci", 1, name, "m", "c", "now", 6.0, [(0.0, 100.0, 6.0)], samples, [])
-    return Arm(name, result, {'hamlet_attempts_total{deployment="<x>"}': 3.0})
+    result = RunResult(
+        "versus", "ci", 1, name, "m", "c", "now", 6.0, [(0.0, 100.0, 6.0)], samples, []
+    )
+    return ArmResult(name, result, {'hamlet_attempts_total{deployment="<x>"}': 3.0})
 
 
 def test_a_goal_is_reached_only_where_the_whole_interval_is() -> None:
-    first = arm("a", 1.0)
-    assert arm("b", 0.7).verdict(first, report.ALL, -0.2) == "reached"
-    assert arm("b", 0.7).verdict(first, "chips", -0.2) == "reached"
-    assert arm("b", 0.95).verdict(first, report.ALL, -0.2) == "missed"
-    assert arm("b", 1.5).verdict(first, report.ALL, -0.2) == "missed"
+    first = make_arm("a", 1.0)
+    assert make_arm("b", 0.7).goal_result(first, report.ALL, -0.2) == "reached"
+    assert make_arm("b", 0.7).goal_result(first, "chips", -0.2) == "reached"
+    assert make_arm("b", 0.95).goal_result(first, report.ALL, -0.2) == "missed"
+    assert make_arm("b", 1.5).goal_result(first, report.ALL, -0.2) == "missed"
 
 
 def test_the_page_needs_nothing_else_and_says_that_hamlet1_is_a_stand_in(tmp_path) -> None:
     arms = [
-        arm("hamlet1 (stand-in)", 1.0, 60),
-        arm("hamlet2, <no> cache", 0.7, 60),
-        arm("hamlet2, cache", 0.5, 60),
+        make_arm("hamlet1 (stand-in)", 1.0, 60),
+        make_arm("hamlet2, <no> cache", 0.7, 60),
+        make_arm("hamlet2, cache", 0.5, 60),
     ]
-    report.write(arms, tmp_path, -0.2)
+    report.write_reports(arms, tmp_path, -0.2)
     text = (tmp_path / "report.html").read_text()
     assert not re.search(r"(src|href)=|<script|<link|@import|<no>|<x>", text)
     assert "is a stand-in" in text
@@ -159,4 +161,4 @@ def test_the_page_needs_nothing_else_and_says_that_hamlet1_is_a_stand_in(tmp_pat
         "report.html", "hamlet1-stand-in.html", "hamlet2-no-cache.html", "hamlet2-cache.html",
         "compare-hamlet2-no-cache.html", "compare-hamlet2-cache.html",
     }  # fmt: skip
-    assert "hamlet2, cache, against hamlet1" in report.tell(arms, -0.2)
+    assert "hamlet2, cache, against hamlet1" in report.render_text(arms, -0.2)

@@ -34,45 +34,55 @@ class Case:
     """`fires` and `below` are {series: (value now, value when well)}; minutes."""
 
     fires: dict[str, tuple[float, float]]
-    below: dict[str, tuple[float, float]]
-    minutes: int
-    well: int
-    gauges: bool = False
-    step: int = 1
+    below_threshold: dict[str, tuple[float, float]]
+    firing_minutes: int
+    recovery_minutes: int
+    is_gauge: bool = False
+    step_minutes: int = 1
     more: dict[str, str] = field(default_factory=dict)
 
 
-def calls(failed: float, well: float = 0, total: float = 1000) -> dict[str, tuple[float, float]]:
+def request_series(
+    failed: float, well: float = 0, total: float = 1000
+) -> dict[str, tuple[float, float]]:
     return {CALLS % "failed": (failed, well), CALLS % "ok": (total - failed, total - well)}
 
 
-def first(late: float, total: float = 1000) -> dict[str, tuple[float, float]]:
+def first_token_series(late: float, total: float = 1000) -> dict[str, tuple[float, float]]:
     return {
         FIRST % ("bucket", ',le="2.56"'): (total - late, total),
         FIRST % ("count", ""): (total, total),
     }
 
 
-def tries(failed: float, ok: float) -> dict[str, tuple[float, float]]:
+def attempt_series(failed: float, ok: float) -> dict[str, tuple[float, float]]:
     return {TRIES % "upstream_unavailable": (failed, 0), TRIES % "ok": (ok, ok)}
 
 
-def buckets(of: str, edges: tuple[str, ...], slow: float) -> dict[str, tuple[float, float]]:
+def bucket_series(
+    metric: str, edges: tuple[str, ...], slow: float
+) -> dict[str, tuple[float, float]]:
     """All but `slow` of 100 observations a minute in the first bucket."""
-    return {of % edge: ((100 if edge == "+Inf" else 100 - slow), 100) for edge in edges}
+    return {metric % edge: ((100 if edge == "+Inf" else 100 - slow), 100) for edge in edges}
 
 
 CASES = {
-    "HamletAvailabilityBurnFast": Case(calls(75), calls(70), 70, 15),
-    "HamletAvailabilityBurnSlow": Case(calls(32), calls(28), 380, 60, step=2),
-    "HamletAvailabilityBurnTicket": Case(calls(5.5), calls(4.5), 4500, 900, step=15),
-    "HamletFirstTokenBurn": Case(first(760), first(290), 400, 60, step=2),
+    "HamletAvailabilityBurnFast": Case(request_series(75), request_series(70), 70, 15),
+    "HamletAvailabilityBurnSlow": Case(
+        request_series(32), request_series(28), 380, 60, step_minutes=2
+    ),
+    "HamletAvailabilityBurnTicket": Case(
+        request_series(5.5), request_series(4.5), 4500, 900, step_minutes=15
+    ),
+    "HamletFirstTokenBurn": Case(
+        first_token_series(760), first_token_series(290), 400, 60, step_minutes=2
+    ),
     "HamletGatewayBurn": Case(
         {HTTP % "500": (8, 0), HTTP % "200": (992, 1000)},
         {HTTP % "500": (2.5, 0), HTTP % "200": (997, 1000)},
         400,
         60,
-        step=2,
+        step_minutes=2,
     ),
     "HamletDown": Case(
         {UP % "a": (0, 1), READY % "a": (1, 1)},
@@ -88,7 +98,7 @@ CASES = {
         12,
         True,
     ),
-    "HamletModelCallFailing": Case(tries(12, 40), tries(9, 40), 15, 10),
+    "HamletModelCallFailing": Case(attempt_series(12, 40), attempt_series(9, 40), 15, 10),
     "HamletRouteExhausted": Case({CALLS % "failed": (33, 0)}, {CALLS % "failed": (28, 0)}, 12, 15),
     "HamletCircuitOpenLong": Case(
         {OPEN % "a": (1, 0), OPEN % "b": (1, 0)},
@@ -138,19 +148,19 @@ CASES = {
         True,
     ),
     "HamletQueueSaturated": Case(
-        buckets(WAIT, ("0.25", "0.5", "+Inf"), 6) | {WAIT % "0.5": (100, 100)},
-        buckets(WAIT, ("0.25", "0.5", "+Inf"), 4) | {WAIT % "0.5": (100, 100)},
+        bucket_series(WAIT, ("0.25", "0.5", "+Inf"), 6) | {WAIT % "0.5": (100, 100)},
+        bucket_series(WAIT, ("0.25", "0.5", "+Inf"), 4) | {WAIT % "0.5": (100, 100)},
         20,
         20,
     ),
     "HamletEventLoopLag": Case(
-        buckets(LAG, ("0.25", "1.0", "+Inf"), 2) | {LAG % "1.0": (100, 100)},
-        buckets(LAG, ("0.25", "1.0", "+Inf"), 0.5) | {LAG % "1.0": (100, 100)},
+        bucket_series(LAG, ("0.25", "1.0", "+Inf"), 2) | {LAG % "1.0": (100, 100)},
+        bucket_series(LAG, ("0.25", "1.0", "+Inf"), 0.5) | {LAG % "1.0": (100, 100)},
         15,
         12,
     ),
     # 12 hours at 2 MB a minute on top of 400 MB.
-    "HamletMemoryGrowth": Case({RSS: (2e6, 0)}, {RSS: (1e6, 0)}, 400, 600, step=2),
+    "HamletMemoryGrowth": Case({RSS: (2e6, 0)}, {RSS: (1e6, 0)}, 400, 600, step_minutes=2),
     "HamletGuardrailTripped": Case(
         {MOVES % "guardrail": (0.2, 0)}, {MOVES % "operator": (0.2, 0)}, 10, 20
     ),
@@ -163,7 +173,7 @@ CASES = {
         15,
         15,
     ),
-    "HamletSpendSpike": Case({COST: (0.06, 0)}, {COST: (0.015, 0)}, 120, 120, step=15),
+    "HamletSpendSpike": Case({COST: (0.06, 0)}, {COST: (0.015, 0)}, 120, 120, step_minutes=15),
     "HamletConfigRejected": Case(
         {"hamlet_config_last_reload_ok": (0, 1)},
         {"hamlet_config_last_reload_ok": (1, 1)},
@@ -180,26 +190,28 @@ CASES = {
 }
 
 
-def series(case: Case, values: dict[str, tuple[float, float]], name: str) -> list[dict[str, str]]:
+def promtool_series(
+    case: Case, values: dict[str, tuple[float, float]], name: str
+) -> list[dict[str, str]]:
     """promtool's input series: some minutes as given, then well."""
-    n, after = case.minutes // case.step, case.well // case.step
+    n, after = case.firing_minutes // case.step_minutes, case.recovery_minutes // case.step_minutes
     made = []
     for of, (now, well) in values.items():
-        if case.gauges:
+        if case.is_gauge:
             text = f"{now}+0x{n} {well}+0x{after}"
         elif name == "HamletMemoryGrowth":
-            grown = 4e8 + now * case.minutes
-            text = f"{4e8}+{now * case.step}x{n} {grown}+0x{after}"
+            grown = 4e8 + now * case.firing_minutes
+            text = f"{4e8}+{now * case.step_minutes}x{n} {grown}+0x{after}"
         else:
-            grown = round(now * case.step * n, 6)
-            text = f"0+{now * case.step}x{n} {grown}+{well * case.step}x{after}"
+            grown = round(now * case.step_minutes * n, 6)
+            text = f"0+{now * case.step_minutes}x{n} {grown}+{well * case.step_minutes}x{after}"
         made.append({"series": of, "values": text})
     if name == "HamletSpendSpike":
-        made = [{"series": COST, "values": _last_week(values[COST])}]
+        made = [{"series": COST, "values": _one_week_baseline(values[COST])}]
     return made
 
 
-def _last_week(values: tuple[float, float]) -> str:
+def _one_week_baseline(values: tuple[float, float]) -> str:
     """A cent a minute last week and until two hours ago; in steps of a quarter."""
     steps, now = 7 * 96, values[0] * 15
     before = 0.01 * 15

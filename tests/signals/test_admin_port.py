@@ -9,12 +9,16 @@ from asyncio.subprocess import PIPE
 
 import httpx2
 
-from support.server import FAST, ROUTES
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES
 
 
 async def test_metrics_are_on_the_admin_port_alone_and_stay_while_draining(tmp_path) -> None:
     config = tmp_path / "hamlet.yaml"
-    config.write_text(FAST + ROUTES + "telemetry: {admin_port: 0}\nserver: {drain_delay_s: 3}\n")
+    config.write_text(
+        EMBEDDED_PROVIDER
+        + EMBEDDED_ROUTES
+        + "telemetry: {admin_port: 0}\nserver: {drain_delay_s: 3}\n"
+    )
     command = (sys.executable, "-m", "hamlet", "serve", "--port", "0", "--config", str(config))
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
     try:
@@ -42,7 +46,7 @@ async def test_metrics_are_on_the_admin_port_alone_and_stay_while_draining(tmp_p
 
 
 def test_a_taken_admin_port_does_not_stop_the_serving() -> None:
-    from hamlet.serving.beside import Beside
+    from hamlet.serving.beside import AdminServer
     from hamlet.testing.support import SilentLog
 
     class Log(SilentLog):
@@ -55,7 +59,7 @@ def test_a_taken_admin_port_does_not_stop_the_serving() -> None:
         raise AssertionError
 
     async def begin(port: int) -> None:
-        beside = Beside(app, "127.0.0.1", port, Log())
+        beside = AdminServer(app, "127.0.0.1", port, Log())
         await beside.start()
         await beside.aclose()
 

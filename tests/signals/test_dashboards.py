@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from hamlet.dashboards.build import DASHBOARDS, files
+from hamlet.dashboards.build import DASHBOARDS, generated_files
 from hamlet.telemetry.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_what_is_generated_is_what_is_committed() -> None:
-    for name, text in files().items():
+    for name, text in generated_files().items():
         assert (ROOT / name).read_text() == text, f"{name}: run python -m hamlet.dashboards.build"
-    made = {Path(name).name for name in files() if name.startswith("dashboards/")}
-    assert {path.name for path in (ROOT / "dashboards").glob("*.json")} == made
+    made = {Path(name).name for name in generated_files() if name.startswith("dashboards/")}
+    assert {path.name for path in (ROOT / "dashboards").glob("*.to_json")} == made
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.uid)
-def test_a_dashboard_keeps_the_rules_of_the_house(dashboard) -> None:
-    board = dashboard.json()
+def test_dashboard_follows_conventions(dashboard) -> None:
+    board = dashboard.to_json()
     declared = {v["name"] for v in board["templating"]["list"]}
     taken: set[tuple[int, int]] = set()
     assert re.fullmatch(r"hamlet-[a-z-]+", board["uid"])

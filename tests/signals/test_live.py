@@ -15,16 +15,16 @@ import pytest
 import yaml
 
 from hamlet.testing import Canned, LoopbackUpstream, Wire, json_reply
-from support.cutover import ASK, crossed
+from support.cutover import CHAT_BODY, migration_harness
 from support.hamlet1 import needs_node
-from support.server import serving, until
-from support.vendor import respond, wire_of
+from support.server import run_server, wait_until
+from support.vendor import respond, wire_for
 from support.watch import (
     ROOT,
-    alertmanager,
     needs_prometheus,
-    node_exporter,
-    prometheus,
+    run_alertmanager,
+    run_node_exporter,
+    run_prometheus,
 )
 
 pytestmark = needs_prometheus
@@ -50,9 +50,9 @@ routes:
 _numbers = itertools.count()
 
 
-def vendor(request) -> Canned:
+def flaky_vendor(request) -> Canned:
     """Mostly well; some of the reserved deployments' calls fail in four ways."""
-    wire: Wire = wire_of(request)
+    wire: Wire = wire_for(request)
     if request.json.get("model") in ("reserved", "other"):
         match next(_numbers) % 12:
             case 0 | 5:
@@ -65,7 +65,7 @@ def vendor(request) -> Canned:
     return replace(well, headers={**well.headers, "x-ratelimit-remaining-tokens": "60000"})
 
 
-async def traffic(both, stop: asyncio.Event) -> None:
+async def generate_traffic(both, stop: asyncio.Event) -> None:
     http = both.http
     turns = [{"role": "user", "content": "hello there"}]
     seen = itertools.count()
@@ -96,13 +96,13 @@ async def traffic(both, stop: asyncio.Event) -> None:
         for i in itertools.count():
             if stop.is_set():
                 return
-            await http.post("/api/chat", json={**ASK, "conversationId": f"c{i}"})
+            await http.post("/api/chat", json={**CHAT_BODY, "conversationId": f"c{i}"})
             await asyncio.sleep(0.05)
 
     await asyncio.gather(calls(), calls(), calls(), screens(), crossings())
 
 
-def expressions() -> list[tuple[str, str, str]]:
+def panel_expressions() -> list[tuple[str, str, str]]:
     """(dashboard, panel, expression), with the variables filled in."""
     found = []
     for file in sorted((ROOT / "dashboards").glob("*.json")):
@@ -113,7 +113,7 @@ def expressions() -> list[tuple[str, str, str]]:
     return found
 
 
-def unpainted(url: str, out: Path) -> set[str]:
+def empty_panels(url: str, out: Path) -> set[str]:
     """The panels without anything in them, in what `hamlet dash snapshot` draws."""
     command = [sys.executable, "-m", "hamlet", "dash", "snapshot", "--prom", url]
     options = ["--out", str(out), "--hours", "0.01", "--scrape-s", "4"]
@@ -134,24 +134,24 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
     (tmp_path / "app").mkdir()
     async with (
         LoopbackUpstream() as web,
-        crossed(tmp_path / "app", **{"routes:\n": FLEET.replace("WEB", web.url)}) as both,
-        node_exporter(tmp_path) as node,
-        prometheus(
+        migration_harness(tmp_path / "app", **{"routes:\n": FLEET.replace("WEB", web.url)}) as both,
+        run_node_exporter(tmp_path) as node,
+        run_prometheus(
             tmp_path, {"hamlet": both.running.url.removeprefix("http://"), "node": node}
         ) as prom,
     ):
         web.reply(json_reply({"results": []}))
-        both.vendor.respond(vendor)
-        await both.put("chat", "canary", 5000, shadow_percent=100)
-        await both.put("related_links", "shadow", shadow_percent=100)
+        both.vendor.respond(flaky_vendor)
+        await both.set_feature_state("chat", "canary", 5000, shadow_percent=100)
+        await both.set_feature_state("related_links", "shadow", shadow_percent=100)
         stop = asyncio.Event()
-        driving = asyncio.create_task(traffic(both, stop))
+        driving = asyncio.create_task(generate_traffic(both, stop))
         missing = {"none: yet": "not looked"}
 
         async def look() -> None:
             missing.clear()
-            for board, title, expr in expressions():
-                told = await prom.ask(expr)
+            for board, title, expr in panel_expressions():
+                told = await prom.query(expr)
                 assert told["status"] == "success", (board, title, told)
                 assert not told.get("warnings"), (board, title, told)
                 numbers = [float(row["value"][1]) for row in told["data"]["result"]]
@@ -168,7 +168,9 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
         finally:
             stop.set()
             await driving
-        assert await asyncio.to_thread(unpainted, prom.url, tmp_path / "all.html") <= EMPTY.keys()
+        assert (
+            await asyncio.to_thread(empty_panels, prom.url, tmp_path / "all.html") <= EMPTY.keys()
+        )
         wrong = {n: e for n, e in missing.items() if n.split(": ")[1] not in EMPTY}
         assert not wrong, json.dumps(wrong, indent=1)
         assert await prom.values('count(ALERTS{alertname="HamletDown"}) or vector(0)') == [0]
@@ -186,7 +188,7 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
         assert all(id_ in lines for id_ in ids), "a trace is found in the log"
 
 
-async def test_a_broken_provider_reaches_a_webhook_with_its_labels(tmp_path: Path) -> None:
+async def test_provider_failure_alert_reaches_webhook(tmp_path: Path) -> None:
     """Windows are shortened so that this takes seconds; conditions and routing are the real ones."""
     rules = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
     group = next(g for g in rules["groups"] if g["name"] == "hamlet-causes")
@@ -199,7 +201,7 @@ async def test_a_broken_provider_reaches_a_webhook_with_its_labels(tmp_path: Pat
     heard: list[dict] = []
     async with LoopbackUpstream() as hook, LoopbackUpstream() as broken:
         hook.respond(lambda request: heard.append(request.json) or json_reply({}))
-        broken.respond(lambda request: json_reply(wire_of(request).error(500), 500))
+        broken.respond(lambda request: json_reply(wire_for(request).error(500), 500))
         config = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text()
         config = re.sub(r"http://(pages|tickets):8080/", rf"{hook.url}/v1/\1", config)
         config = config.replace("group_wait: 10s", "group_wait: 1s")
@@ -209,13 +211,13 @@ async def test_a_broken_provider_reaches_a_webhook_with_its_labels(tmp_path: Pat
             "routes": {"r": {"deployments": [{"provider": "bad", "model": "m"}]}},
         }
         async with (
-            serving(json.dumps(hamlet)) as running,
-            alertmanager(tmp_path, config) as manager,
-            prometheus(
+            run_server(json.dumps(hamlet)) as running,
+            run_alertmanager(tmp_path, config) as manager,
+            run_prometheus(
                 tmp_path,
                 {"hamlet": running.url.removeprefix("http://")},
                 alertmanager=manager,
-                more=str(tmp_path / "fast.yml"),
+                rules_file=str(tmp_path / "fast.yml"),
             ),
             httpx2.AsyncClient(base_url=running.url) as http,
         ):
@@ -232,7 +234,7 @@ async def test_a_broken_provider_reaches_a_webhook_with_its_labels(tmp_path: Pat
 
             driving = asyncio.create_task(calls())
             try:
-                await until(lambda: names() >= {"HamletRouteExhausted"}, 50)
+                await wait_until(lambda: names() >= {"HamletRouteExhausted"}, 50)
             finally:
                 stop.set()
                 await driving

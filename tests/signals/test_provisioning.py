@@ -7,7 +7,7 @@ import yaml
 COMPOSE = Path(__file__).parents[2] / "deploy/compose"
 
 
-def test_everything_that_is_mounted_is_there() -> None:
+def test_mounted_files_exist() -> None:
     whole = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
     named = set(whole["volumes"])
     for service in whole["services"].values():

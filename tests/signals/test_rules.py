@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hamlet.dashboards.alerts import ALERTS
-from signals.alert_cases import CALLS, CASES, calls, series
+from signals.alert_cases import CALLS, CASES, promtool_series, request_series
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/prometheus/rules.yml"
@@ -21,7 +21,7 @@ def assert_promtool_passes(*args: str) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_promtool_and_amtool_find_nothing_to_say() -> None:
+def test_rules_pass_promtool_and_amtool() -> None:
     assert_promtool_passes("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
     assert_promtool_passes("check", "config", str(ROOT / "deploy/prometheus/prometheus.yml"))
     config = str(ROOT / "deploy/alertmanager/alertmanager.yml")
@@ -51,13 +51,13 @@ def test_every_alert_has_a_case_and_an_entry_in_the_runbook() -> None:
         assert (ROOT / f"dashboards/{uid}.json").is_file()
 
 
-def firing(name: str, minute: float, count: int) -> dict[str, object]:
+def firing_test(name: str, minute: float, count: int) -> dict[str, object]:
     expr = f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) > bool 0 or vector(0)'
     samples = [{"labels": "{}", "value": count}]
     return {"expr": expr, "eval_time": f"{minute:g}m", "exp_samples": samples}
 
 
-def only(name: str) -> dict[str, list[dict[str, object]]]:
+def rules_for_alert(name: str) -> dict[str, list[dict[str, object]]]:
     """The committed rules as far as an alert needs them: thirty days of all others take minutes."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     expr = next(r["expr"] for g in groups for r in g["rules"] if r.get("alert") == name)
@@ -77,7 +77,7 @@ def only(name: str) -> dict[str, list[dict[str, object]]]:
 def assert_rules_pass(
     name: str, tmp_path: Path, tests: list[dict[str, object]], every: str
 ) -> None:
-    rules_file, kept = tmp_path / "rules.yml", only(name)
+    rules_file, kept = tmp_path / "rules.yml", rules_for_alert(name)
     rules_file.write_text(yaml.safe_dump(kept))
     whole = {
         "rule_files": [str(rules_file)],
@@ -94,31 +94,38 @@ def assert_rules_pass(
 @pytest.mark.parametrize("name", CASES)
 def test_an_alert_fires_does_not_fire_just_below_and_ends(name: str, tmp_path: Path) -> None:
     case = CASES[name]
-    end, well = case.minutes, case.minutes + case.well
+    end, well = case.firing_minutes, case.firing_minutes + case.recovery_minutes
     if name == "HamletSpendSpike":
         end, well = 7 * 1440 + 120, 7 * 1440 + 240
 
     def test(values, at_end: int) -> dict[str, object]:
-        asked = [firing(name, end, at_end), firing(name, well, 0)]
+        asked = [firing_test(name, end, at_end), firing_test(name, well, 0)]
         return {
-            "interval": f"{case.step}m",
-            "input_series": series(case, values, name),
+            "interval": f"{case.step_minutes}m",
+            "input_series": promtool_series(case, values, name),
             "promql_expr_test": asked,
         }
 
-    assert_rules_pass(name, tmp_path, [test(case.fires, 1), test(case.below, 0)], f"{case.step}m")
+    assert_rules_pass(
+        name,
+        tmp_path,
+        [test(case.fires, 1), test(case.below_threshold, 0)],
+        f"{case.step_minutes}m",
+    )
 
 
-def test_the_floor_keeps_a_quiet_night_quiet(tmp_path: Path) -> None:
+def test_alerts_stay_silent_at_low_traffic(tmp_path: Path) -> None:
     """Two of five calls an hour fail: 40 %, and nobody is woken."""
     night = {CALLS % "failed": (0.03, 0), CALLS % "ok": (0.05, 0.08)}
     case = CASES["HamletAvailabilityBurnFast"]
     name = "HamletAvailabilityBurnFast"
     test = {
         "interval": "1m",
-        "input_series": series(case, night, name),
-        "promql_expr_test": [firing(name, 70, 0)],
+        "input_series": promtool_series(case, night, name),
+        "promql_expr_test": [firing_test(name, 70, 0)],
     }
     assert_rules_pass(name, tmp_path, [test], "1m")
-    busy = {**test, "input_series": series(case, calls(400), name)}
-    assert_rules_pass(name, tmp_path, [{**busy, "promql_expr_test": [firing(name, 70, 1)]}], "1m")
+    busy = {**test, "input_series": promtool_series(case, request_series(400), name)}
+    assert_rules_pass(
+        name, tmp_path, [{**busy, "promql_expr_test": [firing_test(name, 70, 1)]}], "1m"
+    )

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hamlet.cli import app
-from hamlet.dashboards.line_chart import Picture
+from hamlet.dashboards.line_chart import LineChart
 from hamlet.dashboards.model_calls import OVERVIEW
-from hamlet.dashboards.query import Frame, Series
-from hamlet.dashboards.render import drawn
-from hamlet.dashboards.units import shown
+from hamlet.dashboards.query import Series, TimeRange
+from hamlet.dashboards.render import render_panel
+from hamlet.dashboards.units import format_value
 
 
 @pytest.mark.parametrize(
@@ -34,28 +34,28 @@ from hamlet.dashboards.units import shown
     ],
 )
 def test_numbers_are_shown_with_their_unit(value: float, unit: str, text: str) -> None:
-    assert shown(value, unit) == text
+    assert format_value(value, unit) == text
 
 
-def panel(title: str) -> dict:
-    return next(p for p in OVERVIEW.json()["panels"] if p["title"] == title)
+def find_panel(title: str) -> dict:
+    return next(p for p in OVERVIEW.to_json()["panels"] if p["title"] == title)
 
 
 def test_every_kind_of_panel_escapes_what_it_is_given() -> None:
     evil = Series("<script>x</script>", {"route": "<b>"}, (1.0, math.nan, 2.0))
     for title in ("Calls by route", "Outcomes", "Failing deployments", "Failed"):
-        html = drawn(panel(title), [evil], (0.0, 60.0, 120.0))
+        html = render_panel(find_panel(title), [evil], (0.0, 60.0, 120.0))
         assert "<script" not in html
         assert "<b>" not in html
 
 
 def test_a_panel_without_data_says_so() -> None:
     nothing = Series("a", {}, (math.nan,))
-    assert "no data" in drawn(panel("Failed"), [nothing], (0.0,))
-    assert "no data" in drawn(panel("Failed"), [], (0.0,))
+    assert "no data" in render_panel(find_panel("Failed"), [nothing], (0.0,))
+    assert "no data" in render_panel(find_panel("Failed"), [], (0.0,))
 
 
-def labels(svg: str) -> list[str]:
+def axis_labels(svg: str) -> list[str]:
     axis = svg[svg.index('class="axis x"') :]
     return re.findall(r'class="major">([^<]+)</text>', axis)
 
@@ -70,21 +70,21 @@ def labels(svg: str) -> list[str]:
         (20, 1, ["00:00"]),
     ],
 )
-def test_a_graph_tells_no_time_twice(step_s: int, count: int, told: list[str]) -> None:
+def test_time_axis_labels_are_unique(step_s: int, count: int, told: list[str]) -> None:
     times = [i * step_s for i in range(count)]
-    html = drawn(panel("Calls by route"), [Series("chat", {}, (1.0,) * count)], times)
-    assert labels(html) == told
+    html = render_panel(find_panel("Calls by route"), [Series("chat", {}, (1.0,) * count)], times)
+    assert axis_labels(html) == told
 
 
-def test_lines_over_a_few_seconds_tell_no_second_twice() -> None:
+def test_short_range_axis_labels_are_unique() -> None:
     times = [i * 0.25 for i in range(13)]
-    svg = Picture("a", "A", "s", times, {"a": [1.0] * 13}).svg()
-    assert labels(svg) == ["0:00", "0:01", "0:02", "0:03"]
+    svg = LineChart("a", "A", "s", times, {"a": [1.0] * 13}).render_svg()
+    assert axis_labels(svg) == ["0:00", "0:01", "0:02", "0:03"]
 
 
-def test_variables_stand_at_all_and_windows_hold_four_scrapes() -> None:
-    frame = Frame(0, 600, scrape_s=15)
-    filled = frame.fill_in('rate(a{job=~"$job"}[$__rate_interval])')
+def test_default_variables_and_rate_windows() -> None:
+    frame = TimeRange(0, 600, scrape_s=15)
+    filled = frame.substitute_variables('rate(a{job=~"$job"}[$__rate_interval])')
     assert filled == 'rate(a{job=~".*"}[60s])'
 
 

@@ -17,11 +17,11 @@ SRC = ROOT / "src/hamlet"
 FILES = sorted(SRC.rglob("*.py"))
 VENDORS = re.compile(r"\b(openai|azure|anthropic|gemini|mistral|cohere)\b", re.IGNORECASE)
 # Written in halves, so that this file does not name them either.
-_HALVES = [("py", "pi.org"), ("python", "hosted.org"), ("npm", "js.org"), ("npm", "js.com")]
-HOSTS = re.compile("|".join(re.escape(first + second) for first, second in _HALVES))
+_HOST_PARTS = [("py", "pi.org"), ("python", "hosted.org"), ("npm", "js.org"), ("npm", "js.com")]
+HOSTS = re.compile("|".join(re.escape(first + second) for first, second in _HOST_PARTS))
 
 
-def tracked() -> list[Path]:
+def tracked_files() -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
     )
@@ -40,14 +40,14 @@ def test_files_and_functions_stay_small() -> None:
 
 
 @pytest.mark.parametrize("room", ["core", "registry", "fleet", "gateway", "suggest"])
-def test_the_inside_names_no_vendor(room: str) -> None:
+def test_core_packages_name_no_vendor(room: str) -> None:
     for file in (SRC / room).rglob("*.py"):
         code = re.sub(r'""".*?"""|#.*', "", file.read_text(), flags=re.DOTALL)
         assert not VENDORS.search(code), file
 
 
 def test_no_file_names_a_package_index() -> None:
-    for file in tracked():
+    for file in tracked_files():
         try:
             text = file.read_text()
         except UnicodeDecodeError:
@@ -65,7 +65,7 @@ def test_public_names_are_declared_sorted_and_documented(package) -> None:
             assert value.__doc__, name
 
 
-def test_every_setting_stands_in_the_configuration_guide() -> None:
+def test_every_setting_is_documented() -> None:
     guide = (ROOT / "docs/configuration.md").read_text()
     from hamlet.config import cutover, model
 
@@ -89,9 +89,9 @@ def test_every_setting_stands_in_the_configuration_guide() -> None:
             assert f"`{name}`" in guide, f"{section.__name__}.{name} is not documented"
 
 
-def test_examples_in_the_docs_are_sound_configurations(monkeypatch) -> None:
+def test_documented_configurations_are_valid(monkeypatch) -> None:
     from hamlet.config import loads
-    from hamlet.registry import build
+    from hamlet.registry import build_registry
     from hamlet.testing.support import SilentLog
 
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HAMLET_KEY", "AZURE_KEY"):
@@ -102,4 +102,4 @@ def test_examples_in_the_docs_are_sound_configurations(monkeypatch) -> None:
     whole = [text for text in texts if "providers:" in text and "routes:" in text]
     assert len(whole) >= 3
     for text in whole:
-        assert build(loads(text), SilentLog()).routes
+        assert build_registry(loads(text), SilentLog()).routes

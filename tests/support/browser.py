@@ -21,7 +21,7 @@ FLAGS = [
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
+async def launch_chromium() -> AsyncIterator[Browser]:
     """A headless browser; the test is skipped where there is none."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
@@ -36,9 +36,11 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def watched(browser: Browser, origin: str, **how: Any) -> AsyncIterator[Page]:
+async def open_checked_page(
+    browser: Browser, origin: str, **context_options: Any
+) -> AsyncIterator[Page]:
     """A page that must ask nobody but `origin`, and log no error."""
-    context = await browser.new_context(**{"locale": "ko-KR", **how})
+    context = await browser.new_context(**{"locale": "ko-KR", **context_options})
     page = await context.new_page()
     asked: list[str] = []
     faults: list[str] = []

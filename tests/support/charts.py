@@ -37,11 +37,11 @@ SWITCHES = {
     "nodeSelector": {"pool": "general"},
 }
 _HELM = ROOT / ".tools/helm/bin/python"
-_HEAD = "# Made by `make rendered` of deploy/helm/{name}.yaml; change the chart or its values instead.\n"
+_HEADER = "# Made by `make rendered` of deploy/helm/{name}.yaml; change the chart or its values instead.\n"
 needs_helm = pytest.mark.skipif(not _HELM.exists(), reason="deploy/tools.sh found no Python 3.12")
 
 
-def tool(name: str) -> str:
+def find_tool(name: str) -> str:
     """One of the programs of deploy/tools.sh; skips the test if it is not there."""
     found = shutil.which(name, path=str(ROOT / ".tools/bin"))
     if found is None:
@@ -49,15 +49,15 @@ def tool(name: str) -> str:
     return found
 
 
-def values(name: str) -> dict[str, Any]:
+def load_values(name: str) -> dict[str, Any]:
     return yaml.safe_load((ROOT / f"deploy/helm/{name}.yaml").read_text())
 
 
-def job(given: dict[str, Any], **more: Any) -> dict[str, Any]:
+def install_job(given: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"name": "hamlet", "namespace": "llm", "chart": str(CHART), "values": given, **more}
 
 
-def helm(*jobs: dict[str, Any], lint: bool = False) -> dict[str, Any]:
+def run_helm(*jobs: dict[str, Any], lint: bool = False) -> dict[str, Any]:
     """What Helm says to each job, against an API server that records: see helm_sdk.py."""
     asked = {"install": list(jobs), "lint": [str(CHART)] if lint else []}
     done = subprocess.run(
@@ -73,19 +73,19 @@ def helm(*jobs: dict[str, Any], lint: bool = False) -> dict[str, Any]:
 
 
 @cache
-def golden(name: str) -> list[dict[str, Any]]:
+def committed_objects(name: str) -> list[dict[str, Any]]:
     """The objects of a committed manifest."""
     return list(yaml.safe_load_all((RENDERED / f"{name}.yaml").read_text()))
 
 
-def text(name: str, manifest: str) -> str:
+def manifest_text(name: str, manifest: str) -> str:
     """What stands in the committed file."""
-    return _HEAD.format(name=name) + manifest.strip() + "\n"
+    return _HEADER.format(name=name) + manifest.strip() + "\n"
 
 
-def schemas() -> None:
+def check_operator_schemas() -> None:
     """Complain of what the Prometheus operator and KEDA would not know."""
-    told = helm(job(SWITCHES), job(values("prod")))["install"]
+    told = run_helm(install_job(SWITCHES), install_job(load_values("prod")))["install"]
     objects = [o for result in told for o in yaml.safe_load_all(result["manifest"])]
     kinds = ("PodMonitor", "PrometheusRule", "ScaledObject")
     asked = [o for o in objects if o["kind"] in kinds]
@@ -104,11 +104,11 @@ def schemas() -> None:
 
 def main() -> None:
     if sys.argv[1:] == ["schemas"]:
-        return schemas()
-    told = helm(*(job(values(name)) for name in GOLDEN))
+        return check_operator_schemas()
+    told = run_helm(*(install_job(load_values(name)) for name in GOLDEN))
     for name, result in zip(GOLDEN, told["install"], strict=True):
         assert "error" not in result, result
-        (RENDERED / f"{name}.yaml").write_text(text(name, result["manifest"]))
+        (RENDERED / f"{name}.yaml").write_text(manifest_text(name, result["manifest"]))
         print(RENDERED / f"{name}.yaml")
 
 

@@ -62,27 +62,27 @@ def _status(code: int, reason: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _merged(there: Any, patch: Any) -> Any:
+def _merge_patch(current: Any, patch: Any) -> Any:
     """A merge patch; lists are replaced whole, which a real server's strategic merge may not do."""
-    if not (isinstance(there, dict) and isinstance(patch, dict)):
+    if not (isinstance(current, dict) and isinstance(patch, dict)):
         return patch
-    kept = {key: value for key, value in there.items() if key not in patch}
-    told = {k: _merged(there.get(k), v) for k, v in patch.items() if v is not None}
+    kept = {key: value for key, value in current.items() if key not in patch}
+    told = {k: _merge_patch(current.get(k), v) for k, v in patch.items() if v is not None}
     return kept | told
 
 
-class Cluster:
+class FakeKubernetes:
     """`with Cluster() as cluster:` serves on `cluster.url`; `cluster.objects` by path."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
-        self.types: dict[str, str] = {}
+        self.content_types: dict[str, str] = {}
         recording = type("Recording", (_Handler,), {"cluster": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), recording)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> "FakeKubernetes":
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
         return self
@@ -102,17 +102,17 @@ class Cluster:
             f"context: {{cluster: here, user: nobody, namespace: '{namespace}'}}}}]\n"
         )
 
-    def recorded(self) -> list[dict[str, Any]]:
+    def json_objects(self) -> list[dict[str, Any]]:
         """The objects that came as JSON: Helm's own records are protobuf."""
         return [
             json.loads(body)
             for path, body in self.objects.items()
-            if "json" in self.types[path] and "sh.helm.release" not in path
+            if "json" in self.content_types[path] and "sh.helm.release" not in path
         ]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    cluster: Cluster
+    cluster: FakeKubernetes
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -121,29 +121,34 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, cluster = urlsplit(self.path).path, self.cluster
         if path == "/version":
-            return self._say({"major": "1", "minor": "33", "gitVersion": "v1.33.0"})
+            return self._send_json({"major": "1", "minor": "33", "gitVersion": "v1.33.0"})
         if path == "/api":
-            return self._say({"kind": "APIVersions", "versions": ["v1"]})
+            return self._send_json({"kind": "APIVersions", "versions": ["v1"]})
         if path == "/apis":
-            return self._say(_groups())
+            return self._send_json(_groups())
         version = path.removeprefix("/apis/") if path.startswith("/apis/") else path[5:]
         if version in KINDS:
-            return self._say(_resources(version))
+            return self._send_json(_resources(version))
         if path in cluster.objects:
-            return self._raw(200, cluster.types[path], cluster.objects[path])
+            return self._send(200, cluster.content_types[path], cluster.objects[path])
         if path.rsplit("/", 1)[-1] in {plural(k) for kinds in KINDS.values() for k in kinds}:
-            return self._say(
-                {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": self._listed(path)}
+            return self._send_json(
+                {
+                    "kind": "List",
+                    "apiVersion": "v1",
+                    "metadata": {},
+                    "items": self._list_objects(path),
+                }
             )
-        return self._say(_status(404, "NotFound"), 404)
+        return self._send_json(_status(404, "NotFound"), 404)
 
-    def _listed(self, path: str) -> list[Any]:
+    def _list_objects(self, path: str) -> list[Any]:
         wanted = parse_qs(urlsplit(self.path).query).get("labelSelector", [""])[0]
         pairs = dict(pair.split("=") for pair in wanted.split(",") if "=" in pair)
         found = [
             json.loads(body)
             for name, body in self.cluster.objects.items()
-            if name.startswith(f"{path}/") and "json" in self.cluster.types[name]
+            if name.startswith(f"{path}/") and "json" in self.cluster.content_types[name]
         ]
         return [o for o in found if pairs.items() <= o["metadata"].get("labels", {}).items()]
 
@@ -155,25 +160,25 @@ class _Handler(BaseHTTPRequestHandler):
             path += "/" + json.loads(body)["metadata"]["name"]
         else:
             path += f"/sh.helm.release.{len(self.cluster.objects)}"
-        self.cluster.objects[path], self.cluster.types[path] = body, kind
-        self._raw(201, kind, body)
+        self.cluster.objects[path], self.cluster.content_types[path] = body, kind
+        self._send(201, kind, body)
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         kind = self.headers.get("content-type", "application/json")
-        self._raw(200, kind, body)
+        self._send(200, kind, body)
 
     def do_PATCH(self) -> None:
         patch = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
         path = urlsplit(self.path).path
-        merged = _merged(json.loads(self.cluster.objects[path]), patch)
+        merged = _merge_patch(json.loads(self.cluster.objects[path]), patch)
         self.cluster.objects[path] = json.dumps(merged).encode()
-        self._raw(200, "application/json", self.cluster.objects[path])
+        self._send(200, "application/json", self.cluster.objects[path])
 
-    def _say(self, told: dict[str, Any], code: int = 200) -> None:
-        self._raw(code, "application/json", json.dumps(told).encode())
+    def _send_json(self, document: dict[str, Any], code: int = 200) -> None:
+        self._send(code, "application/json", json.dumps(document).encode())
 
-    def _raw(self, code: int, kind: str, body: bytes) -> None:
+    def _send(self, code: int, kind: str, body: bytes) -> None:
         self.send_response(code)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))

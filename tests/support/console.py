@@ -24,8 +24,8 @@ from hamlet.cli import app
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_SERVES = re.compile(r"hamlet serve|hamlet\.testing\.simulator")
-_SHELL = re.compile(r"[|<>&;$]")
+_SERVER_COMMAND = re.compile(r"hamlet serve|hamlet\.testing\.simulator")
+_SHELL_SYNTAX = re.compile(r"[|<>&;$]")
 _PORT = re.compile(r"(?<=127\.0\.0\.1:)\d{4,5}|(?<=--port )\d{4,5}")
 _WAIT_S = 60.0
 
@@ -34,18 +34,18 @@ _WAIT_S = 60.0
 class Command:
     """One command of a page, and the lines it should print."""
 
-    words: str
+    line: str
     expected: list[str] = field(default_factory=list)
 
 
-def blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
+def fenced_blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
     """(language, text) of the page's fenced blocks of these languages, in order."""
     for language, text in _FENCE.findall(page.read_text("utf-8")):
         if language in languages:
             yield language, text
 
 
-def commands(text: str) -> Iterator[Command]:
+def parse_commands(text: str) -> Iterator[Command]:
     """The commands of a console block; one that ends in a backslash goes on."""
     current: Command | None = None
     for line in text.splitlines():
@@ -53,17 +53,17 @@ def commands(text: str) -> Iterator[Command]:
             if current:
                 yield current
             current = Command(line[2:])
-        elif current and current.words.endswith("\\"):
-            current.words = f"{current.words[:-1]} {line.strip()}"
+        elif current and current.line.endswith("\\"):
+            current.line = f"{current.line[:-1]} {line.strip()}"
         elif current and line.strip():
             current.expected.append(line.rstrip())
     if current:
         yield current
 
 
-def unlike(expected: list[str], printed: str) -> str:
+def first_missing_line(expected: list[str], output: str) -> str:
     """The first expected line that was not printed, in order; "" if all were."""
-    rest = printed.splitlines()
+    rest = output.splitlines()
     for line in expected:
         pattern = re.compile(".*".join(map(re.escape, line.split("..."))).strip())
         while rest and not pattern.search(" ".join(rest[0].split("\t"))):
@@ -97,11 +97,11 @@ class Session:
                 os.killpg(server.pid, signal.SIGKILL)
             await server.communicate()
 
-    def text(self, text: str) -> str:
+    def replace_ports(self, text: str) -> str:
         """A text of the page, with the ports that are free here."""
-        return _PORT.sub(lambda match: self._free(match[0]), text)
+        return _PORT.sub(lambda match: self._free_port_for(match[0]), text)
 
-    def words(self, command: str) -> str:
+    def adapt_command(self, command: str) -> str:
         """A command, as it is meant here: `make serve` without its setting up."""
         command = command.replace(".venv/bin/", "")
         made = re.fullmatch(r"make serve(?: CONFIG=(\S+))?(?: PORT=(\d+))?", command)
@@ -110,9 +110,9 @@ class Session:
             command = f"hamlet serve{config} --port {made[2] or 8080}"
         elif command.startswith("hamlet serve") and "--port" not in command:
             command += " --port 8080"
-        return self.text(command)
+        return self.replace_ports(command)
 
-    def _free(self, port: str) -> str:
+    def _free_port_for(self, port: str) -> str:
         while port not in self._ports:
             # Below the range that the kernel gives away, so that nobody takes it meanwhile.
             wanted = random.randrange(20_000, 32_000)
@@ -121,19 +121,21 @@ class Session:
                 self._ports[port] = str(wanted)
         return self._ports[port]
 
-    async def assert_does_what_it_says(self, command: Command) -> None:
+    async def assert_prints_expected(self, command: Command) -> None:
         """Run it; AssertionError unless it ends well and prints what it should."""
-        words = self.words(command.words)
-        if _SERVES.search(words):
-            printed = await self._serve(words)
-        elif words.startswith("hamlet ") and not _SHELL.search(words):
-            printed = await asyncio.to_thread(self._inside, words)
+        words = self.adapt_command(command.line)
+        if _SERVER_COMMAND.search(words):
+            printed = await self._start_server(words)
+        elif words.startswith("hamlet ") and not _SHELL_SYNTAX.search(words):
+            printed = await asyncio.to_thread(self._run_in_process, words)
         else:
-            printed = await self._once(words)
-        missing = unlike([self.text(line) for line in command.expected], printed)
+            printed = await self._run_in_shell(words)
+        missing = first_missing_line(
+            [self.replace_ports(line) for line in command.expected], printed
+        )
         assert not missing, f"$ {words}\nnot printed: {missing}\nprinted:\n{printed}"
 
-    def _inside(self, words: str) -> str:
+    def _run_in_process(self, words: str) -> str:
         """A short hamlet command, without the second that a new interpreter takes."""
         with chdir(self.folder):
             result = CliRunner().invoke(app, shlex.split(words)[1:], env={"COLUMNS": "200"})
@@ -142,9 +144,9 @@ class Session:
 
     async def assert_python_runs(self, code: str) -> None:
         """Run a block of Python; AssertionError unless it ends well."""
-        await self._once(f"python -W ignore - <<'END'\n{self.text(code)}\nEND")
+        await self._run_in_shell(f"python -W ignore - <<'END'\n{self.replace_ports(code)}\nEND")
 
-    async def _once(self, words: str) -> str:
+    async def _run_in_shell(self, words: str) -> str:
         # What is exported lasts, as in a terminal.
         script = f"set -o pipefail\n{words}\nstatus=$?\nexport -p > .exported\nexit $status"
         before = "source ./.exported\n" if (self.folder / ".exported").exists() else ""
@@ -157,7 +159,7 @@ class Session:
         assert process.returncode == 0, f"$ {words}\n{out.decode()}"
         return out.decode()
 
-    async def _serve(self, words: str) -> str:
+    async def _start_server(self, words: str) -> str:
         process = await asyncio.create_subprocess_exec(
             "bash", "-c", f"exec {words}",
             cwd=self.folder, env=self._environment, start_new_session=True,

@@ -8,10 +8,16 @@ from typing import Any
 
 import httpx2
 
-from hamlet.migration import Board, Document, FeatureState, FileStore, settings
+from hamlet.migration import (
+    FeatureState,
+    FileStore,
+    RolloutController,
+    RolloutDocument,
+    resolve_config,
+)
 from hamlet.testing import LoopbackUpstream
 from support.hamlet1 import Hamlet1, hamlet1
-from support.server import Running, serving, until
+from support.server import RunningServer, run_server, wait_until
 from support.vendor import respond
 
 CONFIG = """
@@ -32,50 +38,52 @@ cutover:
   shadow: {{noise_percent: 0, concurrent: 4, per_minute: 1000}}
   gate: {{minutes: 0, requests: 20, comparisons: 5, cooldown_s: 60}}
 """
-ASK = {
+CHAT_BODY = {
     "conversationId": "c1",
     "messages": [{"sender": "user", "text": "How is the weather in Seoul?"}],
 }
 
 
 @dataclass
-class Crossed:
+class MigrationHarness:
     """Both services, the vendor behind both, and the document between them."""
 
-    running: Running
+    running: RunningServer
     http: httpx2.AsyncClient
-    old: Hamlet1
+    legacy: Hamlet1
     vendor: LoopbackUpstream
-    board: Board
+    controller: RolloutController
 
-    async def put(self, feature: str, stage: str, weight_bp: int = 0, **more: Any) -> None:
+    async def set_feature_state(
+        self, feature: str, stage: str, weight_bp: int = 0, **more: Any
+    ) -> None:
         """Place a feature, past all rules, and wait until hamlet knows."""
 
-        def place(document: Document):
+        def apply_state(document: RolloutDocument):
             state = FeatureState(
                 stage=stage, weight_bp=weight_bp, changed=document.epoch + 1, **more
             )
-            moved = document.having(feature, state)
+            moved = document.with_feature_state(feature, state)
             return moved.model_copy(update={"epoch": document.epoch + 1}), []
 
-        epoch = self.board.store.change(place).epoch
+        epoch = self.controller.state_store.update(apply_state).epoch
         view = self.view
-        await until(lambda: view.document.epoch >= epoch)
+        await wait_until(lambda: view.document.epoch >= epoch)
 
     @property
     def view(self):
-        return self.running.hamlet.migration.view
+        return self.running.hamlet.migration.local_state
 
     def feature(self, name: str):
-        return self.running.hamlet.migration.features.all[name]
+        return self.running.hamlet.migration.features.by_name[name]
 
-    def told(self, event: str) -> int:
+    def count_log_events(self, event: str) -> int:
         """How often hamlet has logged this."""
         return self.running.log.getvalue().count(f'"event":"{event}"')
 
 
 @asynccontextmanager
-async def crossed(folder: Path, **extra: str) -> AsyncIterator[Crossed]:
+async def migration_harness(folder: Path, **extra: str) -> AsyncIterator[MigrationHarness]:
     """Both services on loopback; `TEST_TESTER_KEY` must be set."""
     async with LoopbackUpstream() as vendor, hamlet1(f"{vendor.url}/v1") as old:
         vendor.respond(respond)
@@ -85,8 +93,8 @@ async def crossed(folder: Path, **extra: str) -> AsyncIterator[Crossed]:
             text = text.replace(find.replace("__", ": "), replacement)
         file.write_text(text)
         store = FileStore(folder / "state.json")
-        store.create(Document())
-        async with serving(file) as running:
-            board = Board(store, settings(running.hamlet._loaded))
+        store.create(RolloutDocument())
+        async with run_server(file) as running:
+            board = RolloutController(store, resolve_config(running.hamlet._loaded))
             async with httpx2.AsyncClient(base_url=running.url, timeout=60) as http:
-                yield Crossed(running, http, old, vendor, board)
+                yield MigrationHarness(running, http, old, vendor, board)

@@ -8,14 +8,14 @@ from typing import Any
 
 from hamlet.config import Policy
 from hamlet.core import ModelCard
-from hamlet.registry import Capacity, Deployment, ProviderHandle, Reserved, Route
-from hamlet.routing import Choice, Demand, Fleet
+from hamlet.registry import Capacity, Deployment, ProviderHandle, ReservedThroughput, Route
+from hamlet.routing import CostEstimate, LoadBalancer, Selection
 
 # 60,000 input tokens a minute: a thousand a second, thirty thousand deep.
-PTU = Reserved(24, 2500, 3.0)
+PTU = ReservedThroughput(24, 2500, 3.0)
 
 
-class Clock:
+class ManualClock:
     """Monotonic seconds, moved by hand."""
 
     def __init__(self, now: float = 1000.0) -> None:
@@ -24,11 +24,11 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def tick(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += seconds
 
 
-def member(name: str, capacity: Capacity | None = PTU, **more: Any) -> Deployment:
+def stub_deployment(name: str, capacity: Capacity | None = PTU, **more: Any) -> Deployment:
     """A deployment that nobody will call."""
     handle = ProviderHandle(name, "scripted", None, ("chat",))
     fields = {"quota_group": name, "vendor": "v", **more}
@@ -37,27 +37,32 @@ def member(name: str, capacity: Capacity | None = PTU, **more: Any) -> Deploymen
     )
 
 
-class Yard:
+class RoutingHarness:
     """A fleet with one route over tiers of deployments."""
 
     def __init__(self, *tiers: Sequence[Deployment], seed: int = 1, **route: Any) -> None:
-        self.clock = Clock()
-        self.fleet = Fleet(self.clock, random.Random(seed))
+        self.clock = ManualClock()
+        self.load_balancer = LoadBalancer(self.clock, random.Random(seed))
         levels = tuple(tuple(tier) for tier in tiers)
         self.route = Route("r", "chat", levels, route.pop("policy", Policy()), **route)
 
-    def choose(self, demand: Demand | None = None, **look: Any) -> Choice | None:
+    def choose(self, cost: CostEstimate | None = None, **context: Any) -> Selection | None:
         """One choice, as the gateway makes it."""
-        traffic = self.fleet.traffic(self.route)
-        return self.fleet.choose(traffic, self.fleet.look(demand or Demand(100, 100, 100), **look))
+        traffic = self.load_balancer.route_state(self.route)
+        return self.load_balancer.select(
+            traffic,
+            self.load_balancer.build_context(cost or CostEstimate(100, 100, 100), **context),
+        )
 
-    def names(self, count: int = 200, demand: Demand | None = None) -> dict[str, int]:
+    def count_selections(
+        self, count: int = 200, cost: CostEstimate | None = None
+    ) -> dict[str, int]:
         """How often each deployment is chosen when nothing is begun."""
-        chosen = [self.choose(demand) for _ in range(count)]
+        chosen = [self.choose(cost) for _ in range(count)]
         names = [c.deployment.id.split("/")[0] for c in chosen if c is not None]
         return {name: names.count(name) for name in sorted(set(names))}
 
-    def condition(self, name: str) -> Any:
+    def deployment_state(self, name: str) -> Any:
         """What is known of a deployment."""
-        self.fleet.traffic(self.route)
-        return self.fleet.conditions[f"{name}/m"]
+        self.load_balancer.route_state(self.route)
+        return self.load_balancer.deployment_states[f"{name}/m"]

@@ -5,35 +5,44 @@ from typing import Any
 
 from hamlet.config import Policy, loads
 from hamlet.core import ChatRequest, ModelCard
-from hamlet.gateway import Admission, Attempt, Call, Caller, ChatStream, Gateway, Observers, Record
+from hamlet.gateway import (
+    Admission,
+    Attempt,
+    Call,
+    Caller,
+    CallRecord,
+    ChatStream,
+    Gateway,
+    Observers,
+)
 from hamlet.registry import Deployment, ProviderHandle, Registry, RegistryHolder, Route
-from hamlet.routing import Fleet
+from hamlet.routing import LoadBalancer
 from hamlet.spi import operations
-from hamlet.testing.cases import ask
+from hamlet.testing.cases import chat_request
 from hamlet.testing.support import SilentLog
 
 CONFIG = loads("providers: {p: {kind: k}}\nroutes: {r: {deployments: [{provider: p, model: m}]}}")
 
 
-class Notes:
+class RecordingObserver:
     """An observer that keeps what it saw."""
 
     def __init__(self) -> None:
-        self.started: list[Record] = []
+        self.started: list[CallRecord] = []
         self.attempts: list[Attempt] = []
-        self.ended: list[Record] = []
+        self.ended: list[CallRecord] = []
 
-    def on_start(self, record: Record) -> None:
+    def on_start(self, record: CallRecord) -> None:
         self.started.append(record)
 
-    def on_attempt(self, record: Record, attempt: Attempt) -> None:
+    def on_attempt(self, record: CallRecord, attempt: Attempt) -> None:
         self.attempts.append(attempt)
 
-    def on_end(self, record: Record) -> None:
+    def on_end(self, record: CallRecord) -> None:
         self.ended.append(record)
 
 
-class Log(SilentLog):
+class RecordingLog(SilentLog):
     """Keeps the names of events."""
 
     def __init__(self) -> None:
@@ -49,7 +58,7 @@ def deployment(provider: Any, name: str = "a", **more: Any) -> Deployment:
     return Deployment(f"{name}/m", handle, "m", more.pop("card", ModelCard()), **more)
 
 
-class Bench:
+class GatewayHarness:
     """A gateway with one route, `r`, and one for embeddings, `e`, over the same tiers."""
 
     def __init__(
@@ -66,28 +75,32 @@ class Bench:
             "r": self.route,
             "e": Route("e", "embeddings", levels, policy or Policy()),
         }
-        self.notes, self.log, self.fleet = Notes(), Log(), Fleet()
+        self.observer, self.log, self.load_balancer = (
+            RecordingObserver(),
+            RecordingLog(),
+            LoadBalancer(),
+        )
         self.admission = Admission(max_in_flight)
-        watchers = Observers([*observers, self.notes], self.log)
+        watchers = Observers([*observers, self.observer], self.log)
         holder = RegistryHolder(Registry(CONFIG.config, {}, routes))
-        self.gateway = Gateway(holder, self.admission, watchers, self.fleet)
+        self.gateway = Gateway(holder, self.admission, watchers, self.load_balancer)
 
-    async def open(
+    async def open_stream(
         self, request: ChatRequest | None = None, caller: Caller | None = None, **call: Any
     ) -> ChatStream:
-        made = Call.of(request or ask("hi", "r", stream=True), "req_1")
+        made = Call.from_request(request or chat_request("hi", "r", stream=True), "req_1")
         for name, value in call.items():
             setattr(made, name, value)
         return await self.gateway.chat(made, caller or Caller())
 
-    async def text(self, request: ChatRequest | None = None, **call: Any) -> str:
-        stream = await self.open(request, **call)
+    async def read_text(self, request: ChatRequest | None = None, **call: Any) -> str:
+        stream = await self.open_stream(request, **call)
         try:
             return "".join([getattr(event, "text", "") async for event in stream])
         finally:
             await stream.aclose()
 
 
-def quick(**more: Any) -> Policy:
+def fast_policy(**more: Any) -> Policy:
     """A policy whose waits a test can afford."""
     return Policy(**{"backoff_base_s": 0.001, "first_token_s": 5.0, "idle_s": 5.0, **more})

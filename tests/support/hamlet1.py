@@ -22,7 +22,7 @@ class Hamlet1:
     url: str
     process: asyncio.subprocess.Process
 
-    async def fault(self, **fault: int) -> None:
+    async def inject_fault(self, **fault: int) -> None:
         async with httpx2.AsyncClient() as http:
             await http.post(f"{self.url}/_fault", json={"delayMs": 0, "status": 0, **fault})
 

@@ -10,11 +10,11 @@ import sys
 from typing import Any
 
 import helm_sdkpy
-from cluster import Cluster
+from cluster import FakeKubernetes
 
 
-async def play(job: dict[str, Any]) -> dict[str, Any]:
-    with Cluster() as cluster:
+async def run_job(job: dict[str, Any]) -> dict[str, Any]:
+    with FakeKubernetes() as cluster:
         namespace = job["namespace"]
         for name, data in job.get("there", {}).items():
             path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
@@ -33,7 +33,7 @@ async def play(job: dict[str, Any]) -> dict[str, Any]:
                 "data": data,
             }
             cluster.objects[path] = json.dumps(there).encode()
-            cluster.types[path] = "application/json"
+            cluster.content_types[path] = "application/json"
         config = helm_sdkpy.Configuration(namespace, cluster.kubeconfig(namespace))
         install = helm_sdkpy.Install(config)
         try:
@@ -41,14 +41,14 @@ async def play(job: dict[str, Any]) -> dict[str, Any]:
         except helm_sdkpy.HelmError as error:
             return {"error": str(error)}
         notes = told["info"]["notes"]
-        return {"manifest": told["manifest"], "notes": notes, "recorded": cluster.recorded()}
+        return {"manifest": told["manifest"], "notes": notes, "recorded": cluster.json_objects()}
 
 
 async def main() -> None:
     jobs = json.load(sys.stdin)
-    results = [await play(job) for job in jobs["install"]]
+    results = [await run_job(job) for job in jobs["install"]]
     linted: list[Any] = []
-    with Cluster() as cluster:
+    with FakeKubernetes() as cluster:
         config = helm_sdkpy.Configuration("default", cluster.kubeconfig("default"))
         for chart in jobs.get("lint", ()):
             linted.append(await helm_sdkpy.Lint(config).run(chart))

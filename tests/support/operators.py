@@ -19,19 +19,19 @@ MODELS = {
 }
 
 
-def strict(schema: Any) -> Any:
+def forbid_unknown_properties(schema: Any) -> Any:
     """The schema, with every object of known properties closed."""
     if isinstance(schema, list):
-        return [strict(part) for part in schema]
+        return [forbid_unknown_properties(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {key: strict(value) for key, value in schema.items()}
+    closed = {key: forbid_unknown_properties(value) for key, value in schema.items()}
     if isinstance(closed.get("properties"), dict) and "type" in closed:
         closed["additionalProperties"] = False
     return closed
 
 
 for thing in json.load(sys.stdin):
-    schema = strict(MODELS[thing["kind"]].model_json_schema(by_alias=True))
+    schema = forbid_unknown_properties(MODELS[thing["kind"]].model_json_schema(by_alias=True))
     for error in Draft202012Validator(schema).iter_errors(thing):
         print(f"{thing['kind']}: {error.json_path}: {error.message[:200]}")

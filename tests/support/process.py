@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_CLOCK_OFF = """
+_CLOCK_OFFSET_PROGRAM = """
 import time
 right = time.time
 time.time = lambda: right() + {}
@@ -20,37 +20,39 @@ main()
 
 
 @dataclass
-class Started:
+class ServerProcess:
     """A running `hamlet serve`, and where it writes what it logs."""
 
     process: asyncio.subprocess.Process
     url: str
     log: Path
 
-    def send(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    async def ended(self, within_s: float = 60.0) -> int:
+    async def wait(self, within_s: float = 60.0) -> int:
         """Its exit status."""
         return await asyncio.wait_for(self.process.wait(), within_s)
 
-    def workers(self) -> list[int]:
+    def worker_pids(self) -> list[int]:
         """The process ids of those it supervises."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
 
 @asynccontextmanager
-async def started(
+async def run_server_process(
     config: Path,
     *options: str,
     environment: Mapping[str, str] = {},
     fds: Sequence[int] = (),
-    clock_off_s: float = 0.0,
-) -> AsyncIterator[Started]:
+    clock_offset_s: float = 0.0,
+) -> AsyncIterator[ServerProcess]:
     """`hamlet serve` on a free port, once it serves; ended with the block."""
     log = config.with_suffix(f".{os.urandom(4).hex()}.log")
-    program = ("-c", _CLOCK_OFF.format(clock_off_s)) if clock_off_s else ("-m", "hamlet")
+    program = (
+        ("-c", _CLOCK_OFFSET_PROGRAM.format(clock_offset_s)) if clock_offset_s else ("-m", "hamlet")
+    )
     words = (*program, "serve", "--port", "0", "--config", str(config), *options)
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
@@ -66,7 +68,7 @@ async def started(
         line = await asyncio.wait_for(process.stdout.readline(), 60)
         found = re.search(rb"http://\S+", line)
         assert found, log.read_text()
-        yield Started(process, found[0].decode(), log)
+        yield ServerProcess(process, found[0].decode(), log)
     finally:
         if process.returncode is None:
             process.terminate()

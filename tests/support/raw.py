@@ -9,16 +9,16 @@ from pathlib import Path
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
-Script = Callable[["Peer", int], Awaitable[None]]
+ConnectionScript = Callable[["ServerConnection", int], Awaitable[None]]
 
 
-class Peer:
+class ServerConnection:
     """The server's end of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    async def request(self) -> bytes:
+    async def read_request(self) -> bytes:
         """The next request, head and body. Raises IncompleteReadError when the client left."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = 0
@@ -41,7 +41,7 @@ class Peer:
 class RawUpstream:
     """Serves `script(peer, n)` for the nth connection, from 1; closes it when that returns."""
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: ConnectionScript, tls: ssl.SSLContext | None = None) -> None:
         self._script, self._tls = script, tls
         self.accepted = 0
         self.url = ""
@@ -65,7 +65,7 @@ class RawUpstream:
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
-            await self._script(Peer(reader, writer), self.accepted)
+            await self._script(ServerConnection(reader, writer), self.accepted)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
@@ -75,14 +75,14 @@ class RawUpstream:
                 await writer.wait_closed()
 
 
-async def polite(peer: Peer, _: int) -> None:
+async def respond_ok_forever(peer: ServerConnection, _: int) -> None:
     """Answers everything with OK."""
     while True:
-        await peer.request()
+        await peer.read_request()
         await peer.send(OK)
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
     """A key and a certificate of our own for localhost, made with the openssl command."""
     key, cert = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
@@ -95,7 +95,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return key, cert
 
 
-def server_tls(key: Path, cert: Path) -> ssl.SSLContext:
+def server_tls_context(key: Path, cert: Path) -> ssl.SSLContext:
     """The server's side of `certificate`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)

@@ -30,10 +30,10 @@ class RedisServer:
         while b"ready to accept connections" not in await self._process.stdout.readline():
             assert self._process.returncode is None
 
-    async def ask(self, *words: str) -> str:
+    async def execute(self, *args: str) -> str:
         """One command by the server's own client; its answer as text."""
         process = await asyncio.create_subprocess_exec(
-            "redis-cli", "-s", str(self.socket), *words,
+            "redis-cli", "-s", str(self.socket), *args,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, _ = await process.communicate()
@@ -68,7 +68,7 @@ async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer
 
 @asynccontextmanager
 async def slow_proxy(
-    to: Path, delay_s: Callable[[], float], most: Callable[[], int] = lambda: 1 << 16
+    socket_path: Path, delay_s: Callable[[], float], max_bytes: Callable[[], int] = lambda: 1 << 16
 ) -> AsyncIterator[str]:
     """A Redis URL through which answers come late, and no more than `most()` bytes of each."""
     open_ones: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
@@ -77,10 +77,10 @@ async def slow_proxy(
         task = asyncio.current_task()
         assert task
         open_ones[writer] = task
-        there, back = await asyncio.open_unix_connection(str(to))
+        there, back = await asyncio.open_unix_connection(str(socket_path))
         pipes = [
             pump(reader, back, lambda: 0.0, lambda: 1 << 16),
-            pump(there, writer, delay_s, most),
+            pump(there, writer, delay_s, max_bytes),
         ]
         tasks = [asyncio.create_task(pipe) for pipe in pipes]
         try:
@@ -112,17 +112,17 @@ async def pump(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     delay_s: Callable[[], float],
-    most: Callable[[], int],
+    max_bytes: Callable[[], int],
 ) -> None:
     with suppress(OSError):
         while data := await reader.read(1 << 16):
             if wait := delay_s():
                 await asyncio.sleep(wait)
-            writer.write(data[: most()])
+            writer.write(data[: max_bytes()])
             await writer.drain()
 
 
-def up_to(seconds: float, seed: int = 1) -> Callable[[], float]:
+def random_delays(seconds: float, seed: int = 1) -> Callable[[], float]:
     """Random delays."""
     rng = random.Random(seed)
     return lambda: rng.uniform(0, seconds)

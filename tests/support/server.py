@@ -13,12 +13,12 @@ import uvicorn
 from hamlet.api.dialects.openai.errors import render_error
 from hamlet.app import Hamlet
 from hamlet.config import load, loads
-from hamlet.net.server.connection import Patience, guarded
+from hamlet.net.server.connection import ConnectionTimeouts, http_protocol
 from hamlet.telemetry import make_log
-from support.canaries import Canaries, event_of, family_of
+from support.canaries import CanaryTokens, describe_log_line, describe_metric_line
 
-FAST = "providers: {embedded: {kind: embedded, tokens_per_s: 0}}\n"
-ROUTES = """
+EMBEDDED_PROVIDER = "providers: {embedded: {kind: embedded, tokens_per_s: 0}}\n"
+EMBEDDED_ROUTES = """
 routes:
   hamlet: {deployments: [{provider: embedded, model: embedded-chat}]}
   hamlet-embed: {operation: embeddings, deployments: [{provider: embedded, model: embedded-embed}]}
@@ -26,25 +26,29 @@ routes:
 
 
 @dataclass
-class Running:
+class RunningServer:
     url: str
     hamlet: Hamlet
     log: StringIO
 
 
 @asynccontextmanager
-async def serving(config: str | Path = FAST + ROUTES) -> AsyncIterator[Running]:
+async def run_server(
+    config: str | Path = EMBEDDED_PROVIDER + EMBEDDED_ROUTES,
+) -> AsyncIterator[RunningServer]:
     """A served hamlet for a config text or file; what it is sent must not be in what it tells."""
-    log, canaries = StringIO(), Canaries()
+    log, canaries = StringIO(), CanaryTokens()
     loaded = load(config) if isinstance(config, Path) else loads(config, "test.yaml")
     hamlet = Hamlet(loaded, log=make_log("debug", stream=log))
-    hamlet.metrics.exposition.keep_s = 0.0
-    spans = _overheard(hamlet)
+    hamlet.metrics.exposition.cache_ttl_s = 0.0
+    spans = _record_spans(hamlet)
     own = loaded.config.server
     settings = uvicorn.Config(
-        canaries.watching(hamlet),
+        canaries.wrap(hamlet),
         port=0,
-        http=guarded(Patience(own.request_head_s, own.reader_stall_s), render_error),
+        http=http_protocol(
+            ConnectionTimeouts(own.request_head_s, own.reader_stall_s), render_error
+        ),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=1,
@@ -56,29 +60,29 @@ async def serving(config: str | Path = FAST + ROUTES) -> AsyncIterator[Running]:
     try:
         while not server.started:
             await asyncio.sleep(0.01)
-        yield Running(f"http://127.0.0.1:{sock.getsockname()[1]}", hamlet, log)
+        yield RunningServer(f"http://127.0.0.1:{sock.getsockname()[1]}", hamlet, log)
     finally:
         server.should_exit = True
         await task
         sock.close()
-    canaries.look("the log", log.getvalue(), event_of)
-    canaries.look("a span", "\n".join(spans))
+    canaries.assert_absent("the log", log.getvalue(), describe_log_line)
+    canaries.assert_absent("a span", "\n".join(spans))
     for accept in ("text/plain", "application/openmetrics-text"):
         text, _ = await hamlet.metrics.exposition.render(accept, fresh=True)
-        canaries.look("a metric", text.decode(), family_of)
+        canaries.assert_absent("a metric", text.decode(), describe_metric_line)
 
 
-def _overheard(hamlet: Hamlet) -> list[str]:
+def _record_spans(hamlet: Hamlet) -> list[str]:
     """Every span that is sent, as JSON, while it still goes to its collector."""
     told: list[str] = []
-    for each in hamlet._spans:
+    for each in hamlet._span_exporters:
         export = each._exporter.export
 
-        def both(spans, export=export):
+        def record_and_export(spans, export=export):
             told.extend(span.to_json(indent=None) for span in spans)
             return export(spans)
 
-        each._exporter.export = both
+        each._exporter.export = record_and_export
     return told
 
 
@@ -97,8 +101,8 @@ async def environment(values: Mapping[str, str]) -> AsyncIterator[None]:
                 os.environ[name] = value
 
 
-async def until(holds, within_s: float = 60.0) -> None:
+async def wait_until(condition, timeout_s: float = 60.0) -> None:
     """Wait for a condition. Raises TimeoutError."""
-    async with asyncio.timeout(within_s):
-        while not holds():
+    async with asyncio.timeout(timeout_s):
+        while not condition():
             await asyncio.sleep(0.005)

@@ -7,50 +7,59 @@ from typing import Any
 
 from hamlet.core import ChatParams, ChatRequest, Message, Text
 from hamlet.registry.plugins import Plugins
-from hamlet.simulator import Fault, Simulated, SimulatedRuntime, SimulatorServer, World, marker
+from hamlet.simulator import (
+    Fault,
+    SimulatedDeployment,
+    SimulatedRuntime,
+    SimulatorServer,
+    World,
+    marker,
+)
 from hamlet.simulator import virtual_time as virtual
 from hamlet.testing.support import SilentLog
 
-KINDS = {"azure": "openai", "openai": "openai", "anthropic": "anthropic"}
+ADAPTER_KINDS = {"azure": "openai", "openai": "openai", "anthropic": "anthropic"}
 
 
-def asking(
-    prompt: int = 100,
-    output: int = 20,
+def make_request(
+    prompt_tokens: int = 100,
+    output_tokens: int = 20,
     *,
-    limit: int | None = None,
+    max_tokens: int | None = None,
     stream: bool = True,
     seed: int | None = None,
 ) -> ChatRequest:
     """A request that pretends to be so long."""
-    text = marker(prompt, output, seed=seed)
-    params = ChatParams(max_tokens=limit) if limit else ChatParams()
+    text = marker(prompt_tokens, output_tokens, seed=seed)
+    params = ChatParams(max_tokens=max_tokens) if max_tokens else ChatParams()
     return ChatRequest("gpt-4o", (Message("user", (Text(text),)),), params=params, stream=stream)
 
 
-def adapter(world: World, spec: Simulated) -> Any:
+def make_adapter(world: World, spec: SimulatedDeployment) -> Any:
     """The real adapter of the deployment's wire, its transport leading into the world."""
-    plugin = Plugins().load(KINDS[spec.wire])
+    plugin = Plugins().load(ADAPTER_KINDS[spec.wire])
     bare = spec.wire == "anthropic"
     settings = plugin.Settings(base_url=f"http://simulated/{spec.name}{'' if bare else '/v1'}")
     return plugin(settings, SimulatedRuntime(world, SilentLog()))
 
 
-def on_virtual_time(play: Any, *specs: Simulated, faults: Iterable[Fault] = (), seed: int = 1):
+def run_on_virtual_time(
+    scenario: Any, *specs: SimulatedDeployment, faults: Iterable[Fault] = (), seed: int = 1
+):
     """Run `play(world, loop)` on a virtual loop, over a world of these deployments."""
 
     async def main() -> Any:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        return await play(World(specs, seed=seed, clock=loop.time, faults=faults), loop)
+        return await scenario(World(specs, seed=seed, clock=loop.time, faults=faults), loop)
 
     return virtual.run(main(), seed)
 
 
 @asynccontextmanager
-async def playing(
-    *specs: Simulated, faults: Iterable[Fault] = (), seed: int = 1, ports: str = "one"
+async def serve_simulation(
+    *specs: SimulatedDeployment, faults: Iterable[Fault] = (), seed: int = 1, ports: str = "one"
 ) -> AsyncIterator[SimulatorServer]:
     """A served world of these deployments."""
     world = World(specs, seed=seed, clock=time.monotonic, faults=faults)

@@ -6,14 +6,14 @@ from typing import Any
 
 from hamlet.core import FinishReason, Text, ToolCall, Usage, pack
 from hamlet.testing import Canned, Received, Wire, json_reply, sse_reply
-from hamlet.testing.cases import answer
+from hamlet.testing.cases import chat_response
 from support.wires import AnthropicWire, OpenAIWire
 
-SAID = "안녕하세요, this is the vendor. 東京。"
+VENDOR_ANSWER_TEXT = "안녕하세요, this is the vendor. 東京。"
 USAGE = Usage(input_tokens=20, output_tokens=9, cache_read_tokens=5)
 
 
-def wire_of(request: Received) -> Wire:
+def wire_for(request: Received) -> Wire:
     """Which vendor this path belongs to."""
     anthropic = request.path.startswith("/v1/messages")
     return AnthropicWire() if anthropic else OpenAIWire("openai", "max_tokens")
@@ -25,23 +25,23 @@ def respond(request: Received) -> Canned:
         return json_reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
     if request.path.endswith("/embeddings"):
         return _embeddings(request.json)
-    wire, body = wire_of(request), request.json
-    said = _said(body)
+    wire, body = wire_for(request), request.json
+    said = _choose_answer(body)
     return sse_reply(wire.frames(said)) if body.get("stream") else json_reply(wire.whole(said))
 
 
-def _said(body: dict[str, Any]) -> Any:
+def _choose_answer(body: dict[str, Any]) -> Any:
     text = json.dumps(body, ensure_ascii=False)
     if "tool_call_id" in text or "tool_result" in text:
-        return answer(Text("It is sunny in Seoul."), usage=USAGE)
+        return chat_response(Text("It is sunny in Seoul."), usage=USAGE)
     if body.get("tools"):
         call = ToolCall("call_1", "weather", '{"city":"Seoul"}')
-        return answer(call, reason=FinishReason.TOOL_CALLS, usage=USAGE)
+        return chat_response(call, reason=FinishReason.TOOL_CALLS, usage=USAGE)
     if "response_format" in body or "output_config" in body:
-        return answer(Text('{"city":"Seoul"}'), usage=USAGE)
+        return chat_response(Text('{"city":"Seoul"}'), usage=USAGE)
     if "image/png" in text:
-        return answer(Text("I see a pixel."), usage=USAGE)
-    return answer(Text(SAID), usage=USAGE)
+        return chat_response(Text("I see a pixel."), usage=USAGE)
+    return chat_response(Text(VENDOR_ANSWER_TEXT), usage=USAGE)
 
 
 def _embeddings(body: dict[str, Any]) -> Canned:

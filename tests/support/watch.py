@@ -13,9 +13,10 @@ import httpx2
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
+REQUIRED_PROGRAMS = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
 needs_prometheus = pytest.mark.skipif(
-    any(shutil.which(name) is None for name in NEEDED), reason="Prometheus is not installed"
+    any(shutil.which(name) is None for name in REQUIRED_PROGRAMS),
+    reason="Prometheus is not installed",
 )
 
 
@@ -26,7 +27,7 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def program(*command: str, folder: Path) -> AsyncIterator[None]:
+async def run_program(*command: str, folder: Path) -> AsyncIterator[None]:
     """A program for the length of a block."""
     with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=log, stderr=log)
@@ -45,18 +46,18 @@ class Prometheus:
     url: str
     http: httpx2.AsyncClient = field(default_factory=lambda: httpx2.AsyncClient(timeout=30))
 
-    async def ask(self, expr: str, at: float | None = None) -> dict[str, Any]:
+    async def query(self, expr: str, at: float | None = None) -> dict[str, Any]:
         query = {"query": expr} | ({"time": str(at)} if at else {})
         return (await self.http.get(f"{self.url}/api/v1/query", params=query)).json()
 
     async def values(self, expr: str) -> list[float]:
         """The numbers of all series; raises on an error."""
-        told = await self.ask(expr)
+        told = await self.query(expr)
         assert told["status"] == "success", told
         return [float(row["value"][1]) for row in told["data"]["result"]]
 
 
-async def answering(url: str) -> None:
+async def wait_until_ready(url: str) -> None:
     async with asyncio.timeout(30), httpx2.AsyncClient() as http:
         while True:
             try:
@@ -68,8 +69,8 @@ async def answering(url: str) -> None:
 
 
 @asynccontextmanager
-async def prometheus(
-    folder: Path, targets: dict[str, str], *, alertmanager: str = "", more: str = ""
+async def run_prometheus(
+    folder: Path, targets: dict[str, str], *, alertmanager: str = "", rules_file: str = ""
 ) -> AsyncIterator[Prometheus]:
     """Scrapes `targets` (address by job) every second, with the project's rules."""
     port = free_port()
@@ -82,7 +83,7 @@ async def prometheus(
         if alertmanager
         else ""
     )
-    rules = more or str(ROOT / "deploy/prometheus/rules.yml")
+    rules = rules_file or str(ROOT / "deploy/prometheus/rules.yml")
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
         f"rule_files: ['{rules}']\n{alerting}scrape_configs:\n{jobs}"
@@ -95,8 +96,8 @@ async def prometheus(
         "--enable-feature=exemplar-storage",
     )
     url = f"http://127.0.0.1:{port}"
-    async with program(*command, folder=folder):
-        await answering(f"{url}/-/ready")
+    async with run_program(*command, folder=folder):
+        await wait_until_ready(f"{url}/-/ready")
         made = Prometheus(url)
         try:
             yield made
@@ -105,17 +106,17 @@ async def prometheus(
 
 
 @asynccontextmanager
-async def node_exporter(folder: Path) -> AsyncIterator[str]:
+async def run_node_exporter(folder: Path) -> AsyncIterator[str]:
     """Its address."""
     address = f"127.0.0.1:{free_port()}"
     options = ("--no-collector.systemd", f"--web.listen-address={address}")
-    async with program("prometheus-node-exporter", *options, folder=folder):
-        await answering(f"http://{address}/metrics")
+    async with run_program("prometheus-node-exporter", *options, folder=folder):
+        await wait_until_ready(f"http://{address}/metrics")
         yield address
 
 
 @asynccontextmanager
-async def alertmanager(folder: Path, config: str) -> AsyncIterator[str]:
+async def run_alertmanager(folder: Path, config: str) -> AsyncIterator[str]:
     """Its address."""
     (folder / "alertmanager.yml").write_text(config)
     address = f"127.0.0.1:{free_port()}"
@@ -125,6 +126,6 @@ async def alertmanager(folder: Path, config: str) -> AsyncIterator[str]:
         "--cluster.listen-address=",
         "--storage.path=alerts",
     )
-    async with program("prometheus-alertmanager", *options, folder=folder):
-        await answering(f"http://{address}/-/ready")
+    async with run_program("prometheus-alertmanager", *options, folder=folder):
+        await wait_until_ready(f"http://{address}/-/ready")
         yield address

@@ -11,7 +11,7 @@ from hamlet.testing.cases import PIXEL, SCHEMA
 _USER = {"role": "user", "content": "Hello"}
 
 
-def cut(text: str, pieces: int) -> list[str]:
+def split_text(text: str, pieces: int) -> list[str]:
     """`text` in at most `pieces` parts of about equal length."""
     size = max(1, -(-len(text) // pieces))
     return [text[i : i + size] for i in range(0, len(text), size)]
@@ -28,8 +28,8 @@ class OpenAIWire(Wire):
         if reasoning := "".join(p.text for p in answer.parts if isinstance(p, Reasoning)):
             message["reasoning_content"] = reasoning
         if calls:
-            message["tool_calls"] = [_call(call) for call in calls]
-        choice = {"index": 0, "message": message, "finish_reason": self._reason(answer)}
+            message["tool_calls"] = [_tool_call(call) for call in calls]
+        choice = {"index": 0, "message": message, "finish_reason": self._finish_reason(answer)}
         body = {"id": answer.id, "object": "chat.completion", "created": 1, "model": answer.model}
         return _dump({**body, "choices": [choice], "usage": _usage(answer.usage)})
 
@@ -38,28 +38,28 @@ class OpenAIWire(Wire):
         calls = 0
         for part in answer.parts:
             if isinstance(part, Text):
-                deltas += [{"content": text} for text in cut(part.text, pieces)]
+                deltas += [{"content": text} for text in split_text(part.text, pieces)]
             elif isinstance(part, Reasoning):
-                deltas += [{"reasoning_content": text} for text in cut(part.text, pieces)]
+                deltas += [{"reasoning_content": text} for text in split_text(part.text, pieces)]
             else:
-                head = {**_call(part), "index": calls}
+                head = {**_tool_call(part), "index": calls}
                 head["function"] = {"name": part.name, "arguments": ""}
                 deltas.append({"tool_calls": [head]})
                 deltas += [
                     {"tool_calls": [{"index": calls, "function": {"arguments": text}}]}
-                    for text in cut(part.arguments, pieces)
+                    for text in split_text(part.arguments, pieces)
                 ]
                 calls += 1
         frames = [self._chunk(answer, delta, None) for delta in deltas]
-        frames.append(self._chunk(answer, {}, self._reason(answer)))
-        last = {**self._shell(answer), "choices": [], "usage": _usage(answer.usage)}
-        return [*frames, _data(last), b"data: [DONE]\n\n"]
+        frames.append(self._chunk(answer, {}, self._finish_reason(answer)))
+        last = {**self._chunk_base(answer), "choices": [], "usage": _usage(answer.usage)}
+        return [*frames, _sse_data(last), b"data: [DONE]\n\n"]
 
     def error(self, status: int) -> bytes:
         return _dump({"error": {"message": "went wrong", "type": "x", "code": None}})
 
     def stream_error(self) -> bytes:
-        return _data({"error": {"message": "busy", "type": "server_is_overloaded"}})
+        return _sse_data({"error": {"message": "busy", "type": "server_is_overloaded"}})
 
     def keepalive(self) -> bytes:
         return b": still here\n\n"
@@ -108,15 +108,15 @@ class OpenAIWire(Wire):
         body: dict[str, Any] = {"model": "route", "messages": [_USER]}
         return {**body, "stream": True} if request.stream else body
 
-    def _shell(self, answer: ChatResponse) -> dict[str, Any]:
+    def _chunk_base(self, answer: ChatResponse) -> dict[str, Any]:
         kind = "chat.completion.chunk"
         return {"id": answer.id, "object": kind, "created": 1, "model": answer.model}
 
     def _chunk(self, answer: ChatResponse, delta: dict[str, Any], reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return _data({**self._shell(answer), "choices": [choice], "usage": None})
+        return _sse_data({**self._chunk_base(answer), "choices": [choice], "usage": None})
 
-    def _reason(self, answer: ChatResponse) -> str:
+    def _finish_reason(self, answer: ChatResponse) -> str:
         return answer.raw_reason or answer.reason.value
 
 
@@ -128,27 +128,29 @@ class AnthropicWire(Wire):
             {
                 **self._message(answer),
                 "content": [_block(part) for part in answer.parts],
-                "stop_reason": self._reason(answer),
+                "stop_reason": self._stop_reason(answer),
                 "usage": self._usage(answer.usage),
             }
         )
 
     def frames(self, answer: ChatResponse, pieces: int = 3) -> list[bytes]:
         start = {**self._usage(answer.usage), "output_tokens": 1}
-        frames = [_event("message_start", message={**self._message(answer), "usage": start})]
+        frames = [_sse_event("message_start", message={**self._message(answer), "usage": start})]
         for i, part in enumerate(answer.parts):
-            frames.append(_event("content_block_start", index=i, content_block=_empty(part)))
+            frames.append(
+                _sse_event("content_block_start", index=i, content_block=_empty_block(part))
+            )
             frames += [
-                _event("content_block_delta", index=i, delta=delta)
+                _sse_event("content_block_delta", index=i, delta=delta)
                 for delta in _deltas(part, pieces)
             ]
-            frames.append(_event("content_block_stop", index=i))
-        delta = {"stop_reason": self._reason(answer), "stop_sequence": None}
+            frames.append(_sse_event("content_block_stop", index=i))
+        delta = {"stop_reason": self._stop_reason(answer), "stop_sequence": None}
         counts = {"output_tokens": answer.usage.output_tokens}
         return [
             *frames,
-            _event("message_delta", delta=delta, usage=counts),
-            _event("message_stop"),
+            _sse_event("message_delta", delta=delta, usage=counts),
+            _sse_event("message_stop"),
         ]
 
     def error(self, status: int) -> bytes:
@@ -157,10 +159,10 @@ class AnthropicWire(Wire):
         return _dump({"type": "error", "error": error})
 
     def stream_error(self) -> bytes:
-        return _event("error", error={"type": "overloaded_error", "message": "Overloaded"})
+        return _sse_event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 
     def keepalive(self) -> bytes:
-        return _event("ping")
+        return _sse_event("ping")
 
     def reasons(self) -> Mapping[str, FinishReason]:
         return {
@@ -220,7 +222,7 @@ class AnthropicWire(Wire):
         counts["output_tokens"] = usage.output_tokens or 0
         return counts if read is None else {**counts, "cache_read_input_tokens": read}
 
-    def _reason(self, answer: ChatResponse) -> str:
+    def _stop_reason(self, answer: ChatResponse) -> str:
         usual = {
             FinishReason.STOP: "end_turn",
             FinishReason.LENGTH: "max_tokens",
@@ -233,15 +235,15 @@ def _dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _data(value: Any) -> bytes:
+def _sse_data(value: Any) -> bytes:
     return b"data: " + _dump(value) + b"\n\n"
 
 
-def _event(kind: str, **fields: Any) -> bytes:
-    return b"event: " + kind.encode() + b"\n" + _data({"type": kind, **fields})
+def _sse_event(kind: str, **fields: Any) -> bytes:
+    return b"event: " + kind.encode() + b"\n" + _sse_data({"type": kind, **fields})
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _tool_call(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
 
@@ -272,7 +274,7 @@ def _block(part: Text | Reasoning | ToolCall) -> dict[str, Any]:
     }
 
 
-def _empty(part: Text | Reasoning | ToolCall) -> dict[str, Any]:
+def _empty_block(part: Text | Reasoning | ToolCall) -> dict[str, Any]:
     empty = _block(part)
     shown = [key for key in ("text", "thinking", "input") if key in empty]
     return {**empty, **{key: type(empty[key])() for key in shown}}
@@ -281,9 +283,13 @@ def _empty(part: Text | Reasoning | ToolCall) -> dict[str, Any]:
 def _deltas(part: Text | Reasoning | ToolCall, pieces: int) -> list[dict[str, Any]]:
     match part:
         case Text():
-            return [{"type": "text_delta", "text": t} for t in cut(part.text, pieces)]
+            return [{"type": "text_delta", "text": t} for t in split_text(part.text, pieces)]
         case Reasoning():
-            return [{"type": "thinking_delta", "thinking": t} for t in cut(part.text, pieces)]
+            return [
+                {"type": "thinking_delta", "thinking": t} for t in split_text(part.text, pieces)
+            ]
     if part.arguments == "{}":
         return [{"type": "input_json_delta", "partial_json": ""}]
-    return [{"type": "input_json_delta", "partial_json": t} for t in cut(part.arguments, pieces)]
+    return [
+        {"type": "input_json_delta", "partial_json": t} for t in split_text(part.arguments, pieces)
+    ]

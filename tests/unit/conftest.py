@@ -3,7 +3,7 @@
 import pytest
 
 from hamlet.testing import LoopbackUpstream
-from hamlet.testing.support import runtime
+from hamlet.testing.support import host_runtime
 
 
 @pytest.fixture
@@ -14,6 +14,6 @@ async def upstream():
 
 @pytest.fixture(params=["httptools", "aiohttp"])
 async def host(request):
-    host = runtime(request.param)
+    host = host_runtime(request.param)
     yield host
     await host.aclose()

@@ -9,14 +9,16 @@ import aiohttp
 import pytest
 
 from hamlet.core import errors
-from hamlet.net.client.aiohttp_transport import AiohttpTransport, _is_unheard, _Resolver
+from hamlet.net.client.aiohttp_transport import AiohttpTransport, _is_stale_connection, _Resolver
 from hamlet.spi import ProviderSettings
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 @asynccontextmanager
-async def answering_once_a_connection(how: str) -> AsyncIterator[tuple[int, list[int]]]:
+async def serve_one_response_per_connection(
+    close_mode: str,
+) -> AsyncIterator[tuple[int, list[int]]]:
     """A server that keeps connections but ends each, unheard, at its second request."""
     accepted: list[int] = []
 
@@ -26,40 +28,40 @@ async def answering_once_a_connection(how: str) -> AsyncIterator[tuple[int, list
         writer.write(ANSWER)
         await writer.drain()
         await reader.read(1)
-        writer.transport.abort() if how == "reset" else writer.close()
+        writer.transport.abort() if close_mode == "reset" else writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1], accepted
 
 
-async def said(transport: AiohttpTransport) -> bytes:
+async def read_body(transport: AiohttpTransport) -> bytes:
     # aiohttp itself repeats what is idempotent; a model call is not.
     async with transport.stream("POST", "/", content=b"{}") as reply:
         return await reply.aread()
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_kept_connection_that_ends_unheard_is_replaced_once(how: str) -> None:
-    async with answering_once_a_connection(how) as (port, accepted):
+async def test_stale_keep_alive_connection_is_retried_once(how: str) -> None:
+    async with serve_one_response_per_connection(how) as (port, accepted):
         transport = AiohttpTransport(ProviderSettings(base_url=f"http://127.0.0.1:{port}"))
         try:
-            assert [await said(transport) for _ in range(3)] == [b"ok"] * 3
+            assert [await read_body(transport) for _ in range(3)] == [b"ok"] * 3
         finally:
             await transport.aclose()
     assert len(accepted) == 3
 
 
-async def test_an_upstream_may_be_named() -> None:
-    async with answering_once_a_connection("close") as (port, _):
+async def test_upstream_host_name_is_resolved() -> None:
+    async with serve_one_response_per_connection("close") as (port, _):
         transport = AiohttpTransport(ProviderSettings(base_url=f"http://localhost:{port}"))
         try:
-            assert await said(transport) == b"ok"
+            assert await read_body(transport) == b"ok"
         finally:
             await transport.aclose()
 
 
-async def test_the_resolver_lets_go_of_what_it_holds() -> None:
+async def test_resolver_is_closed() -> None:
     resolver = _Resolver(1.0)
     assert await resolver.resolve("localhost", 80)
     await resolver.close()
@@ -72,7 +74,9 @@ async def test_the_resolver_lets_go_of_what_it_holds() -> None:
         (OSError(errno.ECONNRESET, "reset"), errors.UpstreamUnavailable),
     ],
 )
-async def test_our_own_limits_are_told_from_upstreams_faults(error, kind, monkeypatch) -> None:
+async def test_local_limits_are_distinguished_from_upstream_faults(
+    error, kind, monkeypatch
+) -> None:
     transport = AiohttpTransport(ProviderSettings(base_url="http://127.0.0.1:9"))
 
     async def fails(*_: object, **__: object) -> None:
@@ -81,7 +85,7 @@ async def test_our_own_limits_are_told_from_upstreams_faults(error, kind, monkey
     monkeypatch.setattr(aiohttp.ClientSession, "_request", fails)
     try:
         with pytest.raises(kind):
-            await said(transport)
+            await read_body(transport)
     finally:
         await transport.aclose()
 
@@ -94,5 +98,5 @@ async def test_our_own_limits_are_told_from_upstreams_faults(error, kind, monkey
         (aiohttp.ClientPayloadError("cut"), False),
     ],
 )
-def test_only_a_connection_lost_before_any_byte_is_unheard(error, unheard: bool) -> None:
-    assert _is_unheard(error) is unheard
+def test_only_connection_lost_before_first_byte_is_retryable(error, unheard: bool) -> None:
+    assert _is_stale_connection(error) is unheard

@@ -3,8 +3,8 @@
 import httpx2
 import pytest
 
-from support.canaries import Canaries, event_of
-from support.server import serving
+from support.canaries import CanaryTokens, describe_log_line
+from support.server import run_server
 
 DIARY = 'my neighbour\'s diary says "rain"'
 ASK = {"model": "hamlet", "messages": [{"role": "user", "content": DIARY}]}
@@ -12,9 +12,9 @@ KEY = "hk-a-key-of-somebody"
 
 
 @pytest.mark.parametrize("leak", [DIARY, KEY, None])
-async def test_a_log_line_that_tells_what_was_said_fails_the_test(leak) -> None:
+async def test_leaked_text_in_log_fails_test(leak) -> None:
     async def asked() -> None:
-        async with serving() as running, httpx2.AsyncClient(base_url=running.url) as http:
+        async with run_server() as running, httpx2.AsyncClient(base_url=running.url) as http:
             headers = {"authorization": f"Bearer {KEY}"}
             answer = await http.post("/v1/chat/completions", json=ASK, headers=headers)
             assert answer.status_code == 200
@@ -29,7 +29,11 @@ async def test_a_log_line_that_tells_what_was_said_fails_the_test(leak) -> None:
 
 
 def test_short_words_and_runs_of_one_letter_are_no_canaries() -> None:
-    canaries = Canaries()
-    canaries._body(b'{"content": "short", "model": "a-model-of-ours", "text": "xxxxxxxxxxxxxxxx"}')
-    canaries.look("the log", '{"event": "short a-model-of-ours xxxxxxxxxxxxxxxx"}', event_of)
+    canaries = CanaryTokens()
+    canaries._record_body(
+        b'{"content": "short", "model": "a-model-of-ours", "text": "xxxxxxxxxxxxxxxx"}'
+    )
+    canaries.assert_absent(
+        "the log", '{"event": "short a-model-of-ours xxxxxxxxxxxxxxxx"}', describe_log_line
+    )
     assert canaries._sent == {}

@@ -16,9 +16,7 @@ from hamlet.core.errors import NoDeployment
 @pytest.mark.parametrize(
     ("size", "order"), [(300_000, ["others", "sent"]), (300, ["sent", "others"])]
 )
-async def test_others_have_their_turn_between_the_reading_and_the_sending_of_a_large_body(
-    size: int, order: list[str]
-) -> None:
+async def test_large_body_yields_to_event_loop(size: int, order: list[str]) -> None:
     seen: list[str] = []
 
     class Reading(OpenAIDialect):

@@ -6,26 +6,26 @@ from pathlib import Path
 import pytest
 
 from hamlet.config import ConfigError, load, loads
-from hamlet.registry import Plugins, build
+from hamlet.registry import Plugins, build_registry
 from hamlet.testing import ScriptedProvider
 from hamlet.testing.support import SilentLog
 
 GROUP = "hamlet.providers"
 
 
-def problems(text: str, plugins: Plugins | None = None) -> list[str]:
+def config_problems(text: str, plugins: Plugins | None = None) -> list[str]:
     try:
-        build(loads(text, "c.yaml"), SilentLog(), plugins)
+        build_registry(loads(text, "c.yaml"), SilentLog(), plugins)
     except ConfigError as error:
         return str(error).splitlines()
     return []
 
 
 def test_the_default_is_sound() -> None:
-    assert build(load(), SilentLog()).routes.keys() == {"hamlet", "hamlet-embed"}
+    assert build_registry(load(), SilentLog()).routes.keys() == {"hamlet", "hamlet-embed"}
 
 
-def test_everything_wrong_is_told_at_once_with_path_and_line(monkeypatch) -> None:
+def test_all_errors_are_reported_with_path_and_line(monkeypatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     text = """
 server: {prot: 80}
@@ -57,7 +57,7 @@ keys:
   - {name: k, secret: env:NO_SUCH_KEY, routes: [onn]}
   - {name: k, hash: "sha256:00"}
 """
-    found = "\n".join(problems(text))
+    found = "\n".join(config_problems(text))
     for line, where, what in [
         (2, "server.prot", "unknown key (did you mean port?)"),
         (6, "providers.openai.api_keey", "unknown key (did you mean api_key?)"),
@@ -94,10 +94,10 @@ keys:
     ],
 )
 def test_what_is_no_configuration_is_refused(text: str, what: str) -> None:
-    assert any(what in row for row in problems(text))
+    assert any(what in row for row in config_problems(text))
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="FileNotFoundError"):
         load(tmp_path / "nothing.yaml")
 
@@ -113,7 +113,7 @@ def test_secrets_come_from_files_beside_the_config(tmp_path: Path) -> None:
         f"providers:\n{rows}\nroutes: {{r: {{deployments: [{{provider: key, model: m}}]}}}}"
     )
     with pytest.raises(ConfigError) as caught:
-        build(load(file), SilentLog())
+        build_registry(load(file), SilentLog())
     told = str(caught.value)
     assert "empty.api_key: the file empty is empty" in told
     assert "none.api_key: the file none cannot be read" in told
@@ -121,32 +121,32 @@ def test_secrets_come_from_files_beside_the_config(tmp_path: Path) -> None:
     assert "sk-from-file" not in told
 
 
-TWO = """
+TWO_ACCOUNTS = """
 providers: {mine: {kind: mine}}
 routes: {r: {deployments: [{provider: mine, model: m}]}}
 """
 
 
-class Old(ScriptedProvider):
+class OutdatedProvider(ScriptedProvider):
     api_version = 0
 
 
-class Shapeless:
+class ProviderWithoutSettings:
     api_version = 1
 
 
-class Idle:
+class ProviderWithoutOperations:
     api_version = 1
     Settings = ScriptedProvider.Settings
     cards: dict = {}
 
 
-class NoCards:
+class ProviderWithoutCards:
     api_version = 1
     Settings = ScriptedProvider.Settings
 
 
-class Refusing(ScriptedProvider):
+class ProviderThatRaises(ScriptedProvider):
     def __init__(self, settings, runtime) -> None:
         raise ValueError("no, with key sk-0123456789abc")
 
@@ -154,33 +154,36 @@ class Refusing(ScriptedProvider):
 @pytest.mark.parametrize(
     ("plugin", "what"),
     [
-        ("Old", "written for plugin API 0, this hamlet has 1"),
-        ("Shapeless", "has no Settings"),
-        ("Idle", "supports no operation"),
-        ("NoCards", "has no cards"),
-        ("Refusing", "the plugin refuses: ValueError: no, with key [redacted]"),
+        ("OutdatedProvider", "written for plugin API 0, this hamlet has 1"),
+        ("ProviderWithoutSettings", "has no Settings"),
+        ("ProviderWithoutOperations", "supports no operation"),
+        ("ProviderWithoutCards", "has no cards"),
+        ("ProviderThatRaises", "the plugin refuses: ValueError: no, with key [redacted]"),
         ("Missing", "cannot be loaded: AttributeError"),
     ],
 )
 def test_a_plugin_that_breaks_the_contract_is_refused(plugin: str, what: str) -> None:
     entry = EntryPoint("mine", f"{__name__}:{plugin}", GROUP)
-    assert any("providers.mine" in row and what in row for row in problems(TWO, Plugins([entry])))
+    assert any(
+        "providers.mine" in row and what in row
+        for row in config_problems(TWO_ACCOUNTS, Plugins([entry]))
+    )
 
 
 def test_two_plugins_of_one_name_are_refused_and_both_named() -> None:
     twins = [EntryPoint("mine", "one:X", GROUP), EntryPoint("mine", "two:Y", GROUP)]
-    (row,) = problems(TWO, Plugins(twins))
+    (row,) = config_problems(TWO_ACCOUNTS, Plugins(twins))
     assert (
         row
         == "c.yaml:2: providers.mine.kind: two plugins are of kind 'mine': one:X and two:Y; uninstall one"
     )
-    assert [r.status for r in Plugins(twins).rows()] == [row.partition("kind: ")[2]] * 2
+    assert [r.status for r in Plugins(twins).describe_all()] == [row.partition("kind: ")[2]] * 2
 
 
 def test_two_accounts_of_one_vendor_and_one_model_on_two_vendors(monkeypatch) -> None:
     monkeypatch.setenv("KEY_A", "sk-a-0123456789")
     monkeypatch.setenv("KEY_B", "sk-b-0123456789")
-    registry = build(
+    registry = build_registry(
         loads(
             """
 providers:
@@ -209,10 +212,12 @@ providers: {e: {kind: embedded}}
 routes:
   r: {deployments: [{provider: e, model: embedded-chat, card: {context_window: 7}}]}
 """
-    registry = build(loads(text), SilentLog())
+    registry = build_registry(loads(text), SilentLog())
     card = registry.route("r").tiers[0][0].card
     assert (card.context_window, card.kind) == (7, "chat")
-    assert any("card.windw" in row for row in problems(text.replace("context_window", "windw")))
+    assert any(
+        "card.windw" in row for row in config_problems(text.replace("context_window", "windw"))
+    )
 
 
 @pytest.mark.parametrize("url", ["http://h/0", "redis://", "redis://h:port/0", "unix://", "h:6379"])
@@ -221,7 +226,7 @@ def test_a_url_that_is_no_redis_is_refused_with_its_line(section, url, monkeypat
     monkeypatch.setenv("REDIS", url)
     text = f"{section}:\n  redis: env:REDIS\nproviders: {{e: {{kind: embedded}}}}\nroutes: {{r: {{deployments: [{{provider: e, model: embedded-chat}}]}}}}"
     with pytest.raises(ConfigError) as caught:
-        loads(text, "f.yaml").source.check()
+        loads(text, "f.yaml").source.raise_if_problems()
     (problem,) = caught.value.problems
     assert (problem.path, problem.line) == (f"{section}.redis", 2)
     assert "a Redis URL looks like" in problem.message
@@ -231,5 +236,7 @@ def test_redis_without_its_extra_is_refused_and_its_url_not_repeated(monkeypatch
     monkeypatch.setenv("REDIS", "redis://:canary@h:6379/0")
     monkeypatch.setattr("hamlet.config.model.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"hamlet\[redis\]") as caught:
-        loads("fleet: {redis: env:REDIS}\nproviders: {}\nroutes: {}", "f.yaml").source.check()
+        loads(
+            "fleet: {redis: env:REDIS}\nproviders: {}\nroutes: {}", "f.yaml"
+        ).source.raise_if_problems()
     assert "canary" not in str(caught.value)

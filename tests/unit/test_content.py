@@ -7,26 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlet.core.text import with_particles
+from hamlet.core.text import resolve_particles
 from hamlet.suggest.content import (
     BadRow,
     Pin,
-    first_fitting,
+    find_pin,
     load_content,
-    read_rows,
+    parse_rows,
     save_health,
     save_pack,
     save_pins,
 )
 from hamlet.suggest.content.packs import PackError
-from hamlet.suggest.editor import check_chip, check_of, take
+from hamlet.suggest.editor import check_chip, import_rows, row_check
 
 LINK = {"url": "https://example.org/", "title": {"en": "Example"}, "tags": {"en": "sample"}}
 CHIP = {"text": {"en": "Prune roses"}, "prompt": {"en": "How do I prune roses?"}}
 
 
-def read(text: str, form: str = "jsonl", kind: str = "links") -> list:
-    return list(read_rows(text, form, kind, "ko", check_of(kind)))
+def read_content(text: str, form: str = "jsonl", kind: str = "links") -> list:
+    return list(parse_rows(text, form, kind, "ko", row_check(kind)))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def read(text: str, form: str = "jsonl", kind: str = "links") -> list:
 )
 def test_a_bad_link_is_named_with_its_line_and_the_next_is_taken(change: dict, reason: str) -> None:
     good = json.dumps(LINK)
-    bad, taken = read(f"{json.dumps(LINK | change)}\n\n{good}")
+    bad, taken = read_content(f"{json.dumps(LINK | change)}\n\n{good}")
     assert isinstance(bad, BadRow)
     assert bad.line == 1
     assert reason in bad.reason
@@ -63,12 +63,12 @@ def test_a_bad_link_is_named_with_its_line_and_the_next_is_taken(change: dict, r
     ],
 )
 def test_a_chip_must_pass_the_validator_of_all_tiers(change: dict, reason: str) -> None:
-    (bad,) = read(json.dumps(CHIP | change), kind="chips")
+    (bad,) = read_content(json.dumps(CHIP | change), kind="chips")
     assert reason in bad.reason
 
 
 def test_no_json_no_object_and_a_row_given_twice_are_named() -> None:
-    rows = read(f'{{"url"\n[1]\n{json.dumps(LINK)}\n{json.dumps(LINK)}')
+    rows = read_content(f'{{"url"\n[1]\n{json.dumps(LINK)}\n{json.dumps(LINK)}')
     assert [getattr(row, "line", None) for row in rows] == [1, 2, None, 4]
     assert "earlier" in rows[3].reason
 
@@ -80,7 +80,7 @@ def test_csv_has_texts_by_language_and_lists() -> None:
         "https://b.example.org/\n"
         "https://c.example.org/,,다,,\n"
     )
-    first, short, last = read(text, "csv")
+    first, short, last = read_content(text, "csv")
     assert (first.title, first.topics, first.kind) == ({"ko": "가"}, ["study", "work"], "doc")
     assert (short.line, last.title, last.site_lang) == (3, {"ko": "다"}, "ko")
 
@@ -90,18 +90,23 @@ def test_opml_of_a_feed_reader_becomes_links() -> None:
       <outline text="A" title="에이" htmlUrl="https://a.example.org/" category="/Tech/,x"/>
       <outline text="B" xmlUrl="https://b.example.org/feed"/>
       <outline text="C" htmlUrl="http://c.example.org/"/></outline></body></opml>"""
-    first, bad = read(text, "opml")
+    first, bad = read_content(text, "opml")
     assert (first.title, first.topics) == ({"ko": "에이"}, ["Tech", "x"])
     assert bad.line == 4
-    broken = read("<opml><outline text='A' htmlUrl='https://a.example.org/'/>", "opml")
+    broken = read_content("<opml><outline text='A' htmlUrl='https://a.example.org/'/>", "opml")
     assert "not OPML" in broken[-1].reason
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaa">]><opml>&a;</opml>'
-    assert "entity" in read(bomb, "opml")[0].reason
+    assert "entity" in read_content(bomb, "opml")[0].reason
 
 
 def test_a_pack_grows_by_key_and_its_manifest_says_what_it_is(tmp_path) -> None:
     save_pack(
-        tmp_path, "mine", "links", take(json.dumps(LINK), "jsonl", "links", "en").good, "CC0", "me"
+        tmp_path,
+        "mine",
+        "links",
+        import_rows(json.dumps(LINK), "jsonl", "links", "en").accepted,
+        "CC0",
+        "me",
     )
     changed = (
         json.dumps(LINK | {"title": {"en": "Changed"}})
@@ -109,19 +114,24 @@ def test_a_pack_grows_by_key_and_its_manifest_says_what_it_is(tmp_path) -> None:
         + json.dumps(LINK | {"url": "https://two.example.org/"})
     )
     pack = save_pack(
-        tmp_path, "mine", "links", take(changed, "jsonl", "links", "en").good, "CC0", "me"
+        tmp_path,
+        "mine",
+        "links",
+        import_rows(changed, "jsonl", "links", "en").accepted,
+        "CC0",
+        "me",
     )
     assert (pack.version, pack.rows) == (2, 2)
-    content = load_content(tmp_path, off=["shipped"])
+    content = load_content(tmp_path, disabled=["shipped"])
     assert [row.title["en"] for row in content.links] == ["Changed", "Example"]
     assert content.chips == []
     data = [file for file in tmp_path.iterdir() if file.suffix == ".jsonl"]
     assert [hashlib.sha256(file.read_bytes()).hexdigest() for file in data] == [pack.sha256]
-    assert load_content(tmp_path, off=["mine", "shipped"]).links == []
+    assert load_content(tmp_path, disabled=["mine", "shipped"]).links == []
 
 
 def test_a_pack_without_licence_or_with_other_bytes_is_refused(tmp_path) -> None:
-    rows = take(json.dumps(LINK), "jsonl", "links", "en").good
+    rows = import_rows(json.dumps(LINK), "jsonl", "links", "en").accepted
     with pytest.raises(PackError, match="licence"):
         save_pack(tmp_path, "mine", "links", rows, " ", "me")
     with pytest.raises(PackError, match="name"):
@@ -147,9 +157,9 @@ def test_pins_are_kept_and_the_first_that_fits_counts(tmp_path) -> None:
     save_pins(tmp_path, pins)
     kept = load_content(tmp_path).pins
     assert kept == pins
-    assert first_fitting(kept, "ko", "search", "서울").links == ["a"]
-    assert first_fitting(kept, "ko", "home", "").links == ["b"]
-    assert first_fitting(kept, "en", "home", "").links == ["c"]
+    assert find_pin(kept, "ko", "search", "서울").links == ["a"]
+    assert find_pin(kept, "ko", "home", "").links == ["b"]
+    assert find_pin(kept, "en", "home", "").links == ["c"]
 
 
 @given(
@@ -158,8 +168,8 @@ def test_pins_are_kept_and_the_first_that_fits_counts(tmp_path) -> None:
     st.sampled_from(["links", "chips"]),
 )
 def test_no_file_breaks_the_reader(text: str, form: str, kind: str) -> None:
-    for row in read(text, form, kind):
-        assert isinstance(row, BadRow) or check_of(kind)(row) is None
+    for row in read_content(text, form, kind):
+        assert isinstance(row, BadRow) or row_check(kind)(row) is None
 
 
 @pytest.mark.parametrize(
@@ -178,7 +188,7 @@ def test_no_file_breaks_the_reader(text: str, form: str, kind: str) -> None:
     ],
 )
 def test_particles_follow_the_sound_before_them(text: str, right: str) -> None:
-    assert with_particles(text) == right
+    assert resolve_particles(text) == right
 
 
 def test_every_shipped_chip_is_one_the_validator_takes() -> None:

@@ -33,12 +33,12 @@ from hamlet.core import (
     token_count,
     unpack,
 )
-from hamlet.core.text import grams, language, sentences
+from hamlet.core.text import detect_language, split_sentences, tokenize
 
 END = Finished(FinishReason.STOP, Usage())
 
 
-async def _folded(*events):
+async def _collect(*events):
     async def stream():
         for event in events:
             yield event
@@ -47,7 +47,7 @@ async def _folded(*events):
 
 
 async def test_a_fold_joins_deltas_and_their_meta() -> None:
-    answer = await _folded(
+    answer = await _collect(
         Started("1", "m"),
         ReasoningDelta(0, "hm"),
         ReasoningDelta(0, "", {"v": "signed"}),
@@ -68,7 +68,7 @@ async def test_a_fold_joins_deltas_and_their_meta() -> None:
 async def test_a_fold_needs_a_start_and_an_end() -> None:
     for events in ([Started("1", "m")], [END]):
         with pytest.raises(ValueError, match="no start or no end"):
-            await _folded(*events)
+            await _collect(*events)
 
 
 def test_what_a_caller_would_see_is_content() -> None:
@@ -120,7 +120,7 @@ def test_secrets_are_taken_out_of_text(secret: str) -> None:
     assert secret not in redact(f"refused: {secret} is wrong")
 
 
-def test_an_error_may_be_repeated_by_class_or_when_nothing_was_sent() -> None:
+def test_error_is_retryable_by_class_or_when_unsent() -> None:
     assert errors.RateLimited("x").repeatable
     assert not errors.UpstreamTimeout("x").repeatable
     assert errors.UpstreamTimeout("x", phase="connect").repeatable
@@ -131,15 +131,15 @@ def test_an_error_may_be_repeated_by_class_or_when_nothing_was_sent() -> None:
     [("안녕 hello", "ko"), ("東京へ", "ja"), ("天気", "ja"), ("hi", "en"), ("123", None)],
 )
 def test_script_tells_the_language(text: str, expected: str | None) -> None:
-    assert language(text) == expected
+    assert detect_language(text) == expected
 
 
 def test_words_of_alphabets_and_pairs_of_the_rest() -> None:
-    assert grams("ＡＢＣ 지하철 水 Gdańsk が") == ["abc", "지하", "하철", "水", "gdansk", "が"]
-    assert sentences("One. 둘! 三。\n") == ["One.", "둘!", "三。"]
+    assert tokenize("ＡＢＣ 지하철 水 Gdańsk が") == ["abc", "지하", "하철", "水", "gdansk", "が"]
+    assert split_sentences("One. 둘! 三。\n") == ["One.", "둘!", "三。"]
 
 
 @pytest.mark.parametrize("odd", [None, "12", -1, 1.5, True, [], {}, 10**30])
-def test_a_count_that_cannot_be_believed_is_none(odd: object) -> None:
+def test_implausible_token_count_is_none(odd: object) -> None:
     assert token_count(odd) is None
     assert token_count(7) == 7

@@ -3,8 +3,8 @@
 import pytest
 
 from hamlet.core import Headroom
-from hamlet.providers.anthropic.limits import headroom as anthropic
-from hamlet.providers.openai.limits import headroom as openai
+from hamlet.providers.anthropic.limits import parse_headroom as anthropic
+from hamlet.providers.openai.limits import parse_headroom as openai
 
 UTILISATION = "azure-openai-deployment-utilization"
 
@@ -13,7 +13,7 @@ UTILISATION = "azure-openai-deployment-utilization"
     ("said", "meant"),
     [("83.5%", 0.835), ("83.5", 0.835), ("0%", 0.0), ("104.0%", 1.04)],
 )
-def test_azure_tells_the_use_of_reserved_capacity(said: str, meant: float) -> None:
+def test_azure_utilization_header(said: str, meant: float) -> None:
     told = openai({UTILISATION: said})
     assert told is not None
     assert told.utilisation == pytest.approx(meant)
@@ -26,7 +26,7 @@ def test_an_odd_utilisation_says_nothing(said: str) -> None:
     assert told.utilisation is None
 
 
-def test_a_spillover_is_told() -> None:
+def test_spillover_header() -> None:
     told = openai({"x-ms-spillover-from-deployment": "ptu-1"})
     assert told == Headroom(spilled=True)
 

@@ -11,20 +11,27 @@ from hamlet.core import errors
 from hamlet.net.client import connection, pool
 from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.spi import ProviderSettings
-from hamlet.testing.support import runtime
-from support.raw import OK, Peer, RawUpstream, certificate, polite, server_tls
+from hamlet.testing.support import host_runtime
+from support.raw import (
+    OK,
+    RawUpstream,
+    ServerConnection,
+    make_certificate,
+    respond_ok_forever,
+    server_tls_context,
+)
 
 
-def transport(url: str, **settings) -> HttptoolsTransport:
+def make_transport(url: str, **settings) -> HttptoolsTransport:
     return HttptoolsTransport(ProviderSettings(base_url=url, **settings))
 
 
-async def body_of(http: HttptoolsTransport, path: str = "/", **request) -> bytes:
+async def fetch_body(http: HttptoolsTransport, path: str = "/", **request) -> bytes:
     async with http.stream("POST", path, content=b"{}", **request) as reply:
         return await reply.aread()
 
 
-async def outcome(http: HttptoolsTransport) -> tuple[type | None, bytes]:
+async def fetch_outcome(http: HttptoolsTransport) -> tuple[type | None, bytes]:
     """The error a call ends with, if any, and what of the body came before it."""
     got = b""
     try:
@@ -36,9 +43,9 @@ async def outcome(http: HttptoolsTransport) -> tuple[type | None, bytes]:
     return None, got
 
 
-async def until(holds, within_s: float = 60.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not holds():
+async def wait_until(condition, timeout_s: float = 60.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
             await asyncio.sleep(0.002)
 
 
@@ -48,10 +55,10 @@ async def until(holds, within_s: float = 60.0) -> None:
 async def test_ten_thousand_calls_need_no_more_connections_than_callers() -> None:
     async def caller(http: HttptoolsTransport, calls: int) -> None:
         for i in range(calls):
-            assert await body_of(http) == b"ok", i
+            assert await fetch_body(http) == b"ok", i
 
-    async with RawUpstream(polite) as upstream:
-        http = transport(upstream.url)
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url)
         callers = [caller(http, 10_000 // 32 + 1) for _ in range(32)]
         await asyncio.gather(*callers)
         await http.aclose()
@@ -62,44 +69,42 @@ async def test_streams_whose_end_comes_late_keep_their_connection(monkeypatch) -
     # A busy machine may be later than the quarter of a second that is allowed.
     monkeypatch.setattr(connection, "_LINGER_S", 30.0)
 
-    async def script(peer: Peer, _: int) -> None:
+    async def script(peer: ServerConnection, _: int) -> None:
         while True:
-            await peer.request()
+            await peer.read_request()
             await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nDONE\r\n")
             await asyncio.sleep(0.005)
             await peer.send(b"1\r\n", b"x\r\n", b"0\r\n\r\n")
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         for _ in range(5):
             async with http.stream("POST", "/", content=b"{}") as reply:
                 async for data in reply.chunks():
                     assert data == b"DONE"
                     break
-            await until(lambda: bool(http._site("").pool._free))
+            await wait_until(lambda: bool(http._resolve_url("").pool._idle_connections))
         await http.aclose()
     assert upstream.accepted == 1
 
 
 @pytest.mark.parametrize("size", [6_000, 30_000])
-async def test_an_answer_that_nobody_reads_leaves_its_connection_to_the_next(
-    size: int, monkeypatch
-) -> None:
+async def test_unread_response_is_drained_for_reuse(size: int, monkeypatch) -> None:
     monkeypatch.setattr(connection, "_LINGER_S", 30.0)
 
-    async def script(peer: Peer, _: int) -> None:
-        while request := await peer.request():
+    async def script(peer: ServerConnection, _: int) -> None:
+        while request := await peer.read_request():
             body = b"x" * size if b" /long " in request else b"ok"
             await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         async with http.stream("GET", "/long") as reply:
             # All of the shorter is here by then, and no more than a part of the longer.
-            await until(lambda: reply.connection._paused)
-            assert reply.connection.answer.complete is (size == 6_000)
-        await until(lambda: bool(http._site("").pool._free))
-        assert [await body_of(http) for _ in range(2)] == [b"ok", b"ok"]
+            await wait_until(lambda: reply.connection._paused)
+            assert reply.connection.response.complete is (size == 6_000)
+        await wait_until(lambda: bool(http._resolve_url("").pool._idle_connections))
+        assert [await fetch_body(http) for _ in range(2)] == [b"ok", b"ok"]
         assert upstream.accepted == 1
         await http.aclose()
 
@@ -107,14 +112,14 @@ async def test_an_answer_that_nobody_reads_leaves_its_connection_to_the_next(
 async def test_an_answer_left_early_closes_soon_although_it_never_ends() -> None:
     left = asyncio.Event()
 
-    async def script(peer: Peer, _: int) -> None:
-        await peer.request()
+    async def script(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
         await peer.reader.read()
         left.set()
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         async with http.stream("GET", "/"):
             pass
         async with asyncio.timeout(60):
@@ -126,49 +131,49 @@ async def test_an_answer_left_early_is_not_read_to_a_distant_end(monkeypatch) ->
     # No time limit ends it while this waits: only how much comes.
     monkeypatch.setattr(connection, "_LINGER_S", 3600)
 
-    async def script(peer: Peer, _: int) -> None:
-        await peer.request()
+    async def script(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 900000\r\n\r\n", b"x" * 200_000)
         await peer.reader.read()
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         async with http.stream("GET", "/"):
             pass
-        await until(lambda: not upstream._tasks)
-        await until(lambda: not http.levels().busy)
-        assert http.levels().idle == 0
+        await wait_until(lambda: not upstream._tasks)
+        await wait_until(lambda: not http.pool_stats().busy)
+        assert http.pool_stats().idle == 0
     assert upstream.accepted == 1
 
 
 async def test_the_connection_used_last_is_used_next_and_the_others_grow_old() -> None:
-    async def script(peer: Peer, n: int) -> None:
+    async def script(peer: ServerConnection, n: int) -> None:
         while True:
-            await peer.request()
+            await peer.read_request()
             await asyncio.sleep(0.01)
             await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n%d" % n)
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url, keepalive_s=0.1)
-        await asyncio.gather(*(body_of(http) for _ in range(3)))
-        served = {await body_of(http) for _ in range(12)}
+        http = make_transport(upstream.url, keepalive_s=0.1)
+        await asyncio.gather(*(fetch_body(http) for _ in range(3)))
+        served = {await fetch_body(http) for _ in range(12)}
         assert len(served) == 1
-        await until(lambda: len(upstream._tasks) == 1)
-        await until(lambda: not upstream._tasks)
+        await wait_until(lambda: len(upstream._tasks) == 1)
+        await wait_until(lambda: not upstream._tasks)
         assert upstream.accepted == 3
         await http.aclose()
 
 
 async def test_no_more_connections_than_allowed_and_whoever_waits_gets_one() -> None:
-    async def slow(peer: Peer, _: int) -> None:
+    async def slow(peer: ServerConnection, _: int) -> None:
         while True:
-            await peer.request()
+            await peer.read_request()
             await asyncio.sleep(0.01)
             await peer.send(OK)
 
     async with RawUpstream(slow) as upstream:
-        http = transport(upstream.url, max_connections=2)
-        calls = [asyncio.create_task(body_of(http)) for _ in range(10)]
+        http = make_transport(upstream.url, max_connections=2)
+        calls = [asyncio.create_task(fetch_body(http)) for _ in range(10)]
         await asyncio.sleep(0.005)
         calls[4].cancel()
         done = await asyncio.gather(*calls, return_exceptions=True)
@@ -177,34 +182,34 @@ async def test_no_more_connections_than_allowed_and_whoever_waits_gets_one() -> 
         await http.aclose()
 
 
-async def test_a_turn_that_comes_as_its_caller_leaves_goes_to_the_next() -> None:
-    async with RawUpstream(polite) as upstream:
-        http = transport(upstream.url, max_connections=1)
-        connections = http._site("").pool
+async def test_slot_of_cancelled_waiter_goes_to_next() -> None:
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url, max_connections=1)
+        connections = http._resolve_url("").pool
         first = await connections.acquire()
         waiting = [asyncio.create_task(connections.acquire()) for _ in range(2)]
         await asyncio.sleep(0)
-        connections._idle(first)
+        connections._on_idle(first)
         waiting[0].cancel()
         assert await waiting[1] is first
         # The same where the turn is to open a connection.
         waiting = [asyncio.create_task(connections.acquire()) for _ in range(2)]
         await asyncio.sleep(0)
-        connections._lost(first)
+        connections._on_lost(first)
         waiting[0].cancel()
         second = await waiting[1]
-        assert second.usable
+        assert second.is_usable
         await http.aclose()
-        await until(lambda: second.gone)
+        await wait_until(lambda: second.is_lost)
         first.abort()
-        await until(lambda: first.gone)
+        await wait_until(lambda: first.is_lost)
 
 
 async def test_handshakes_are_few_at_a_time_and_their_failure_is_shared(monkeypatch) -> None:
     monkeypatch.setattr(pool, "MAX_HANDSHAKES", 2)
-    async with RawUpstream(polite) as upstream:
-        http = transport(upstream.url)
-        connections, most = http._site("").pool, 0
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url)
+        connections, most = http._resolve_url("").pool, 0
         dial = connections._dial
 
         async def watched():
@@ -214,11 +219,11 @@ async def test_handshakes_are_few_at_a_time_and_their_failure_is_shared(monkeypa
             return await dial()
 
         connections._dial = watched
-        assert await asyncio.gather(*(body_of(http) for _ in range(9))) == [b"ok"] * 9
+        assert await asyncio.gather(*(fetch_body(http) for _ in range(9))) == [b"ok"] * 9
         assert most == 2
         await http.aclose()
-    http = transport(upstream.url)
-    calls = [asyncio.create_task(body_of(http)) for _ in range(10)]
+    http = make_transport(upstream.url)
+    calls = [asyncio.create_task(fetch_body(http)) for _ in range(10)]
     await asyncio.sleep(0)
     calls.pop().cancel()
     failed = await asyncio.gather(*calls, return_exceptions=True)
@@ -226,20 +231,20 @@ async def test_handshakes_are_few_at_a_time_and_their_failure_is_shared(monkeypa
 
 
 async def test_connections_are_opened_before_the_first_call() -> None:
-    async with RawUpstream(polite) as upstream:
-        http = transport(upstream.url, prewarm=3)
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url, prewarm=3)
         await http.warm()
         assert upstream.accepted == 3
-        assert await body_of(http) == b"ok"
+        assert await fetch_body(http) == b"ok"
         assert upstream.accepted == 3
         await http.aclose()
     await http.warm()
-    await transport(upstream.url).warm()
+    await make_transport(upstream.url).warm()
 
 
-async def test_a_host_warms_the_transports_that_can_be_warmed() -> None:
-    async with RawUpstream(polite) as upstream:
-        host = runtime("httptools")
+async def test_host_preconnects_transports() -> None:
+    async with RawUpstream(respond_ok_forever) as upstream:
+        host = host_runtime("httptools")
         for kind in ("httptools", "aiohttp"):
             host.http(ProviderSettings(base_url=upstream.url, prewarm=2, transport=kind))
         await host.warm()
@@ -248,9 +253,9 @@ async def test_a_host_warms_the_transports_that_can_be_warmed() -> None:
 
 
 async def test_whoever_waits_while_others_are_served_does_not_share_their_failures() -> None:
-    async with RawUpstream(polite) as upstream:
-        http = transport(upstream.url, max_connections=2)
-        connections = http._site("").pool
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url, max_connections=2)
+        connections = http._resolve_url("").pool
         first, dial = await connections.acquire(), connections._dial
 
         async def refused():
@@ -269,116 +274,116 @@ async def test_whoever_waits_while_others_are_served_does_not_share_their_failur
 
 
 async def test_a_connection_lost_as_it_was_made_is_not_kept() -> None:
-    async with RawUpstream(polite) as upstream:
-        http = transport(upstream.url)
-        connections = http._site("").pool
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url)
+        connections = http._resolve_url("").pool
         dial = connections._dial
 
         async def lost():
             made = await dial()
             made.abort()
-            await until(lambda: made.gone)
+            await wait_until(lambda: made.is_lost)
             return made
 
         connections._dial = lost
-        assert (await outcome(http))[0] is errors.UpstreamUnavailable
-        assert not connections._open
+        assert (await fetch_outcome(http))[0] is errors.UpstreamUnavailable
+        assert not connections._connections
 
 
 async def test_closing_ends_what_is_under_way() -> None:
-    async def silent(peer: Peer, _: int) -> None:
+    async def silent(peer: ServerConnection, _: int) -> None:
         await peer.reader.read()
 
     async with RawUpstream(silent) as upstream:
-        http = transport(upstream.url)
-        call = asyncio.create_task(outcome(http))
-        await until(lambda: upstream.accepted == 1)
+        http = make_transport(upstream.url)
+        call = asyncio.create_task(fetch_outcome(http))
+        await wait_until(lambda: upstream.accepted == 1)
         await http.aclose()
         assert await call == (errors.UpstreamUnavailable, b"")
         # A connection that is made while the pool closes is closed too.
-        assert (await outcome(http))[0] is errors.UpstreamUnavailable
+        assert (await fetch_outcome(http))[0] is errors.UpstreamUnavailable
 
 
 # -- connections that went stale
 
 
 async def test_a_stale_connection_costs_no_attempt() -> None:
-    async def once_each(peer: Peer, n: int) -> None:
-        await peer.request()
+    async def once_each(peer: ServerConnection, n: int) -> None:
+        await peer.read_request()
         await peer.send(OK)
         if n % 2:
             # Closes just as the next request arrives: the race of row 12.
-            await peer.request()
+            await peer.read_request()
             peer.reset()
         else:
-            await polite(peer, n)
+            await respond_ok_forever(peer, n)
 
     async with RawUpstream(once_each) as upstream:
-        http = transport(upstream.url)
-        assert await body_of(http) == b"ok"
-        assert await body_of(http) == b"ok"
+        http = make_transport(upstream.url)
+        assert await fetch_body(http) == b"ok"
+        assert await fetch_body(http) == b"ok"
         assert upstream.accepted == 2
         await http.aclose()
 
 
 async def test_a_stale_connection_is_retried_once_and_only_if_nothing_came() -> None:
-    async def script(peer: Peer, n: int) -> None:
+    async def script(peer: ServerConnection, n: int) -> None:
         if n == 1:
-            await peer.request()
+            await peer.read_request()
             await peer.send(OK)
-        await peer.request()
+        await peer.read_request()
         peer.reset()
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
-        assert await body_of(http) == b"ok"
-        assert await outcome(http) == (errors.UpstreamUnavailable, b"")
+        http = make_transport(upstream.url)
+        assert await fetch_body(http) == b"ok"
+        assert await fetch_outcome(http) == (errors.UpstreamUnavailable, b"")
         assert upstream.accepted == 2
 
-    async def half(peer: Peer, n: int) -> None:
-        await peer.request()
+    async def half(peer: ServerConnection, n: int) -> None:
+        await peer.read_request()
         await peer.send(OK)
-        await peer.request()
+        await peer.read_request()
         await peer.send(b"HTTP/1.1 200")
         peer.reset()
 
     async with RawUpstream(half) as upstream:
-        http = transport(upstream.url)
-        assert await body_of(http) == b"ok"
-        assert await outcome(http) == (errors.UpstreamUnavailable, b"")
+        http = make_transport(upstream.url)
+        assert await fetch_body(http) == b"ok"
+        assert await fetch_outcome(http) == (errors.UpstreamUnavailable, b"")
         assert upstream.accepted == 1
 
 
 async def test_a_connection_closed_while_idle_is_not_used() -> None:
-    async def once(peer: Peer, _: int) -> None:
-        await peer.request()
+    async def once(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         await peer.send(OK)
 
     async with RawUpstream(once) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         for n in range(1, 4):
-            assert await body_of(http) == b"ok"
-            await until(lambda: not upstream._tasks)
+            assert await fetch_body(http) == b"ok"
+            await wait_until(lambda: not upstream._tasks)
             assert upstream.accepted == n
 
 
 async def test_a_connection_that_is_closing_is_passed_over() -> None:
-    async with RawUpstream(polite) as upstream:
-        http = transport(upstream.url)
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url)
         for n in (1, 2):
-            assert await body_of(http) == b"ok"
+            assert await fetch_body(http) == b"ok"
             assert upstream.accepted == n
-            http._site("").pool._free[-1].abort()
+            http._resolve_url("").pool._idle_connections[-1].abort()
 
 
 async def test_a_connection_lost_between_the_pool_and_the_call_is_stale() -> None:
-    async with RawUpstream(polite) as upstream:
-        http = transport(upstream.url)
-        assert await body_of(http) == b"ok"
-        idle = http._site("").pool._free[-1]
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url)
+        assert await fetch_body(http) == b"ok"
+        idle = http._resolve_url("").pool._idle_connections[-1]
         idle.connection_lost(None)
         with pytest.raises(errors.UpstreamUnavailable):
-            await idle.ask(b"", b"")
+            await idle.send_request(b"", b"")
         assert idle.was_stale
 
 
@@ -397,15 +402,15 @@ async def test_a_connection_lost_between_the_pool_and_the_call_is_stale() -> Non
     ],
 )  # fmt: skip
 async def test_sound_answers_are_read(raw: bytes, body: bytes) -> None:
-    async def script(peer: Peer, _: int) -> None:
-        await peer.request()
+    async def script(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         await peer.send(raw)
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         for n in (1, 2):
-            assert await outcome(http) == (None, body)
-            await until(lambda: not upstream._tasks)
+            assert await fetch_outcome(http) == (None, body)
+            await wait_until(lambda: not upstream._tasks)
             assert upstream.accepted == n
 
 
@@ -435,20 +440,20 @@ async def test_sound_answers_are_read(raw: bytes, body: bytes) -> None:
     ],
 )  # fmt: skip
 async def test_unsound_answers_are_refused(raw: bytes) -> None:
-    async def script(peer: Peer, _: int) -> None:
-        await peer.request()
+    async def script(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         await peer.send(raw)
         await peer.reader.read()
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
-        assert (await outcome(http))[0] is errors.UpstreamProtocol
-        await until(lambda: not upstream._tasks)
+        http = make_transport(upstream.url)
+        assert (await fetch_outcome(http))[0] is errors.UpstreamProtocol
+        await wait_until(lambda: not upstream._tasks)
 
 
 async def test_what_came_before_a_fault_is_still_the_callers() -> None:
-    async def script(peer: Peer, n: int) -> None:
-        await peer.request()
+    async def script(peer: ServerConnection, n: int) -> None:
+        await peer.read_request()
         await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
         if n == 1:
             peer.reset()
@@ -456,20 +461,20 @@ async def test_what_came_before_a_fault_is_still_the_callers() -> None:
             await peer.send(b"zz\r\n")
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
-        assert await outcome(http) == (errors.UpstreamUnavailable, b"abc")
-        assert await outcome(http) == (errors.UpstreamProtocol, b"abc")
-        assert await outcome(http) == (errors.UpstreamUnavailable, b"abc")
+        http = make_transport(upstream.url)
+        assert await fetch_outcome(http) == (errors.UpstreamUnavailable, b"abc")
+        assert await fetch_outcome(http) == (errors.UpstreamProtocol, b"abc")
+        assert await fetch_outcome(http) == (errors.UpstreamUnavailable, b"abc")
 
 
 async def test_an_answer_to_head_has_no_body() -> None:
-    async def script(peer: Peer, _: int) -> None:
-        await peer.request()
+    async def script(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nall wrong")
         await peer.reader.read()
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         async with http.stream("HEAD", "/") as reply:
             assert await reply.aread() == b""
         assert reply.headers == reply.headers == {"content-length": "9"}
@@ -477,33 +482,33 @@ async def test_an_answer_to_head_has_no_body() -> None:
             await reply.aread()
 
 
-async def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
-    async def script(peer: Peer, n: int) -> None:
-        await peer.request()
+async def test_unsolicited_bytes_close_connection() -> None:
+    async def script(peer: ServerConnection, n: int) -> None:
+        await peer.read_request()
         await peer.send(OK)
         await asyncio.sleep(0.01)
         await peer.send(b"HTTP/1.1 408 Timeout\r\ncontent-length: 0\r\n\r\n")
         await peer.reader.read()
 
     async with RawUpstream(script) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         for n in (1, 2):
-            assert await body_of(http) == b"ok"
+            assert await fetch_body(http) == b"ok"
             assert upstream.accepted == n
-            await until(lambda: not upstream._tasks)
+            await wait_until(lambda: not upstream._tasks)
 
 
-async def test_an_answer_to_half_a_request_ends_the_connection() -> None:
-    async def hasty(peer: Peer, _: int) -> None:
+async def test_response_to_incomplete_request_closes_connection() -> None:
+    async def hasty(peer: ServerConnection, _: int) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 413 Large\r\ncontent-length: 0\r\n\r\n")
         await peer.reader.read()
 
     async with RawUpstream(hasty) as upstream:
-        http = transport(upstream.url)
+        http = make_transport(upstream.url)
         async with http.stream("POST", "/", content=b"x" * 20_000_000) as reply:
             assert reply.status == 413
-        await until(lambda: not upstream._tasks)
+        await wait_until(lambda: not upstream._tasks)
 
 
 # -- flow and time
@@ -516,22 +521,25 @@ def test_an_upstream_is_read_no_faster_than_the_caller_reads(loop) -> None:
     async def check() -> None:
         sent = 0
 
-        async def flood(peer: Peer, _: int) -> None:
+        async def flood(peer: ServerConnection, _: int) -> None:
             nonlocal sent
-            await peer.request()
+            await peer.read_request()
             await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % total)
             while sent < total:
                 await peer.send(b"x" * (64 << 10))
                 sent += 64 << 10
-            await peer.request()
+            await peer.read_request()
 
         async with RawUpstream(flood) as upstream:
-            http = transport(upstream.url, idle_timeout_s=0.1)
+            http = make_transport(upstream.url, idle_timeout_s=0.1)
             async with http.stream("POST", "/", content=b"{}") as reply:
                 # Longer than the idle timeout: a slow reader is no silent upstream.
                 await asyncio.sleep(0.25)
                 assert sent < total / 2
-                assert http._site("").pool._open.copy().pop().answer.buffered < 1 << 20
+                assert (
+                    http._resolve_url("").pool._connections.copy().pop().response.buffered_bytes
+                    < 1 << 20
+                )
                 assert len(await reply.aread()) == total
             await http.aclose()
 
@@ -542,50 +550,53 @@ def test_an_upstream_is_read_no_faster_than_the_caller_reads(loop) -> None:
 async def test_an_end_that_comes_by_itself_ends_the_body() -> None:
     go = asyncio.Event()
 
-    async def late(peer: Peer, _: int) -> None:
-        await peer.request()
+    async def late(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
         await peer.send(head + b"2\r\nok\r\n")
         await go.wait()
         await peer.send(b"0\r\n\r\n")
 
-    async with RawUpstream(late) as upstream, transport(upstream.url).stream("GET", "/") as reply:
+    async with (
+        RawUpstream(late) as upstream,
+        make_transport(upstream.url).stream("GET", "/") as reply,
+    ):
         reading = asyncio.create_task(reply.aread())
-        while reply.connection.answer.parts:
+        while reply.connection.response.body_parts:
             await asyncio.sleep(0)
         go.set()
         assert await reading == b"ok"
 
 
-async def test_a_trickle_of_headers_is_not_silence() -> None:
-    async def drip(peer: Peer, _: int) -> None:
-        await peer.request()
+async def test_slow_headers_do_not_trigger_idle_timeout() -> None:
+    async def drip(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         for i in range(0, len(OK), 2):
             await peer.send(OK[i : i + 2])
             await asyncio.sleep(0.06)
 
     # All of it takes longer than silence may; what a busy machine adds to one pause does not.
     async with RawUpstream(drip) as upstream:
-        assert await body_of(transport(upstream.url, idle_timeout_s=1.0)) == b"ok"
+        assert await fetch_body(make_transport(upstream.url, idle_timeout_s=1.0)) == b"ok"
 
 
-async def test_a_name_whose_first_address_is_deaf_is_reached_at_the_next(monkeypatch) -> None:
-    async with RawUpstream(polite) as upstream:
+async def test_unresponsive_address_falls_back_to_next(monkeypatch) -> None:
+    async with RawUpstream(respond_ok_forever) as upstream:
         port = int(upstream.url.rpartition(":")[2])
 
         async def two(*_, **__):
             return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
-        http = transport(f"http://two.test:{port}")
-        monkeypatch.setattr("hamlet.net.client.dial._OUR_LIMITS", {5})
-        assert await body_of(http) == b"ok"
+        http = make_transport(f"http://two.test:{port}")
+        monkeypatch.setattr("hamlet.net.client.dial._LOCAL_LIMIT_ERRNOS", {5})
+        assert await fetch_body(http) == b"ok"
         await http.aclose()
 
 
 async def test_where_no_upstream_can_be_nothing_is_sent() -> None:
     with pytest.raises(errors.UpstreamUnavailable) as caught:
-        await body_of(transport("http://169.254.169.254"))
+        await fetch_body(make_transport("http://169.254.169.254"))
     assert caught.value.phase == "connect"
 
 
@@ -595,7 +606,7 @@ async def test_a_limit_of_our_own_is_no_fault_of_the_upstream(monkeypatch) -> No
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", full)
     with pytest.raises(errors.LocalLimit):
-        await body_of(transport("http://127.0.0.1:9"))
+        await fetch_body(make_transport("http://127.0.0.1:9"))
 
 
 # -- the request
@@ -604,9 +615,9 @@ async def test_a_limit_of_our_own_is_no_fault_of_the_upstream(monkeypatch) -> No
 async def test_the_request_is_what_was_asked() -> None:
     seen: list[bytes] = []
 
-    async def script(peer: Peer, _: int) -> None:
+    async def script(peer: ServerConnection, _: int) -> None:
         while True:
-            seen.append(await peer.request())
+            seen.append(await peer.read_request())
             await peer.send(OK)
 
     async with RawUpstream(script) as upstream:
@@ -650,7 +661,7 @@ async def test_a_header_that_cannot_be_sent_is_refused(header: tuple[str, str]) 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:99999"])
 async def test_a_url_that_is_not_http_is_refused(url: str) -> None:
     with pytest.raises(errors.UpstreamProtocol):
-        await body_of(transport(url))
+        await fetch_body(make_transport(url))
 
 
 # -- TLS
@@ -660,19 +671,19 @@ async def test_a_url_that_is_not_http_is_refused(url: str) -> None:
 @pytest.mark.parametrize("kind", ["httptools", "aiohttp"])
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_calls_go_over_verified_tls_and_share_connections(tmp_path, loop, kind) -> None:
-    key, cert = certificate(tmp_path)
+    key, cert = make_certificate(tmp_path)
 
     async def check() -> None:
-        async with RawUpstream(polite, server_tls(key, cert)) as upstream:
-            host = runtime(kind)
+        async with RawUpstream(respond_ok_forever, server_tls_context(key, cert)) as upstream:
+            host = host_runtime(kind)
             settings = ProviderSettings(base_url=upstream.url, ca_file=str(cert))
             http = host.http(settings)
             for _ in range(20):
-                assert await body_of(http) == b"ok"
+                assert await fetch_body(http) == b"ok"
             assert upstream.accepted == 1
             stranger = host.http(ProviderSettings(base_url=upstream.url))
             with pytest.raises(errors.UpstreamUnavailable) as caught:
-                await body_of(stranger)
+                await fetch_body(stranger)
             assert caught.value.phase == "connect"
             await host.aclose()
             await asyncio.sleep(0.01)

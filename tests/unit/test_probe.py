@@ -3,7 +3,7 @@
 import httpx2
 import respx
 
-from hamlet.suggest.content.probe import probe
+from hamlet.suggest.content.probe import check_urls
 from hamlet.testing import Canned, LoopbackUpstream
 
 
@@ -20,7 +20,7 @@ async def test_every_link_gets_its_status_and_each_host_time() -> None:
         site.respond(respond)
         urls = [f"{site.url}{path}" for path in ("/", "/gone", "/no-head", "/reset")]
         done: list[int] = []
-        statuses = await probe(urls, 0.0, 5.0, lambda: done.append(1))
+        statuses = await check_urls(urls, 0.0, 5.0, lambda: done.append(1))
     assert list(statuses.values()) == [200, 404, 200, 0]
     assert list(statuses) == urls
     assert len(done) == 4
@@ -39,5 +39,5 @@ async def test_a_link_that_moved_to_another_host_or_has_none_gets_the_last_word_
         web.head("https://nobody.example/").mock(side_effect=httpx2.ConnectError("no such host"))
         web.head("https://loop.example/").respond(302, headers={"location": "/"})
         urls = ["http://old.example/a", "https://old.example/b", "https://nobody.example/"]
-        statuses = await probe([*urls, "https://loop.example/"], 0.0, 5.0, lambda: None)
+        statuses = await check_urls([*urls, "https://loop.example/"], 0.0, 5.0, lambda: None)
     assert list(statuses.values()) == [200, 410, 0, 0]

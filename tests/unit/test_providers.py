@@ -26,30 +26,30 @@ from hamlet.core import (
 from hamlet.providers.anthropic import Anthropic, AnthropicSettings
 from hamlet.providers.anthropic import encode as anthropic_encode
 from hamlet.providers.anthropic import wire as anthropic_wire
-from hamlet.providers.anthropic.errors import classify as anthropic_classify
-from hamlet.providers.embedded.structured import Filler
+from hamlet.providers.anthropic.errors import error_class as anthropic_classify
+from hamlet.providers.embedded.structured import SchemaFiller
 from hamlet.providers.openai import OpenAI, Settings
 from hamlet.providers.openai import encode as openai_encode
 from hamlet.providers.openai import wire as openai_wire
-from hamlet.providers.openai.errors import classify as openai_classify
-from hamlet.providers.openai.errors import in_band
+from hamlet.providers.openai.errors import error_class as openai_classify
+from hamlet.providers.openai.errors import in_band_error
 from hamlet.testing import Received, json_reply, sse_reply
-from hamlet.testing.cases import WEATHER, answer, ask
-from hamlet.testing.support import answered
+from hamlet.testing.cases import WEATHER, chat_request, chat_response
+from hamlet.testing.support import run_chat
 from support.wires import OpenAIWire
 
 WIRE = OpenAIWire("openai", "max_completion_tokens")
 
 
-def chunk(delta: dict, finish: str | None = None, **more: object) -> bytes:
+def chunk_frame(delta: dict, finish: str | None = None, **more: object) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return b"data: " + json.dumps({"choices": [choice], **more}).encode() + b"\n\n"
 
 
 async def test_ids_may_be_missing_and_done_may_never_come(upstream, host) -> None:
     provider = OpenAI(Settings(base_url=upstream.url), host)
-    upstream.reply(sse_reply([chunk({"content": "Hi"}), chunk({}, "stop")]))
-    got = await answered(provider, ask(stream=True))
+    upstream.reply(sse_reply([chunk_frame({"content": "Hi"}), chunk_frame({}, "stop")]))
+    got = await run_chat(provider, chat_request(stream=True))
     assert (got.text, got.model) == ("Hi", "model-1")
     assert got.id
 
@@ -61,9 +61,15 @@ async def test_every_call_may_have_index_0_and_a_new_id_tells_them_apart(upstrea
 
     provider = OpenAI(Settings(base_url=upstream.url), host)
     upstream.reply(
-        sse_reply([chunk(call("a", "Seoul")), chunk(call("b", "Tokyo")), chunk({}, "tool_calls")])
+        sse_reply(
+            [
+                chunk_frame(call("a", "Seoul")),
+                chunk_frame(call("b", "Tokyo")),
+                chunk_frame({}, "tool_calls"),
+            ]
+        )
     )
-    got = await answered(provider, ask(stream=True))
+    got = await run_chat(provider, chat_request(stream=True))
     assert [part.id for part in got.parts] == ["a", "b"]
 
 
@@ -71,13 +77,19 @@ async def test_an_error_object_under_200_is_an_error(upstream, host) -> None:
     provider = OpenAI(Settings(base_url=upstream.url), host)
     upstream.reply(json_reply({"error": {"code": 429, "message": "slow down"}}))
     with pytest.raises(errors.RateLimited):
-        await answered(provider, ask())
+        await run_chat(provider, chat_request())
 
 
 async def test_a_role_that_clients_choke_on_is_taken_out_of_the_fast_lane(upstream, host) -> None:
     provider = OpenAI(Settings(base_url=upstream.url), host)
     upstream.reply(
-        sse_reply([chunk({"role": "", "content": "Hi"}), b'data: {"odd":1}\n\n', chunk({}, "stop")])
+        sse_reply(
+            [
+                chunk_frame({"role": "", "content": "Hi"}),
+                b'data: {"odd":1}\n\n',
+                chunk_frame({}, "stop"),
+            ]
+        )
     )
     request = NativeRequest("m", {"messages": msgspec.Raw(b"[]")}, stream=True)
     data = b"".join([c.data async for c in provider.native(request)])
@@ -86,7 +98,7 @@ async def test_a_role_that_clients_choke_on_is_taken_out_of_the_fast_lane(upstre
     assert data.endswith(b"data: [DONE]\n\n")
 
 
-def test_the_fast_lane_rewrites_only_what_it_must() -> None:
+def test_native_path_rewrites_minimally() -> None:
     fields = {
         "model": msgspec.Raw(b'"route"'),
         "max_tokens": msgspec.Raw(b"99"),
@@ -94,23 +106,25 @@ def test_the_fast_lane_rewrites_only_what_it_must() -> None:
         "top_k": msgspec.Raw(b"3"),
     }
     request = NativeRequest("m", fields, False, ChatParams(max_tokens=5), frozenset({"top_k"}))
-    sent = openai_wire.body(request, "max_completion_tokens")
+    sent = openai_wire.encode_native_request(request, "max_completion_tokens")
     assert json.loads(sent) == {"model": "m", "odd": {"kept": [1e5]}, "max_completion_tokens": 5}
     assert b'{"kept" : [1e5]}' in sent
 
 
-def test_anthropics_fast_lane_reaches_knobs_inside_objects() -> None:
+def test_anthropic_native_path_rewrites_nested_fields() -> None:
     fields = {
         "tools": msgspec.Raw(b"[]"),
         "tool_choice": msgspec.Raw(b'{"type":"any"}'),
         "output_config": msgspec.Raw(b'{"effort":"max","format":null}'),
     }
     over = ChatParams(parallel_tool_calls=False, reasoning_effort="minimal")
-    sent = json.loads(anthropic_wire.body(NativeRequest("m", fields, False, over)))
+    sent = json.loads(anthropic_wire.encode_native_request(NativeRequest("m", fields, False, over)))
     assert sent["tool_choice"] == {"type": "any", "disable_parallel_tool_use": True}
     assert sent["output_config"] == {"effort": "low", "format": None}
     dropped = frozenset({"parallel_tool_calls", "reasoning_effort"})
-    sent = json.loads(anthropic_wire.body(NativeRequest("m", fields, False, dropped=dropped)))
+    sent = json.loads(
+        anthropic_wire.encode_native_request(NativeRequest("m", fields, False, dropped=dropped))
+    )
     assert sent["tool_choice"] == {"type": "any"}
     assert sent["output_config"] == {"format": None}
 
@@ -124,7 +138,7 @@ def test_openai_carries_every_part_it_can() -> None:
         tools=(Tool("f", strict=True),),
         output=Output("json"),
     )
-    sent = openai_encode.body(request, "max_tokens", "openai")
+    sent = openai_encode.encode_request(request, "max_tokens", "openai")
     assert [part["type"] for part in sent["messages"][0]["content"]] == [
         "text",
         "input_audio",
@@ -154,7 +168,7 @@ def test_anthropic_merges_turns_and_keeps_what_it_signed() -> None:
             parallel_tool_calls=False, reasoning_tokens=2000, user="u", reasoning_effort="high"
         ),
     )
-    sent = anthropic_encode.body(request, 10)
+    sent = anthropic_encode.encode_request(request, 10)
     assert [block["text"] for block in sent["system"]] == ["one", "two"]
     assert [turn["role"] for turn in sent["messages"]] == ["assistant", "user"]
     assert [b["type"] for b in sent["messages"][0]["content"]] == ["thinking", "redacted_thinking"]
@@ -171,7 +185,7 @@ def test_anthropic_merges_turns_and_keeps_what_it_signed() -> None:
 )
 def test_anthropic_refuses_what_it_cannot_say(part) -> None:
     with pytest.raises(errors.InvalidRequest):
-        anthropic_encode.body(ChatRequest("m", (Message("user", (part,)),)), 10)
+        anthropic_encode.encode_request(ChatRequest("m", (Message("user", (part,)),)), 10)
 
 
 @pytest.mark.parametrize(
@@ -213,35 +227,35 @@ def test_codes_say_more_than_the_status(classify, status, error, kind) -> None:
     assert classify(status, {"error": "flat"}) is None
 
 
-def test_an_error_inside_a_stream_counts_by_its_own_words() -> None:
-    assert type(in_band({"error": "flat"})) is errors.UpstreamUnavailable
-    assert type(in_band({"error": {"type": "authentication_error"}})) is errors.UpstreamAuth
+def test_in_band_error_is_classified_by_its_type() -> None:
+    assert type(in_band_error({"error": "flat"})) is errors.UpstreamUnavailable
+    assert type(in_band_error({"error": {"type": "authentication_error"}})) is errors.UpstreamAuth
 
 
-class Entra:
+class EntraServer:
     """Plays the sign-in and the resource behind it."""
 
     def __init__(self) -> None:
-        self.issued = 0
-        self.refuse = False
+        self.tokens_issued = 0
+        self.is_refusing = False
 
     def __call__(self, request: Received):
         if request.path.endswith("/token"):
-            self.issued += 1
-            return json_reply({"access_token": f"token-{self.issued}", "expires_in": 3600})
-        if self.refuse:
+            self.tokens_issued += 1
+            return json_reply({"access_token": f"token-{self.tokens_issued}", "expires_in": 3600})
+        if self.is_refusing:
             return json_reply({"error": {"message": "no"}}, 401)
-        return json_reply(WIRE.whole(answer(Text("Hi."))))
+        return json_reply(WIRE.whole(chat_response(Text("Hi."))))
 
 
 @pytest.mark.parametrize("proof", ["secret", "file"])
-async def test_entra_signs_in_once_and_anew_when_refused(upstream, host, tmp_path, proof) -> None:
+async def test_entra_token_is_cached_and_renewed_on_401(upstream, host, tmp_path, proof) -> None:
     (tmp_path / "token").write_text("workload-jwt\n")
     proofs = {
         "secret": {"client_secret": "cs-0123456789"},
         "file": {"federated_token_file": str(tmp_path / "token")},
     }
-    entra = Entra()
+    entra = EntraServer()
     upstream.respond(entra)
     settings = {
         "base_url": upstream.url,
@@ -253,18 +267,18 @@ async def test_entra_signs_in_once_and_anew_when_refused(upstream, host, tmp_pat
     }
     provider = OpenAI(Settings.model_validate(settings), host)
     for _ in range(2):
-        await answered(provider, ask())
-    assert entra.issued == 1
+        await run_chat(provider, chat_request())
+    assert entra.tokens_issued == 1
     assert upstream.requests[-1].headers["authorization"] == "Bearer token-1"
     form = upstream.requests[0].body.decode()
     assert ("client_secret=cs-0123456789" in form) == (proof == "secret")
     assert ("client_assertion=workload-jwt" in form) == (proof == "file")
-    entra.refuse = True
+    entra.is_refusing = True
     with pytest.raises(errors.UpstreamAuth):
-        await answered(provider, ask())
-    entra.refuse = False
-    await answered(provider, ask())
-    assert entra.issued == 2
+        await run_chat(provider, chat_request())
+    entra.is_refusing = False
+    await run_chat(provider, chat_request())
+    assert entra.tokens_issued == 2
 
 
 async def test_a_refused_sign_in_is_an_auth_error(upstream, host, tmp_path) -> None:
@@ -274,11 +288,11 @@ async def test_a_refused_sign_in_is_an_auth_error(upstream, host, tmp_path) -> N
     for reply in (json_reply({}, 400), json_reply({}), json_reply(b"<html>")):
         upstream.reply(reply)
         with pytest.raises(errors.UpstreamAuth):
-            await answered(provider, ask())
+            await run_chat(provider, chat_request())
     missing = settings | {"federated_token_file": str(tmp_path / "none")}
     provider = OpenAI(Settings.model_validate(missing), host)
     with pytest.raises(errors.UpstreamAuth, match="FileNotFoundError"):
-        await answered(provider, ask())
+        await run_chat(provider, chat_request())
     for wrong in (
         {"auth": "entra"},
         settings,
@@ -298,7 +312,7 @@ async def test_a_refused_sign_in_is_an_auth_error(upstream, host, tmp_path) -> N
     ],
 )
 def test_the_key_goes_into_the_header_that_the_host_reads(settings, header) -> None:
-    assert list(Settings.model_validate({**settings, "api_key": "k"}).key_header) == [header]
+    assert list(Settings.model_validate({**settings, "api_key": "k"}).auth_header) == [header]
     assert Settings(organization="o", project="p").account_headers == {
         "openai-organization": "o",
         "openai-project": "p",
@@ -341,7 +355,7 @@ def test_the_embedded_model_fills_schemas_from_the_text() -> None:
             "n": {"type": "object", "properties": {"low": {"type": "number", "minimum": 50}}}
         },
     }
-    filled = Filler("Send a large box. There are 12 of them, 0.5 each.", schema).fill()
+    filled = SchemaFiller("Send a large box. There are 12 of them, 0.5 each.", schema).fill()
     assert filled == {
         "size": "large",
         "count": 12,
@@ -353,12 +367,12 @@ def test_the_embedded_model_fills_schemas_from_the_text() -> None:
         "nothing": None,
     }
     assert 0 < len(filled["note"]) <= 10
-    assert Filler("", {"$ref": "#"}).fill() == ""
+    assert SchemaFiller("", {"$ref": "#"}).fill() == ""
 
 
 def test_a_schema_that_never_ends_is_cut() -> None:
     endless = {"type": "object", "properties": {"again": {"$ref": "#"}}}
-    assert json.dumps(Filler("x", endless).fill()).count("again") < 50
+    assert json.dumps(SchemaFiller("x", endless).fill()).count("again") < 50
 
 
 ODD_COUNTS = [None, "lots", 3, [], {"prompt_tokens": "9", "completion_tokens": -1}, {"x": 1}]
@@ -369,9 +383,13 @@ ODD_COUNTS = [None, "lots", 3, [], {"prompt_tokens": "9", "completion_tokens": -
 async def test_odd_token_counts_do_not_cost_the_answer(upstream, host, usage, stream) -> None:
     provider = OpenAI(Settings(base_url=upstream.url), host)
     whole = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": usage}
-    frames = [chunk({"content": "Hi"}), chunk({}, "stop", usage=usage), b"data: [DONE]\n\n"]
+    frames = [
+        chunk_frame({"content": "Hi"}),
+        chunk_frame({}, "stop", usage=usage),
+        b"data: [DONE]\n\n",
+    ]
     upstream.reply(sse_reply(frames) if stream else json_reply(whole))
-    got = await answered(provider, ask(stream=stream))
+    got = await run_chat(provider, chat_request(stream=stream))
     assert (got.text, got.usage.input_tokens, got.usage.output_tokens) == ("Hi", None, None)
     native = [c async for c in provider.native(NativeRequest("m", {}, stream))]
     assert native[-1].end
@@ -380,10 +398,10 @@ async def test_odd_token_counts_do_not_cost_the_answer(upstream, host, usage, st
 async def test_done_after_content_is_an_end_and_done_alone_is_none(upstream, host) -> None:
     provider = OpenAI(Settings(base_url=upstream.url), host)
     done = b"data: [DONE]\n\n"
-    upstream.reply(sse_reply([chunk({"content": "Hi"}), done]))
-    assert (await answered(provider, ask(stream=True))).text == "Hi"
+    upstream.reply(sse_reply([chunk_frame({"content": "Hi"}), done]))
+    assert (await run_chat(provider, chat_request(stream=True))).text == "Hi"
     assert [c async for c in provider.native(NativeRequest("m", {}, True))][-1].end
-    upstream.reply(sse_reply([chunk({"role": "assistant"}), done]))
+    upstream.reply(sse_reply([chunk_frame({"role": "assistant"}), done]))
     with pytest.raises(errors.EmptyAnswer):
         [c async for c in provider.native(NativeRequest("m", {}, True))]
 
@@ -393,7 +411,7 @@ async def test_an_answer_without_choices_is_empty(upstream, host, body: bytes) -
     provider = OpenAI(Settings(base_url=upstream.url), host)
     upstream.reply(json_reply(body))
     with pytest.raises(errors.EmptyAnswer):
-        await answered(provider, ask())
+        await run_chat(provider, chat_request())
     with pytest.raises(errors.EmptyAnswer):
         [c async for c in provider.native(NativeRequest("m", {}, False))]
 
@@ -401,14 +419,16 @@ async def test_an_answer_without_choices_is_empty(upstream, host, body: bytes) -
 @pytest.mark.parametrize("odd", [b'{"choices":[3]}', b'{"choices":[{"delta":3}]}', b"[]"])
 async def test_a_chunk_that_is_none_breaks_the_stream(upstream, host, odd: bytes) -> None:
     provider = OpenAI(Settings(base_url=upstream.url), host)
-    upstream.reply(sse_reply([chunk({"content": "Hi"}), b"data: " + odd + b"\n\n"]))
+    upstream.reply(sse_reply([chunk_frame({"content": "Hi"}), b"data: " + odd + b"\n\n"]))
     with pytest.raises(errors.UpstreamProtocol):
-        await answered(provider, ask(stream=True))
+        await run_chat(provider, chat_request(stream=True))
     with pytest.raises(errors.UpstreamProtocol):
         [c async for c in provider.native(NativeRequest("m", {}, True))]
 
 
-SKIPPED = {"error": {"code": "content_filter_error", "message": "The contents are not filtered"}}
+FILTER_SKIPPED = {
+    "error": {"code": "content_filter_error", "message": "The contents are not filtered"}
+}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -419,16 +439,16 @@ async def test_an_answer_that_no_filter_saw_is_refused_on_demand(
     choice = {"message": {"content": "Hi"}, "delta": {"content": "Hi"}, "finish_reason": "stop"}
     body: dict = {"choices": [choice]}
     if where == "choice":
-        choice["content_filter_result"] = SKIPPED
+        choice["content_filter_result"] = FILTER_SKIPPED
     else:
-        body["prompt_filter_results"] = [{"content_filter_results": SKIPPED}]
+        body["prompt_filter_results"] = [{"content_filter_results": FILTER_SKIPPED}]
     frames = [b"data: " + json.dumps(body).encode() + b"\n\n", b"data: [DONE]\n\n"]
     upstream.reply(sse_reply(frames) if stream else json_reply(body))
     provider = OpenAI(Settings(base_url=upstream.url), host)
     strict = Terms(require_filter=True)
-    assert (await answered(provider, ask(stream=stream))).text == "Hi"
+    assert (await run_chat(provider, chat_request(stream=stream))).text == "Hi"
     with pytest.raises(errors.Unfiltered):
-        await answered(provider, replace(ask(stream=stream), terms=strict))
+        await run_chat(provider, replace(chat_request(stream=stream), terms=strict))
     with pytest.raises(errors.Unfiltered):
         [c async for c in provider.native(NativeRequest("m", {}, stream, terms=strict))]
     said = {"choices": [{**choice, "delta": {"content": '"content_filter_error"'}}]}
@@ -440,7 +460,11 @@ async def test_an_answer_that_no_filter_saw_is_refused_on_demand(
 
 async def test_pieces_tell_about_how_much_a_read_brought(upstream, host) -> None:
     provider = OpenAI(Settings(base_url=upstream.url), host)
-    frames = [chunk({"content": "x" * 40}), chunk({"tool_calls": [{}, {}]}), chunk({}, "stop")]
+    frames = [
+        chunk_frame({"content": "x" * 40}),
+        chunk_frame({"tool_calls": [{}, {}]}),
+        chunk_frame({}, "stop"),
+    ]
     upstream.reply(sse_reply([b"".join(frames)]))
     chunks = [c async for c in provider.native(NativeRequest("m", {}, True))]
     assert sum(c.pieces for c in chunks) == 12

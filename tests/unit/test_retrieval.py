@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hamlet.suggest.retrieval import Index
+from hamlet.suggest.retrieval import Bm25Index
 
 DOCUMENTS = [
     [("garden garden roses", 1)],
@@ -22,10 +22,10 @@ def test_the_best_document_has_the_share_of_the_formula() -> None:
     roses = [weight(1, 3), weight(1, 3)]
     garden = [weight(2, 3), weight(1, 2)]
     perfect = rarity * (max(garden) + max(roses))
-    found = Index(DOCUMENTS).search("garden roses", 9)
+    found = Bm25Index(DOCUMENTS).search("garden roses", 9)
     shares = [rarity * (garden[0] + roses[0]), rarity * garden[1], rarity * roses[1]]
     assert [hit.position for hit in found] == [0, 1, 2]
-    assert [hit.share for hit in found] == pytest.approx([share / perfect for share in shares])
+    assert [hit.relevance for hit in found] == pytest.approx([share / perfect for share in shares])
 
 
 @pytest.mark.parametrize(
@@ -33,18 +33,18 @@ def test_the_best_document_has_the_share_of_the_formula() -> None:
     [("chairs roses", [1, 2, 0]), ("rain", [2]), ("snow", []), ("", []), ("the", [])],
 )
 def test_what_is_rarer_counts_more_and_the_unknown_finds_nothing(text, positions) -> None:
-    found = [hit.position for hit in Index(DOCUMENTS).search(text, 9)]
+    found = [hit.position for hit in Bm25Index(DOCUMENTS).search(text, 9)]
     assert sorted(found) == sorted(positions)
     assert found[:1] == positions[:1]
 
 
 def test_a_gate_and_a_limit_keep_the_rest_out() -> None:
-    index = Index(DOCUMENTS)
+    index = Bm25Index(DOCUMENTS)
     assert len(index.search("garden roses", 1)) == 1
-    assert all(hit.share >= 0.5 for hit in index.search("garden roses", 9, 0.5))
+    assert all(hit.relevance >= 0.5 for hit in index.search("garden roses", 9, 0.5))
     assert len(index.search("garden roses", 9, 0.5)) < 3
 
 
 @pytest.mark.parametrize("documents", [[], [[]], [[("", 1)], [("the", 2)]]])
 def test_nothing_to_find_is_no_error(documents) -> None:
-    assert Index(documents).search("garden", 9) == []
+    assert Bm25Index(documents).search("garden", 9) == []

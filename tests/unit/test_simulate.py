@@ -10,22 +10,22 @@ from typer.testing import CliRunner
 
 from hamlet.cli import app
 from hamlet.core import Price
-from hamlet.dashboards.simulated_history import facts, pictures, write
-from hamlet.simulator import Fault, Simulated
+from hamlet.dashboards.simulated_history import comparison_charts, comparison_table, write_report
+from hamlet.simulator import Fault, SimulatedDeployment
 from hamlet.simulator.fleet import example_fleet
-from hamlet.simulator.report import Outcome, Report
-from hamlet.simulator.setting import Scene, load_of
-from hamlet.simulator.statistics import Place, Tally, Windows
+from hamlet.simulator.report import RequestOutcome, SimulationReport
+from hamlet.simulator.setting import Simulation, load_arrivals
+from hamlet.simulator.statistics import DeploymentPricing, LoadBreakdown, TimeWindows
 from hamlet.simulator.traces import Arrival, write_trace
-from hamlet.simulator.what_if import what_if
+from hamlet.simulator.what_if import parse_what_ifs
 
-SPECS = [
-    Simulated("a", "m", region="eastus", zone="us"),
-    Simulated("b", "m", region="westus3", zone="us"),
+DEPLOYMENT_SPECS = [
+    SimulatedDeployment("a", "m", region="eastus", zone="us"),
+    SimulatedDeployment("b", "m", region="westus3", zone="us"),
     # A vendor's region may be called like another's zone.
-    Simulated("c", "n", region="us"),
+    SimulatedDeployment("c", "n", region="us"),
 ]
-HOME = """
+HOME_CONFIG = """
 fleet: {home: koreacentral, redis: env:REDIS_THAT_IS_NOT_SET}
 keys: [{name: k, secret: env:KEY_THAT_IS_NOT_SET}]
 providers:
@@ -42,19 +42,19 @@ routes:
 FACT = re.compile(r"^(\S.*?) {2,}(.*?)(?: {2,}(.*))?$", re.MULTILINE)
 
 
-def run(*args: str) -> tuple[int, str]:
+def run_simulate(*args: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["fleet", "simulate", *args], env={"COLUMNS": "200"})
     return result.exit_code, result.output
 
 
-def told(output: str) -> dict[str, tuple[str, str]]:
+def parse_facts(output: str) -> dict[str, tuple[str, str]]:
     return {name: (one.strip(), other.strip()) for name, one, other in FACT.findall(output)}
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     file = tmp_path / "hamlet.yaml"
-    file.write_text(HOME)
+    file.write_text(HOME_CONFIG)
     return file
 
 
@@ -70,7 +70,7 @@ def config(tmp_path: Path) -> Path:
     ],
 )
 def test_a_what_if_becomes_a_fault(text: str, fault: Fault) -> None:
-    assert what_if([text], SPECS) == [fault]
+    assert parse_what_ifs([text], DEPLOYMENT_SPECS) == [fault]
 
 
 @pytest.mark.parametrize(
@@ -89,72 +89,72 @@ def test_a_what_if_becomes_a_fault(text: str, fault: Fault) -> None:
 )  # fmt: skip
 def test_a_what_if_that_means_nothing_says_what_could_stand_there(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        what_if([text], SPECS)
+        parse_what_ifs([text], DEPLOYMENT_SPECS)
 
 
-def report() -> Report:
-    def outcome(at: float, deployment: str, **more: object) -> Outcome:
-        return Outcome(
-            Arrival(at, 1000, 100), at, ok=True, deployment=deployment, output=100, **more
+def make_report() -> SimulationReport:
+    def outcome(at: float, deployment: str, **more: object) -> RequestOutcome:
+        return RequestOutcome(
+            Arrival(at, 1000, 100), at, ok=True, deployment=deployment, output_tokens=100, **more
         )
 
-    return Report(
+    return SimulationReport(
         [
             outcome(1, "near", ttft_s=0.5),
             outcome(6, "near", ttft_s=0.7),
             outcome(7, "paid", ttft_s=2.0),
-            Outcome(Arrival(8, 1000, 100), 8.0),
+            RequestOutcome(Arrival(8, 1000, 100), 8.0),
         ],
-        refused_at=[6.5, 99.0],
+        rate_limited_at_s=[6.5, 99.0],
     )
 
 
 PLACES = {
-    "near": Place("reserved", False, Price(input=2, output=10)),
-    "paid": Place("paid per use", True, Price(input=2, output=10)),
-    "idle": Place("openai", True),
+    "near": DeploymentPricing("reserved", False, Price(input=2, output=10)),
+    "paid": DeploymentPricing("paid per use", True, Price(input=2, output=10)),
+    "idle": DeploymentPricing("openai", True),
 }
 
 
 def test_a_run_is_added_up_by_tier_and_window() -> None:
-    tally = Tally(report(), PLACES, Windows(5.0, 3))
+    tally = LoadBreakdown(make_report(), PLACES, TimeWindows(5.0, 3))
     minute = 60 / 5
-    assert tally.load()["reserved"] == [1300 * minute, 1300 * minute, 0]
-    assert tally.load()["paid per use"] == [0, 1300 * minute, 0]
-    assert tally.cost() == {
+    assert tally.load_per_minute()["reserved"] == [1300 * minute, 1300 * minute, 0]
+    assert tally.load_per_minute()["paid per use"] == [0, 1300 * minute, 0]
+    assert tally.cost_per_minute() == {
         "paid per use": [0, pytest.approx(0.003 * minute), 0],
         "openai": [0, 0, 0],
     }
-    assert tally.paid_share()[:2] == [0.0, 0.5]
-    assert math.isnan(tally.paid_share()[2])
-    assert tally.goodput() == [100 * minute, 200 * minute, 0]
-    assert tally.refused() == [0, minute, minute]
-    assert tally.ttft_s(0.99) == [0.5, 2.0, 2.0]
-    assert tally.paid() == pytest.approx(1 / 3)
-    assert tally.dollars() == pytest.approx(0.003)
-    assert tally.shares()["reserved"] == pytest.approx(2 / 3)
+    assert tally.pay_per_use_share_by_window()[:2] == [0.0, 0.5]
+    assert math.isnan(tally.pay_per_use_share_by_window()[2])
+    assert tally.goodput_per_minute() == [100 * minute, 200 * minute, 0]
+    assert tally.rate_limited_per_minute() == [0, minute, minute]
+    assert tally.ttft_s_by_window(0.99) == [0.5, 2.0, 2.0]
+    assert tally.pay_per_use_share() == pytest.approx(1 / 3)
+    assert tally.total_cost_usd() == pytest.approx(0.003)
+    assert tally.load_share_by_tier()["reserved"] == pytest.approx(2 / 3)
 
 
 def test_a_price_that_is_not_known_is_not_taken_for_nothing() -> None:
-    unknown = {**PLACES, "paid": Place("paid per use", True)}
-    tally = Tally(report(), unknown, Windows(5.0, 3))
-    assert math.isnan(tally.dollars())
-    assert ["cost", "a price is unknown"] in facts({"as it is": tally})
-    names = [picture.name for picture in pictures({"as it is": tally})]
+    unknown = {**PLACES, "paid": DeploymentPricing("paid per use", True)}
+    tally = LoadBreakdown(make_report(), unknown, TimeWindows(5.0, 3))
+    assert math.isnan(tally.total_cost_usd())
+    assert ["cost", "a price is unknown"] in comparison_table({"as it is": tally})
+    names = [picture.name for picture in comparison_charts({"as it is": tally})]
     assert names == ["load-0", "goodput", "spill", "429s", "ttft"]
-    assert "openai" not in pictures({"as it is": tally})[0].series
+    assert "openai" not in comparison_charts({"as it is": tally})[0].series
 
 
 def test_pictures_that_are_to_be_compared_share_a_scale_and_stand_by_themselves(tmp_path) -> None:
-    less = Report(report().outcomes[:2])
+    less = SimulationReport(make_report().outcomes[:2])
     runs = {
-        "as it <is>": Tally(report(), PLACES, Windows(5.0, 3)),
-        "what if": Tally(less, PLACES, Windows(5.0, 3)),
+        "as it <is>": LoadBreakdown(make_report(), PLACES, TimeWindows(5.0, 3)),
+        "what if": LoadBreakdown(less, PLACES, TimeWindows(5.0, 3)),
     }
-    drawn = {picture.name: picture for picture in pictures(runs)}
-    assert drawn["load-0"].most == drawn["load-1"].most == 2600 * 12
+    drawn = {picture.name: picture for picture in comparison_charts(runs)}
+    assert drawn["load-0"].y_max == drawn["load-1"].y_max == 2600 * 12
     assert set(drawn["ttft"].series) == set(runs)
-    write(tmp_path, "About <this>", facts(runs), list(drawn.values()))
+    write_report(tmp_path, "About <this>", comparison_table(runs), list(drawn.values()))
     files = {file.name for file in tmp_path.iterdir()}
     assert files == {"index.html", *(f"{name}.svg" for name in drawn)}
     page = (tmp_path / "index.html").read_text()
@@ -167,14 +167,14 @@ def test_pictures_that_are_to_be_compared_share_a_scale_and_stand_by_themselves(
     assert set(re.findall(r'(?:href|src)="(http[^"]*)"', page)) == set()
 
 
-def test_a_home_that_is_down_costs_what_is_paid_per_use(config: Path, tmp_path: Path) -> None:
-    code, output = run(
+def test_home_outage_spills_to_pay_as_you_go(config: Path, tmp_path: Path) -> None:
+    code, output = run_simulate(
         "--config", str(config), "--seconds", "30", "--rpm", "60", "--route", "short=chips",
         "--what-if", "region=koreacentral:slow=2", "--what-if", "deployment=near/gpt-4o:down",
         "--out", str(tmp_path / "out"),
     )  # fmt: skip
     assert code == 0, output
-    rows = told(output)
+    rows = parse_facts(output)
     assert rows["requests"] == ("30", "30")
     assert rows["success"][0] == "100.000%"
     assert rows["paid per use"][0] == "0.00%"
@@ -192,19 +192,19 @@ def test_the_same_seed_gives_the_same_table_and_a_trace_is_read(
     trace = tmp_path / "trace.csv"
     write_trace(trace, [Arrival(t / 2, 500, 40, "chat") for t in range(40)])
     args = ("--config", str(config), "--trace", str(trace), "--seconds", "10")
-    code, output = run(*args)
+    code, output = run_simulate(*args)
     assert code == 0, output
-    assert told(output)["requests"][0] == "20"
-    assert run(*args)[1] == output
+    assert parse_facts(output)["requests"][0] == "20"
+    assert run_simulate(*args)[1] == output
 
 
 def test_the_classes_of_a_trace_take_their_routes(config: Path) -> None:
-    scene = Scene.read(config)
-    plan = scene.plan(["short=chips"])
+    scene = Simulation.from_file(config)
+    plan = scene.traffic_plan(["short=chips"])
     assert plan.route(Arrival(0, 1, 1, "short")) == "chips"
     assert plan.route(Arrival(0, 1, 1, "other")) == "chat"
-    assert scene.plan(["chips"]).route(Arrival(0, 1, 1)) == "chips"
-    assert len(load_of(None, 10, 120, 1)) == 20
+    assert scene.traffic_plan(["chips"]).route(Arrival(0, 1, 1)) == "chips"
+    assert len(load_arrivals(None, 10, 120, 1)) == 20
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_the_classes_of_a_trace_take_their_routes(config: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_the_choice_there_is(config, args, message) -> None:
-    code, output = run("--config", str(config), *args)
+    code, output = run_simulate("--config", str(config), *args)
     assert code == 2
     assert message in re.sub(r"\s+", " ", output)
     assert "Traceback" not in output
@@ -227,15 +227,15 @@ def test_what_is_wrong_is_said_with_the_choice_there_is(config, args, message) -
     ("text", "message"),
     [
         ("providers: {", ":1: not YAML"),
-        (HOME.replace("ptu: 30", "ptu: many"), "hamlet.yaml:11: routes.chat.deployments[0].ptu"),
-        (HOME.replace("provider: near", "provider: naer"), "did you mean near"),
+        (HOME_CONFIG.replace("ptu: 30", "ptu: many"), "hamlet.yaml:11: routes.chat.deployments[0].ptu"),
+        (HOME_CONFIG.replace("provider: near", "provider: naer"), "did you mean near"),
         ("providers: {e: {kind: embedded}}\nroutes: {chat: {deployments: [{provider: e, model: embedded-chat}]}}", "no vendor that can be played"),
     ],
 )  # fmt: skip
 def test_a_bad_configuration_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "hamlet.yaml"
     file.write_text(text)
-    code, output = run("--config", str(file))
+    code, output = run_simulate("--config", str(file))
     assert code == 2
     assert message in output
     assert "Traceback" not in output
@@ -248,12 +248,12 @@ def test_a_bad_row_of_a_trace_is_told_with_its_line(config: Path, tmp_path: Path
         ("arrival_s,prompt_tokens,completion_tokens\n", "no request in"),
     ):
         trace.write_text(text)
-        code, output = run("--config", str(config), "--trace", str(trace))
+        code, output = run_simulate("--config", str(config), "--trace", str(trace))
         assert (code, message in output) == (2, True), output
 
 
 def test_a_run_of_the_example_fleet_names_its_tiers(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text(example_fleet(9))
-    tiers = list(dict.fromkeys(place.tier for place in Scene.read(file).places.values()))
+    tiers = list(dict.fromkeys(place.tier for place in Simulation.from_file(file).pricing.values()))
     assert tiers == ["reserved at home", "reserved elsewhere", "paid per use", "anthropic"]

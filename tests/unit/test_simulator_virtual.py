@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hamlet.simulator import Stuck, VirtualLoop
+from hamlet.simulator import DeadlockError, VirtualLoop
 from hamlet.simulator import virtual_time as virtual
 
 
@@ -66,7 +66,7 @@ def test_a_wait_that_never_ends_is_an_error() -> None:
     async def main() -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(Stuck, match="no timer"):
+    with pytest.raises(DeadlockError, match="no timer"):
         virtual.run(main())
 
 

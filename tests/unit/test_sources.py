@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 import pytest
 
 from hamlet.config import ConfigError, loads
-from hamlet.registry import build
+from hamlet.registry import build_registry
 from hamlet.registry.sources import build_sources
 from hamlet.spi.sources import LinkQuery, SourceError
-from hamlet.suggest.links.merge import canonical
+from hamlet.suggest.links.merge import canonicalize_url
 from hamlet.testing import Canned, LoopbackUpstream, json_reply
 from hamlet.testing.support import SilentLog
 
@@ -85,7 +85,7 @@ async def web():
         yield upstream
 
 
-def made(kind: str, more: str):
+def make_source(kind: str, more: str):
     config = CONFIG.format(kind=kind, settings=SETTINGS[kind] + more)
     (source,) = build_sources(loads(config)).values()
     return source
@@ -94,7 +94,7 @@ def made(kind: str, more: str):
 @pytest.fixture
 async def source(kind: str, web, monkeypatch):
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
-    source = made(kind, f", base_url: '{web.url}', timeout_s: 30")
+    source = make_source(kind, f", base_url: '{web.url}', timeout_s: 30")
     yield source
     await source.aclose()
 
@@ -147,7 +147,7 @@ async def test_one_connection_serves_one_search_after_another(web, source, kind:
     assert (len(web.requests), web.accepted) == (3, 1)
 
 
-async def test_says_how_long_it_wants_to_be_left_alone(web, source, kind: str) -> None:
+async def test_retry_after_is_reported(web, source, kind: str) -> None:
     web.reply(json_reply({}, 429, {"retry-after": "17"}))
     with pytest.raises(SourceError) as caught:
         await source.search(QUERY)
@@ -203,7 +203,7 @@ async def test_a_broken_connection_is_a_source_error(web, source, kind: str, tro
 
 async def test_an_answer_that_never_ends_is_given_up_after_its_time(web, kind, monkeypatch) -> None:
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
-    source = made(kind, f", base_url: '{web.url}', timeout_s: 0.2")
+    source = make_source(kind, f", base_url: '{web.url}', timeout_s: 0.2")
     web.reply(Canned(200, {}, [b"{", b"}"], gate=asyncio.Event()))
     with pytest.raises(SourceError, match=r"did not answer within 0\.2 s"):
         await source.search(QUERY)
@@ -213,7 +213,7 @@ async def test_an_answer_that_never_ends_is_given_up_after_its_time(web, kind, m
 
 async def test_a_days_quota_is_respected_and_shown(web, monkeypatch) -> None:
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
-    source = made("naver", f", base_url: '{web.url}', daily_quota: 2")
+    source = make_source("naver", f", base_url: '{web.url}', daily_quota: 2")
     web.reply(json_reply(ANSWERS["naver"]))
     for left in (1, 0):
         await source.search(QUERY)
@@ -235,7 +235,7 @@ async def test_a_days_quota_is_respected_and_shown(web, monkeypatch) -> None:
 )
 def test_a_bad_source_is_refused_with_its_line(kind: str, settings: str, what: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        build(loads(CONFIG.format(kind=kind, settings=settings), "c.yaml"), SilentLog())
+        build_registry(loads(CONFIG.format(kind=kind, settings=settings), "c.yaml"), SilentLog())
     assert "c.yaml:6: suggest.sources.web" in str(caught.value)
     assert what in str(caught.value)
 
@@ -249,5 +249,5 @@ def test_a_bad_source_is_refused_with_its_line(kind: str, settings: str, what: s
         "https://m.example.org/a/b?a=1&b=2",
     ],
 )
-def test_one_page_has_one_canonical_name(url: str) -> None:
-    assert canonical(url) == "example.org/a/b?a=1&b=2"
+def test_url_canonicalization(url: str) -> None:
+    assert canonicalize_url(url) == "example.org/a/b?a=1&b=2"

@@ -25,7 +25,7 @@ from hamlet.testing import Canned, json_reply, sse_reply
 from hamlet.testing.support import SilentLog
 
 
-def reader_of(data: bytes, size: int) -> list[bytes]:
+def read_frames(data: bytes, size: int) -> list[bytes]:
     reader = FrameReader()
     return [
         frame.data
@@ -40,7 +40,7 @@ def reader_of(data: bytes, size: int) -> list[bytes]:
 def test_frames_are_cut_alike_however_they_arrive(newline: bytes, size: int) -> None:
     text = "\ufeffid: 1\nevent: a\ndata: 안녕\n\n: comment\n\ndata: x\ndata: y\n\ndata: cut off"
     data = text.encode().replace(b"\n", newline)
-    assert reader_of(data, size) == ["안녕".encode(), b"x\ny"]
+    assert read_frames(data, size) == ["안녕".encode(), b"x\ny"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_frames_are_cut_alike_however_they_arrive(newline: bytes, size: int) -> 
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_line_ends_may_be_mixed(text: str, size: int) -> None:
-    assert reader_of(text.encode(), size) == [b"a", b"b", b"c", b"d"]
+    assert read_frames(text.encode(), size) == [b"a", b"b", b"c", b"d"]
 
 
 @given(st.data())
@@ -84,7 +84,7 @@ async def test_the_last_event_needs_no_blank_line(upstream, host) -> None:
 
 async def test_a_last_comment_without_a_blank_line_says_nothing(upstream, host) -> None:
     class Silent(Forwarder):
-        def look(self, block: bytes) -> None:
+        def on_block(self, block: bytes) -> None:
             return
 
     upstream.reply(sse_reply([b"data: a\n\n", b": bye"]))
@@ -96,7 +96,7 @@ async def test_a_last_comment_without_a_blank_line_says_nothing(upstream, host) 
 
 
 @pytest.mark.parametrize("way", ["sse", "forward"])
-async def test_silence_on_the_wire_has_its_own_limit(upstream, host, way: str) -> None:
+async def test_idle_timeout_applies_per_read(upstream, host, way: str) -> None:
     upstream.reply(sse_reply([b": x\n\n", b": y\n\n"], end="hang"))
     http = host.http(ProviderSettings(base_url=upstream.url))
     async with http.stream("POST", "/", json={}) as reply:
@@ -141,7 +141,7 @@ async def test_data_that_is_not_json_is_refused(upstream, host) -> None:
         ({"retry-after": "Tue, 24 Nov 2026 12:00:07 GMT"}, None),
     ],
 )
-def test_a_servers_wait_is_read_with_care(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_parsing(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers) == seconds
 
 
@@ -261,9 +261,9 @@ async def test_a_url_that_is_none_is_a_fault_of_config(host) -> None:
 
 async def test_a_stream_may_end_without_saying_so(upstream, host) -> None:
     class Quiet(Forwarder):
-        def look(self, block: bytes) -> None:
+        def on_block(self, block: bytes) -> None:
             if b"a" in block:
-                self.keep(block)
+                self.emit(block)
 
     upstream.reply(sse_reply([b"data: a\n\n", b": x\n\n"], pause_s=0.02))
     http = host.http(ProviderSettings(base_url=upstream.url))
@@ -281,10 +281,10 @@ async def test_an_error_page_counts_by_its_status(upstream, host) -> None:
 
 async def test_frames_are_forwarded_per_read_even_before_a_fault(upstream, host) -> None:
     class Picky(Forwarder):
-        def look(self, block: bytes) -> None:
+        def on_block(self, block: bytes) -> None:
             if b"bad" in block:
                 raise errors.Overloaded("bad")
-            super().look(block)
+            super().on_block(block)
 
     upstream.reply(sse_reply([b"data: a\n\ndata: bad\n\n"]))
     http = host.http(ProviderSettings(base_url=upstream.url))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hamlet.suggest.swr_cache import Pool
+from hamlet.suggest.swr_cache import SwrCache
 
 
 class Clock:
@@ -21,35 +21,35 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def pool(clock: Clock) -> AsyncIterator[Pool[str]]:
-    made: Pool[str] = Pool(fresh_s=10, stale_s=100, clock=clock)
+async def cache(clock: Clock) -> AsyncIterator[SwrCache[str]]:
+    made: SwrCache[str] = SwrCache(fresh_s=10, stale_s=100, clock=clock)
     yield made
     await made.aclose()
 
 
-async def first(found: list[str]) -> None:
+async def fetch_first(found: list[str]) -> None:
     found.append("first")
 
 
-async def held(found: list[str]) -> None:
+async def fetch_never(found: list[str]) -> None:
     await asyncio.Event().wait()
 
 
-async def filled(pool: Pool[str]) -> None:
-    task = pool.gather("key", first).task
+async def fill_cache(cache: SwrCache[str]) -> None:
+    task = cache.fetch("key", fetch_first).task
     assert task is not None
     await task
 
 
 @pytest.mark.parametrize(("age_s", "shown"), [(50, ["first"]), (101, [])], ids=["stale", "too old"])
-async def test_while_the_new_is_on_its_way_what_is_stale_is_on_offer_and_what_is_older_is_not(
-    pool: Pool[str], clock: Clock, age_s: float, shown: list[str]
+async def test_stale_entry_is_served_while_revalidating(
+    cache: SwrCache[str], clock: Clock, age_s: float, shown: list[str]
 ) -> None:
-    await filled(pool)
+    await fill_cache(cache)
     clock.now = age_s
-    pool.gather("key", held)
-    batch = pool.get("key")
+    cache.fetch("key", fetch_never)
+    batch = cache.get("key")
     assert batch is not None
     assert batch.items == shown
     assert batch.is_partial == (not shown)
-    assert not pool.is_fresh(batch)
+    assert not cache.is_fresh(batch)

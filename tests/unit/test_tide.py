@@ -9,47 +9,47 @@ from pathlib import Path
 import pytest
 
 from hamlet.net.server import memory_trim as tide
-from hamlet.net.server.memory_trim import Tide
+from hamlet.net.server.memory_trim import MemoryTrim
 
 
-def leaving(tide: Tide, came: int, left: int) -> None:
+def connect_and_disconnect(memory_trim: MemoryTrim, came: int, left: int) -> None:
     loop = asyncio.get_running_loop()
     for _ in range(came):
-        tide.came()
+        memory_trim.on_connect()
     for _ in range(left):
-        tide.went(loop)
+        memory_trim.on_disconnect(loop)
 
 
-async def test_memory_is_given_back_once_most_of_many_clients_have_gone(monkeypatch) -> None:
+async def test_trims_after_most_clients_disconnect(monkeypatch) -> None:
     given = threading.Event()
-    monkeypatch.setattr(tide, "_EBB_S", 0.0)
-    monkeypatch.setattr(tide, "_give_back", given.set)
-    leaving(Tide(), came=400, left=301)
+    monkeypatch.setattr(tide, "_TRIM_DELAY_S", 0.0)
+    monkeypatch.setattr(tide, "_trim", given.set)
+    connect_and_disconnect(MemoryTrim(), came=400, left=301)
     assert await asyncio.to_thread(given.wait, 60)
 
 
-async def test_few_clients_that_come_and_go_are_no_tide(monkeypatch) -> None:
+async def test_small_drop_in_clients_does_not_trim(monkeypatch) -> None:
     given: list[bool] = []
-    monkeypatch.setattr(tide, "_EBB_S", 0.0)
-    monkeypatch.setattr(tide, "_give_back", lambda: given.append(True))
-    leaving(Tide(), came=150, left=150)
-    leaving(Tide(), came=400, left=200)
+    monkeypatch.setattr(tide, "_TRIM_DELAY_S", 0.0)
+    monkeypatch.setattr(tide, "_trim", lambda: given.append(True))
+    connect_and_disconnect(MemoryTrim(), came=150, left=150)
+    connect_and_disconnect(MemoryTrim(), came=400, left=200)
     await asyncio.sleep(0.01)
     assert given == []
 
 
-def resident() -> int:
+def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's malloc")
-def test_what_was_freed_is_given_back_to_the_system() -> None:
+def test_trim_returns_freed_memory_to_system() -> None:
     # Under the size that malloc maps alone, and the last one holds the top of the heap.
     blocks = [b"x" * 100_000 for _ in range(1000)]
     last = blocks.pop()
     blocks.append(blocks)
-    full = resident()
+    full = resident_bytes()
     del blocks
-    tide._give_back()
-    assert resident() < full - 50_000_000
+    tide._trim()
+    assert resident_bytes() < full - 50_000_000
     assert len(last) == 100_000

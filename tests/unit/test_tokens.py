@@ -5,15 +5,15 @@ import hmac
 
 import pytest
 
-from hamlet.suggest import Signer
-from hamlet.suggest.tokens import Shown
+from hamlet.suggest import TokenSigner
+from hamlet.suggest.tokens import ShownItem
 
-SHOWN = Shown("sg_1", "ln_1", "links", "web", 3, 0.25)
+SHOWN = ShownItem("sg_1", "ln_1", "links", "web", 3, 0.25)
 
 
 @pytest.mark.parametrize("secret", [b"short", b"s" * 64, b"long" * 40])
 def test_a_token_is_the_fields_behind_their_hmac(secret: bytes) -> None:
-    token = Signer(secret).sign(SHOWN)
+    token = TokenSigner(secret).sign(SHOWN)
     body = b'["sg_1","ln_1","links","web",3,0.25]'
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     assert raw == hmac.digest(secret, body, "sha256")[:12] + body
@@ -21,6 +21,6 @@ def test_a_token_is_the_fields_behind_their_hmac(secret: bytes) -> None:
 
 
 def test_a_token_is_read_by_its_own_secret_alone() -> None:
-    token = Signer(b"ours").sign(SHOWN)
-    assert Signer(b"ours").read(token) == SHOWN
-    assert Signer(b"theirs").read(token) is None
+    token = TokenSigner(b"ours").sign(SHOWN)
+    assert TokenSigner(b"ours").verify(token) == SHOWN
+    assert TokenSigner(b"theirs").verify(token) is None

@@ -10,7 +10,7 @@ from hamlet.core import errors
 from hamlet.net.client.aiohttp_transport import AiohttpTransport
 from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.spi import ProviderSettings, Transport
-from support.raw import Peer, RawUpstream
+from support.raw import RawUpstream, ServerConnection
 
 BODIES = st.lists(st.binary(min_size=1, max_size=300), max_size=4)
 STATUSES = st.sampled_from(
@@ -37,7 +37,7 @@ FRAMINGS = st.sampled_from(["length", "chunked", "close", "short", "cut", "exten
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> bytes:
+def response_bytes(draw: st.DrawFn) -> bytes:
     """An answer, sound or broken off, before anything is done to its bytes."""
     body, framing, fields = draw(BODIES), draw(FRAMINGS), draw(FIELDS)
     joined = b"".join(body)
@@ -58,9 +58,9 @@ def answers(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> bytes:
+def damaged_response(draw: st.DrawFn) -> bytes:
     """An answer with a byte replaced, removed or put in."""
-    raw = draw(answers())
+    raw = draw(response_bytes())
     at = draw(st.integers(0, len(raw) - 1))
     put = draw(
         st.sampled_from([b"", b"\n", b"\r", b" ", b":", b"\0", b"0", b"f", b"\r\n", b"\xff"])
@@ -68,15 +68,15 @@ def damaged(draw: st.DrawFn) -> bytes:
     return raw[:at] + put + raw[at + draw(st.integers(0, 1)) :]
 
 
-def cut(raw: bytes, places: list[int]) -> list[bytes]:
+def split_at(raw: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(raw) + 1) for place in places), len(raw)]
     return [raw[a:b] for a, b in pairwise(edges) if a < b]
 
 
-Made = tuple[str, int, dict[str, str], bytes]
+TransportOutcome = tuple[str, int, dict[str, str], bytes]
 
 
-async def made_of(http: Transport) -> Made:
+async def read_outcome(http: Transport) -> TransportOutcome:
     status, headers, got = 0, {}, b""
     try:
         async with asyncio.timeout(0.5), http.stream("POST", "/", content=b"{}") as reply:
@@ -92,16 +92,16 @@ async def made_of(http: Transport) -> Made:
     return "ok", status, headers, got
 
 
-async def both(segments: list[bytes]) -> tuple[Made, Made]:
-    async def script(peer: Peer, _: int) -> None:
-        await peer.request()
+async def run_both_transports(segments: list[bytes]) -> tuple[TransportOutcome, TransportOutcome]:
+    async def script(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
         await peer.send(*segments)
 
     async with RawUpstream(script) as upstream:
         made = []
         for kind in (HttptoolsTransport, AiohttpTransport):
             http = kind(ProviderSettings(base_url=upstream.url))
-            made.append(await made_of(http))
+            made.append(await read_outcome(http))
             await http.aclose()
     return made[0], made[1]
 
@@ -113,18 +113,18 @@ SETTINGS = settings(
 
 
 @SETTINGS
-@given(raw=answers(), places=PLACES)
-def test_answers_cut_anywhere_are_read_alike(raw: bytes, places: list[int]) -> None:
-    ours, theirs = asyncio.run(both(cut(raw, places)))
+@given(raw=response_bytes(), places=PLACES)
+def test_segmentation_does_not_change_result(raw: bytes, places: list[int]) -> None:
+    ours, theirs = asyncio.run(run_both_transports(split_at(raw, places)))
     assert ours[:3] == theirs[:3]
     # aiohttp drops what it holds when the connection breaks; we hand it over first.
     assert ours[3] == theirs[3] or (ours[0] != "ok" and ours[3].startswith(theirs[3]))
 
 
 @SETTINGS
-@given(raw=damaged(), places=PLACES)
-def test_damaged_answers_are_never_read_more_laxly(raw: bytes, places: list[int]) -> None:
-    ours, theirs = asyncio.run(both(cut(raw, places)))
+@given(raw=damaged_response(), places=PLACES)
+def test_damaged_responses_are_not_parsed_more_leniently(raw: bytes, places: list[int]) -> None:
+    ours, theirs = asyncio.run(run_both_transports(split_at(raw, places)))
     assert ours[0] != "hung"
     if ours[0] == "ok":
         assert theirs == ours

@@ -5,19 +5,19 @@ import asyncio
 import pytest
 
 from hamlet.core.errors import UpstreamTimeout
-from hamlet.spi import Deadline, Watchdog
+from hamlet.spi import Deadline, IdleTimeout
 
 
 async def test_a_wait_that_begins_after_the_end_is_refused() -> None:
-    watchdog = Watchdog(1.0, 0.0)
+    watchdog = IdleTimeout(1.0, 0.0)
     with pytest.raises(UpstreamTimeout, match="too long"):
         async with watchdog:
             pass
     watchdog.stop()
 
 
-async def test_it_sleeps_while_nobody_waits_and_wakes_again() -> None:
-    watchdog = Watchdog(0.02, 10.0)
+async def test_timer_is_idle_without_waiters() -> None:
+    watchdog = IdleTimeout(0.02, 10.0)
     await asyncio.sleep(0.06)
     with pytest.raises(UpstreamTimeout, match="silent"):
         async with watchdog:
@@ -26,20 +26,20 @@ async def test_it_sleeps_while_nobody_waits_and_wakes_again() -> None:
 
 
 async def test_a_long_chain_of_short_waits_is_fine() -> None:
-    watchdog = Watchdog(0.3, 10.0)
+    watchdog = IdleTimeout(0.3, 10.0)
     waits = 0
     for _ in range(5):
         async with watchdog:
             await asyncio.sleep(0.1)
-        watchdog.fed()
+        watchdog.reset()
         waits += 1
     watchdog.stop()
     assert waits == 5, "together they were longer than one wait may be"
 
 
-async def test_somebody_elses_cancellation_counts_for_more() -> None:
+async def test_external_cancellation_takes_precedence_over_idle_timeout() -> None:
     async def wait() -> None:
-        watchdog = Watchdog(0.02, 10.0)
+        watchdog = IdleTimeout(0.02, 10.0)
         try:
             async with watchdog:
                 try:
@@ -72,7 +72,7 @@ async def test_what_comes_in_time_meets_no_deadline() -> None:
         raise KeyError
 
 
-async def test_somebody_elses_cancellation_counts_for_more_than_a_deadline() -> None:
+async def test_external_cancellation_takes_precedence_over_deadline() -> None:
     began = asyncio.Event()
 
     async def work() -> None:

@@ -12,32 +12,32 @@ from hamlet.api.dialects.openai import parse as openai
 from hamlet.core import Feature
 from hamlet.core.errors import BadRequest
 
-PICTURE = {
+IMAGE_PART = {
     openai.parse: {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
     anthropic.parse: {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
 }
 Parse = Callable[..., Any]
 
 
-def features(parse: Parse, content: object, indent: int | None = None) -> frozenset[Feature]:
+def parse_features(parse: Parse, content: object, indent: int | None = None) -> frozenset[Feature]:
     turns = [{"role": "user", "content": content}, {"role": "user", "content": "And now?"}]
     body = json.dumps({"model": "m", "max_tokens": 5, "messages": turns}, indent=indent)
     found: frozenset[Feature] = parse(read_fields(body.encode()), "req_1").features
     return found
 
 
-@pytest.mark.parametrize("parse", PICTURE)
+@pytest.mark.parametrize("parse", IMAGE_PART)
 @pytest.mark.parametrize("indent", [None, 2])
 def test_a_picture_among_parts_is_seen(parse: Parse, indent: int | None) -> None:
-    parts = [{"type": "text", "text": "What is this?"}, PICTURE[parse]]
-    assert features(parse, parts, indent) == {Feature.IMAGES}
+    parts = [{"type": "text", "text": "What is this?"}, IMAGE_PART[parse]]
+    assert parse_features(parse, parts, indent) == {Feature.IMAGES}
 
 
-@pytest.mark.parametrize("parse", PICTURE)
+@pytest.mark.parametrize("parse", IMAGE_PART)
 def test_text_that_only_mentions_one_asks_for_nothing(parse: Parse) -> None:
-    said = json.dumps(PICTURE[parse])
-    assert features(parse, said) == frozenset()
-    assert features(parse, [{"type": "text", "text": said}]) == frozenset()
+    said = json.dumps(IMAGE_PART[parse])
+    assert parse_features(parse, said) == frozenset()
+    assert parse_features(parse, [{"type": "text", "text": said}]) == frozenset()
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])

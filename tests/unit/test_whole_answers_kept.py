@@ -8,19 +8,19 @@ import pytest
 
 from hamlet.spi.sources import FoundLink, LinkQuery
 from hamlet.suggest import (
-    Ask,
     ChipBank,
+    ChipSuggester,
     Draft,
-    DynamicChips,
-    Pool,
-    RelatedLinks,
-    Signer,
+    LinkSuggester,
     Suggestions,
+    SuggestRequest,
     SuggestService,
+    SwrCache,
+    TokenSigner,
     WebSearch,
-    digest,
+    key_hasher,
 )
-from hamlet.suggest.response_cache import Hits
+from hamlet.suggest.response_cache import ResponseCache
 
 DRAFTS = (
     Draft("Compare light laptops", "Compare three light laptops for me", "compare"),
@@ -28,11 +28,13 @@ DRAFTS = (
     Draft("Used or new?", "Should I buy a used laptop or a new one?", "followup"),
     Draft("Keyboards that last", "Which laptop has a keyboard that lasts?", "deepen"),
 )
-ASK = Ask("en", "search", query="light laptop", link_limit=2, chip_limit=2, budget_ms=2000)
-SIGNER = Signer(b"secret")
+SUGGEST_REQUEST = SuggestRequest(
+    "en", "search", query="light laptop", link_limit=2, chip_limit=2, budget_ms=2000
+)
+SIGNER = TokenSigner(b"secret")
 
 
-class Web:
+class FakeWeb:
     """Finds four links, and counts how often it was asked."""
 
     asked = 0
@@ -45,43 +47,52 @@ class Web:
         ]
 
 
-class Writer:
+class FakeWriter:
     """Writes all drafts."""
 
-    async def write(self, ask: Ask, drafts: list[Draft]) -> None:
+    async def write(self, ask: SuggestRequest, drafts: list[Draft]) -> None:
         drafts.extend(DRAFTS)
 
 
-class Stand:
+class ServiceFixture:
     """A service over a web, a writer and a clock that are all pretended."""
 
     def __init__(self) -> None:
-        self.now, self.web = 0.0, Web()
-        key = digest(b"salt")
+        self.now, self.web = 0.0, FakeWeb()
+        key = key_hasher(b"salt")
         times = {"fresh_s": 60.0, "stale_s": 600.0, "clock": lambda: self.now}
         bank = ChipBank()
-        links = RelatedLinks(Web(), WebSearch(lambda: {"web": self.web}), Pool(**times), key)
+        links = LinkSuggester(
+            FakeWeb(), WebSearch(lambda: {"web": self.web}), SwrCache(**times), key
+        )
         self.service = SuggestService(
-            links, DynamicChips(bank, Writer(), Pool(**times), key), SIGNER
+            links, ChipSuggester(bank, FakeWriter(), SwrCache(**times), key), SIGNER
         )
 
 
 @pytest.fixture
-def stand() -> Stand:
-    return Stand()
+def service_fixture() -> ServiceFixture:
+    return ServiceFixture()
 
 
-def ids(shown: Suggestions) -> tuple[list[str], list[str]]:
+def item_ids(shown: Suggestions) -> tuple[list[str], list[str]]:
     assert shown.links is not None
     assert shown.chips is not None
     return [link.id for link in shown.links.items], [chip.id for chip in shown.chips.items]
 
 
-async def test_the_same_is_shown_again_under_an_id_tokens_and_an_age_of_its_own(stand) -> None:
-    gathered, kept = await stand.service.suggest(ASK), await stand.service.suggest(ASK)
-    stand.now += 7
-    again = await stand.service.suggest(replace(ASK, budget_ms=500, warnings=("lang_fallback",)))
-    assert ids(gathered) == ids(kept) == ids(again)
+async def test_the_same_is_shown_again_under_an_id_tokens_and_an_age_of_its_own(
+    service_fixture,
+) -> None:
+    gathered, kept = (
+        await service_fixture.service.suggest(SUGGEST_REQUEST),
+        await service_fixture.service.suggest(SUGGEST_REQUEST),
+    )
+    service_fixture.now += 7
+    again = await service_fixture.service.suggest(
+        replace(SUGGEST_REQUEST, budget_ms=500, warnings=("lang_fallback",))
+    )
+    assert item_ids(gathered) == item_ids(kept) == item_ids(again)
     assert (kept.links.tier, again.links.tier, again.chips.tier) == ("cache", "cache", "cache")
     assert (again.cache.links.age_s, again.cache.chips.age_s) == (7.0, 7.0)
     assert (again.timing.budget_ms, again.warnings) == (500, ("lang_fallback",))
@@ -89,17 +100,19 @@ async def test_the_same_is_shown_again_under_an_id_tokens_and_an_age_of_its_own(
         chip.grounding for chip in gathered.chips.items
     ]
     for item in (*again.links.items, *again.chips.items):
-        told = SIGNER.read(item.token)
+        told = SIGNER.verify(item.token)
         assert told is not None
         assert (told.response, told.item, told.position) == (again.id, item.id, item.position)
 
 
 @pytest.mark.parametrize("half", ["links", "chips"])
-async def test_what_is_excluded_is_not_shown_though_it_was_before(stand, half: str) -> None:
+async def test_exclusion_applies_to_cached_response(service_fixture, half: str) -> None:
     for _ in range(3):
-        before = await stand.service.suggest(ASK)
+        before = await service_fixture.service.suggest(SUGGEST_REQUEST)
     gone = getattr(before, half).items[0].id
-    after = await stand.service.suggest(replace(ASK, exclude=frozenset({gone})))
+    after = await service_fixture.service.suggest(
+        replace(SUGGEST_REQUEST, exclude=frozenset({gone}))
+    )
     assert gone not in [item.id for item in getattr(after, half).items]
     assert getattr(after, half).tier == "cache"
 
@@ -115,12 +128,12 @@ async def test_what_is_excluded_is_not_shown_though_it_was_before(stand, half: s
         {"want_links": False},
     ],
 )
-async def test_another_wish_for_the_same_context_gets_its_own_answer(stand, other) -> None:
+async def test_cache_key_includes_request_options(service_fixture, other) -> None:
     for _ in range(3):
-        await stand.service.suggest(ASK)
-    asked = replace(ASK, **other)
-    remembered = await stand.service.suggest(asked)
-    fresh = Stand().service
+        await service_fixture.service.suggest(SUGGEST_REQUEST)
+    asked = replace(SUGGEST_REQUEST, **other)
+    remembered = await service_fixture.service.suggest(asked)
+    fresh = ServiceFixture().service
     await fresh.suggest(asked)
     expected = await fresh.suggest(asked)
 
@@ -132,50 +145,52 @@ async def test_another_wish_for_the_same_context_gets_its_own_answer(stand, othe
 
 
 @pytest.mark.parametrize("end", ["purge", "expiry"])
-async def test_what_is_no_longer_kept_is_asked_for_anew(stand, end: str) -> None:
+async def test_expired_response_is_recomputed(service_fixture, end: str) -> None:
     for _ in range(3):
-        await stand.service.suggest(ASK)
-    assert stand.web.asked == 1
+        await service_fixture.service.suggest(SUGGEST_REQUEST)
+    assert service_fixture.web.asked == 1
     if end == "purge":
-        await stand.service.purge()
+        await service_fixture.service.purge()
     else:
-        stand.now += 1000
-    shown = await stand.service.suggest(ASK)
-    assert stand.web.asked == 2
+        service_fixture.now += 1000
+    shown = await service_fixture.service.suggest(SUGGEST_REQUEST)
+    assert service_fixture.web.asked == 2
     assert (shown.links.tier, shown.chips.tier) == ("web", "llm")
 
 
-async def test_only_so_many_are_kept_and_nothing_that_was_asked_is(stand) -> None:
-    service = stand.service
-    service._hits = hits = Hits(most=2)
+async def test_cache_is_bounded_and_stores_no_request_text(service_fixture) -> None:
+    service = service_fixture.service
+    service._response_cache = hits = ResponseCache(max_entries=2)
     for query in ("quiet laptop", "light laptop", "cheap laptop"):
         for _ in range(3):
-            await service.suggest(replace(ASK, query=query))
-    assert len(hits._kept) == 2
-    kept = b"".join(key[0] for key in hits._kept) + msgspec.json.encode([*hits._kept.values()])
+            await service.suggest(replace(SUGGEST_REQUEST, query=query))
+    assert len(hits._entries) == 2
+    kept = b"".join(key[0] for key in hits._entries) + msgspec.json.encode(
+        [*hits._entries.values()]
+    )
     assert b"quiet" not in kept
     assert b"cheap laptop" not in kept
 
 
-async def test_an_answer_goes_with_the_batch_that_it_came_from(stand) -> None:
-    hits = stand.service._hits
+async def test_response_expires_with_its_cache_entry(service_fixture) -> None:
+    hits = service_fixture.service._response_cache
     for query in ("light laptop", "quiet laptop"):
         for _ in range(2):
-            await stand.service.suggest(replace(ASK, query=query))
-    first, other = hits._kept
-    stand.now += 100
+            await service_fixture.service.suggest(replace(SUGGEST_REQUEST, query=query))
+    first, other = hits._entries
+    service_fixture.now += 100
     # What is stale by now is shown while new batches are gathered.
-    await stand.service.suggest(ASK)
-    assert [*hits._kept] == [other]
-    await stand.service.suggest(ASK)
-    assert len(hits._kept) == 2
-    assert first not in hits._kept
+    await service_fixture.service.suggest(SUGGEST_REQUEST)
+    assert [*hits._entries] == [other]
+    await service_fixture.service.suggest(SUGGEST_REQUEST)
+    assert len(hits._entries) == 2
+    assert first not in hits._entries
 
 
-async def test_the_web_is_asked_before_the_own_answer_is_looked_up(stand: Stand) -> None:
+async def test_search_starts_before_local_lookup(service_fixture: ServiceFixture) -> None:
     order: list[str] = []
 
-    class Told(Web):
+    class Told(FakeWeb):
         def __init__(self, name: str) -> None:
             super().__init__()
             self.name = name
@@ -184,7 +199,7 @@ async def test_the_web_is_asked_before_the_own_answer_is_looked_up(stand: Stand)
             order.append(self.name)
             return await super().search(query)
 
-    stand.web = Told("web")
-    stand.service.use(Told("own"), ChipBank(), ())
-    await stand.service.suggest(ASK)
+    service_fixture.web = Told("web")
+    service_fixture.service.set_content(Told("own"), ChipBank(), ())
+    await service_fixture.service.suggest(SUGGEST_REQUEST)
     assert order[:2] == ["web", "own"]

@@ -6,10 +6,10 @@ import pytest
 
 from hamlet.gateway import Call, Caller, ChatStream
 from hamlet.suggest import ChipWriter
-from hamlet.suggest.model import Ask
+from hamlet.suggest.model import SuggestRequest
 
 
-class Down:
+class FailingGateway:
     asked = 0
 
     async def chat(self, call: Call, caller: Caller) -> ChatStream:
@@ -17,31 +17,33 @@ class Down:
         raise TimeoutError
 
 
-class Hanging(Down):
+class HangingGateway(FailingGateway):
     async def chat(self, call: Call, caller: Caller) -> ChatStream:
         self.asked += 1
         await asyncio.Event().wait()
         raise AssertionError
 
 
-async def test_a_route_that_fails_is_left_alone_and_then_tried_again() -> None:
+async def test_failing_route_backs_off_and_recovers() -> None:
     now = [100.0]
-    models = Down()
+    models = FailingGateway()
     writer = ChipWriter(models, "chips", lambda: now[0])
     for _ in range(10):
         with pytest.raises(Exception):  # noqa: B017
-            await writer.write(Ask("ko", query="막차"), [])
+            await writer.write(SuggestRequest("ko", query="막차"), [])
     assert models.asked == 3
     now[0] += 16
     with pytest.raises(TimeoutError):
-        await writer.write(Ask("ko", query="막차"), [])
+        await writer.write(SuggestRequest("ko", query="막차"), [])
     assert models.asked == 4
 
 
-async def test_a_route_that_hangs_is_not_asked_without_end() -> None:
-    models = Hanging()
+async def test_hanging_route_times_out() -> None:
+    models = HangingGateway()
     writer = ChipWriter(models, "chips")
-    tasks = [asyncio.create_task(writer.write(Ask("ko", query="막차"), [])) for _ in range(50)]
+    tasks = [
+        asyncio.create_task(writer.write(SuggestRequest("ko", query="막차"), [])) for _ in range(50)
+    ]
     done, waiting = await asyncio.wait(tasks, timeout=0.2)
     assert models.asked == len(waiting) == 16
     assert all(task.exception() for task in done)

@@ -18,18 +18,18 @@ class Keyring:
     """Looks keys up by their SHA-256, so that neither time nor memory tells one from another."""
 
     def __init__(self, keys: tuple[KeyConfig, ...]) -> None:
-        self._by_digest = {_digest_of(key): (key, _caller(key)) for key in keys}
+        self._by_digest = {_digest_of(key): (key, _caller_of(key)) for key in keys}
 
     @property
     def is_empty(self) -> bool:
         """Whether no keys are configured."""
         return not self._by_digest
 
-    def known(self, caller: Caller) -> Caller:
+    def map_caller(self, caller: Caller) -> Caller:
         """A caller who needs no key, as this keyring names it."""
         return caller
 
-    def caller(self, headers: Mapping[str, str]) -> Caller:
+    def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """The caller that the headers prove. Raises Unauthenticated or Forbidden.
 
         With no keys configured everybody is anonymous and may use every route.
@@ -48,7 +48,7 @@ class Keyring:
         return caller
 
 
-class DarkKeyring(Keyring):
+class ShadowKeyring(Keyring):
     """The same callers for requests that they did not make: named apart, and without a rate."""
 
     def __init__(self, real: Keyring) -> None:
@@ -58,10 +58,10 @@ class DarkKeyring(Keyring):
     def is_empty(self) -> bool:
         return self._real.is_empty
 
-    def caller(self, headers: Mapping[str, str]) -> Caller:
-        return self.known(self._real.caller(headers))
+    def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        return self.map_caller(self._real.authenticate(headers))
 
-    def known(self, caller: Caller) -> Caller:
+    def map_caller(self, caller: Caller) -> Caller:
         return replace(caller, name=f"shadow:{caller.name}", rate=None)
 
 
@@ -80,7 +80,7 @@ def _digest_of(key: KeyConfig) -> bytes:
     return hashlib.sha256(key.secret.get_secret_value().encode()).digest()
 
 
-def _caller(key: KeyConfig) -> Caller:
+def _caller_of(key: KeyConfig) -> Caller:
     routes = frozenset(key.routes) if key.routes is not None else None
     if key.kind == "publishable" and routes is None:
         # What every visitor of a page can read must be told what it opens.

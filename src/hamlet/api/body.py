@@ -18,9 +18,9 @@ Fields = dict[str, msgspec.Raw]
 MAX_DEPTH = 100
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_OPENING, _LIST = b"[{", ord("[")
+_OPENING_BRACKETS, _OPENING_LIST = b"[{", ord("[")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class HasContent(Protocol):
@@ -40,7 +40,7 @@ def read_fields(body: bytes) -> Fields:
     try:
         body.decode()
         _check_depth(body)
-        fields = _object.decode(body)
+        fields = _object_decoder.decode(body)
         if b"\\" in body and _SURROGATE.search(body):
             # A whole decode fails on a lone surrogate; Raw values are not looked into.
             msgspec.json.decode(body)
@@ -69,7 +69,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def needed(fields: Fields, name: str) -> msgspec.Raw:
+def require_field(fields: Fields, name: str) -> msgspec.Raw:
     """The field `name`. Raises BadRequest if the caller left it out."""
     if name not in fields:
         raise BadRequest(f"{name}: this field is needed", param=name)
@@ -77,21 +77,21 @@ def needed(fields: Fields, name: str) -> msgspec.Raw:
 
 
 def features_of(
-    heads: Iterable[HasContent], mark: re.Pattern[bytes], features: Mapping[bytes, Feature]
+    messages: Iterable[HasContent], pattern: re.Pattern[bytes], features: Mapping[bytes, Feature]
 ) -> set[Feature]:
     """The features whose marks stand in the parts of these messages.
 
     Parts stand in JSON lists alone: text, which is long to look through, is passed over.
     """
     found: set[Feature] = set()
-    for head in heads:
-        raw = memoryview(head.content)
-        if raw and raw[0] == _LIST:
-            found.update([features[each] for each in mark.findall(raw)])
+    for message in messages:
+        raw = memoryview(message.content)
+        if raw and raw[0] == _OPENING_LIST:
+            found.update([features[each] for each in pattern.findall(raw)])
     return found
 
 
-def validated(portable: Mapping[str, Any]) -> ChatParams:
+def validate_params(portable: Mapping[str, Any]) -> ChatParams:
     """Portable parameters from decoded values. Raises BadRequest naming the first wrong one."""
     try:
         return ChatParams.model_validate(portable)
@@ -103,23 +103,23 @@ def validated(portable: Mapping[str, Any]) -> ChatParams:
 
 def _check_depth(body: bytes) -> None:
     # Most bodies do not even have that many brackets; only the odd one is walked.
-    if not _has_over(body, MAX_DEPTH):
+    if not _has_more_brackets_than(body, MAX_DEPTH):
         return
     depth = 0
     for bracket in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
-        depth += 1 if bracket in _OPENING else -1
+        depth += 1 if bracket in _OPENING_BRACKETS else -1
         if depth > MAX_DEPTH:
             raise BadRequest(f"the body is nested over {MAX_DEPTH} levels deep")
 
 
-def _has_over(body: bytes, most: int) -> bool:
+def _has_more_brackets_than(body: bytes, limit: int) -> bool:
     """Whether there are more opening brackets than `most`."""
     for bracket in (b"[", b"{"):
         # find() is twenty times as quick as count(), which looks at every byte by itself.
         at = body.find(bracket)
         while at >= 0:
-            most -= 1
-            if most < 0:
+            limit -= 1
+            if limit < 0:
                 return True
             at = body.find(bracket, at + 1)
     return False

@@ -12,13 +12,13 @@ from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
-from hamlet.api.http import Handler, Opening, Reply, Request, Response
-from hamlet.api.streaming import Pacing, send_opening, send_response, whole_headers
+from hamlet.api.http import Handler, HandlerResult, PendingStream, Request, Response
+from hamlet.api.streaming import StreamTimings, response_headers, send_pending_stream, send_response
 from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, TooLarge
-from hamlet.core.trace import begin_trace
+from hamlet.core.trace import start_trace
 from hamlet.net.server.asgi import ASGI, Message, Receive, Scope, Send
-from hamlet.net.server.disconnect import Presence, presence_of
-from hamlet.net.server.exchange import Cycle, straight
+from hamlet.net.server.disconnect import DisconnectWatcher, disconnect_watcher_of
+from hamlet.net.server.exchange import HttpExchange, direct_exchange
 from hamlet.spi import Deadline, Log
 
 _DISCARD_BYTES, _DISCARD_S = 256 << 20, 10.0
@@ -26,7 +26,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class HotRoute:
+class HttpEndpoint:
     """One hot endpoint.
 
     A path may have one `{name}`; `refuse` shapes errors of the protocol; `operation` gives what
@@ -36,191 +36,208 @@ class HotRoute:
     method: str
     path: str
     handler: Handler
-    refuse: Callable[[HamletError, str], Response]
-    operation: Callable[[], Mapping[str, Any]] = dict
+    render_error: Callable[[HamletError, str], Response]
+    openapi_operation: Callable[[], Mapping[str, Any]] = dict
 
 
-class HotRoutes:
+class Dispatcher:
     """Dispatches hot routes and passes everything else on to `app`."""
 
     def __init__(
         self,
         app: ASGI,
-        routes: Sequence[HotRoute],
+        endpoints: Sequence[HttpEndpoint],
         *,
         max_body_bytes: int,
-        pacing: Pacing,
+        timings: StreamTimings,
         log: Log,
-        body_s: float = 60.0,
-        heard: Callable[[str, int], None] = lambda path, code: None,
+        body_timeout_s: float = 60.0,
+        on_response: Callable[[str, int], None] = lambda path, code: None,
     ) -> None:
         """`heard` is told each answer's path template and status."""
-        self._heard = heard
+        self._on_response = on_response
         self._app = app
-        self._plain = {(r.method, r.path): r for r in routes if "{" not in r.path}
-        self._templated = [(r, _pattern(r.path)) for r in routes if "{" in r.path]
+        self._exact_paths = {(r.method, r.path): r for r in endpoints if "{" not in r.path}
+        self._templated_paths = [(r, _path_pattern(r.path)) for r in endpoints if "{" in r.path]
         self._max_body_bytes = max_body_bytes
-        self._pacing = pacing
-        self._body_s = body_s
+        self._timings = timings
+        self._body_timeout_s = body_timeout_s
         self._log = log
-        self._live: set[_Live] = set()
+        self._in_flight: set[_InFlight] = set()
 
     def end_all(self) -> int:
         """End every call under way, streams with an error in-band; returns how many."""
-        for live in self._live:
-            live.end()
-        return len(self._live)
+        for call in self._in_flight:
+            call.end()
+        return len(self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self._find(scope) if scope["type"] == "http" else None
+        found = self._match(scope) if scope["type"] == "http" else None
         if found is None:
             return await self._app(scope, receive, send)
-        route, args = found
+        endpoint, path_params = found
         headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
-        trace = begin_trace(headers.get("traceparent"))
+        trace = start_trace(headers.get("traceparent"))
         request_id = request_id_of(headers, trace.trace_id)
-        cycle = straight(receive, send)
-        sent = _Sent(send, self._heard, route.path, cycle)
-        presence = presence_of(scope, receive)
+        exchange = direct_exchange(receive, send)
+        guard = _ResponseGuard(send, self._on_response, endpoint.path, exchange)
+        watcher = disconnect_watcher_of(scope, receive)
         try:
             body = None
-            if cycle is not None and "content-encoding" not in headers:
-                body = cycle.take(self._max_body_bytes)
+            if exchange is not None and "content-encoding" not in headers:
+                body = exchange.body_if_complete(self._max_body_bytes)
             if body is None:
-                within_s = None if presence.sent_all else self._body_s
-                body = await _read(receive, headers, self._max_body_bytes, within_s)
+                timeout_s = None if watcher.request_complete else self._body_timeout_s
+                body = await _read_body(receive, headers, self._max_body_bytes, timeout_s)
         except ConnectionResetError:
             return None
         except HamletError as error:
-            response = route.refuse(error, request_id)
+            response = endpoint.render_error(error, request_id)
             # The rest of the body is still on its way: this connection cannot be used again.
             response.headers["connection"] = "close"
-            return await sent.respond(response)
+            return await guard.respond(response)
         request = Request(
-            route.method,
+            endpoint.method,
             scope["path"],
-            _query(scope) if scope["query_string"] else {},
+            _query_params(scope) if scope["query_string"] else {},
             headers,
             body,
             request_id,
-            args,
+            path_params,
         )
         del body
         try:
-            await self._serve(route, request, presence, sent)
+            await self._serve(endpoint, request, watcher, guard)
         except Exception as error:
             self._log.error("request.failed", request_id=request_id, exc_info=error)
-            if not sent.started:
-                await sent.respond(route.refuse(HamletError("internal error"), request_id))
+            if not guard.started:
+                await guard.respond(
+                    endpoint.render_error(HamletError("internal error"), request_id)
+                )
 
-    def route(self, method: str, path: str) -> HotRoute | None:
+    def find_endpoint(self, method: str, path: str) -> HttpEndpoint | None:
         """The hot route of a request, if it has one."""
-        found = self._find({"method": method, "path": path})
+        found = self._match({"method": method, "path": path})
         return found[0] if found else None
 
-    def _find(self, scope: Scope) -> tuple[HotRoute, Mapping[str, str]] | None:
+    def _match(self, scope: Scope) -> tuple[HttpEndpoint, Mapping[str, str]] | None:
         method, path = scope["method"], scope["path"]
-        if route := self._plain.get((method, path)):
-            return route, {}
-        for route, pattern in self._templated:
-            if route.method == method and (match := pattern.fullmatch(path)):
-                return route, match.groupdict()
+        if endpoint := self._exact_paths.get((method, path)):
+            return endpoint, {}
+        for endpoint, pattern in self._templated_paths:
+            if endpoint.method == method and (match := pattern.fullmatch(path)):
+                return endpoint, match.groupdict()
         return None
 
     async def _serve(
-        self, route: HotRoute, request: Request, presence: Presence, send: _Sent
+        self,
+        endpoint: HttpEndpoint,
+        request: Request,
+        watcher: DisconnectWatcher,
+        guard: _ResponseGuard,
     ) -> None:
         """Race the handler and its answer against the client going away, and hamlet's own end."""
-        work = asyncio.current_task()
-        assert work is not None
-        live, reply = _Live(work, presence, self._live), None
-        live.begin()
+        task = asyncio.current_task()
+        assert task is not None
+        call, reply = _InFlight(task, watcher, self._in_flight), None
+        call.register()
         try:
-            reply = await route.handler(request)
-            if isinstance(reply, Opening):
-                await send_opening(send, reply, self._pacing, live.finish)
+            reply = await endpoint.handler(request)
+            if isinstance(reply, PendingStream):
+                await send_pending_stream(guard, reply, self._timings, call.finish)
             else:
-                live.finish()
-                await send.respond(reply)
+                call.finish()
+                await guard.respond(reply)
         except asyncio.CancelledError:
             # Whoever else cancels this counts for more than the two of us.
-            ours = live.gone + live.ending
-            if not ours or [work.uncancel() for _ in range(ours)][-1] > 0:
+            ours = call.disconnected + call.ended_by_server
+            if not ours or [task.uncancel() for _ in range(ours)][-1] > 0:
                 raise
-            if live.ending and not live.gone:
-                await _say_ended(send, route, request, reply)
+            if call.ended_by_server and not call.disconnected:
+                await _send_draining_error(guard, endpoint, request, reply)
         finally:
-            if not live.over:
-                live.finish()
+            if not call.finished:
+                call.finish()
 
 
-async def _say_ended(send: _Sent, route: HotRoute, request: Request, reply: Reply | None) -> None:
+async def _send_draining_error(
+    guard: _ResponseGuard, endpoint: HttpEndpoint, request: Request, reply: HandlerResult | None
+) -> None:
     """Tell of hamlet's own end, so that no one takes a cut answer for a whole one."""
     error = Draining("hamlet is shutting down; please try again", retry_after=1.0)
-    refusal = route.refuse(error, request.id)
-    if not send.started:
-        return await send.respond(refusal)
-    if isinstance(reply, Opening):
-        frames = reply.in_band(refusal)
-        await send({"type": "http.response.body", "body": frames, "more_body": False})
+    response = endpoint.render_error(error, request.id)
+    if not guard.started:
+        return await guard.respond(response)
+    if isinstance(reply, PendingStream):
+        frames = reply.error_frames(response)
+        await guard({"type": "http.response.body", "body": frames, "more_body": False})
 
 
-class _Live(Struct, eq=False):
+class _InFlight(Struct, eq=False):
     """A call, and what may end it before its time."""
 
     task: asyncio.Task[Any]
-    presence: Presence
-    all: set[_Live]
-    gone: bool = False
-    ending: bool = False
-    over: bool = False
+    watcher: DisconnectWatcher
+    in_flight: set[_InFlight]
+    disconnected: bool = False
+    ended_by_server: bool = False
+    finished: bool = False
 
-    def begin(self) -> None:
+    def register(self) -> None:
         """It is under way."""
-        self.presence.watch(self.leave)
-        self.all.add(self)
+        self.watcher.subscribe(self.on_disconnect)
+        self.in_flight.add(self)
 
     def finish(self) -> None:
         """Its last word is on the way: nothing is to stop that."""
-        self.over = True
-        self.presence.unwatch()
-        self.all.discard(self)
+        self.finished = True
+        self.watcher.unsubscribe()
+        self.in_flight.discard(self)
 
-    def leave(self) -> None:
+    def on_disconnect(self) -> None:
         """Its client has gone."""
-        self.gone = True
+        self.disconnected = True
         self.task.cancel()
 
     def end(self) -> None:
         """hamlet ends it."""
-        self.ending = True
+        self.ended_by_server = True
         self.task.cancel()
 
 
-class _Sent:
+class _ResponseGuard:
     """Counts an answer, and remembers that it has begun: then no other can be sent."""
 
-    __slots__ = ("_cycle", "_heard", "_path", "_send", "started")
+    __slots__ = ("_exchange", "_on_response", "_path", "_send", "started")
 
     def __init__(
-        self, send: Send, heard: Callable[[str, int], None], path: str, cycle: Cycle | None
+        self,
+        send: Send,
+        on_response: Callable[[str, int], None],
+        path: str,
+        exchange: HttpExchange | None,
     ) -> None:
         """`cycle` is what `send` belongs to, if nobody stands between."""
-        self._send, self._heard, self._path, self._cycle = send, heard, path, cycle
+        self._send, self._on_response, self._path, self._exchange = (
+            send,
+            on_response,
+            path,
+            exchange,
+        )
         self.started = False
 
     async def respond(self, response: Response) -> None:
         """Send a whole answer: at once, or by messages where somebody wants to see those."""
-        cycle, headers = self._cycle, whole_headers(response)
-        if cycle is None or not cycle.answer(response.status, headers, response.body):
+        exchange, headers = self._exchange, response_headers(response)
+        if exchange is None or not exchange.try_respond(response.status, headers, response.body):
             return await send_response(self, response)
         self.started = True
-        self._heard(self._path, response.status)
+        self._on_response(self._path, response.status)
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if not self.started:
             self.started = True
-            self._heard(self._path, message["status"])
+            self._on_response(self._path, message["status"])
         return self._send(message)
 
 
@@ -236,43 +253,43 @@ def request_id_of(headers: Mapping[str, str], trace_id: str = "") -> str:
     return f"req_{fresh[:24]}"
 
 
-def _pattern(path: str) -> re.Pattern[str]:
+def _path_pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
 
 
-def _query(scope: Scope) -> dict[str, str]:
+def _query_params(scope: Scope) -> dict[str, str]:
     return dict(parse_qsl(scope["query_string"].decode("latin-1")))
 
 
-async def _read(
-    receive: Receive, headers: Mapping[str, str], limit: int, within_s: float | None
+async def _read_body(
+    receive: Receive, headers: Mapping[str, str], max_bytes: int, timeout_s: float | None
 ) -> bytes:
     """The whole body. Raises ConnectionResetError, or what is to be told to the client.
 
     `within_s` is None where all of it is here already.
     """
     declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        await _discard(receive, headers)
-        raise TooLarge(f"the body is over {limit} bytes")
+    if declared.isdigit() and int(declared) > max_bytes:
+        await _discard_body(receive, headers)
+        raise TooLarge(f"the body is over {max_bytes} bytes")
     if headers.get("content-encoding", "identity") != "identity":
-        await _discard(receive, headers)
+        await _discard_body(receive, headers)
         raise BadRequest("a compressed body is not taken")
-    if within_s is None:
-        body = await _gather(receive, limit)
+    if timeout_s is None:
+        body = await _collect_body(receive, max_bytes)
     else:
         try:
-            with Deadline(within_s):
-                body = await _gather(receive, limit)
+            with Deadline(timeout_s):
+                body = await _collect_body(receive, max_bytes)
         except TimeoutError:
-            raise SlowRequest(f"the body did not come within {within_s:g} s") from None
+            raise SlowRequest(f"the body did not come within {timeout_s:g} s") from None
     if body is None:
-        await _discard(receive, headers)
-        raise TooLarge(f"the body is over {limit} bytes")
+        await _discard_body(receive, headers)
+        raise TooLarge(f"the body is over {max_bytes} bytes")
     return body
 
 
-async def _gather(receive: Receive, limit: int) -> bytes | None:
+async def _collect_body(receive: Receive, max_bytes: int) -> bytes | None:
     """The parts of a body together; None if they are over the limit."""
     parts: list[bytes] = []
     size = 0
@@ -282,14 +299,14 @@ async def _gather(receive: Receive, limit: int) -> bytes | None:
             raise ConnectionResetError
         part = message.get("body", b"")
         size += len(part)
-        if size > limit:
+        if size > max_bytes:
             return None
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _discard(receive: Receive, headers: Mapping[str, str]) -> None:
+async def _discard_body(receive: Receive, headers: Mapping[str, str]) -> None:
     """Let the client finish what it sends, within reason.
 
     Closing on a client that still writes resets the connection, and the answer is lost with it.

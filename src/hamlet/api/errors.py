@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hamlet.core.errors import HamletError, ProviderError, RequestError
 
 _SAFE_NAME = re.compile(r"[^\w.-]")
-_MOST_NAMES = 20
+_MAX_NAMES = 20
 
 
 def error_headers(error: HamletError) -> dict[str, str]:
@@ -33,5 +33,5 @@ def warning_headers(names: Sequence[str]) -> dict[str, str]:
     """The `x-hamlet-warnings` header: parameters that were left out. Names come from clients."""
     if not names:
         return {}
-    tidy = [_SAFE_NAME.sub("_", name)[:64] for name in names][:_MOST_NAMES]
-    return {"x-hamlet-warnings": ", ".join(f"unsupported:{n}" for n in tidy)}
+    safe_names = [_SAFE_NAME.sub("_", name)[:64] for name in names][:_MAX_NAMES]
+    return {"x-hamlet-warnings": ", ".join(f"unsupported:{n}" for n in safe_names)}

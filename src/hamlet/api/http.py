@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from msgspec import Struct, field
 
-from hamlet.spi import counted
+from hamlet.spi import parse_positive_int
 
 
 class Request(Struct):
@@ -18,7 +18,7 @@ class Request(Struct):
     headers: Mapping[str, str]
     body: bytes
     id: str
-    args: Mapping[str, str] = field(default_factory=dict)
+    path_params: Mapping[str, str] = field(default_factory=dict)
 
 
 class Response(Struct):
@@ -38,7 +38,7 @@ class EventStream(Struct):
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Opening(Struct):
+class PendingStream(Struct):
     """An event stream that is not there yet.
 
     Until `ready` gives a Response or an EventStream nothing is sent; after the server's
@@ -48,16 +48,16 @@ class Opening(Struct):
 
     ready: Awaitable[Response | EventStream]
     keepalive: bytes
-    in_band: Callable[[Response], bytes]
+    error_frames: Callable[[Response], bytes]
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Reply = Response | Opening
-Handler = Callable[[Request], Awaitable[Reply]]
+HandlerResult = Response | PendingStream
+Handler = Callable[[Request], Awaitable[HandlerResult]]
 
 
 def budget_s(headers: Mapping[str, str]) -> float | None:
     """The seconds that the caller gives the call, from `x-request-budget-ms`; None if none."""
-    said = headers.get("x-request-budget-ms")
-    given = counted(said) if said else None
-    return given / 1000 if given else None
+    value = headers.get("x-request-budget-ms")
+    budget_ms = parse_positive_int(value) if value else None
+    return budget_ms / 1000 if budget_ms else None

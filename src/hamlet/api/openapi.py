@@ -8,29 +8,29 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from hamlet.api.dispatcher import HotRoute
+from hamlet.api.dispatcher import HttpEndpoint
 
-Mode = Literal["validation", "serialization"]
+SchemaMode = Literal["validation", "serialization"]
 _JSON_OBJECT = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
-def document(app: FastAPI, routes: Sequence[HotRoute]) -> None:
+def extend_openapi(app: FastAPI, endpoints: Sequence[HttpEndpoint]) -> None:
     """Make `app.openapi()` tell of the hot routes too."""
-    plain = app.openapi
+    base_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
-        schema = plain()
+        schema = base_openapi()
         paths = schema.setdefault("paths", {})
         shared = schema.setdefault("components", {}).setdefault("schemas", {})
-        for route in routes:
-            told = _with_parts_in(_operation(route), shared)
-            paths.setdefault(route.path, {})[route.method.lower()] = told
+        for endpoint in endpoints:
+            described = _hoist_defs(_operation_object(endpoint), shared)
+            paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = described
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def schema_of(adapter: TypeAdapter[Any], mode: Mode = "validation") -> dict[str, Any]:
+def schema_of(adapter: TypeAdapter[Any], mode: SchemaMode = "validation") -> dict[str, Any]:
     """A media type's schema: a reference, and its parts, which `document` moves to where it points.
 
     `mode` is "serialization" for what hamlet answers: there, what has a default is always sent.
@@ -40,40 +40,40 @@ def schema_of(adapter: TypeAdapter[Any], mode: Mode = "validation") -> dict[str,
     return {"schema": {"$ref": f"#/components/schemas/{schema['title']}", "$defs": parts}}
 
 
-def _with_parts_in(node: Any, shared: dict[str, Any]) -> Any:
+def _hoist_defs(node: Any, shared: dict[str, Any]) -> Any:
     """The node without its `$defs`, which move to `shared`."""
     if isinstance(node, list):
-        return [_with_parts_in(item, shared) for item in node]
+        return [_hoist_defs(item, shared) for item in node]
     if not isinstance(node, Mapping):
         return node
     for name, part in node.get("$defs", {}).items():
-        shared.setdefault(name, _with_parts_in(part, shared))
-    return {k: _with_parts_in(v, shared) for k, v in node.items() if k != "$defs"}
+        shared.setdefault(name, _hoist_defs(part, shared))
+    return {k: _hoist_defs(v, shared) for k, v in node.items() if k != "$defs"}
 
 
-def operation(
-    summary: str, tag: str, more: Callable[[], Mapping[str, Any]] = dict
+def openapi_operation(
+    summary: str, tag: str, extra: Callable[[], Mapping[str, Any]] = dict
 ) -> Callable[[], Mapping[str, Any]]:
     """An OpenAPI operation with a JSON object as its body, unless `more` says otherwise."""
-    return lambda: {"summary": summary, "tags": [tag], **more()}
+    return lambda: {"summary": summary, "tags": [tag], **extra()}
 
 
-def _operation(route: HotRoute) -> dict[str, Any]:
+def _operation_object(endpoint: HttpEndpoint) -> dict[str, Any]:
     described = {
-        "operationId": f"{route.method.lower()}_{route.path.strip('/').replace('/', '_')}",
+        "operationId": f"{endpoint.method.lower()}_{endpoint.path.strip('/').replace('/', '_')}",
         "responses": {"200": {"description": "OK", **_JSON_OBJECT}},
-        **route.operation(),
+        **endpoint.openapi_operation(),
     }
-    if route.method == "POST":
+    if endpoint.method == "POST":
         described.setdefault("requestBody", {"required": True, **_JSON_OBJECT})
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in _names(route.path)
+        for name in _path_parameter_names(endpoint.path)
     ]
     if parameters:
         described["parameters"] = [*described.get("parameters", ()), *parameters]
     return described
 
 
-def _names(path: str) -> list[str]:
+def _path_parameter_names(path: str) -> list[str]:
     return [part[1:-1] for part in path.split("/") if part.startswith("{")]

@@ -6,26 +6,26 @@ from collections.abc import Callable, Iterable
 
 from hamlet.api.auth import Keyring
 from hamlet.api.dialects import ANTHROPIC, OPENAI
-from hamlet.api.dispatcher import HotRoute
+from hamlet.api.dispatcher import HttpEndpoint
 from hamlet.api.endpoints.chat import ChatEndpoint
-from hamlet.api.endpoints.embeddings import EmbeddingsEndpoint, refuse
+from hamlet.api.endpoints.embeddings import EmbeddingsEndpoint, render_openai_error
 from hamlet.api.endpoints.models import ModelsEndpoint
-from hamlet.api.openapi import operation
+from hamlet.api.openapi import openapi_operation
 from hamlet.gateway import Gateway
 
 
-def model_routes(
-    gateway: Gateway, keyring: Callable[[], Keyring], names: Callable[[], Iterable[str]]
-) -> list[HotRoute]:
+def model_endpoints(
+    gateway: Gateway, keyring: Callable[[], Keyring], route_names: Callable[[], Iterable[str]]
+) -> list[HttpEndpoint]:
     """The routes of both dialects, and OpenAI's in Azure's path forms."""
     chat = ChatEndpoint(OPENAI, gateway, keyring)
     messages = ChatEndpoint(ANTHROPIC, gateway, keyring)
     embeddings = EmbeddingsEndpoint(gateway, keyring)
-    models = ModelsEndpoint(names, keyring)
-    said = operation("Answer a conversation (Chat Completions)", "openai")
-    asked = operation("Answer a conversation (Messages)", "anthropic")
-    packed = operation("Embed texts", "openai")
-    listed = operation("The models this key may use", "models")
+    models = ModelsEndpoint(route_names, keyring)
+    chat_operation = openapi_operation("Answer a conversation (Chat Completions)", "openai")
+    messages_operation = openapi_operation("Answer a conversation (Messages)", "anthropic")
+    embeddings_operation = openapi_operation("Embed texts", "openai")
+    models_operation = openapi_operation("The models this key may use", "models")
     chat_paths = (
         "/v1/chat/completions",
         "/openai/v1/chat/completions",
@@ -38,8 +38,17 @@ def model_routes(
     )
     list_paths = ("/v1/models", "/v1/models/{model}", "/openai/v1/models")
     return [
-        *(HotRoute("POST", path, chat, chat.refuse, said) for path in chat_paths),
-        HotRoute("POST", "/v1/messages", messages, messages.refuse, asked),
-        *(HotRoute("POST", path, embeddings, refuse, packed) for path in embed_paths),
-        *(HotRoute("GET", path, models, models.refuse, listed) for path in list_paths),
+        *(
+            HttpEndpoint("POST", path, chat, chat.render_error, chat_operation)
+            for path in chat_paths
+        ),
+        HttpEndpoint("POST", "/v1/messages", messages, messages.render_error, messages_operation),
+        *(
+            HttpEndpoint("POST", path, embeddings, render_openai_error, embeddings_operation)
+            for path in embed_paths
+        ),
+        *(
+            HttpEndpoint("GET", path, models, models.render_error, models_operation)
+            for path in list_paths
+        ),
     ]

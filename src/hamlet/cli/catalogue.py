@@ -18,20 +18,20 @@ from hamlet.suggest.content import (
     Content,
     PackError,
     load_content,
-    read_rows,
+    parse_rows,
     save_health,
     save_pack,
 )
-from hamlet.suggest.content.probe import probe
+from hamlet.suggest.content.probe import check_urls
 from hamlet.suggest.content.rows import Row
-from hamlet.suggest.editor import check_of
+from hamlet.suggest.editor import row_check
 
 catalogue = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Links and chips of your own."
 )
-_FORMS = {".jsonl": "jsonl", ".csv": "csv", ".opml": "opml", ".xml": "opml"}
+_FORMATS = {".jsonl": "jsonl", ".csv": "csv", ".opml": "opml", ".xml": "opml"}
 _Folder = Annotated[Path, typer.Option("--folder", help="The packs (suggest.packs.folder)")]
-_ERRORS_SHOWN = 50
+_MAX_ERRORS_SHOWN = 50
 
 
 @catalogue.command("import")
@@ -45,32 +45,32 @@ def import_(
     source: Annotated[str, typer.Option(help="Where the rows come from")] = "",
 ) -> None:
     """Add FILE's rows to a pack. Bad rows are named and left out; status 1 if there were any."""
-    form = _FORMS.get(file.suffix.lower())
-    if form is None:
-        raise _stop(f"{file}: the name must end in {', '.join(_FORMS)}")
+    format_name = _FORMATS.get(file.suffix.lower())
+    if format_name is None:
+        raise _error_exit(f"{file}: the name must end in {', '.join(_FORMATS)}")
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise _stop(f"{file}: cannot be read: {type(error).__name__}") from None
+        raise _error_exit(f"{file}: cannot be read: {type(error).__name__}") from None
     good: list[Row] = []
     bad: list[BadRow] = []
-    with _bar() as bar:
+    with _progress_bar() as bar:
         task = bar.add_task("reading", total=text.count("\n") or None)
-        for row in read_rows(text, form, kind, lang, check_of(kind)):
+        for row in parse_rows(text, format_name, kind, lang, row_check(kind)):
             bar.advance(task)
             bad.append(row) if isinstance(row, BadRow) else good.append(row)
-    for fault in bad[:_ERRORS_SHOWN]:
+    for fault in bad[:_MAX_ERRORS_SHOWN]:
         typer.echo(f"{file}:{fault.line}: {fault.reason}", err=True)
-    if len(bad) > _ERRORS_SHOWN:
-        typer.echo(f"... and {len(bad) - _ERRORS_SHOWN} more bad rows", err=True)
+    if len(bad) > _MAX_ERRORS_SHOWN:
+        typer.echo(f"... and {len(bad) - _MAX_ERRORS_SHOWN} more bad rows", err=True)
     if not good:
-        raise _stop(f"{file}: no good row; nothing is changed")
+        raise _error_exit(f"{file}: no good row; nothing is changed")
     try:
         pack = save_pack(
             folder, name or file.stem.lower(), kind, good, license_, source or file.name
         )
     except PackError as error:
-        raise _stop(str(error)) from None
+        raise _error_exit(str(error)) from None
     print(f"{pack.name}: {len(good)} taken, {len(bad)} refused; {pack.rows} {kind} in the pack")
     print("a server that runs takes it at its next reload (SIGHUP)")
     if bad:
@@ -84,11 +84,11 @@ def check(
     timeout_s: Annotated[float, typer.Option(help="Seconds to wait for an answer")] = 10.0,
 ) -> None:
     """Ask every link whether it is still there; those that are gone are not shown any more."""
-    urls = [row.url for row in _content(folder, quarantine=False).links]
-    with _bar() as bar:
+    urls = [row.url for row in _load_content(folder, quarantine=False).links]
+    with _progress_bar() as bar:
         task = bar.add_task("asking", total=len(urls))
-        asked = probe(urls, per_host_s, timeout_s, lambda: bar.advance(task))
-        statuses = asyncio.run(asked)
+        probing = check_urls(urls, per_host_s, timeout_s, lambda: bar.advance(task))
+        statuses = asyncio.run(probing)
     save_health(folder, statuses)
     kinds = Counter("no answer" if not code else f"{code // 100}xx" for code in statuses.values())
     print(", ".join(f"{name}: {count}" for name, count in sorted(kinds.items())))
@@ -100,7 +100,7 @@ def check(
 @catalogue.command()
 def stats(folder: Annotated[Path | None, typer.Option("--folder")] = None) -> None:
     """Count what there is to show."""
-    content = _content(folder)
+    content = _load_content(folder)
     console = Console()
     packs = Table("pack", "kind", "version", "rows", "licence", "source", box=None)
     for pack in content.packs:
@@ -114,12 +114,12 @@ def stats(folder: Annotated[Path | None, typer.Option("--folder")] = None) -> No
         f"{content.quarantined} links quarantined"
     )
     table = Table("topic", *(f"links {lang}" for lang in LANGUAGES), "chips", box=None)
-    for topic, cells in _by_topic(content):
+    for topic, cells in _count_by_topic(content):
         table.add_row(topic, *cells)
     console.print(table)
 
 
-def _by_topic(content: Content) -> list[tuple[str, list[str]]]:
+def _count_by_topic(content: Content) -> list[tuple[str, list[str]]]:
     links = Counter((row.topics[0] if row.topics else "-", row.site_lang) for row in content.links)
     chips = Counter(row.topics[0] if row.topics else "-" for row in content.chips)
     topics = sorted({topic for topic, _ in links} | chips.keys())
@@ -129,18 +129,18 @@ def _by_topic(content: Content) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _content(folder: Path | None, *, quarantine: bool = True) -> Content:
+def _load_content(folder: Path | None, *, quarantine: bool = True) -> Content:
     try:
         return load_content(folder, quarantine=quarantine)
     except PackError as error:
-        raise _stop(str(error)) from None
+        raise _error_exit(str(error)) from None
 
 
-def _bar() -> Progress:
+def _progress_bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
-def _stop(message: str) -> typer.Exit:
+def _error_exit(message: str) -> typer.Exit:
     typer.echo(message, err=True)
     return typer.Exit(2)

@@ -25,7 +25,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(TyperGroup):
+class _LazyCommands(TyperGroup):
     """The commands by name."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -45,7 +45,7 @@ class _Commands(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    cls=_LazyCommands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
 

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hamlet.cli_support import failing_cleanly
-from hamlet.config import GatewayConfig, load, suggestion
-from hamlet.migration import settings
-from hamlet.registry import Deployment, Registry, build
+from hamlet.cli_support import exit_on_config_error
+from hamlet.config import GatewayConfig, did_you_mean, load
+from hamlet.migration import resolve_config
+from hamlet.registry import Deployment, Registry, build_registry
 from hamlet.suggest.assembly import check_packs
 from hamlet.telemetry import make_log
 
@@ -28,12 +28,12 @@ _File = Annotated[Path | None, typer.Option("--config", help="The file; the defa
 @config.command()
 def check(file: Annotated[Path, typer.Argument(help="The YAML file")]) -> None:
     """Say everything that is wrong with FILE, with its lines; status 2 if anything is."""
-    registry = _registry(file)
-    with failing_cleanly():
+    registry = _build_registry(file)
+    with exit_on_config_error():
         loaded = load(file)
         check_packs(loaded)
         if loaded.config.cutover is not None:
-            settings(loaded)
+            resolve_config(loaded)
     routes, providers = len(registry.routes), len(registry.providers)
     print(f"{file}: ok ({providers} providers, {routes} routes, {len(registry.sources)} sources)")
 
@@ -47,32 +47,32 @@ def schema() -> None:
 @config.command()
 def explain(route: Annotated[str, typer.Argument()], file: _File = None) -> None:
     """Show the plan that a call to ROUTE would get."""
-    registry = _registry(file)
+    registry = _build_registry(file)
     if route not in registry.routes:
-        typer.echo(f"no such route: {route}{suggestion(route, registry.routes)}", err=True)
+        typer.echo(f"no such route: {route}{did_you_mean(route, registry.routes)}", err=True)
         raise typer.Exit(2)
-    found = registry.routes[route]
+    route_config = registry.routes[route]
     table = Table("tier", "deployment", "weight", "region", "defaults", "caps", box=None)
-    for i, tier in enumerate(found.tiers, 1):
+    for i, tier in enumerate(route_config.tiers, 1):
         for deployment in tier:
-            table.add_row(str(i), *_row(deployment))
-    policy = " ".join(f"{k}={v}" for k, v in asdict(found.policy).items())
+            table.add_row(str(i), *_deployment_row(deployment))
+    policy = " ".join(f"{k}={v}" for k, v in asdict(route_config.policy).items())
     console = Console()
-    console.print(f"{route}: {found.operation}")
+    console.print(f"{route}: {route_config.operation}")
     console.print(table)
     console.print(f"policy: {policy}", soft_wrap=True)
 
 
-def _row(deployment: Deployment) -> tuple[str, ...]:
+def _deployment_row(deployment: Deployment) -> tuple[str, ...]:
     return (
         deployment.id,
         f"{deployment.weight:g}",
         deployment.region or "",
-        json.dumps(deployment.defaults.sent()),
-        json.dumps(deployment.caps.sent()),
+        json.dumps(deployment.defaults.wire_fields()),
+        json.dumps(deployment.caps.wire_fields()),
     )
 
 
-def _registry(file: Path | None) -> Registry:
-    with failing_cleanly():
-        return build(load(file), make_log("error"))
+def _build_registry(file: Path | None) -> Registry:
+    with exit_on_config_error():
+        return build_registry(load(file), make_log("error"))

@@ -11,8 +11,8 @@ import httpx2
 import typer
 
 from hamlet.dashboards.build import DASHBOARDS
-from hamlet.dashboards.query import Frame, QueryError
-from hamlet.dashboards.snapshot import page
+from hamlet.dashboards.query import QueryError, TimeRange
+from hamlet.dashboards.snapshot import render_page
 
 dash = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The dashboards over hamlet's metrics."
@@ -25,7 +25,9 @@ def export(out: _Out = Path("dashboards")) -> None:
     """Write the dashboards as JSON, for Grafana to load."""
     out.mkdir(parents=True, exist_ok=True)
     for board in DASHBOARDS:
-        (out / f"{board.uid}.json").write_text(json.dumps(board.json(), indent=2) + "\n", "utf-8")
+        (out / f"{board.uid}.json").write_text(
+            json.dumps(board.to_json(), indent=2) + "\n", "utf-8"
+        )
     typer.echo(f"{len(DASHBOARDS)} dashboards in {out}")
 
 
@@ -40,28 +42,28 @@ def snapshot(
     scrape_s: Annotated[float, typer.Option(help="Prometheus' scrape interval")] = 15.0,
 ) -> None:
     """Draw the dashboards into one HTML file that needs neither script nor network."""
-    boards = [board for board in _boards(folder) if not uid or board["uid"] in uid]
+    boards = [board for board in _load_dashboards(folder) if not uid or board["uid"] in uid]
     if not boards:
-        raise _stop("no such dashboard")
+        raise _error_exit("no such dashboard")
     last = time.time() if end is None else end
-    frame = Frame(last - hours * 3600, last, scrape_s)
+    time_range = TimeRange(last - hours * 3600, last, scrape_s)
     with httpx2.Client(base_url=prom, timeout=60) as http:
         try:
-            out.write_text(page(boards, http, frame), "utf-8")
+            out.write_text(render_page(boards, http, time_range), "utf-8")
         except QueryError as error:
-            raise _stop(str(error)) from None
+            raise _error_exit(str(error)) from None
     typer.echo(f"{len(boards)} dashboards in {out}")
 
 
-def _boards(folder: Path | None) -> list[dict[str, Any]]:
+def _load_dashboards(folder: Path | None) -> list[dict[str, Any]]:
     if folder is None:
-        return [board.json() for board in DASHBOARDS]
+        return [board.to_json() for board in DASHBOARDS]
     try:
         return [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
     except (OSError, ValueError) as error:
-        raise _stop(f"{folder}: {type(error).__name__}") from None
+        raise _error_exit(f"{folder}: {type(error).__name__}") from None
 
 
-def _stop(message: str) -> typer.Exit:
+def _error_exit(message: str) -> typer.Exit:
     typer.echo(message, err=True)
     return typer.Exit(2)

@@ -29,22 +29,22 @@ def doctor(
 
     Every deployment gets one call of one token, which may cost a fraction of a cent.
     """
-    found = asyncio.run(examine(config, make_log("error")))
-    failed = sum(finding.level == "failed" for finding in found)
+    findings = asyncio.run(examine(config, make_log("error")))
+    failed = sum(finding.level == "failed" for finding in findings)
     if as_json:
-        rows = [asdict(finding) for finding in found]
+        rows = [asdict(finding) for finding in findings]
         print(json.dumps({"ok": not failed, "findings": rows}, indent=2, ensure_ascii=False))
     else:
-        _show(found, failed)
+        _print_findings(findings, failed)
     raise typer.Exit(1 if failed else 0)
 
 
-def _show(found: Sequence[Finding], failed: int) -> None:
+def _print_findings(findings: Sequence[Finding], failed: int) -> None:
     console = Console(soft_wrap=True, highlight=False)
-    for one in found:
-        level = Text(f"{one.level:<8}", style=_STYLES[one.level])
-        console.print(level + Text(f" {one.check:<9} {one.subject}: {one.message}"))
-        if one.advice:
-            console.print(Text(f"{'':<18} -> {one.advice}"))
-    warnings = sum(one.level == "warning" for one in found)
-    console.print(f"{failed} failed, {warnings} warnings, {len(found)} looked at")
+    for finding in findings:
+        level = Text(f"{finding.level:<8}", style=_STYLES[finding.level])
+        console.print(level + Text(f" {finding.check:<9} {finding.subject}: {finding.message}"))
+        if finding.advice:
+            console.print(Text(f"{'':<18} -> {finding.advice}"))
+    warnings = sum(one.level == "warning" for one in findings)
+    console.print(f"{failed} failed, {warnings} warnings, {len(findings)} looked at")

@@ -25,7 +25,7 @@ _Key = Annotated[
     Path | None, typer.Option("--key-file", help="A file with an admin key; else HAMLET_ADMIN_KEY")
 ]
 _DEFAULT_URL = "http://127.0.0.1:8080"
-_WIDTH = 12
+_BAR_WIDTH = 12
 
 
 @fleet.command()
@@ -45,8 +45,8 @@ def explain(
         "stream": str(stream).lower(),
     }
     with _client(url, key_file) as http:
-        rows = _fetch(http, query)[route]
-    Console().print(_plan(route, rows))
+        rows = _fetch_routes(http, query)[route]
+    Console().print(_route_table(route, rows))
 
 
 @fleet.command()
@@ -61,7 +61,9 @@ def top(
         seen = 0
         try:
             while True:
-                tables = [_plan(name, rows) for name, rows in _fetch(http, {}).items()]
+                tables = [
+                    _route_table(name, rows) for name, rows in _fetch_routes(http, {}).items()
+                ]
                 live.update(Group(*tables), refresh=True)
                 seen += 1
                 if seen == looks:
@@ -77,24 +79,26 @@ def _client(url: str, key_file: Path | None) -> httpx2.Client:
         try:
             key = key_file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise _stop(f"{key_file}: cannot be read: {type(error).__name__}") from None
+            raise _error_exit(f"{key_file}: cannot be read: {type(error).__name__}") from None
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx2.Client(base_url=url, headers=headers, timeout=10.0)
 
 
-def _fetch(http: httpx2.Client, query: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
+def _fetch_routes(http: httpx2.Client, query: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
     try:
         response = http.get("/v1/admin/fleet", params=query)
-        told: Any = response.json()
+        payload: Any = response.json()
     except (httpx2.HTTPError, ValueError) as error:
-        raise _stop(f"{http.base_url}: no hamlet answers: {type(error).__name__}") from None
+        raise _error_exit(f"{http.base_url}: no hamlet answers: {type(error).__name__}") from None
     if response.status_code != 200:
-        raise _stop(f"{http.base_url}: {_message(told)} (HTTP {response.status_code})")
-    return told  # type: ignore[no-any-return]
+        raise _error_exit(
+            f"{http.base_url}: {_error_message(payload)} (HTTP {response.status_code})"
+        )
+    return payload  # type: ignore[no-any-return]
 
 
-def _message(told: Any) -> str:
-    fault = told.get("error") if isinstance(told, dict) else None
+def _error_message(payload: Any) -> str:
+    fault = payload.get("error") if isinstance(payload, dict) else None
     return str(fault.get("message")) if isinstance(fault, dict) else "refused"
 
 
@@ -104,10 +108,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _plan(route: str, rows: list[dict[str, Any]]) -> Table:
+def _route_table(route: str, rows: list[dict[str, Any]]) -> Table:
     """A table of the columns that say anything, so that it fits a narrow terminal."""
     table = Table(title=route, title_justify="left", box=None, pad_edge=False)
-    cells = [_cells(row) for row in rows]
+    cells = [_row_cells(row) for row in rows]
     kept = [i for i in range(len(_COLUMNS)) if any(str(row[i]) for row in cells)]
     for i in kept:
         table.add_column(_COLUMNS[i], no_wrap=True, overflow="fold")
@@ -116,32 +120,32 @@ def _plan(route: str, rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _cells(row: dict[str, Any]) -> tuple[str | Text, ...]:
+def _row_cells(row: dict[str, Any]) -> tuple[str | Text, ...]:
     opens = f" {row['opens_in_s']:.0f} s" if row["opens_in_s"] else ""
     breaker = "" if row["breaker"] == "closed" else f"{row['breaker']}{opens}"
-    fine = row["verdict"] == "in"
+    is_selectable = row["verdict"] == "in"
     return (
         str(row["tier"]),
         row["deployment"],
         row["region"],
         row["capacity"],
-        _bar(row["fill"]) if row["capacity"] else "",
+        _fill_bar(row["fill"]) if row["capacity"] else "",
         str(row["in_flight"] or ""),
         f"{row['expected_s'] * 1000:.0f} ms",
         f"{row['slowness']:.1f}x" if row["slowness"] > 1.05 else "",
         f"{row['cooldown_s']:.1f} s" if row["cooldown_s"] else "",
         f"{row['chance']:.0%}" if row["chance"] else "",
         Text(breaker, "red" if breaker else ""),
-        Text(row["verdict"], "green" if fine else "yellow"),
+        Text(row["verdict"], "green" if is_selectable else "yellow"),
     )
 
 
-def _bar(fill: float) -> Text:
+def _fill_bar(fill: float) -> Text:
     style = "red" if fill > 1 else "yellow" if fill > 0.8 else "green"
-    filled = min(_WIDTH, round(fill * _WIDTH))
-    return Text(f"{'█' * filled}{'░' * (_WIDTH - filled)} {fill:4.0%}", style)
+    filled = min(_BAR_WIDTH, round(fill * _BAR_WIDTH))
+    return Text(f"{'█' * filled}{'░' * (_BAR_WIDTH - filled)} {fill:4.0%}", style)
 
 
-def _stop(message: str) -> typer.Exit:
+def _error_exit(message: str) -> typer.Exit:
     typer.echo(message, err=True)
     return typer.Exit(2)

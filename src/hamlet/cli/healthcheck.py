@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hamlet.healthcheck import URL
-from hamlet.healthcheck import healthcheck as asked
+from hamlet.healthcheck import healthcheck as check_health
 
 
 def healthcheck(
@@ -18,7 +18,7 @@ def healthcheck(
 
     Where CPU matters, as in a container, `python -m hamlet.healthcheck` starts much faster.
     """
-    alive, seen = asked(url, timeout_s)
-    typer.echo(seen, err=not alive)
-    if not alive:
+    is_alive, seen = check_health(url, timeout_s)
+    typer.echo(seen, err=not is_alive)
+    if not is_alive:
         raise typer.Exit(1)

@@ -9,43 +9,46 @@ from typing import Annotated
 
 import typer
 
-from hamlet.config import suggestion
+from hamlet.config import did_you_mean
 
-_FOLDER = resources.files("hamlet.cli").joinpath("starters")
+_STARTERS_FOLDER = resources.files("hamlet.cli").joinpath("starters")
 
 
-def starters() -> list[str]:
+def starter_names() -> list[str]:
     """The names that `--vendor` takes."""
-    names = (Path(entry.name) for entry in _FOLDER.iterdir())
+    names = (Path(entry.name) for entry in _STARTERS_FOLDER.iterdir())
     return sorted(name.stem for name in names if name.suffix == ".yaml")
 
 
-def starter(vendor: str) -> str:
+def starter_text(vendor: str) -> str:
     """The configuration for a vendor, with its comments."""
     return "".join(
-        _FOLDER.joinpath(name).read_text("utf-8") for name in (f"{vendor}.yaml", "rest.txt")
+        _STARTERS_FOLDER.joinpath(name).read_text("utf-8")
+        for name in (f"{vendor}.yaml", "rest.txt")
     )
 
 
 def init(
     vendor: Annotated[
-        str, typer.Option(help=f"Whose models: {', '.join(starters())}")
+        str, typer.Option(help=f"Whose models: {', '.join(starter_names())}")
     ] = "embedded",
     out: Annotated[Path, typer.Option("--out", help="The file to write")] = Path("hamlet.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file")] = False,
 ) -> None:
     """Write a commented configuration to start from. Keys stand in it by reference alone."""
-    known = starters()
+    known = starter_names()
     if vendor not in known:
-        raise _stop(f"no such vendor: {vendor}{suggestion(vendor, known)}; {', '.join(known)}")
-    text = starter(vendor)
+        raise _error_exit(
+            f"no such vendor: {vendor}{did_you_mean(vendor, known)}; {', '.join(known)}"
+        )
+    text = starter_text(vendor)
     try:
         with out.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise _stop(f"{out} is there already; --force replaces it") from None
+        raise _error_exit(f"{out} is there already; --force replaces it") from None
     except OSError as error:
-        raise _stop(f"{out}: cannot be written: {error.strerror}") from None
+        raise _error_exit(f"{out}: cannot be written: {error.strerror}") from None
     print(f"{out}: a start with {vendor}. Then:")
     for variable in dict.fromkeys(re.findall(r"^[^#\n]*env:(\w+)", text, re.MULTILINE)):
         print(f"  export {variable}=...")
@@ -53,6 +56,6 @@ def init(
     print(f"  hamlet serve --config {out}")
 
 
-def _stop(message: str) -> typer.Exit:
+def _error_exit(message: str) -> typer.Exit:
     typer.echo(message, err=True)
     return typer.Exit(2)

@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
-from hamlet.cli_support import failing_cleanly
-from hamlet.config import GatewayConfig, Loaded, load
+from hamlet.cli_support import exit_on_config_error
+from hamlet.config import GatewayConfig, LoadedConfig, load
 
-_PUBLIC = "--allow-public-without-keys"
-_KILL_LATE_S = 15.0
+_ALLOW_PUBLIC_OPTION = "--allow-public-without-keys"
+_KILL_MARGIN_S = 15.0
 _ConfigFile = Annotated[Path | None, typer.Option("--config", help="The YAML file to use")]
 
 
@@ -25,7 +25,9 @@ def serve(
     config: _ConfigFile = None,
     host: Annotated[str | None, typer.Option(help="Overrides server.host")] = None,
     port: Annotated[int | None, typer.Option(help="Overrides server.port; 0 picks one")] = None,
-    public: Annotated[bool, typer.Option(_PUBLIC, help="Serve everybody, unasked")] = False,
+    public: Annotated[
+        bool, typer.Option(_ALLOW_PUBLIC_OPTION, help="Serve everybody, unasked")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes on the one socket")] = 1,
     fd: Annotated[int | None, typer.Option(help="An open socket to serve on")] = None,
     line_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -34,67 +36,69 @@ def serve(
 
     SIGHUP reads the configuration again. With --workers, SIGUSR2 replaces them one by one.
     """
-    with failing_cleanly():
+    with exit_on_config_error():
         loaded = load(config)
         server = loaded.config.server
         address = host or server.host
         allowed = public or server.allow_public_without_keys
-        refuse_open_door(address, loaded.config, allowed=allowed)
-        sock = _listen(address, server.port if port is None else port, fd)
+        refuse_public_without_keys(address, loaded.config, allowed=allowed)
+        sock = _open_listener(address, server.port if port is None else port, fd)
         if workers == 1:
             return _serve(loaded, address, sock, line_fd)
-    words = ["--allow-public-without-keys"] if allowed else []
-    raise typer.Exit(_supervise(loaded, address, sock, workers, words))
+    arguments = ["--allow-public-without-keys"] if allowed else []
+    raise typer.Exit(_supervise(loaded, address, sock, workers, arguments))
 
 
-def _listen(host: str, port: int, fd: int | None) -> socket.socket:
-    from hamlet.serving import bind, inherited
+def _open_listener(host: str, port: int, fd: int | None) -> socket.socket:
+    from hamlet.serving import bind, inherit_socket
 
     try:
-        return inherited(os.environ, fd) or bind(host, port)
+        return inherit_socket(os.environ, fd) or bind(host, port)
     except OSError as error:
         print(f"hamlet: cannot listen on {host}:{port}: {error.strerror}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 
-def _serve(loaded: Loaded, host: str, sock: socket.socket, line_fd: int | None) -> None:
+def _serve(loaded: LoadedConfig, host: str, sock: socket.socket, line_fd: int | None) -> None:
     # Nothing that is loaded and put together here is garbage: collecting would take a sixth of the
     # start. `run` lets the collector go on once hamlet serves.
     gc.disable()
     # What only serving needs is imported here, so that other commands start at once.
     from hamlet.app import Hamlet
-    from hamlet.serving import Lifeline, greet, notify, run
+    from hamlet.serving import SupervisorChannel, notify_systemd, run, startup_banner
 
     application = Hamlet(loaded)
-    line = Lifeline(line_fd) if line_fd is not None else None
+    lifeline = SupervisorChannel(line_fd) if line_fd is not None else None
 
-    def started() -> None:
-        if line is not None:
-            return line.started()
-        print(greet(host, sock), flush=True)
-        notify(os.environ, "READY=1")
+    def on_started() -> None:
+        if lifeline is not None:
+            return lifeline.report_ready()
+        print(startup_banner(host, sock), flush=True)
+        notify_systemd(os.environ, "READY=1")
 
-    run(application, sock, loaded.config.server, loaded.config.telemetry, started)
+    run(application, sock, loaded.config.server, loaded.config.telemetry, on_started)
 
 
-def _supervise(loaded: Loaded, host: str, sock: socket.socket, count: int, words: list[str]) -> int:
-    from hamlet.serving import Supervisor, greet, notify, worker_command
+def _supervise(
+    loaded: LoadedConfig, host: str, sock: socket.socket, count: int, arguments: list[str]
+) -> int:
+    from hamlet.serving import Supervisor, notify_systemd, startup_banner, worker_command
     from hamlet.telemetry import make_log
 
-    def started() -> None:
-        print(greet(host, sock), flush=True)
-        notify(os.environ, "READY=1")
+    def on_started() -> None:
+        print(startup_banner(host, sock), flush=True)
+        notify_systemd(os.environ, "READY=1")
 
     server, telemetry = loaded.config.server, loaded.config.telemetry
     if loaded.path is not None:
-        words = [*words, "--config", str(loaded.path)]
-    patience = server.drain_delay_s + server.drain_s + _KILL_LATE_S
+        arguments = [*arguments, "--config", str(loaded.path)]
+    grace_s = server.drain_delay_s + server.drain_s + _KILL_MARGIN_S
     log = make_log(telemetry.log_level, telemetry.log_format)
-    supervisor = Supervisor(worker_command([*words, "--host", host]), sock, count, log, patience)
-    return asyncio.run(supervisor.run(started))
+    supervisor = Supervisor(worker_command([*arguments, "--host", host]), sock, count, log, grace_s)
+    return asyncio.run(supervisor.run(on_started))
 
 
-def refuse_open_door(host: str, config: GatewayConfig, *, allowed: bool) -> None:
+def refuse_public_without_keys(host: str, config: GatewayConfig, *, allowed: bool) -> None:
     """Exit unless there are keys, the address is loopback, or it was said that it is meant."""
     if config.keys or allowed or _is_loopback(host):
         return

@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hamlet.cli_support import failing_cleanly
-from hamlet.dashboards.simulated_history import facts, pictures, write
-from hamlet.simulator.setting import Scene, load_of
-from hamlet.simulator.statistics import Tally, Windows
-from hamlet.simulator.what_if import USAGE, what_if
+from hamlet.cli_support import exit_on_config_error
+from hamlet.dashboards.simulated_history import comparison_charts, comparison_table, write_report
+from hamlet.simulator.setting import Simulation, load_arrivals
+from hamlet.simulator.statistics import LoadBreakdown, TimeWindows
+from hamlet.simulator.what_if import USAGE, parse_what_ifs
 
-_WHOLE_S = 1200.0
+_DEFAULT_TRACE_S = 1200.0
 
 
 def simulate(
@@ -25,36 +25,38 @@ def simulate(
         Path | None,
         typer.Option(help="arrival_s,prompt_tokens,completion_tokens[,class]; else one is made"),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Play so much of the trace", min=1)] = _WHOLE_S,
+    seconds: Annotated[
+        float, typer.Option(help="Play so much of the trace", min=1)
+    ] = _DEFAULT_TRACE_S,
     rpm: Annotated[float, typer.Option(help="Of a trace that is made", min=1)] = 750.0,
     route: Annotated[
         list[str] | None,
         typer.Option(help="The route that requests name; CLASS=ROUTE for one class of the trace"),
     ] = None,
-    what: Annotated[list[str] | None, typer.Option("--what-if", help=USAGE)] = None,
+    changes: Annotated[list[str] | None, typer.Option("--what-if", help=USAGE)] = None,
     out: Annotated[Path | None, typer.Option(help="A folder for pictures")] = None,
     seed: int = 1,
 ) -> None:
     """Play a trace against a configuration's fleet on virtual time, as it is and if ..."""
-    with failing_cleanly():
-        scene = Scene.read(config)
+    with exit_on_config_error():
+        scene = Simulation.from_file(config)
     try:
-        plan = scene.plan(route or [])
-        faults = what_if(what or [], scene.specs)
-        arrivals = load_of(trace, seconds, rpm, seed)
+        plan = scene.traffic_plan(route or [])
+        faults = parse_what_ifs(changes or [], scene.specs)
+        arrivals = load_arrivals(trace, seconds, rpm, seed)
     except (OSError, ValueError) as error:
         typer.echo(f"hamlet: {error}", err=True)
         raise typer.Exit(2) from None
-    windows = Windows.over(min(seconds, arrivals[-1].at_s + 1))
-    runs = {"as it is": Tally(scene.play(arrivals, seed, plan=plan), scene.places, windows)}
-    if what:
-        report = scene.play(arrivals, seed, plan=plan, faults=faults)
-        runs["what if"] = Tally(report, scene.places, windows)
-    table = facts(runs)
+    windows = TimeWindows.covering(min(seconds, arrivals[-1].at_s + 1))
+    runs = {"as it is": LoadBreakdown(scene.run(arrivals, seed, plan=plan), scene.pricing, windows)}
+    if changes:
+        report = scene.run(arrivals, seed, plan=plan, faults=faults)
+        runs["what if"] = LoadBreakdown(report, scene.pricing, windows)
+    table = comparison_table(runs)
     Console().print(_table(table))
     if out is not None:
-        about = f"{config.name}: {', '.join(what) if what else 'as it is'}"
-        write(out, about, table, pictures(runs))
+        title = f"{config.name}: {', '.join(changes) if changes else 'as it is'}"
+        write_report(out, title, table, comparison_charts(runs))
         typer.echo(f"pictures in {out / 'index.html'}")
 
 

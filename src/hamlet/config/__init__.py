@@ -1,7 +1,15 @@
 """YAML into a GatewayConfig; every error at once, with its path and line."""
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.config.load import Loaded, checked, load, loads, read, suggestion, validate
+from hamlet.config.load import (
+    LoadedConfig,
+    config_from_source,
+    did_you_mean,
+    load,
+    loads,
+    read_source,
+    validate,
+)
 from hamlet.config.model import (
     MAIN_SCREEN,
     DeploymentConfig,
@@ -15,32 +23,32 @@ from hamlet.config.model import (
     SuggestConfig,
     TelemetryConfig,
 )
-from hamlet.config.secrets import resolve, secret_fields
-from hamlet.config.source import ConfigError, Problem, Source
+from hamlet.config.secrets import resolve_secrets, secret_fields
+from hamlet.config.source import ConfigError, ConfigProblem, ConfigSource
 
 __all__ = [
     "MAIN_SCREEN",
     "ConfigError",
+    "ConfigProblem",
+    "ConfigSource",
     "CutoverConfig",
     "DeploymentConfig",
     "FleetConfig",
     "GatewayConfig",
     "KeyConfig",
-    "Loaded",
+    "LoadedConfig",
     "Policy",
-    "Problem",
     "ProviderConfig",
     "RouteConfig",
     "ServerConfig",
-    "Source",
     "SuggestConfig",
     "TelemetryConfig",
-    "checked",
+    "config_from_source",
+    "did_you_mean",
     "load",
     "loads",
-    "read",
-    "resolve",
+    "read_source",
+    "resolve_secrets",
     "secret_fields",
-    "suggestion",
     "validate",
 ]

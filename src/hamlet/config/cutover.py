@@ -39,7 +39,7 @@ class FeatureConfig(_Strict):
 
     @field_validator("paths")
     @classmethod
-    def _absolute(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_absolute_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [path for path in paths if not path.startswith("/")]:
             raise ValueError(f"a path begins with a slash: {wrong[0]}")
         return paths
@@ -140,20 +140,20 @@ class CutoverConfig(_Strict):
 
     @field_validator("features")
     @classmethod
-    def _tidy_names(cls, features: dict[str, FeatureConfig]) -> dict[str, FeatureConfig]:
+    def _check_feature_names(cls, features: dict[str, FeatureConfig]) -> dict[str, FeatureConfig]:
         if wrong := [name for name in features if not name.replace("_", "").isalnum()]:
             raise ValueError(f"a feature's name has letters, digits and _: {wrong[0]}")
         return features
 
     @model_validator(mode="after")
-    def _priced(self) -> CutoverConfig:
+    def _check_prices_given(self) -> CutoverConfig:
         if self.shadow.usd_per_hour is not None and self.prices is None:
             raise ValueError("shadow.usd_per_hour needs prices")
         return self
 
     @model_validator(mode="after")
-    def _each_path_once(self) -> CutoverConfig:
+    def _check_paths_unique(self) -> CutoverConfig:
         paths = [path for feature in self.features.values() for path in feature.paths]
-        if twice := sorted({path for path in paths if paths.count(path) > 1}):
-            raise ValueError(f"features: a path belongs to one feature: {twice[0]}")
+        if duplicates := sorted({path for path in paths if paths.count(path) > 1}):
+            raise ValueError(f"features: a path belongs to one feature: {duplicates[0]}")
         return self

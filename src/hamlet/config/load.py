@@ -21,22 +21,22 @@ from hamlet.config.model import (
     RouteConfig,
     SuggestConfig,
 )
-from hamlet.config.secrets import resolve
-from hamlet.config.source import ConfigError, Problem, Source, parse
-from hamlet.config.source import Path as ConfigPath
+from hamlet.config.secrets import resolve_secrets
+from hamlet.config.source import ConfigError, ConfigProblem, ConfigSource, parse
+from hamlet.config.source import ConfigPath as ConfigPath
 
 M = TypeVar("M", bound=BaseModel)
-_WITH_SECRETS: Mapping[str, type[BaseModel]] = {
+_SECTIONS_WITH_SECRETS: Mapping[str, type[BaseModel]] = {
     "suggest": SuggestConfig,
     "fleet": FleetConfig,
     "cutover": CutoverConfig,
 }
 # A model and a dataclass call it differently.
-_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+_UNKNOWN_KEY_TYPES = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedConfig:
     """A configuration and where it came from.
 
     `source` may hold problems: who completes the checks calls `source.check()`. Rows that do not
@@ -44,67 +44,76 @@ class Loaded:
     """
 
     config: GatewayConfig
-    source: Source
+    source: ConfigSource
     path: Path | None = None
 
 
-def load(path: Path | None = None) -> Loaded:
+def load(path: Path | None = None) -> LoadedConfig:
     """Read a file; None gives the built-in default. Raises ConfigError if it is no YAML mapping."""
     if path is None:
         return loads(resources.files("hamlet.config").joinpath("default.yaml").read_text("utf-8"))
-    return replace(checked(read(path)), path=path)
+    return replace(config_from_source(read_source(path)), path=path)
 
 
-def read(path: Path) -> Source:
+def read_source(path: Path) -> ConfigSource:
     """The plain data of a file, unchecked, and their lines. Raises ConfigError if it is no YAML."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        problem = Problem("", None, f"cannot be read: {type(error).__name__}")
+        problem = ConfigProblem("", None, f"cannot be read: {type(error).__name__}")
         raise ConfigError(str(path), [problem]) from None
     return parse(text, str(path))
 
 
-def loads(text: str, name: str = "default.yaml") -> Loaded:
+def loads(text: str, name: str = "default.yaml") -> LoadedConfig:
     """Read a text; see Loaded for what is checked."""
-    return checked(parse(text, name))
+    return config_from_source(parse(text, name))
 
 
-def checked(source: Source) -> Loaded:
+def config_from_source(source: ConfigSource) -> LoadedConfig:
     """A configuration of these data, its faults reported in `source`."""
     data = dict(source.data)
     if isinstance(data.get("keys"), list):
         data["keys"] = [
-            resolve(KeyConfig, key, source, ("keys", i)) if isinstance(key, dict) else key
+            resolve_secrets(KeyConfig, key, source, ("keys", i)) if isinstance(key, dict) else key
             for i, key in enumerate(data["keys"])
         ]
-    for name, section in _WITH_SECRETS.items():
+    for name, section in _SECTIONS_WITH_SECRETS.items():
         if isinstance(data.get(name), dict):
-            data[name] = resolve(section, data[name], source, (name,))
-    config = validate(GatewayConfig, data, source, ()) or _sound_part(data)
-    return Loaded(config, source)
+            data[name] = resolve_secrets(section, data[name], source, (name,))
+    config = validate(GatewayConfig, data, source, ()) or _valid_sections(data)
+    return LoadedConfig(config, source)
 
 
-def validate(model: type[M], data: Mapping[str, Any], source: Source, path: ConfigPath) -> M | None:
+def validate(
+    model: type[M], data: Mapping[str, Any], source: ConfigSource, path: ConfigPath
+) -> M | None:
     """An instance of `model`, or None with every fault reported under `path`."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        for fault in error.errors(include_input=False, include_url=False):
-            where = (*path, *_real(fault["loc"], data))
-            source.report(where, _message(model, fault["type"], fault["msg"], fault["loc"]))
+        for error_detail in error.errors(include_input=False, include_url=False):
+            config_path = (*path, *_path_in_file(error_detail["loc"], data))
+            source.report(
+                config_path,
+                _problem_message(
+                    model, error_detail["type"], error_detail["msg"], error_detail["loc"]
+                ),
+            )
         return None
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean X?)`, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""
 
 
-def _message(model: type[BaseModel], kind: str, text: str, loc: tuple[str | int, ...]) -> str:
-    if kind in _UNKNOWN_KEY:
-        return "unknown key" + suggestion(str(loc[-1]), _fields_at(model, loc[:-1]))
+def _problem_message(
+    model: type[BaseModel], kind: str, text: str, loc: tuple[str | int, ...]
+) -> str:
+    if kind in _UNKNOWN_KEY_TYPES:
+        return "unknown key" + did_you_mean(str(loc[-1]), _fields_at(model, loc[:-1]))
     if kind == "missing":
         return "this key is needed"
     return text.removeprefix("Value error, ")
@@ -115,10 +124,10 @@ def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Iterable[s
     if not loc:
         return model.model_fields
     schema = model.model_json_schema()
-    here: Any = schema
+    node: Any = schema
     for step in loc:
-        here = _follow(_deref(here, schema), step)
-    properties: Iterable[str] = _deref(here, schema).get("properties", {})
+        node = _follow(_deref(node, schema), step)
+    properties: Iterable[str] = _deref(node, schema).get("properties", {})
     return properties
 
 
@@ -134,11 +143,11 @@ def _deref(node: Any, schema: Any) -> Any:
     return node if isinstance(node, dict) else {}
 
 
-def _real(loc: tuple[str | int, ...], data: Any) -> ConfigPath:
+def _path_in_file(loc: tuple[str | int, ...], data: Any) -> ConfigPath:
     """The part of pydantic's location that is in the file: it also names union members."""
     path: list[str | int] = []
     for i, step in enumerate(loc):
-        if _holds(data, step):
+        if _contains(data, step):
             data = data[step]
         elif i == len(loc) - 1 and isinstance(data, Mapping):
             data = None
@@ -148,27 +157,27 @@ def _real(loc: tuple[str | int, ...], data: Any) -> ConfigPath:
     return tuple(path)
 
 
-def _holds(data: Any, step: str | int) -> bool:
+def _contains(data: Any, step: str | int) -> bool:
     if isinstance(data, list):
         return isinstance(step, int) and step < len(data)
     return isinstance(data, Mapping) and step in data
 
 
-def _sound_part(data: Mapping[str, Any]) -> GatewayConfig:
+def _valid_sections(data: Mapping[str, Any]) -> GatewayConfig:
     """What is valid by itself, for the checks that come after."""
     suggest = SuggestConfig()
     with suppress(ValidationError):
         suggest = SuggestConfig.model_validate(data.get("suggest") or {})
     return GatewayConfig.model_construct(
         suggest=suggest,
-        providers=_sound_rows(ProviderConfig, data.get("providers")),
-        routes=_sound_rows(RouteConfig, data.get("routes")),
+        providers=_valid_rows(ProviderConfig, data.get("providers")),
+        routes=_valid_rows(RouteConfig, data.get("routes")),
     )
 
 
-def _sound_rows(model: type[M], rows: Any) -> dict[str, M]:
-    sound: dict[str, M] = {}
+def _valid_rows(model: type[M], rows: Any) -> dict[str, M]:
+    valid: dict[str, M] = {}
     for name, row in rows.items() if isinstance(rows, dict) else ():
         with suppress(ValidationError):
-            sound[name] = model.model_validate(row)
-    return sound
+            valid[name] = model.model_validate(row)
+    return valid

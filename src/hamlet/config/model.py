@@ -26,8 +26,8 @@ from hamlet.core import ChatParams
 # What a key's `routes` names to allow the main screen.
 MAIN_SCREEN = "suggest"
 # With its length apart: `\w` repeated by a counted `{1,64}` compiles to six megabytes.
-_NAME = r"^[\w.-]+$"
-_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
+_NAME_PATTERN = r"^[\w.-]+$"
+_SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
 
 
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -37,33 +37,33 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, **_STRICT)
 
 
-def _rate(value: object) -> object:
+def _parse_rate(value: object) -> object:
     match = re.fullmatch(r"(\d+)/(\w+)", value) if isinstance(value, str) else None
-    if match is None or match[2] not in _SECONDS or int(match[1]) == 0:
+    if match is None or match[2] not in _SECONDS_PER_UNIT or int(match[1]) == 0:
         raise ValueError("a rate looks like 600/min (per s, min or h)")
-    return int(match[1]), _SECONDS[match[2]]
+    return int(match[1]), _SECONDS_PER_UNIT[match[2]]
 
 
-Rate = Annotated[tuple[int, float], BeforeValidator(_rate)]
+Rate = Annotated[tuple[int, float], BeforeValidator(_parse_rate)]
 
 
-def _redis(value: SecretStr | None) -> SecretStr | None:
+def _check_redis_url(value: SecretStr | None) -> SecretStr | None:
     if value is None:
         return None
     try:
         url = urlsplit(value.get_secret_value())
-        sound = url.path if url.scheme == "unix" else url.hostname and url.port != 0
+        is_valid = url.path if url.scheme == "unix" else url.hostname and url.port != 0
     except ValueError:
-        sound = False
+        is_valid = False
     # The URL may hold a password: it is not repeated.
-    if not sound or url.scheme not in ("redis", "rediss", "unix"):
+    if not is_valid or url.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("a Redis URL looks like redis://host:6379/0, rediss:// or unix:///path")
     if find_spec("redis") is None:
         raise ValueError("Redis needs the extra of that name: pip install 'hamlet[redis]'")
     return value
 
 
-RedisUrl = Annotated[SecretStr | None, AfterValidator(_redis)]
+RedisUrl = Annotated[SecretStr | None, AfterValidator(_check_redis_url)]
 
 
 class ServerConfig(_Strict):
@@ -87,7 +87,7 @@ class ServerConfig(_Strict):
 class KeyConfig(_Strict):
     """One API key: its value by reference, or the SHA-256 of it."""
 
-    name: str = Field(pattern=_NAME, max_length=64)
+    name: str = Field(pattern=_NAME_PATTERN, max_length=64)
     kind: Literal["secret", "publishable"] = "secret"
     secret: SecretStr | None = None
     hash: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
@@ -98,7 +98,7 @@ class KeyConfig(_Strict):
     weight: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
-    def _one_proof(self) -> KeyConfig:
+    def _check_secret_or_hash(self) -> KeyConfig:
         if (self.secret is None) == (self.hash is None):
             raise ValueError("give exactly one of secret and hash")
         if self.kind == "publishable" and self.admin:
@@ -177,7 +177,7 @@ class DeploymentConfig(_Strict):
     card: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _one_kind_of_capacity(self) -> DeploymentConfig:
+    def _check_capacity_kind(self) -> DeploymentConfig:
         if self.ptu and (self.tpm or self.rpm):
             raise ValueError("give ptu, or tpm and rpm, not both")
         return self
@@ -203,7 +203,7 @@ class RouteConfig(_Strict):
 
     @field_validator("tiers")
     @classmethod
-    def _no_empty_tier(
+    def _check_tiers_nonempty(
         cls, tiers: tuple[tuple[DeploymentConfig, ...], ...]
     ) -> tuple[tuple[DeploymentConfig, ...], ...]:
         if not all(tiers):
@@ -211,7 +211,7 @@ class RouteConfig(_Strict):
         return tiers
 
     @model_validator(mode="after")
-    def _one_form(self) -> RouteConfig:
+    def _check_tiers_or_deployments(self) -> RouteConfig:
         if bool(self.tiers) == bool(self.deployments):
             raise ValueError("give exactly one of tiers and deployments")
         if self.tiers and self.tiering == "fleet":
@@ -234,7 +234,7 @@ class FleetConfig(_Strict):
 
     home: str | None = None
     redis: RedisUrl = None
-    group: str = Field(default="default", pattern=_NAME, max_length=64)
+    group: str = Field(default="default", pattern=_NAME_PATTERN, max_length=64)
     probe: Literal["reserved", "all", "off"] = "reserved"
     probe_idle_s: float = Field(default=60.0, gt=0)
 
@@ -304,9 +304,9 @@ class GatewayConfig(_Strict):
 
     @field_validator("keys")
     @classmethod
-    def _unique_names(cls, keys: tuple[KeyConfig, ...]) -> tuple[KeyConfig, ...]:
+    def _check_unique_names(cls, keys: tuple[KeyConfig, ...]) -> tuple[KeyConfig, ...]:
         names = [key.name for key in keys]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"duplicate key name: {', '.join(twice)}")
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise ValueError(f"duplicate key name: {', '.join(duplicates)}")
         return keys

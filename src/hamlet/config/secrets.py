@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from hamlet.config.source import Path as ConfigPath
-from hamlet.config.source import Source
+from hamlet.config.source import ConfigPath as ConfigPath
+from hamlet.config.source import ConfigSource
 
 
 def secret_fields(model: type[BaseModel]) -> frozenset[str]:
@@ -23,18 +23,18 @@ def secret_fields(model: type[BaseModel]) -> frozenset[str]:
     )
 
 
-def resolve(
-    model: type[BaseModel], raw: Mapping[str, Any], source: Source, path: ConfigPath
+def resolve_secrets(
+    model: type[BaseModel], raw: Mapping[str, Any], source: ConfigSource, path: ConfigPath
 ) -> dict[str, Any]:
     """`raw` with the references in its secret fields resolved; what fails is reported."""
     values = dict(raw)
     for name in secret_fields(model) & raw.keys():
         if raw[name] is not None:
-            values[name] = _resolve(raw[name], source, (*path, name))
+            values[name] = _resolve_reference(raw[name], source, (*path, name))
     return values
 
 
-def _resolve(reference: Any, source: Source, path: ConfigPath) -> SecretStr | None:
+def _resolve_reference(reference: Any, source: ConfigSource, path: ConfigPath) -> SecretStr | None:
     kind, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
     secret = None
     if kind == "env" and name:
@@ -42,13 +42,13 @@ def _resolve(reference: Any, source: Source, path: ConfigPath) -> SecretStr | No
         if not secret:
             source.report(path, f"the environment variable {name} is not set")
     elif kind == "file" and name:
-        secret = _read(name, source, path)
+        secret = _read_secret_file(name, source, path)
     else:
         source.report(path, "a secret is given as env:NAME or file:PATH, never inline")
     return SecretStr(secret) if secret else None
 
 
-def _read(name: str, source: Source, path: ConfigPath) -> str | None:
+def _read_secret_file(name: str, source: ConfigSource, path: ConfigPath) -> str | None:
     file = Path(source.name).parent / name
     try:
         text = file.read_text("utf-8").rstrip("\r\n")

@@ -12,11 +12,11 @@ MAX_BYTES = 1 << 20
 _MAX_NODES = 100_000
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
-Path = tuple[str | int, ...]
+ConfigPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConfigProblem:
     """One thing wrong: where (dotted path, line or None) and what. Never holds a value."""
 
     path: str
@@ -27,12 +27,12 @@ class Problem:
 class ConfigError(Exception):
     """Everything that is wrong with a configuration, at once."""
 
-    def __init__(self, name: str, problems: list[Problem]) -> None:
+    def __init__(self, name: str, problems: list[ConfigProblem]) -> None:
         self.name = name
         self.problems = sorted(problems, key=lambda p: (p.line or 0, p.path))
-        super().__init__("\n".join(map(self._line, self.problems)))
+        super().__init__("\n".join(map(self._format_problem, self.problems)))
 
-    def _line(self, problem: Problem) -> str:
+    def _format_problem(self, problem: ConfigProblem) -> str:
         where = f"{self.name}:{problem.line}" if problem.line else self.name
         return (
             f"{where}: {problem.path}: {problem.message}"
@@ -42,94 +42,100 @@ class ConfigError(Exception):
 
 
 @dataclass(slots=True)
-class Source:
+class ConfigSource:
     """A parsed file: plain data, the line of every path, and what was wrong so far."""
 
     name: str
     data: dict[str, Any]
-    lines: dict[Path, int] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    lines: dict[ConfigPath, int] = field(default_factory=dict)
+    problems: list[ConfigProblem] = field(default_factory=list)
 
-    def line(self, path: Path) -> int | None:
+    def line_of(self, path: ConfigPath) -> int | None:
         """The line of a path, or of the nearest thing above it that is there."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:
                 return self.lines[path[:end]]
         return None
 
-    def report(self, path: Path, message: str) -> None:
+    def report(self, path: ConfigPath, message: str) -> None:
         """Note a problem at a path."""
-        self.problems.append(Problem(dotted(path), self.line(path), message))
+        self.problems.append(ConfigProblem(format_path(path), self.line_of(path), message))
 
-    def check(self) -> None:
+    def raise_if_problems(self) -> None:
         """Raise ConfigError if anything was reported."""
         if self.problems:
             raise ConfigError(self.name, self.problems)
 
 
-def dotted(path: Path) -> str:
+def format_path(path: ConfigPath) -> str:
     """`routes.fast.tiers[0][1]`"""
     text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path)
     return text.removeprefix(".")
 
 
-def parse(text: str, name: str) -> Source:
+def parse(text: str, name: str) -> ConfigSource:
     """Read YAML. Syntax errors raise ConfigError at once; duplicate keys are reported."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise ConfigError(name, [Problem("", None, f"the file is over {MAX_BYTES} bytes")])
+        raise ConfigError(name, [ConfigProblem("", None, f"the file is over {MAX_BYTES} bytes")])
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = mark.line + 1 if mark else None
-        raise ConfigError(name, [Problem("", line, f"not YAML: {error.problem}")]) from None
+        raise ConfigError(name, [ConfigProblem("", line, f"not YAML: {error.problem}")]) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(name, [Problem("", None, f"not YAML: {type(error).__name__}")]) from None
-    source = Source(name, {})
-    reader = _Reader(source)
-    data = reader.value(root, ()) if root is not None else {}
+        raise ConfigError(
+            name, [ConfigProblem("", None, f"not YAML: {type(error).__name__}")]
+        ) from None
+    source = ConfigSource(name, {})
+    reader = _NodeReader(source)
+    data = reader.read_value(root, ()) if root is not None else {}
     if not isinstance(data, dict):
-        raise ConfigError(name, [Problem("", 1, "a mapping is needed at the top")])
+        raise ConfigError(name, [ConfigProblem("", 1, "a mapping is needed at the top")])
     source.data = data
     return source
 
 
-class _Reader:
+class _NodeReader:
     """Turns nodes into data, noting lines. Counts nodes, so that aliases cannot explode."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ConfigSource) -> None:
         self._source = source
-        self._scalars = yaml.constructor.SafeConstructor()
-        self._nodes = 0
+        self._scalar_constructor = yaml.constructor.SafeConstructor()
+        self._node_count = 0
 
-    def value(self, node: yaml.Node, path: Path) -> Any:
-        self._nodes += 1
-        if self._nodes > _MAX_NODES or len(path) > 50:
-            problem = Problem(dotted(path), node.start_mark.line + 1, "too many or too deep values")
+    def read_value(self, node: yaml.Node, path: ConfigPath) -> Any:
+        self._node_count += 1
+        if self._node_count > _MAX_NODES or len(path) > 50:
+            problem = ConfigProblem(
+                format_path(path), node.start_mark.line + 1, "too many or too deep values"
+            )
             raise ConfigError(self._source.name, [problem])
         self._source.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
-            return dict(self._pairs(node, path))
+            return dict(self._read_pairs(node, path))
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+            return [self.read_value(item, (*path, i)) for i, item in enumerate(node.value)]
         if node.tag == _TIMESTAMP:
             # No setting is a date, but an Azure api_version looks like one.
             return node.value
         try:
-            return self._scalars.construct_object(node)
+            return self._scalar_constructor.construct_object(node)
         except yaml.YAMLError:
             self._source.report(path, "this kind of value is not allowed")
             return None
 
-    def _pairs(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Any]]:
+    def _read_pairs(self, node: yaml.MappingNode, path: ConfigPath) -> Iterator[tuple[str, Any]]:
         seen: set[str] = set()
         for key_node, value_node in node.value:
             key = str(key_node.value)
-            here = (*path, key)
+            key_path = (*path, key)
             if key in seen:
                 line = key_node.start_mark.line + 1
-                self._source.problems.append(Problem(dotted(here), line, "duplicate name"))
+                self._source.problems.append(
+                    ConfigProblem(format_path(key_path), line, "duplicate name")
+                )
                 continue
             seen.add(key)
-            self._source.lines[here] = key_node.start_mark.line + 1
-            yield key, self.value(value_node, here)
+            self._source.lines[key_path] = key_node.start_mark.line + 1
+            yield key, self.read_value(value_node, key_path)

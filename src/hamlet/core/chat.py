@@ -82,7 +82,7 @@ class ChatRequest:
     @cached_property
     def features(self) -> frozenset[Feature]:
         """What a deployment must be able to do to take this request."""
-        needed = {_PART_FEATURES[type(p)] for p in self._parts() if type(p) in _PART_FEATURES}
+        needed = {_PART_FEATURES[type(p)] for p in self._all_parts() if type(p) in _PART_FEATURES}
         if self.tools:
             needed.add(Feature.TOOLS)
         if self.output.kind != "text":
@@ -91,7 +91,7 @@ class ChatRequest:
             needed.add(Feature.CHOICES)
         return frozenset(needed)
 
-    def _parts(self) -> list[Part]:
+    def _all_parts(self) -> list[Part]:
         top = [part for message in self.messages for part in message.parts]
         nested = [p for part in top if isinstance(part, ToolResult) for p in part.parts]
         return top + nested
@@ -209,18 +209,18 @@ def fold(events: Iterable[ChatEvent]) -> ChatResponse:
     return ChatResponse(
         id=started.response_id,
         model=started.model,
-        parts=tuple(_part(run) for run in deltas.values()),
+        parts=tuple(_merge_deltas(run) for run in deltas.values()),
         reason=finished.reason,
         usage=finished.usage,
         raw_reason=finished.raw_reason,
     )
 
 
-def _part(run: list[Delta]) -> Text | Reasoning | ToolCall:
-    meta = {key: value for delta in run for key, value in (delta.meta or {}).items()} or None
-    first = run[0]
+def _merge_deltas(deltas: list[Delta]) -> Text | Reasoning | ToolCall:
+    meta = {key: value for delta in deltas for key, value in (delta.meta or {}).items()} or None
+    first = deltas[0]
     if isinstance(first, ToolCallDelta):
-        arguments = "".join(d.arguments for d in run if isinstance(d, ToolCallDelta))
+        arguments = "".join(d.arguments for d in deltas if isinstance(d, ToolCallDelta))
         return ToolCall(first.id or "", first.name or "", arguments, meta)
-    text = "".join(d.text for d in run if not isinstance(d, ToolCallDelta))
+    text = "".join(d.text for d in deltas if not isinstance(d, ToolCallDelta))
     return Text(text, meta) if isinstance(first, TextDelta) else Reasoning(text, meta)

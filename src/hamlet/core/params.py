@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-Fraction = Annotated[float, Field(allow_inf_nan=False)]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ChatParams(BaseModel):
@@ -20,18 +20,18 @@ class ChatParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tokens: int | None = Field(default=None, ge=1)
-    temperature: Fraction | None = None
-    top_p: Fraction | None = None
+    temperature: FiniteFloat | None = None
+    top_p: FiniteFloat | None = None
     top_k: int | None = None
     stop: tuple[str, ...] | None = None
     seed: int | None = None
-    presence_penalty: Fraction | None = None
-    frequency_penalty: Fraction | None = None
+    presence_penalty: FiniteFloat | None = None
+    frequency_penalty: FiniteFloat | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
     n: int | None = Field(default=None, ge=1)
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Effort | None = None
+    reasoning_effort: ReasoningEffort | None = None
     reasoning_tokens: int | None = Field(default=None, ge=0)
     user: str | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
@@ -42,7 +42,7 @@ class ChatParams(BaseModel):
             return self
         if not self.model_fields_set:
             return base
-        fields = _set_fields(base) | _set_fields(self)
+        fields = _explicit_fields(base) | _explicit_fields(self)
         if base.extra and self.extra:
             fields["extra"] = base.extra | self.extra
         return ChatParams.model_construct(_fields_set=set(fields), **fields)
@@ -53,34 +53,36 @@ class ChatParams(BaseModel):
             return self
         lowered = {
             name: cap
-            for name, cap in _set_fields(caps).items()
-            if isinstance(cap, (int, float)) and _above(name, getattr(self, name), cap)
+            for name, cap in _explicit_fields(caps).items()
+            if isinstance(cap, (int, float)) and _exceeds_cap(name, getattr(self, name), cap)
         }
         if not lowered:
             return self
-        fields = _set_fields(self) | lowered
+        fields = _explicit_fields(self) | lowered
         return ChatParams.model_construct(_fields_set=set(fields), **fields)
 
     def without(self, names: frozenset[str]) -> ChatParams:
         """These parameters less the named fields."""
-        fields = {name: value for name, value in _set_fields(self).items() if name not in names}
+        fields = {
+            name: value for name, value in _explicit_fields(self).items() if name not in names
+        }
         return ChatParams.model_construct(_fields_set=set(fields), **fields)
 
-    def sent(self) -> dict[str, Any]:
+    def wire_fields(self) -> dict[str, Any]:
         """The portable fields to put on the wire: set and not null, `extra` left out."""
         if not self.model_fields_set:
             return {}
         return {
             name: value
-            for name, value in _set_fields(self).items()
+            for name, value in _explicit_fields(self).items()
             if name != "extra" and value is not None
         }
 
 
-def _set_fields(params: ChatParams) -> dict[str, Any]:
+def _explicit_fields(params: ChatParams) -> dict[str, Any]:
     return {name: getattr(params, name) for name in params.model_fields_set}
 
 
-def _above(name: str, value: float | None, cap: float) -> bool:
+def _exceeds_cap(name: str, value: float | None, cap: float) -> bool:
     # An unset max_tokens lets the model write without bound, so there the cap becomes the value.
     return name == "max_tokens" if value is None else value > cap

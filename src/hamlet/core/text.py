@@ -19,7 +19,7 @@ _UNSPACED = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\u
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
 
 
-def language(text: str) -> Language | None:
+def detect_language(text: str) -> Language | None:
     """The language that the script of `text` speaks for; None if it has no letters."""
     hangul, kana = len(_HANGUL.findall(text)), len(_KANA.findall(text))
     if hangul and hangul >= kana:
@@ -29,26 +29,26 @@ def language(text: str) -> Language | None:
     return "en" if _LATIN.search(text) else None
 
 
-def normal(text: str) -> str:
+def normalize(text: str) -> str:
     """Case-folded, full-width made half, accents of alphabets off: what people type alike."""
     if text.isascii():
         return text.lower()
-    apart = unicodedata.normalize("NFKD", text)
-    return unicodedata.normalize("NFC", _ACCENT.sub("", apart)).casefold()
+    decomposed = unicodedata.normalize("NFKD", text)
+    return unicodedata.normalize("NFC", _ACCENT.sub("", decomposed)).casefold()
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Runs of letters and digits, normalised."""
-    return _WORD.findall(normal(text))
+    return _WORD.findall(normalize(text))
 
 
-def grams(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Words of alphabets, and overlapping pairs of characters of everything else.
 
     Korean particles and Japanese without spaces defeat whole words; bigrams carry both.
     """
     found: list[str] = []
-    for word in words(text):
+    for word in split_words(text):
         if len(word) == 1 or not _UNSPACED.search(word):
             found.append(word)
         else:
@@ -56,32 +56,32 @@ def grams(text: str) -> list[str]:
     return found
 
 
-def sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     """The sentences of a text, in order, stripped."""
     return [s for match in _SENTENCE.finditer(text) if (s := match.group().strip())]
 
 
 _PARTICLE = re.compile(r"(\S)\{(\w+)/(\w+)\}")
-_NO_FINAL_ENGLISH = "aeiouy"
+_LATIN_VOWELS = "aeiouy"
 
 
-def with_particles(text: str) -> str:
+def resolve_particles(text: str) -> str:
     """Korean with each `{은/는}` made the one that fits what stands before it.
 
     A syllable with a final consonant takes the first form; before 로 a final ㄹ counts as none.
     Latin letters are taken by their look, digits by how Korean reads them.
     """
-    return _PARTICLE.sub(lambda m: m[1] + _particle(m[1], m[2], m[3]), text)
+    return _PARTICLE.sub(lambda m: m[1] + _choose_particle(m[1], m[2], m[3]), text)
 
 
-def _particle(last: str, closed: str, open_: str) -> str:
-    final = _final(last)
+def _choose_particle(last: str, closed: str, open_: str) -> str:
+    final = _final_consonant(last)
     if final == "ㄹ" and open_ == "로":
         return open_
     return closed if final else open_
 
 
-def _final(last: str) -> str:
+def _final_consonant(last: str) -> str:
     """The final consonant of a character as it is read; "" if it has none, "x" if another."""
     code = ord(last) - 0xAC00
     if 0 <= code < 11172:
@@ -91,5 +91,5 @@ def _final(last: str) -> str:
     if last in "78":
         return "ㄹ"
     if last.isascii() and last.isalpha():
-        return "" if last.lower() in _NO_FINAL_ENGLISH else "ㄹ" if last in "lLrR" else "x"
+        return "" if last.lower() in _LATIN_VOWELS else "ㄹ" if last in "lLrR" else "x"
     return ""

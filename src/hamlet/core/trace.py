@@ -17,28 +17,28 @@ class Trace(Struct):
     trace_id: str
     parent_id: str = ""
     sampled: bool = False
-    _own_id: str = ""
+    _span_id: str = ""
 
     @property
-    def own_id(self) -> str:
+    def span_id(self) -> str:
         """The id of hamlet's own span, drawn when it is first asked for."""
-        if not self._own_id:
-            self._own_id = _drawn(16)
-        return self._own_id
+        if not self._span_id:
+            self._span_id = _random_hex(16)
+        return self._span_id
 
     @property
-    def header(self) -> str:
+    def traceparent(self) -> str:
         """The `traceparent` for whoever is asked next."""
-        return f"00-{self.trace_id}-{self.own_id}-{self.sampled:02x}"
+        return f"00-{self.trace_id}-{self.span_id}-{self.sampled:02x}"
 
 
 _current: ContextVar[Trace | None] = ContextVar("hamlet_trace", default=None)
 
 
-def begin_trace(traceparent: str | None) -> Trace:
+def start_trace(traceparent: str | None) -> Trace:
     """Continue the caller's trace in this task; a new one if the header is missing or invalid."""
-    trace = _parsed(traceparent) if traceparent else None
-    trace = trace or Trace(_drawn(32))
+    trace = _parse_traceparent(traceparent) if traceparent else None
+    trace = trace or Trace(_random_hex(32))
     _current.set(trace)
     return trace
 
@@ -48,24 +48,24 @@ def current_trace() -> Trace | None:
     return _current.get()
 
 
-def trace_id() -> str:
+def current_trace_id() -> str:
     """The id of this task's trace; "" if it has none."""
     trace = _current.get()
     return trace.trace_id if trace is not None else ""
 
 
-def _drawn(digits: int) -> str:
+def _random_hex(digits: int) -> str:
     # Ids are no secrets: what makes keys would be a call of the system for each.
     return f"{random.getrandbits(4 * digits) or 1:0{digits}x}"
 
 
-def _parsed(header: str) -> Trace | None:
+def _parse_traceparent(header: str) -> Trace | None:
     match = _TRACEPARENT.match(header.strip())
     if match is None:
         return None
-    version, trace, parent, flags, more = match.groups()
+    version, trace, parent, flags, extra = match.groups()
     # Later versions may say more; version 00 must not, and ff is none.
-    if version == "ff" or (version == "00" and more):
+    if version == "ff" or (version == "00" and extra):
         return None
     if not (trace.strip("0") and parent.strip("0")):
         return None

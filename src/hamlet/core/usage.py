@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-_MOST_TOKENS = 1_000_000_000
+_MAX_TOKEN_COUNT = 1_000_000_000
 
 
 class Usage(Struct, frozen=True):
@@ -29,7 +29,7 @@ class Usage(Struct, frozen=True):
 
 def token_count(value: Any) -> int | None:
     """A count as a vendor tells it, or None if it is none that can be believed."""
-    sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKEN_COUNT
     return value if sane else None
 
 

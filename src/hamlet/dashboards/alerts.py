@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hamlet.dashboards.objectives import OBJECTIVES, Objective
-from hamlet.dashboards.promql import metric, rate
+from hamlet.dashboards.promql import metric_selector, rate
 
 RUNBOOK = "docs/runbook.md"
-_ROOT = "/d/"
+_DASHBOARD_ROOT = "/d/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,46 +36,46 @@ class Alert:
                 "summary": self.summary,
                 "description": self.description,
                 "runbook_url": f"{RUNBOOK}#{self.name.lower()}",
-                "dashboard_url": f"{_ROOT}{self.dashboard}",
+                "dashboard_url": f"{_DASHBOARD_ROOT}{self.dashboard}",
             },
         }
 
 
 _PERCENT, _VALUE = "{{ $value | humanizePercentage }}", "{{ $value | humanize }}"
-_SECONDS, _WHO = "{{ $value | humanizeDuration }}", "{{ $labels.deployment }}"
+_SECONDS, _DEPLOYMENT = "{{ $value | humanizeDuration }}", "{{ $labels.deployment }}"
 
 
-def _burn(objective: Objective, *pairs: tuple[float, str, str]) -> str:
+def _burn_rate(objective: Objective, *pairs: tuple[float, str, str]) -> str:
     """Both windows of a pair are over its factor, and there was traffic enough."""
     return " or ".join(
-        f"(({objective.error(long)} > {round(factor * objective.budget, 6)}) and on ()"
-        f" ({objective.error(short)} > {round(factor * objective.budget, 6)}) and on ()"
-        f" ({objective.floor(long)}))"
+        f"(({objective.error_ratio(long)} > {round(factor * objective.error_budget, 6)}) and on ()"
+        f" ({objective.error_ratio(short)} > {round(factor * objective.error_budget, 6)}) and on ()"
+        f" ({objective.min_events_condition(long)}))"
         for factor, long, short in pairs
     )
 
 
-_AVAILABILITY, _FIRST, _GATEWAY = OBJECTIVES
+_AVAILABILITY, _FIRST_TOKEN, _GATEWAY = OBJECTIVES
 _ATTEMPTS = "hamlet_attempts_total"
 _FAILED = 'result!~"ok|cancelled|rate_limited|invalid_request|content_filter|unsupported"'
-_failed = rate(_ATTEMPTS, _FAILED, window="5m", by="deployment")
-_tried = rate(_ATTEMPTS, window="5m", by="deployment")
-_open = metric("hamlet_circuit_state", 'state="open"')
-_fill = "hamlet_deployment_fill_ratio"
-_reserved = metric("hamlet_deployment_ptu")
+_failures_by_deployment = rate(_ATTEMPTS, _FAILED, window="5m", by="deployment")
+_attempts_by_deployment = rate(_ATTEMPTS, window="5m", by="deployment")
+_open = metric_selector("hamlet_circuit_state", 'state="open"')
+_FILL_RATIO = "hamlet_deployment_fill_ratio"
+_reserved = metric_selector("hamlet_deployment_ptu")
 _wait = rate("hamlet_queue_wait_seconds_bucket", window="5m", by="le")
 _lag = rate("hamlet_event_loop_lag_seconds_bucket", window="5m", by="le, instance")
 _spend = rate("hamlet_cost_usd_total", window="1h")
 _rescues = rate("hamlet_cutover_rescues_total", window="5m", by="feature")
-_new = rate("hamlet_cutover_requests_total", 'arm="new"', window="5m", by="feature")
-_late = rate("hamlet_suggest_late_total", window="10m")
-_shown = rate("hamlet_suggest_duration_seconds_count", window="10m")
-_ended = rate("hamlet_requests_total", 'outcome!~"rejected|client_error"', window="10m")
+_new_arm_requests = rate("hamlet_cutover_requests_total", 'arm="new"', window="5m", by="feature")
+_late_suggestions = rate("hamlet_suggest_late_total", window="10m")
+_suggestions = rate("hamlet_suggest_duration_seconds_count", window="10m")
+_ended_requests = rate("hamlet_requests_total", 'outcome!~"rejected|client_error"', window="10m")
 
-LEVELS = (
+SLO_ALERTS = (
     Alert(
         "HamletAvailabilityBurnFast",
-        _burn(_AVAILABILITY, (14.4, "1h", "5m")),
+        _burn_rate(_AVAILABILITY, (14.4, "1h", "5m")),
         "2m",
         "page",
         "Calls fail fast: the month's error budget would be gone in two days",
@@ -84,7 +84,7 @@ LEVELS = (
     ),
     Alert(
         "HamletAvailabilityBurnSlow",
-        _burn(_AVAILABILITY, (6, "6h", "30m")),
+        _burn_rate(_AVAILABILITY, (6, "6h", "30m")),
         "15m",
         "page",
         "Calls fail: the month's error budget would be gone in five days",
@@ -93,7 +93,7 @@ LEVELS = (
     ),
     Alert(
         "HamletAvailabilityBurnTicket",
-        _burn(_AVAILABILITY, (3, "1d", "2h"), (1, "3d", "6h")),
+        _burn_rate(_AVAILABILITY, (3, "1d", "2h"), (1, "3d", "6h")),
         "1h",
         "ticket",
         "Calls fail a little more than they may",
@@ -102,7 +102,7 @@ LEVELS = (
     ),
     Alert(
         "HamletFirstTokenBurn",
-        _burn(_FIRST, (14.4, "1h", "5m"), (6, "6h", "30m")),
+        _burn_rate(_FIRST_TOKEN, (14.4, "1h", "5m"), (6, "6h", "30m")),
         "5m",
         "page",
         "First tokens are late",
@@ -111,7 +111,7 @@ LEVELS = (
     ),
     Alert(
         "HamletGatewayBurn",
-        _burn(_GATEWAY, (14.4, "1h", "5m"), (6, "6h", "30m")),
+        _burn_rate(_GATEWAY, (14.4, "1h", "5m"), (6, "6h", "30m")),
         "2m",
         "page",
         "hamlet itself answers 500",
@@ -119,7 +119,7 @@ LEVELS = (
         "hamlet-overview",
     ),
 )
-CAUSES = (
+CAUSE_ALERTS = (
     Alert(
         "HamletDown",
         'absent(up{job="hamlet"} == 1) or absent(hamlet_ready == 1)',
@@ -140,10 +140,10 @@ CAUSES = (
     ),
     Alert(
         "HamletModelCallFailing",
-        f"{_failed} / ({_tried} > 0) > 0.2 and {_tried} * 300 > 20",
+        f"{_failures_by_deployment} / ({_attempts_by_deployment} > 0) > 0.2 and {_attempts_by_deployment} * 300 > 20",
         "5m",
         "ticket",
-        f"{_WHO} fails",
+        f"{_DEPLOYMENT} fails",
         f"{_PERCENT} of its attempts fail.",
         "hamlet-model-calls",
     ),
@@ -161,13 +161,13 @@ CAUSES = (
         f"min by (deployment) (max_over_time({_open}[1m])) > 0",
         "15m",
         "ticket",
-        f"{_WHO} has been left alone for a quarter of an hour",
+        f"{_DEPLOYMENT} has been left alone for a quarter of an hour",
         "Every process keeps its breaker open.",
         "hamlet-fleet",
     ),
     Alert(
         "HamletRetryStorm",
-        f"{rate(_ATTEMPTS, window='10m')} / ({_ended} > 0) > 1.5",
+        f"{rate(_ATTEMPTS, window='10m')} / ({_ended_requests} > 0) > 1.5",
         "10m",
         "ticket",
         "Calls need many attempts",
@@ -185,7 +185,7 @@ CAUSES = (
     ),
     Alert(
         "HamletFleetFull",
-        f"avg({_fill} and {_reserved}) > 0.9",
+        f"avg({_FILL_RATIO} and {_reserved}) > 0.9",
         "10m",
         "ticket",
         "Reserved capacity is full",
@@ -206,10 +206,10 @@ CAUSES = (
     ),
     Alert(
         "HamletRateLimitHeadroom",
-        f"min by (deployment, kind) ({metric('hamlet_rate_limit_remaining_ratio')}) < 0.1",
+        f"min by (deployment, kind) ({metric_selector('hamlet_rate_limit_remaining_ratio')}) < 0.1",
         "10m",
         "ticket",
-        f"{_WHO} has little left of its minute's {{{{ $labels.kind }}}}",
+        f"{_DEPLOYMENT} has little left of its minute's {{{{ $labels.kind }}}}",
         f"{_PERCENT} left, says its vendor.",
         "hamlet-fleet",
     ),
@@ -262,7 +262,7 @@ CAUSES = (
     ),
     Alert(
         "HamletRescueRate",
-        f"{_rescues} / ({_new} > 0) > 0.01",
+        f"{_rescues} / ({_new_arm_requests} > 0) > 0.01",
         "5m",
         "ticket",
         "hamlet1 rescues calls of {{ $labels.feature }}",
@@ -301,7 +301,7 @@ CAUSES = (
     ),
     Alert(
         "HamletScreenLate",
-        f"{_late} / ({_shown} > 0) > 0.05 and {_shown} * 600 > 100",
+        f"{_late_suggestions} / ({_suggestions} > 0) > 0.05 and {_suggestions} * 600 > 100",
         "10m",
         "ticket",
         "The main screen is late",
@@ -318,12 +318,12 @@ CAUSES = (
         "hamlet-screen",
     ),
 )
-ALERTS = (*LEVELS, *CAUSES)
+ALERTS = (*SLO_ALERTS, *CAUSE_ALERTS)
 
 
-def groups() -> list[dict[str, Any]]:
+def alert_groups() -> list[dict[str, Any]]:
     """The alerts as groups of rules."""
     return [
-        {"name": "hamlet-levels", "rules": [alert.rule() for alert in LEVELS]},
-        {"name": "hamlet-causes", "rules": [alert.rule() for alert in CAUSES]},
+        {"name": "hamlet-levels", "rules": [alert.rule() for alert in SLO_ALERTS]},
+        {"name": "hamlet-causes", "rules": [alert.rule() for alert in CAUSE_ALERTS]},
     ]

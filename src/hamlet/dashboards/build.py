@@ -9,37 +9,41 @@ from typing import Any
 
 import yaml
 
-from hamlet.dashboards.alerts import groups
+from hamlet.dashboards.alerts import alert_groups
 from hamlet.dashboards.cost import COST
 from hamlet.dashboards.fleet import FLEET
 from hamlet.dashboards.infra import INFRA
 from hamlet.dashboards.model_calls import MODEL_CALLS, OVERVIEW
-from hamlet.dashboards.objectives import recordings
+from hamlet.dashboards.objectives import recording_rules
 from hamlet.dashboards.product import CUTOVER, SCREEN
-from hamlet.telemetry.reference import document
+from hamlet.telemetry.reference import render_reference
 
 DASHBOARDS = (OVERVIEW, MODEL_CALLS, FLEET, INFRA, SCREEN, CUTOVER, COST)
-_MADE = "# Made by `python -m hamlet.dashboards.build`; change src/hamlet/dashboards instead.\n"
+_GENERATED_HEADER = (
+    "# Made by `python -m hamlet.dashboards.build`; change src/hamlet/dashboards instead.\n"
+)
 
 
-def rules() -> dict[str, Any]:
+def prometheus_rules() -> dict[str, Any]:
     """Recording and alerting rules as one document."""
-    return {"groups": [*recordings(), *groups()]}
+    return {"groups": [*recording_rules(), *alert_groups()]}
 
 
-def files() -> dict[str, str]:
+def generated_files() -> dict[str, str]:
     """Everything that is generated, by its path in the repository."""
-    made = {f"dashboards/{d.uid}.json": json.dumps(d.json(), indent=2) + "\n" for d in DASHBOARDS}
-    made["deploy/prometheus/rules.yml"] = _MADE + yaml.safe_dump(
-        rules(), sort_keys=False, width=120
+    made = {
+        f"dashboards/{d.uid}.json": json.dumps(d.to_json(), indent=2) + "\n" for d in DASHBOARDS
+    }
+    made["deploy/prometheus/rules.yml"] = _GENERATED_HEADER + yaml.safe_dump(
+        prometheus_rules(), sort_keys=False, width=120
     )
-    made["docs/metrics.md"] = document()
+    made["docs/metrics.md"] = render_reference()
     return made
 
 
 def main(folder: Path = Path()) -> None:
     """Write them all."""
-    for name, text in files().items():
+    for name, text in generated_files().items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")

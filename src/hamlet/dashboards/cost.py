@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hamlet.dashboards.model_calls import JOB, OF, VARIABLES
-from hamlet.dashboards.panels import Dashboard, Query, Row, bars, graph, stat, table
-from hamlet.dashboards.promql import mean, metric, quantile, rate, ratio
+from hamlet.dashboards.model_calls import JOB, ROUTE_SELECTORS, VARIABLES
+from hamlet.dashboards.panels import Dashboard, PanelRow, Query, bars, graph, stat, table
+from hamlet.dashboards.promql import mean, metric_selector, quantile, rate, ratio
 
 _REQUESTS = "hamlet_requests_total"
 _TOKENS, _COST = "hamlet_tokens_total", "hamlet_cost_usd_total"
-_input = rate(_TOKENS, JOB, 'token_type="input"')
+_input_token_rate = rate(_TOKENS, JOB, 'token_type="input"')
 
 COST = Dashboard(
     "hamlet-cost",
@@ -16,14 +16,14 @@ COST = Dashboard(
     "What do the tokens cost, and who spends them?",
     VARIABLES,
     (
-        Row(
+        PanelRow(
             "Now",
             (
                 stat(
                     "Spend an hour",
                     "Estimated by the cards' prices. " + _COST,
                     "currencyUSD",
-                    f"3600 * {rate(_COST, *OF)}",
+                    f"3600 * {rate(_COST, *ROUTE_SELECTORS)}",
                     size=(6, 4),
                     decimals=2,
                 ),
@@ -39,27 +39,30 @@ COST = Dashboard(
                     "Cached part",
                     "Of the input tokens. " + _TOKENS,
                     "percentunit",
-                    ratio(rate(_TOKENS, JOB, 'token_type="cached_input"'), _input),
+                    ratio(rate(_TOKENS, JOB, 'token_type="cached_input"'), _input_token_rate),
                     size=(6, 4),
                 ),
                 stat(
                     "Cost of a call",
                     "Mean of the last minutes. " + _COST,
                     "currencyUSD",
-                    ratio(rate(_COST, *OF), rate(_REQUESTS, *OF, 'outcome=~"ok|degraded"')),
+                    ratio(
+                        rate(_COST, *ROUTE_SELECTORS),
+                        rate(_REQUESTS, *ROUTE_SELECTORS, 'outcome=~"ok|degraded"'),
+                    ),
                     size=(6, 4),
                     decimals=5,
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Over time",
             (
                 graph(
                     "Spend an hour by route",
                     "Estimated. " + _COST,
                     "currencyUSD",
-                    Query(f"3600 * {rate(_COST, *OF, by='route')}", "{{route}}"),
+                    Query(f"3600 * {rate(_COST, *ROUTE_SELECTORS, by='route')}", "{{route}}"),
                     stack=True,
                     size=(12, 8),
                 ),
@@ -68,7 +71,8 @@ COST = Dashboard(
                     "The ten largest. " + _COST,
                     "currencyUSD",
                     Query(
-                        f"topk(10, 3600 * {rate(_COST, *OF, by='deployment')})", "{{deployment}}"
+                        f"topk(10, 3600 * {rate(_COST, *ROUTE_SELECTORS, by='deployment')})",
+                        "{{deployment}}",
                     ),
                     size=(12, 8),
                 ),
@@ -109,7 +113,7 @@ COST = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Where it goes",
             (
                 bars(
@@ -117,7 +121,7 @@ COST = Dashboard(
                     "At the last hour's pace. " + _COST,
                     "currencyUSD",
                     Query(
-                        f"topk(10, 24 * sum by (deployment) (increase({metric(_COST, *OF)}[1h])))",
+                        f"topk(10, 24 * sum by (deployment) (increase({metric_selector(_COST, *ROUTE_SELECTORS)}[1h])))",
                         "{{deployment}}",
                     ),
                     size=(12, 9),
@@ -129,7 +133,7 @@ COST = Dashboard(
                     "none",
                     Query(
                         "topk(30, sum by (deployment, token_type) "
-                        f"(increase({metric(_TOKENS, JOB)}[1h])) > 0)"
+                        f"(increase({metric_selector(_TOKENS, JOB)}[1h])) > 0)"
                     ),
                     size=(12, 9),
                     decimals=0,

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from hamlet.dashboards.model_calls import DEPLOYMENT, JOB, ROUTE, VARIABLES
-from hamlet.dashboards.panels import Dashboard, Query, Row, Variable, bars, graph, stat, timeline
-from hamlet.dashboards.promql import RATE, metric, rate, ratio
+from hamlet.dashboards.panels import (
+    Dashboard,
+    PanelRow,
+    Query,
+    Variable,
+    bars,
+    graph,
+    stat,
+    timeline,
+)
+from hamlet.dashboards.promql import RATE_INTERVAL, metric_selector, rate, ratio
 
-_AT = (JOB, DEPLOYMENT)
-_OF = (JOB, ROUTE)
-_answers = rate("hamlet_answers_total", *_OF)
+_DEPLOYMENT_SELECTORS = (JOB, DEPLOYMENT)
+_ROUTE_SELECTORS = (JOB, ROUTE)
+_answers = rate("hamlet_answers_total", *_ROUTE_SELECTORS)
 _attempts = rate("hamlet_attempts_total", JOB)
-_calls = rate("hamlet_requests_total", *_OF, 'outcome!~"rejected|client_error"')
+_calls = rate("hamlet_requests_total", *_ROUTE_SELECTORS, 'outcome!~"rejected|client_error"')
 
 
-def _by(name: str, how: str = "avg", *selectors: str) -> str:
+def _per_deployment(name: str, aggregation: str = "avg", *selectors: str) -> str:
     """One number per deployment over all processes."""
-    return f"{how} by (deployment) ({metric(name, *_AT, *selectors)})"
+    return f"{aggregation} by (deployment) ({metric_selector(name, *_DEPLOYMENT_SELECTORS, *selectors)})"
 
 
 _CHARGED, _CAPACITY = (
     "hamlet_deployment_charged_tokens_total",
     "hamlet_deployment_capacity_tokens_per_second",
 )
-_used = f"sum by (deployment) (rate({metric(_CHARGED, *_AT)}[{RATE}]))"
-_has = f"max by (deployment) ({metric(_CAPACITY, *_AT)})"
-_ptu = f"max by (deployment) ({metric('hamlet_deployment_ptu', *_AT)})"
-_idle = f"clamp_min(1 - {_used} / {_has}, 0)"
+_charged_rate = f"sum by (deployment) (rate({metric_selector(_CHARGED, *_DEPLOYMENT_SELECTORS)}[{RATE_INTERVAL}]))"
+_capacity_rate = f"max by (deployment) ({metric_selector(_CAPACITY, *_DEPLOYMENT_SELECTORS)})"
+_ptu = f"max by (deployment) ({metric_selector('hamlet_deployment_ptu', *_DEPLOYMENT_SELECTORS)})"
+_idle = f"clamp_min(1 - {_charged_rate} / {_capacity_rate}, 0)"
 # One number for each breaker: 0 closed, 1 half open, 2 open, the worst of all processes.
-_open = metric("hamlet_circuit_state", *_AT, 'state="open"')
-_half = metric("hamlet_circuit_state", *_AT, 'state="half_open"')
-_breaker = f"max by (deployment) (2 * {_open} + on (instance, deployment) {_half})"
-_BREAKER = ((0.0, "closed", "green"), (1.0, "half open", "yellow"), (2.0, "open", "red"))
+_open = metric_selector("hamlet_circuit_state", *_DEPLOYMENT_SELECTORS, 'state="open"')
+_half_open = metric_selector("hamlet_circuit_state", *_DEPLOYMENT_SELECTORS, 'state="half_open"')
+_breaker_state = f"max by (deployment) (2 * {_open} + on (instance, deployment) {_half_open})"
+_BREAKER_STATES = ((0.0, "closed", "green"), (1.0, "half open", "yellow"), (2.0, "open", "red"))
 
 FLEET = Dashboard(
     "hamlet-fleet",
@@ -38,7 +47,7 @@ FLEET = Dashboard(
     "Does the fleet carry the load, and what does it cost when it does not?",
     (*VARIABLES, Variable("deployment", "hamlet_deployment_info")),
     (
-        Row(
+        PanelRow(
             "Now",
             (
                 stat(
@@ -54,13 +63,13 @@ FLEET = Dashboard(
                     "Spilled",
                     "Answers not by the first tier. hamlet_answers_total",
                     "percentunit",
-                    ratio(rate("hamlet_answers_total", *_OF, 'tier!="1"'), _answers),
+                    ratio(rate("hamlet_answers_total", *_ROUTE_SELECTORS, 'tier!="1"'), _answers),
                 ),
                 stat(
                     "Avoidable a min",
                     "Paid although reserved capacity above had room. hamlet_avoidable_spills_total",
                     "none",
-                    f"60 * {rate('hamlet_avoidable_spills_total', *_OF)}",
+                    f"60 * {rate('hamlet_avoidable_spills_total', *_ROUTE_SELECTORS)}",
                     warn=1,
                     bad=10,
                     decimals=1,
@@ -76,13 +85,13 @@ FLEET = Dashboard(
                     "PTU used",
                     "Part of all reserved units. hamlet_deployment_charged_tokens_total",
                     "percentunit",
-                    f"sum({_used}) / sum({_has})",
+                    f"sum({_charged_rate}) / sum({_capacity_rate})",
                 ),
                 stat(
                     "Breakers open",
                     "Deployments left alone. hamlet_circuit_state",
                     "none",
-                    f"count({_breaker} > 0) or vector(0)",
+                    f"count({_breaker_state} > 0) or vector(0)",
                     warn=1,
                     bad=5,
                 ),
@@ -90,19 +99,19 @@ FLEET = Dashboard(
                     "Cooling down",
                     "Deployments that asked for a pause. hamlet_deployment_cooldown_seconds",
                     "none",
-                    f"count({_by('hamlet_deployment_cooldown_seconds', 'max')} > 0) or vector(0)",
+                    f"count({_per_deployment('hamlet_deployment_cooldown_seconds', 'max')} > 0) or vector(0)",
                 ),
                 stat(
                     "Retry budget",
                     "The least of all routes. hamlet_retry_budget_ratio",
                     "percentunit",
-                    f"min({metric('hamlet_retry_budget_ratio', *_OF)})",
+                    f"min({metric_selector('hamlet_retry_budget_ratio', *_ROUTE_SELECTORS)})",
                     warn=0.5,
                     bad=0.1,
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Every deployment",
             (
                 bars(
@@ -110,7 +119,10 @@ FLEET = Dashboard(
                     "Part of its capacity in use, the mean of all processes. "
                     "hamlet_deployment_fill_ratio",
                     "percentunit",
-                    Query(f"sort_desc({_by('hamlet_deployment_fill_ratio')})", "{{deployment}}"),
+                    Query(
+                        f"sort_desc({_per_deployment('hamlet_deployment_fill_ratio')})",
+                        "{{deployment}}",
+                    ),
                     warn=0.8,
                     bad=1.0,
                     maximum=1.2,
@@ -119,8 +131,8 @@ FLEET = Dashboard(
                 timeline(
                     "Breakers",
                     "closed, half open, open: the worst of all processes. hamlet_circuit_state",
-                    Query(_breaker, "{{deployment}}"),
-                    mappings=_BREAKER,
+                    Query(_breaker_state, "{{deployment}}"),
+                    mappings=_BREAKER_STATES,
                     size=(8, 18),
                 ),
                 bars(
@@ -128,7 +140,8 @@ FLEET = Dashboard(
                     "Attempts and answers. hamlet_deployment_in_flight",
                     "none",
                     Query(
-                        f"sort_desc({_by('hamlet_deployment_in_flight', 'sum')})", "{{deployment}}"
+                        f"sort_desc({_per_deployment('hamlet_deployment_in_flight', 'sum')})",
+                        "{{deployment}}",
                     ),
                     size=(8, 18),
                 ),
@@ -137,7 +150,7 @@ FLEET = Dashboard(
                     "Times slower than expected, if clearly. hamlet_deployment_slowness_ratio",
                     "none",
                     Query(
-                        f"sort_desc(topk(10, {_by('hamlet_deployment_slowness_ratio')}))",
+                        f"sort_desc(topk(10, {_per_deployment('hamlet_deployment_slowness_ratio')}))",
                         "{{deployment}}",
                     ),
                     warn=2,
@@ -150,7 +163,7 @@ FLEET = Dashboard(
                     "Seconds left. hamlet_deployment_cooldown_seconds",
                     "s",
                     Query(
-                        f"sort_desc(topk(10, {_by('hamlet_deployment_cooldown_seconds', 'max')}))",
+                        f"sort_desc(topk(10, {_per_deployment('hamlet_deployment_cooldown_seconds', 'max')}))",
                         "{{deployment}}",
                     ),
                     warn=5,
@@ -163,21 +176,24 @@ FLEET = Dashboard(
                     "Learned depth of the buckets. hamlet_deployment_depth_seconds",
                     "s",
                     Query(
-                        f"bottomk(10, {_by('hamlet_deployment_depth_seconds')})", "{{deployment}}"
+                        f"bottomk(10, {_per_deployment('hamlet_deployment_depth_seconds')})",
+                        "{{deployment}}",
                     ),
                     size=(8, 9),
                     decimals=0,
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Spill and money",
             (
                 graph(
                     "Answers by tier",
                     "1 is the preferred. hamlet_answers_total",
                     "reqps",
-                    Query(rate("hamlet_answers_total", *_OF, by="tier"), "tier {{tier}}"),
+                    Query(
+                        rate("hamlet_answers_total", *_ROUTE_SELECTORS, by="tier"), "tier {{tier}}"
+                    ),
                     stack=True,
                 ),
                 graph(
@@ -193,20 +209,22 @@ FLEET = Dashboard(
                     "A minute, by route. hamlet_avoidable_spills_total",
                     "none",
                     Query(
-                        f"60 * {rate('hamlet_avoidable_spills_total', *_OF, by='route')}",
+                        f"60 * {rate('hamlet_avoidable_spills_total', *_ROUTE_SELECTORS, by='route')}",
                         "{{route}}",
                     ),
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Going on after failures",
             (
                 graph(
                     "Attempts beyond the first",
                     "A second, by way. hamlet_reattempts_total",
                     "reqps",
-                    Query(rate("hamlet_reattempts_total", *_OF, by="kind"), "{{kind}}"),
+                    Query(
+                        rate("hamlet_reattempts_total", *_ROUTE_SELECTORS, by="kind"), "{{kind}}"
+                    ),
                     stack=True,
                 ),
                 graph(
@@ -214,7 +232,8 @@ FLEET = Dashboard(
                     "1 is full. hamlet_retry_budget_ratio",
                     "percentunit",
                     Query(
-                        f"min by (route) ({metric('hamlet_retry_budget_ratio', *_OF)})", "{{route}}"
+                        f"min by (route) ({metric_selector('hamlet_retry_budget_ratio', *_ROUTE_SELECTORS)})",
+                        "{{route}}",
                     ),
                     maximum=1.0,
                 ),
@@ -223,7 +242,8 @@ FLEET = Dashboard(
                     "1 is full. hamlet_hedge_budget_ratio",
                     "percentunit",
                     Query(
-                        f"min by (route) ({metric('hamlet_hedge_budget_ratio', *_OF)})", "{{route}}"
+                        f"min by (route) ({metric_selector('hamlet_hedge_budget_ratio', *_ROUTE_SELECTORS)})",
+                        "{{route}}",
                     ),
                     maximum=1.0,
                 ),
@@ -231,7 +251,10 @@ FLEET = Dashboard(
                     "Breakers opened and closed",
                     "Changes a minute. hamlet_circuit_changes_total",
                     "none",
-                    Query(f"60 * {rate('hamlet_circuit_changes_total', *_AT)}", "changes"),
+                    Query(
+                        f"60 * {rate('hamlet_circuit_changes_total', *_DEPLOYMENT_SELECTORS)}",
+                        "changes",
+                    ),
                     size=(8, 7),
                 ),
                 graph(
@@ -241,7 +264,7 @@ FLEET = Dashboard(
                     "percentunit",
                     Query(
                         "min by (deployment, kind) "
-                        f"({metric('hamlet_rate_limit_remaining_ratio', *_AT)})",
+                        f"({metric_selector('hamlet_rate_limit_remaining_ratio', *_DEPLOYMENT_SELECTORS)})",
                         "{{deployment}} {{kind}}",
                     ),
                     maximum=1.0,
@@ -251,7 +274,8 @@ FLEET = Dashboard(
                     "Shared state",
                     "Whether processes share what they know. hamlet_fleet_shared_state",
                     Query(
-                        f"max by (state) ({metric('hamlet_fleet_shared_state', JOB)})", "{{state}}"
+                        f"max by (state) ({metric_selector('hamlet_fleet_shared_state', JOB)})",
+                        "{{state}}",
                     ),
                     mappings=((0.0, "no", "gray"), (1.0, "yes", "green")),
                     size=(8, 7),

@@ -16,7 +16,7 @@ from pygal.style import Style
 
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
-__all__ = ["PALETTE", "Form", "marks", "pygal", "rendered", "style_of"]
+__all__ = ["PALETTE", "LabelFormatter", "axis_labels", "make_style", "pygal", "render_svg"]
 
 PALETTE = (
     "#3d71c4", "#3f9c5a", "#e07b29", "#8c5fc0", "#d1433f", "#2aa5a0", "#b58a00", "#c2557f",
@@ -24,18 +24,20 @@ PALETTE = (
 )  # fmt: skip
 
 
-Form = Callable[[float], str]
+LabelFormatter = Callable[[float], str]
 
 
-def marks(times: Sequence[float], most: int, *forms: Form) -> dict[str, list[str]]:
+def axis_labels(
+    times: Sequence[float], max_labels: int, *formatters: LabelFormatter
+) -> dict[str, list[str]]:
     """pygal's options for at most so many texts along the times, evenly, and none of them twice.
 
     The first form that tells them all apart is taken, or else the last. pygal draws every label
     whose text is among the major ones, so those between are empty.
     """
-    last, parts = len(times) - 1, most - 1
-    places = sorted({i * last // parts for i in range(most)})
-    for form in forms:
+    last, parts = len(times) - 1, max_labels - 1
+    places = sorted({i * last // parts for i in range(max_labels)})
+    for form in formatters:
         first = {form(times[place]): place for place in reversed(places)}
         if len(first) == len(places):
             break
@@ -46,7 +48,7 @@ def marks(times: Sequence[float], most: int, *forms: Form) -> dict[str, list[str
     }
 
 
-def style_of(colors: tuple[str, ...]) -> Any:
+def make_style(colors: tuple[str, ...]) -> Any:
     """pygal's style with these colours of series."""
     return Style(
         background="transparent",
@@ -69,7 +71,7 @@ def style_of(colors: tuple[str, ...]) -> Any:
     )
 
 
-def rendered(chart: Any) -> str:
+def render_svg(chart: Any) -> str:
     """A chart as SVG that stands by itself: no script, no network."""
     text: str = chart.render(is_unicode=True)
     text = re.sub(r"<!--.*?-->|<desc[^>]*>.*?</desc>|<title>.*?</title>", "", text, flags=re.DOTALL)

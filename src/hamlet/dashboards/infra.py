@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hamlet.dashboards.model_calls import JOB, VARIABLES
-from hamlet.dashboards.panels import Dashboard, Query, Row, graph, stat
-from hamlet.dashboards.promql import RATE, metric, quantile, rate
+from hamlet.dashboards.panels import Dashboard, PanelRow, Query, graph, stat
+from hamlet.dashboards.promql import RATE_INTERVAL, metric_selector, quantile, rate
 
 _LAG, _WAIT = "hamlet_event_loop_lag_seconds", "hamlet_queue_wait_seconds"
 _NODE = 'device!~"lo|veth.*"'
@@ -15,14 +15,16 @@ INFRA = Dashboard(
     "Is hamlet itself short of anything?",
     VARIABLES[:1],
     (
-        Row(
+        PanelRow(
             "Processes",
             (
                 graph(
                     "CPU",
                     "Cores in use by each process. process_cpu_seconds_total",
                     "none",
-                    Query(f"rate(process_cpu_seconds_total{{{JOB}}}[{RATE}])", "{{instance}}"),
+                    Query(
+                        f"rate(process_cpu_seconds_total{{{JOB}}}[{RATE_INTERVAL}])", "{{instance}}"
+                    ),
                 ),
                 graph(
                     "Memory",
@@ -41,14 +43,14 @@ INFRA = Dashboard(
                     "In flight",
                     "Calls, and how many there may be. hamlet_calls_in_flight",
                     "none",
-                    Query(f"sum({metric('hamlet_calls_in_flight', JOB)})", "in flight"),
-                    Query(f"sum({metric('hamlet_calls_limit', JOB)})", "limit"),
+                    Query(f"sum({metric_selector('hamlet_calls_in_flight', JOB)})", "in flight"),
+                    Query(f"sum({metric_selector('hamlet_calls_limit', JOB)})", "limit"),
                 ),
                 graph(
                     "Waiting for a place",
                     "Calls now. hamlet_queue_depth",
                     "none",
-                    Query(f"sum({metric('hamlet_queue_depth', JOB)})", "waiting"),
+                    Query(f"sum({metric_selector('hamlet_queue_depth', JOB)})", "waiting"),
                 ),
                 graph(
                     "Wait for a place p95",
@@ -61,7 +63,7 @@ INFRA = Dashboard(
                     "Busy, idle and opening ones. hamlet_http_pool_connections",
                     "none",
                     Query(
-                        f"sum by (state) ({metric('hamlet_http_pool_connections', JOB)})",
+                        f"sum by (state) ({metric_selector('hamlet_http_pool_connections', JOB)})",
                         "{{state}}",
                     ),
                     stack=True,
@@ -86,7 +88,7 @@ INFRA = Dashboard(
                     "Of the garbage collector, a second. python_gc_collections_total",
                     "none",
                     Query(
-                        f"sum by (generation) (rate(python_gc_collections_total{{{JOB}}}[{RATE}]))",
+                        f"sum by (generation) (rate(python_gc_collections_total{{{JOB}}}[{RATE_INTERVAL}]))",
                         "generation {{generation}}",
                     ),
                     size=(12, 8),
@@ -101,21 +103,21 @@ INFRA = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Itself",
             (
                 stat(
                     "Ready",
                     "Processes that want traffic. hamlet_ready",
                     "none",
-                    f"sum({metric('hamlet_ready', JOB)})",
+                    f"sum({metric_selector('hamlet_ready', JOB)})",
                     size=(4, 4),
                 ),
                 stat(
                     "Distress",
                     "0 to 3: how much is shed. hamlet_distress_level",
                     "none",
-                    f"max({metric('hamlet_distress_level', JOB)})",
+                    f"max({metric_selector('hamlet_distress_level', JOB)})",
                     warn=1,
                     bad=2,
                     size=(4, 4),
@@ -124,21 +126,21 @@ INFRA = Dashboard(
                     "Series",
                     "Of the largest process. hamlet_series",
                     "none",
-                    f"max({metric('hamlet_series', JOB)})",
+                    f"max({metric_selector('hamlet_series', JOB)})",
                     size=(4, 4),
                 ),
                 stat(
                     "Scrape",
                     "Making the text, in a thread. hamlet_render_seconds",
                     "s",
-                    f"max({metric('hamlet_render_seconds', JOB)})",
+                    f"max({metric_selector('hamlet_render_seconds', JOB)})",
                     size=(4, 4),
                 ),
                 stat(
                     "Observers that raised",
                     "In the last hour. hamlet_telemetry_errors_total",
                     "none",
-                    f"sum(increase({metric('hamlet_telemetry_errors_total', JOB)}[1h]))",
+                    f"sum(increase({metric_selector('hamlet_telemetry_errors_total', JOB)}[1h]))",
                     warn=1,
                     bad=1,
                     size=(4, 4),
@@ -148,13 +150,13 @@ INFRA = Dashboard(
                     "Last reload",
                     "1 unless it was refused. hamlet_config_last_reload_ok",
                     "none",
-                    f"min({metric('hamlet_config_last_reload_ok', JOB)})",
+                    f"min({metric_selector('hamlet_config_last_reload_ok', JOB)})",
                     mappings=((0.0, "refused", "red"), (1.0, "ok", "green")),
                     size=(4, 4),
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Machines",
             (
                 graph(
@@ -163,7 +165,7 @@ INFRA = Dashboard(
                     "percentunit",
                     Query(
                         "1 - avg by (instance) "
-                        f'(rate(node_cpu_seconds_total{{mode="idle"}}[{RATE}]))',
+                        f'(rate(node_cpu_seconds_total{{mode="idle"}}[{RATE_INTERVAL}]))',
                         "{{instance}}",
                     ),
                     size=(6, 8),
@@ -183,11 +185,12 @@ INFRA = Dashboard(
                     "Received and sent. node_network_receive_bytes_total",
                     "Bps",
                     Query(
-                        f"sum(rate(node_network_receive_bytes_total{{{_NODE}}}[{RATE}]))",
+                        f"sum(rate(node_network_receive_bytes_total{{{_NODE}}}[{RATE_INTERVAL}]))",
                         "received",
                     ),
                     Query(
-                        f"sum(rate(node_network_transmit_bytes_total{{{_NODE}}}[{RATE}]))", "sent"
+                        f"sum(rate(node_network_transmit_bytes_total{{{_NODE}}}[{RATE_INTERVAL}]))",
+                        "sent",
                     ),
                     size=(6, 8),
                 ),
@@ -204,7 +207,7 @@ INFRA = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Edge",
             (
                 graph(
@@ -213,7 +216,7 @@ INFRA = Dashboard(
                     "reqps",
                     Query(
                         f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq_total"
-                        f"[{RATE}]))",
+                        f"[{RATE_INTERVAL}]))",
                         "{{envoy_cluster_name}}",
                     ),
                 ),
@@ -221,10 +224,12 @@ INFRA = Dashboard(
                     "Edge retries and 5xx",
                     "Envoy's, a second. envoy_cluster_upstream_rq_retry",
                     "reqps",
-                    Query(f"sum(rate(envoy_cluster_upstream_rq_retry[{RATE}]))", "retries"),
+                    Query(
+                        f"sum(rate(envoy_cluster_upstream_rq_retry[{RATE_INTERVAL}]))", "retries"
+                    ),
                     Query(
                         "sum(rate(envoy_cluster_upstream_rq_xx"
-                        f'{{envoy_response_code_class="5"}}[{RATE}]))',
+                        f'{{envoy_response_code_class="5"}}[{RATE_INTERVAL}]))',
                         "5xx",
                     ),
                 ),

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from hamlet.dashboards.panels import Dashboard, Query, Row, Variable, bars, graph, stat, table
-from hamlet.dashboards.promql import BAD, COUNTED, metric, quantile, rate, ratio
+from hamlet.dashboards.panels import Dashboard, PanelRow, Query, Variable, bars, graph, stat, table
+from hamlet.dashboards.promql import (
+    BAD_OUTCOMES,
+    COUNTED_OUTCOMES,
+    metric_selector,
+    quantile,
+    rate,
+    ratio,
+)
 
 JOB = 'job=~"$job"'
 ROUTE = 'route=~"$route"'
 DEPLOYMENT = 'deployment=~"$deployment"'
-OF = (JOB, ROUTE)
+ROUTE_SELECTORS = (JOB, ROUTE)
 VARIABLES = (
     Variable("job", "hamlet_build_info"),
     Variable("route", "hamlet_requests_total"),
 )
 _REQUESTS = "hamlet_requests_total"
-_failed = rate(_REQUESTS, *OF, BAD)
-_counted = rate(_REQUESTS, *OF, COUNTED)
+_bad_request_rate = rate(_REQUESTS, *ROUTE_SELECTORS, BAD_OUTCOMES)
+_counted_request_rate = rate(_REQUESTS, *ROUTE_SELECTORS, COUNTED_OUTCOMES)
 _FIRST, _WHOLE = "hamlet_time_to_first_token_seconds", "hamlet_request_duration_seconds"
 _ATTEMPTS = "hamlet_attempts_total"
-_ERRORS = 'result!~"ok|cancelled"'
-_failing = rate(_ATTEMPTS, JOB, _ERRORS, by="deployment")
-_attempting = rate(_ATTEMPTS, JOB, by="deployment")
+_FAILED_RESULTS = 'result!~"ok|cancelled"'
+_failed_attempt_rate = rate(_ATTEMPTS, JOB, _FAILED_RESULTS, by="deployment")
+_attempt_rate = rate(_ATTEMPTS, JOB, by="deployment")
 
 OVERVIEW = Dashboard(
     "hamlet-overview",
@@ -28,21 +35,21 @@ OVERVIEW = Dashboard(
     "Is it well, and if not, for whom?",
     VARIABLES,
     (
-        Row(
+        PanelRow(
             "Now",
             (
                 stat(
                     "Calls a minute",
                     "Ended calls. hamlet_requests_total",
                     "none",
-                    f"60 * {rate(_REQUESTS, *OF)}",
+                    f"60 * {rate(_REQUESTS, *ROUTE_SELECTORS)}",
                     decimals=0,
                 ),
                 stat(
                     "Failed",
                     "Part of the counted calls that failed or were shed. hamlet_requests_total",
                     "percentunit",
-                    ratio(_failed, _counted),
+                    ratio(_bad_request_rate, _counted_request_rate),
                     warn=0.005,
                     bad=0.02,
                 ),
@@ -58,7 +65,7 @@ OVERVIEW = Dashboard(
                     "First token p95",
                     "Streamed calls. " + _FIRST,
                     "s",
-                    quantile(0.95, _FIRST, *OF),
+                    quantile(0.95, _FIRST, *ROUTE_SELECTORS),
                     warn=2,
                     bad=3,
                 ),
@@ -66,19 +73,19 @@ OVERVIEW = Dashboard(
                     "Whole call p95",
                     "From arrival to last byte. " + _WHOLE,
                     "s",
-                    quantile(0.95, _WHOLE, *OF),
+                    quantile(0.95, _WHOLE, *ROUTE_SELECTORS),
                 ),
                 stat(
                     "In flight",
                     "Calls now. hamlet_calls_in_flight",
                     "none",
-                    f"sum({metric('hamlet_calls_in_flight', JOB)})",
+                    f"sum({metric_selector('hamlet_calls_in_flight', JOB)})",
                 ),
                 stat(
                     "Shed a minute",
                     "Calls refused for overload. hamlet_requests_total",
                     "none",
-                    "60 * " + rate(_REQUESTS, *OF, 'outcome="overload"'),
+                    "60 * " + rate(_REQUESTS, *ROUTE_SELECTORS, 'outcome="overload"'),
                     warn=1,
                     bad=30,
                     decimals=0,
@@ -87,20 +94,20 @@ OVERVIEW = Dashboard(
                     "Pods ready",
                     "Processes that want traffic. hamlet_ready",
                     "none",
-                    f"sum({metric('hamlet_ready', JOB)})",
+                    f"sum({metric_selector('hamlet_ready', JOB)})",
                     warn=2,
                     bad=1,
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Rate, errors, duration by route",
             (
                 graph(
                     "Calls by route",
                     "Ended calls a second. hamlet_requests_total",
                     "reqps",
-                    Query(rate(_REQUESTS, *OF, by="route"), "{{route}}"),
+                    Query(rate(_REQUESTS, *ROUTE_SELECTORS, by="route"), "{{route}}"),
                 ),
                 graph(
                     "Failed by route",
@@ -108,8 +115,8 @@ OVERVIEW = Dashboard(
                     "percentunit",
                     Query(
                         ratio(
-                            rate(_REQUESTS, *OF, BAD, by="route"),
-                            rate(_REQUESTS, *OF, COUNTED, by="route"),
+                            rate(_REQUESTS, *ROUTE_SELECTORS, BAD_OUTCOMES, by="route"),
+                            rate(_REQUESTS, *ROUTE_SELECTORS, COUNTED_OUTCOMES, by="route"),
                         ),
                         "{{route}}",
                     ),
@@ -118,30 +125,30 @@ OVERVIEW = Dashboard(
                     "Outcomes",
                     "Ended calls a second. hamlet_requests_total",
                     "reqps",
-                    Query(rate(_REQUESTS, *OF, by="outcome"), "{{outcome}}"),
+                    Query(rate(_REQUESTS, *ROUTE_SELECTORS, by="outcome"), "{{outcome}}"),
                     stack=True,
                 ),
                 graph(
                     "First token p95 by route",
                     "Streamed calls. " + _FIRST,
                     "s",
-                    Query(quantile(0.95, _FIRST, *OF, by="route"), "{{route}}"),
+                    Query(quantile(0.95, _FIRST, *ROUTE_SELECTORS, by="route"), "{{route}}"),
                 ),
                 graph(
                     "Whole call by route, p50",
                     "From arrival to last byte. " + _WHOLE,
                     "s",
-                    Query(quantile(0.5, _WHOLE, *OF, by="route"), "{{route}}"),
+                    Query(quantile(0.5, _WHOLE, *ROUTE_SELECTORS, by="route"), "{{route}}"),
                 ),
                 graph(
                     "Whole call by route, p95",
                     "From arrival to last byte. " + _WHOLE,
                     "s",
-                    Query(quantile(0.95, _WHOLE, *OF, by="route"), "{{route}}"),
+                    Query(quantile(0.95, _WHOLE, *ROUTE_SELECTORS, by="route"), "{{route}}"),
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Service levels",
             (
                 graph(
@@ -167,7 +174,7 @@ OVERVIEW = Dashboard(
                     "Failed attempts a minute. hamlet_attempts_total",
                     "none",
                     Query(
-                        f"topk(8, 60 * {_failing} > 0) or topk(3, 0 * {_attempting})",
+                        f"topk(8, 60 * {_failed_attempt_rate} > 0) or topk(3, 0 * {_attempt_rate})",
                         "{{deployment}}",
                     ),
                     decimals=1,
@@ -177,9 +184,9 @@ OVERVIEW = Dashboard(
     ),
 )
 
-_AT = (JOB, DEPLOYMENT)
+_DEPLOYMENT_SELECTORS = (JOB, DEPLOYMENT)
 _ATTEMPT = "gen_ai_client_operation_duration_seconds"
-_CHUNK = "gen_ai_client_operation_time_to_first_chunk_seconds"
+_FIRST_CHUNK = "gen_ai_client_operation_time_to_first_chunk_seconds"
 _TPOT = "gen_ai_server_time_per_output_token_seconds"
 WITH_DEPLOYMENT = (VARIABLES[0], Variable("deployment", "hamlet_deployment_info"))
 
@@ -189,14 +196,16 @@ MODEL_CALLS = Dashboard(
     "Which upstream fails, how, and since when?",
     WITH_DEPLOYMENT,
     (
-        Row(
+        PanelRow(
             "Attempts",
             (
                 graph(
                     "Attempts by result",
                     "Upstream attempts a second. " + _ATTEMPTS,
                     "reqps",
-                    Query(rate(_ATTEMPTS, *_AT, by="result") + " > 0", "{{result}}"),
+                    Query(
+                        rate(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, by="result") + " > 0", "{{result}}"
+                    ),
                     stack=True,
                     size=(12, 8),
                 ),
@@ -204,7 +213,11 @@ MODEL_CALLS = Dashboard(
                     "Failures by class",
                     "Failed attempts a second. " + _ATTEMPTS,
                     "reqps",
-                    Query(rate(_ATTEMPTS, *_AT, _ERRORS, by="result") + " > 0", "{{result}}"),
+                    Query(
+                        rate(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, _FAILED_RESULTS, by="result")
+                        + " > 0",
+                        "{{result}}",
+                    ),
                     stack=True,
                     size=(12, 8),
                 ),
@@ -215,8 +228,10 @@ MODEL_CALLS = Dashboard(
                     Query(
                         "topk(12, "
                         + ratio(
-                            rate(_ATTEMPTS, *_AT, _ERRORS, by="deployment"),
-                            rate(_ATTEMPTS, *_AT, by="deployment"),
+                            rate(
+                                _ATTEMPTS, *_DEPLOYMENT_SELECTORS, _FAILED_RESULTS, by="deployment"
+                            ),
+                            rate(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, by="deployment"),
                         )
                         + ")",
                         "{{deployment}}",
@@ -232,14 +247,14 @@ MODEL_CALLS = Dashboard(
                     "none",
                     Query(
                         "topk(25, sum by (deployment, result) "
-                        f"(increase({metric(_ATTEMPTS, *_AT, _ERRORS)}[1h])) > 0)"
+                        f"(increase({metric_selector(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, _FAILED_RESULTS)}[1h])) > 0)"
                     ),
                     size=(14, 10),
                     decimals=0,
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Vendors",
             (
                 graph(
@@ -258,37 +273,48 @@ MODEL_CALLS = Dashboard(
                     "Timeouts by phase",
                     "Attempts a second that took too long. hamlet_timeouts_total",
                     "reqps",
-                    Query(rate("hamlet_timeouts_total", *_AT, by="phase"), "{{phase}}"),
+                    Query(
+                        rate("hamlet_timeouts_total", *_DEPLOYMENT_SELECTORS, by="phase"),
+                        "{{phase}}",
+                    ),
                 ),
                 graph(
                     "Refused for being full",
                     "429 answers a second. " + _ATTEMPTS,
                     "reqps",
                     Query(
-                        rate(_ATTEMPTS, *_AT, 'result="rate_limited"', by="deployment") + " > 0"
-                        f" or topk(1, 0 * {rate(_ATTEMPTS, *_AT, by='deployment')})",
+                        rate(
+                            _ATTEMPTS,
+                            *_DEPLOYMENT_SELECTORS,
+                            'result="rate_limited"',
+                            by="deployment",
+                        )
+                        + " > 0"
+                        f" or topk(1, 0 * {rate(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, by='deployment')})",
                         "{{deployment}}",
                     ),
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Time",
             (
                 graph(
                     "First chunk p50",
-                    "Streamed attempts. " + _CHUNK,
+                    "Streamed attempts. " + _FIRST_CHUNK,
                     "s",
                     Query(
-                        quantile(0.5, _CHUNK, JOB, by="provider, model"), "{{provider}} {{model}}"
+                        quantile(0.5, _FIRST_CHUNK, JOB, by="provider, model"),
+                        "{{provider}} {{model}}",
                     ),
                 ),
                 graph(
                     "First chunk p95",
-                    "Streamed attempts. " + _CHUNK,
+                    "Streamed attempts. " + _FIRST_CHUNK,
                     "s",
                     Query(
-                        quantile(0.95, _CHUNK, JOB, by="provider, model"), "{{provider}} {{model}}"
+                        quantile(0.95, _FIRST_CHUNK, JOB, by="provider, model"),
+                        "{{provider}} {{model}}",
                     ),
                 ),
                 graph(
@@ -315,14 +341,14 @@ MODEL_CALLS = Dashboard(
                     "none",
                     Query(
                         f"topk(8, avg by (deployment) "
-                        f"({metric('hamlet_deployment_slowness_ratio', *_AT)}))",
+                        f"({metric_selector('hamlet_deployment_slowness_ratio', *_DEPLOYMENT_SELECTORS)}))",
                         "{{deployment}}",
                     ),
                     size=(12, 8),
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Answers",
             (
                 graph(

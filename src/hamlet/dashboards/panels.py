@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["stat", "timeseries", "bargauge", "table", "state-timeline"]
-SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-_WIDTH = 24
-_SIZES: dict[Kind, tuple[int, int]] = {
+PanelKind = Literal["stat", "timeseries", "bargauge", "table", "state-timeline"]
+DATASOURCE_REF = {"type": "prometheus", "uid": "${datasource}"}
+_GRID_COLUMNS = 24
+_DEFAULT_SIZES: dict[PanelKind, tuple[int, int]] = {
     "stat": (3, 4),
     "timeseries": (8, 8),
     "bargauge": (8, 8),
@@ -33,7 +33,7 @@ class Panel:
     `unit` is Grafana's name of it; `size` is (columns of 24, rows of 30 pixels).
     """
 
-    kind: Kind
+    kind: PanelKind
     title: str
     description: str
     unit: str
@@ -48,7 +48,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PanelRow:
     """A heading and the panels under it."""
 
     title: str
@@ -71,7 +71,7 @@ class Dashboard:
     title: str
     description: str
     variables: tuple[Variable, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PanelRow, ...]
 
     @property
     def panels(self) -> Iterator[Panel]:
@@ -79,7 +79,7 @@ class Dashboard:
         for row in self.rows:
             yield from row.panels
 
-    def json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """What Grafana loads."""
         return {
             "uid": self.uid,
@@ -93,39 +93,39 @@ class Dashboard:
             "timezone": "utc",
             "refresh": "30s",
             "time": {"from": "now-1h", "to": "now"},
-            "links": [_LINKS],
-            "annotations": {"list": [_annotation(*row) for row in _ANNOTATIONS]},
-            "templating": {"list": [_DATASOURCE, *map(_variable, self.variables)]},
-            "panels": list(_laid_out(self.rows)),
+            "links": [_DASHBOARD_LINKS],
+            "annotations": {"list": [_annotation_json(*row) for row in _ANNOTATIONS]},
+            "templating": {"list": [_DATASOURCE_VARIABLE, *map(_variable_json, self.variables)]},
+            "panels": list(_layout(self.rows)),
         }
 
 
-def stat(title: str, description: str, unit: str, expr: str, **more: Any) -> Panel:
+def stat(title: str, description: str, unit: str, expr: str, **options: Any) -> Panel:
     """One number."""
-    return Panel("stat", title, description, unit, (Query(expr),), **more)
+    return Panel("stat", title, description, unit, (Query(expr),), **options)
 
 
-def graph(title: str, description: str, unit: str, *queries: Query, **more: Any) -> Panel:
+def graph(title: str, description: str, unit: str, *queries: Query, **options: Any) -> Panel:
     """Lines over time."""
-    return Panel("timeseries", title, description, unit, queries, **more)
+    return Panel("timeseries", title, description, unit, queries, **options)
 
 
-def bars(title: str, description: str, unit: str, query: Query, **more: Any) -> Panel:
+def bars(title: str, description: str, unit: str, query: Query, **options: Any) -> Panel:
     """One bar for each series, now."""
-    return Panel("bargauge", title, description, unit, (query,), **more)
+    return Panel("bargauge", title, description, unit, (query,), **options)
 
 
-def table(title: str, description: str, unit: str, query: Query, **more: Any) -> Panel:
+def table(title: str, description: str, unit: str, query: Query, **options: Any) -> Panel:
     """The series as rows, now."""
-    return Panel("table", title, description, unit, (query,), **more)
+    return Panel("table", title, description, unit, (query,), **options)
 
 
-def timeline(title: str, description: str, *queries: Query, **more: Any) -> Panel:
+def timeline(title: str, description: str, *queries: Query, **options: Any) -> Panel:
     """What state each series was in."""
-    return Panel("state-timeline", title, description, "none", queries, **more)
+    return Panel("state-timeline", title, description, "none", queries, **options)
 
 
-_LINKS = {
+_DASHBOARD_LINKS = {
     "type": "dashboards",
     "title": "hamlet",
     "tags": ["hamlet"],
@@ -133,7 +133,7 @@ _LINKS = {
     "keepTime": True,
     "includeVars": True,
 }
-_DATASOURCE = {
+_DATASOURCE_VARIABLE = {
     "name": "datasource",
     "type": "datasource",
     "query": "prometheus",
@@ -146,10 +146,10 @@ _ANNOTATIONS = (
 )
 
 
-def _annotation(name: str, expr: str, color: str) -> dict[str, Any]:
+def _annotation_json(name: str, expr: str, color: str) -> dict[str, Any]:
     return {
         "name": name,
-        "datasource": SOURCE,
+        "datasource": DATASOURCE_REF,
         "enable": True,
         "expr": expr,
         "iconColor": color,
@@ -157,11 +157,11 @@ def _annotation(name: str, expr: str, color: str) -> dict[str, Any]:
     }
 
 
-def _variable(variable: Variable) -> dict[str, Any]:
+def _variable_json(variable: Variable) -> dict[str, Any]:
     return {
         "name": variable.name,
         "type": "query",
-        "datasource": SOURCE,
+        "datasource": DATASOURCE_REF,
         "query": {"query": f"label_values({variable.metric}, {variable.name})", "refId": "A"},
         "refresh": 2,
         "includeAll": True,
@@ -172,7 +172,7 @@ def _variable(variable: Variable) -> dict[str, Any]:
     }
 
 
-def _laid_out(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _layout(rows: Sequence[PanelRow]) -> Iterator[dict[str, Any]]:
     y, id_ = 0, 0
     for row in rows:
         id_ += 1
@@ -182,30 +182,30 @@ def _laid_out(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
             "title": row.title,
             "collapsed": False,
             "panels": [],
-            "gridPos": {"x": 0, "y": y, "w": _WIDTH, "h": 1},
+            "gridPos": {"x": 0, "y": y, "w": _GRID_COLUMNS, "h": 1},
         }
         y, x, tallest = y + 1, 0, 0
         for panel in row.panels:
-            w, h = panel.size or _SIZES[panel.kind]
-            if x + w > _WIDTH:
+            w, h = panel.size or _DEFAULT_SIZES[panel.kind]
+            if x + w > _GRID_COLUMNS:
                 y, x, tallest = y + tallest, 0, 0
             id_ += 1
-            yield {"id": id_, "gridPos": {"x": x, "y": y, "w": w, "h": h}, **_body(panel)}
+            yield {"id": id_, "gridPos": {"x": x, "y": y, "w": w, "h": h}, **_panel_json(panel)}
             x, tallest = x + w, max(tallest, h)
         y += tallest
 
 
-def _body(panel: Panel) -> dict[str, Any]:
+def _panel_json(panel: Panel) -> dict[str, Any]:
     instant = panel.kind in ("bargauge", "table")
     return {
         "type": panel.kind,
         "title": panel.title,
         "description": panel.description,
-        "datasource": SOURCE,
+        "datasource": DATASOURCE_REF,
         "targets": [
             {
                 "refId": chr(ord("A") + i),
-                "datasource": SOURCE,
+                "datasource": DATASOURCE_REF,
                 "expr": query.expr,
                 "legendFormat": query.legend or "__auto",
                 "instant": instant,
@@ -214,12 +214,15 @@ def _body(panel: Panel) -> dict[str, Any]:
             }
             for i, query in enumerate(panel.queries)
         ],
-        "fieldConfig": {"defaults": _field(panel), "overrides": list(_fixed(panel))},
-        "options": _options(panel),
+        "fieldConfig": {
+            "defaults": _field_defaults(panel),
+            "overrides": list(_color_overrides(panel)),
+        },
+        "options": _panel_options(panel),
     }
 
 
-def _field(panel: Panel) -> dict[str, Any]:
+def _field_defaults(panel: Panel) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [
         {"color": "blue" if panel.bad is None else "green", "value": None}
     ]
@@ -243,7 +246,7 @@ def _field(panel: Panel) -> dict[str, Any]:
             {"type": "value", "options": {f"{value:g}": {"text": text, "color": color, "index": i}}}
             for i, (value, text, color) in enumerate(panel.mappings)
         ]
-        + [_NOTHING],
+        + [_NO_DATA_MAPPING],
     }
     if panel.maximum is not None:
         field["max"] = panel.maximum
@@ -259,7 +262,7 @@ def _field(panel: Panel) -> dict[str, Any]:
     return field
 
 
-def _fixed(panel: Panel) -> Iterator[dict[str, Any]]:
+def _color_overrides(panel: Panel) -> Iterator[dict[str, Any]]:
     """What is good is green everywhere, what is bad red."""
     if panel.kind != "timeseries":
         return
@@ -269,13 +272,13 @@ def _fixed(panel: Panel) -> Iterator[dict[str, Any]]:
 
 
 # No traffic is not an error.
-_NOTHING = {
+_NO_DATA_MAPPING = {
     "type": "special",
     "options": {"match": "null+nan", "result": {"text": "-", "index": 9}},
 }
 
 
-def _options(panel: Panel) -> dict[str, Any]:
+def _panel_options(panel: Panel) -> dict[str, Any]:
     reduce = {"calcs": ["lastNotNull"], "fields": "", "values": False}
     match panel.kind:
         case "stat":

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from hamlet.dashboards.model_calls import JOB, VARIABLES
-from hamlet.dashboards.panels import Dashboard, Query, Row, Variable, bars, graph, stat, timeline
-from hamlet.dashboards.promql import metric, quantile, rate, ratio
+from hamlet.dashboards.panels import (
+    Dashboard,
+    PanelRow,
+    Query,
+    Variable,
+    bars,
+    graph,
+    stat,
+    timeline,
+)
+from hamlet.dashboards.promql import metric_selector, quantile, rate, ratio
 from hamlet.migration.model import STAGES
 
 _ANSWERS, _TIME = "hamlet_suggest_answers_total", "hamlet_suggest_duration_seconds"
 _EVENTS, _CACHE = "hamlet_suggest_events_total", "hamlet_suggest_cache_total"
 _SEARCHES = "hamlet_web_searches_total"
-_TAKEN, _SEEN = 'type=~"click|submit"', 'type="impression"'
-_count = rate(_TIME + "_count", JOB)
+_CLICKS, _IMPRESSIONS = 'type=~"click|submit"', 'type="impression"'
+_suggestion_rate = rate(_TIME + "_count", JOB)
 
 
-def _tiers(part: str) -> Query:
+def _answers_by_tier(part: str) -> Query:
     return Query(rate(_ANSWERS, JOB, f'part="{part}"', by="tier") + " > 0", "{{tier}}")
 
 
 def _ctr(by: str) -> str:
-    return ratio(rate(_EVENTS, JOB, _TAKEN, by=by), rate(_EVENTS, JOB, _SEEN, by=by))
+    return ratio(rate(_EVENTS, JOB, _CLICKS, by=by), rate(_EVENTS, JOB, _IMPRESSIONS, by=by))
 
 
 SCREEN = Dashboard(
@@ -28,14 +37,14 @@ SCREEN = Dashboard(
     "Do users get suggestions in time, from where, and do they take them?",
     VARIABLES[:1],
     (
-        Row(
+        PanelRow(
             "Now",
             (
                 stat(
                     "Answers a minute",
                     "Whole answers. " + _TIME,
                     "none",
-                    f"60 * {_count}",
+                    f"60 * {_suggestion_rate}",
                     size=(4, 4),
                     decimals=0,
                 ),
@@ -52,7 +61,7 @@ SCREEN = Dashboard(
                     "Late",
                     "Part over its budget. hamlet_suggest_late_total",
                     "percentunit",
-                    ratio(rate("hamlet_suggest_late_total", JOB), _count),
+                    ratio(rate("hamlet_suggest_late_total", JOB), _suggestion_rate),
                     warn=0.01,
                     bad=0.05,
                     size=(4, 4),
@@ -75,26 +84,26 @@ SCREEN = Dashboard(
                     "Click-through",
                     "Taken of seen. " + _EVENTS,
                     "percentunit",
-                    ratio(rate(_EVENTS, JOB, _TAKEN), rate(_EVENTS, JOB, _SEEN)),
+                    ratio(rate(_EVENTS, JOB, _CLICKS), rate(_EVENTS, JOB, _IMPRESSIONS)),
                     size=(4, 4),
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Where answers come from",
             (
                 graph(
                     "Links by tier",
                     "Halves a second. " + _ANSWERS,
                     "reqps",
-                    _tiers("links"),
+                    _answers_by_tier("links"),
                     stack=True,
                 ),
                 graph(
                     "Chips by tier",
                     "Halves a second. " + _ANSWERS,
                     "reqps",
-                    _tiers("chips"),
+                    _answers_by_tier("chips"),
                     stack=True,
                 ),
                 graph(
@@ -108,7 +117,7 @@ SCREEN = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Budgets and caches",
             (
                 graph(
@@ -132,7 +141,7 @@ SCREEN = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "What users do",
             (
                 graph(
@@ -156,14 +165,15 @@ SCREEN = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Web sources",
             (
                 timeline(
                     "Sources left alone",
                     "After failures, or as they asked. hamlet_web_source_open",
                     Query(
-                        f"max by (source) ({metric('hamlet_web_source_open', JOB)})", "{{source}}"
+                        f"max by (source) ({metric_selector('hamlet_web_source_open', JOB)})",
+                        "{{source}}",
                     ),
                     mappings=((0.0, "in use", "green"), (1.0, "left alone", "red")),
                     size=(12, 8),
@@ -182,18 +192,20 @@ SCREEN = Dashboard(
 )
 
 _FEATURE = 'feature=~"$feature"'
-_OF = (JOB, _FEATURE)
+_FEATURE_SELECTORS = (JOB, _FEATURE)
 _REQUESTS, _DURATION = "hamlet_cutover_requests_total", "hamlet_cutover_duration_seconds"
-_VERDICTS = "hamlet_cutover_comparisons_total"
+_COMPARISONS = "hamlet_cutover_comparisons_total"
 
 
-def _at_stage(number: int, stage: str) -> str:
-    stands = metric("hamlet_cutover_state", *_OF, f'state="{stage}"')
-    return f"{number} * (max by (feature) ({stands}) == 1)"
+def _stage_number(number: int, stage: str) -> str:
+    state_selector = metric_selector(
+        "hamlet_cutover_state", *_FEATURE_SELECTORS, f'state="{stage}"'
+    )
+    return f"{number} * (max by (feature) ({state_selector}) == 1)"
 
 
-_stage = " or ".join(_at_stage(i, stage) for i, stage in enumerate(STAGES))
-_COLORS = ("gray", "purple", "blue", "yellow", "green", "green")
+_stage = " or ".join(_stage_number(i, stage) for i, stage in enumerate(STAGES))
+_STAGE_COLORS = ("gray", "purple", "blue", "yellow", "green", "green")
 
 CUTOVER = Dashboard(
     "hamlet-cutover",
@@ -201,7 +213,7 @@ CUTOVER = Dashboard(
     "Where does each feature stand, and may it go on?",
     (VARIABLES[0], Variable("feature", "hamlet_cutover_weight_ratio")),
     (
-        Row(
+        PanelRow(
             "Where features stand",
             (
                 timeline(
@@ -210,7 +222,7 @@ CUTOVER = Dashboard(
                     Query(_stage, "{{feature}}"),
                     mappings=tuple(
                         (float(i), stage, color)
-                        for i, (stage, color) in enumerate(zip(STAGES, _COLORS, strict=True))
+                        for i, (stage, color) in enumerate(zip(STAGES, _STAGE_COLORS, strict=True))
                     ),
                 ),
                 graph(
@@ -218,7 +230,7 @@ CUTOVER = Dashboard(
                     "Of users. hamlet_cutover_weight_ratio",
                     "percentunit",
                     Query(
-                        f"max by (feature) ({metric('hamlet_cutover_weight_ratio', *_OF)})",
+                        f"max by (feature) ({metric_selector('hamlet_cutover_weight_ratio', *_FEATURE_SELECTORS)})",
                         "{{feature}}",
                     ),
                     maximum=1.0,
@@ -226,14 +238,14 @@ CUTOVER = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Both arms side by side",
             (
                 graph(
                     "Requests by arm",
                     "A second. " + _REQUESTS,
                     "reqps",
-                    Query(rate(_REQUESTS, *_OF, by="arm"), "{{arm}}"),
+                    Query(rate(_REQUESTS, *_FEATURE_SELECTORS, by="arm"), "{{arm}}"),
                 ),
                 graph(
                     "Failed by arm",
@@ -241,8 +253,13 @@ CUTOVER = Dashboard(
                     "percentunit",
                     Query(
                         ratio(
-                            rate(_REQUESTS, *_OF, 'outcome=~"failed|rescued"', by="arm"),
-                            rate(_REQUESTS, *_OF, by="arm"),
+                            rate(
+                                _REQUESTS,
+                                *_FEATURE_SELECTORS,
+                                'outcome=~"failed|rescued"',
+                                by="arm",
+                            ),
+                            rate(_REQUESTS, *_FEATURE_SELECTORS, by="arm"),
                         ),
                         "{{arm}}",
                     ),
@@ -251,14 +268,16 @@ CUTOVER = Dashboard(
                     "Time by arm p95",
                     "To the last byte. " + _DURATION,
                     "s",
-                    Query(quantile(0.95, _DURATION, *_OF, by="arm"), "{{arm}}"),
+                    Query(quantile(0.95, _DURATION, *_FEATURE_SELECTORS, by="arm"), "{{arm}}"),
                 ),
                 graph(
                     "First byte by arm p95",
                     "hamlet_cutover_first_byte_seconds",
                     "s",
                     Query(
-                        quantile(0.95, "hamlet_cutover_first_byte_seconds", *_OF, by="arm"),
+                        quantile(
+                            0.95, "hamlet_cutover_first_byte_seconds", *_FEATURE_SELECTORS, by="arm"
+                        ),
                         "{{arm}}",
                     ),
                     size=(12, 8),
@@ -267,26 +286,35 @@ CUTOVER = Dashboard(
                     "Rescues",
                     "A second, by reason. hamlet_cutover_rescues_total",
                     "reqps",
-                    Query(rate("hamlet_cutover_rescues_total", *_OF, by="reason"), "{{reason}}"),
+                    Query(
+                        rate("hamlet_cutover_rescues_total", *_FEATURE_SELECTORS, by="reason"),
+                        "{{reason}}",
+                    ),
                     size=(12, 8),
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Comparisons in the dark",
             (
                 graph(
                     "Verdicts on the new arm",
-                    "A second. " + _VERDICTS,
+                    "A second. " + _COMPARISONS,
                     "reqps",
-                    Query(rate(_VERDICTS, *_OF, 'kind="candidate"', by="verdict"), "{{verdict}}"),
+                    Query(
+                        rate(_COMPARISONS, *_FEATURE_SELECTORS, 'kind="candidate"', by="verdict"),
+                        "{{verdict}}",
+                    ),
                     stack=True,
                 ),
                 graph(
                     "Verdicts of hamlet1 on itself",
-                    "The noise, a second. " + _VERDICTS,
+                    "The noise, a second. " + _COMPARISONS,
                     "reqps",
-                    Query(rate(_VERDICTS, *_OF, 'kind="noise"', by="verdict"), "{{verdict}}"),
+                    Query(
+                        rate(_COMPARISONS, *_FEATURE_SELECTORS, 'kind="noise"', by="verdict"),
+                        "{{verdict}}",
+                    ),
                     stack=True,
                 ),
                 graph(
@@ -294,12 +322,15 @@ CUTOVER = Dashboard(
                     "Sampled requests a second, by reason. hamlet_cutover_shadow_dropped_total",
                     "reqps",
                     Query(
-                        rate("hamlet_cutover_shadow_dropped_total", *_OF, by="reason"), "{{reason}}"
+                        rate(
+                            "hamlet_cutover_shadow_dropped_total", *_FEATURE_SELECTORS, by="reason"
+                        ),
+                        "{{reason}}",
                     ),
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Moves",
             (
                 bars(
@@ -308,7 +339,7 @@ CUTOVER = Dashboard(
                     "none",
                     Query(
                         "sum by (feature, to, cause) (increase("
-                        f"{metric('hamlet_cutover_transitions_total', *_OF)}[1d])) > 0",
+                        f"{metric_selector('hamlet_cutover_transitions_total', *_FEATURE_SELECTORS)}[1d])) > 0",
                         "{{feature}} to {{to}} ({{cause}})",
                     ),
                     size=(24, 7),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hamlet.telemetry.catalogue import CATALOGUE
 
-RATE = "$__rate_interval"
+RATE_INTERVAL = "$__rate_interval"
 # What the availability objective counts, and what of it is bad.
-COUNTED = 'outcome!~"client_error|cancelled|rejected"'
-BAD = 'outcome=~"failed|overload"'
+COUNTED_OUTCOMES = 'outcome!~"client_error|cancelled|rejected"'
+BAD_OUTCOMES = 'outcome=~"failed|overload"'
 
 
-def metric(name: str, *selectors: str) -> str:
+def metric_selector(name: str, *selectors: str) -> str:
     """A selector of a metric of the catalogue. Raises KeyError for any other name."""
     known = CATALOGUE.get(name)
     if known is None:
@@ -21,22 +21,24 @@ def metric(name: str, *selectors: str) -> str:
     return f"{name}{{{inside}}}" if inside else name
 
 
-def rate(name: str, *selectors: str, window: str = RATE, by: str = "") -> str:
+def rate(name: str, *selectors: str, window: str = RATE_INTERVAL, by: str = "") -> str:
     """Events a second, summed."""
-    return f"{summed(by)}(rate({metric(name, *selectors)}[{window}]))"
+    return f"{sum_by(by)}(rate({metric_selector(name, *selectors)}[{window}]))"
 
 
-def summed(by: str) -> str:
+def sum_by(by: str) -> str:
     """The head of a sum."""
     return f"sum by ({by}) " if by else "sum"
 
 
-def ratio(part: str, whole: str) -> str:
+def ratio(part: str, total: str) -> str:
     """A share: 0 where nothing of the part happened, missing where nothing did at all."""
-    return f"({part}) / ({whole} > 0)"
+    return f"({part}) / ({total} > 0)"
 
 
-def quantile(q: float, name: str, *selectors: str, window: str = RATE, by: str = "") -> str:
+def quantile(
+    q: float, name: str, *selectors: str, window: str = RATE_INTERVAL, by: str = ""
+) -> str:
     """A quantile of a histogram, by the labels given."""
     keep = f"{by}, le" if by else "le"
     inner = rate(f"{name}_bucket", *selectors, window=window, by=keep)

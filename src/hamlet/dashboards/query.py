@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-_POINTS = 180
+_MAX_POINTS = 180
 
 
 class QueryError(Exception):
@@ -32,7 +32,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class TimeRange:
     """The times that are asked about. Unix seconds."""
 
     start: float
@@ -40,59 +40,61 @@ class Frame:
     scrape_s: float = 15.0
 
     @property
-    def step(self) -> float:
+    def step_s(self) -> float:
         """Seconds between two points."""
-        return max(round((self.end - self.start) / _POINTS), 1)
+        return max(round((self.end - self.start) / _MAX_POINTS), 1)
 
     @property
     def times(self) -> tuple[float, ...]:
         """All points."""
-        count = int((self.end - self.start) / self.step) + 1
-        return tuple(self.start + i * self.step for i in range(count))
+        count = int((self.end - self.start) / self.step_s) + 1
+        return tuple(self.start + i * self.step_s for i in range(count))
 
-    def fill_in(self, expr: str) -> str:
+    def substitute_variables(self, expr: str) -> str:
         """The expression with every variable at "All"."""
-        interval = max(self.step, 4 * self.scrape_s)
+        interval = max(self.step_s, 4 * self.scrape_s)
         return re.sub(r"\$\w+", ".*", expr.replace("$__rate_interval", f"{interval:.0f}s"))
 
 
-def ask(http: httpx2.Client, frame: Frame, target: Mapping[str, Any]) -> list[Series]:
+def query_series(
+    http: httpx2.Client, time_range: TimeRange, target: Mapping[str, Any]
+) -> list[Series]:
     """The series of one target: over the frame, or at its end if it is instant."""
-    expr = frame.fill_in(target["expr"])
+    expr = time_range.substitute_variables(target["expr"])
     if target.get("instant"):
-        rows = _get(http, "query", {"query": expr, "time": frame.end})
+        rows = _fetch(http, "query", {"query": expr, "time": time_range.end})
         points = [[row["value"]] for row in rows]
-        times: Sequence[float] = (frame.end,)
+        times: Sequence[float] = (time_range.end,)
     else:
-        span = {"start": frame.start, "end": frame.end, "step": frame.step}
-        rows = _get(http, "query_range", {"query": expr, **span})
+        span = {"start": time_range.start, "end": time_range.end, "step": time_range.step_s}
+        rows = _fetch(http, "query_range", {"query": expr, **span})
         points = [row["values"] for row in rows]
-        times = frame.times
+        times = time_range.times
     return [
-        Series(_legend(target, row["metric"]), row["metric"], _on(times, found))
+        Series(_legend_of(target, row["metric"]), row["metric"], _align(times, found))
         for row, found in zip(rows, points, strict=True)
     ]
 
 
-def _get(http: httpx2.Client, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+def _fetch(http: httpx2.Client, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
     try:
-        told = http.get(f"/api/v1/{path}", params=query).json()
+        payload = http.get(f"/api/v1/{path}", params=query).json()
     except (httpx2.HTTPError, ValueError) as error:
         raise QueryError(
             f"{http.base_url}: no Prometheus answers: {type(error).__name__}"
         ) from None
-    if told.get("status") != "success":
-        raise QueryError(f"{told.get('error')}: {query['query']}")
-    result: list[dict[str, Any]] = told["data"]["result"]
+    if payload.get("status") != "success":
+        raise QueryError(f"{payload.get('error')}: {query['query']}")
+    result: list[dict[str, Any]] = payload["data"]["result"]
     return result
 
 
-def _on(times: Sequence[float], points: Sequence[tuple[float, str]]) -> tuple[float, ...]:
+def _align(times: Sequence[float], points: Sequence[tuple[float, str]]) -> tuple[float, ...]:
     found = {round(float(at)): float(value) for at, value in points}
     return tuple(found.get(round(at), math.nan) for at in times)
 
 
-def _legend(target: Mapping[str, Any], labels: Mapping[str, str]) -> str:
+def _legend_of(target: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     form = target.get("legendFormat", "")
     if form in ("", "__auto"):
         return ", ".join(f"{k}={v}" for k, v in labels.items() if k != "__name__")

@@ -8,9 +8,16 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from hamlet.dashboards.image_chart import PALETTE, Form, marks, pygal, rendered, style_of
+from hamlet.dashboards.image_chart import (
+    PALETTE,
+    LabelFormatter,
+    axis_labels,
+    make_style,
+    pygal,
+    render_svg,
+)
 from hamlet.dashboards.query import Series
-from hamlet.dashboards.units import shown
+from hamlet.dashboards.units import format_value
 
 _COLORS = {
     "green": "#3f9c5a",
@@ -21,74 +28,74 @@ _COLORS = {
     "purple": "#8c5fc0",
     "gray": "#9aa0a6",
 }
-_MOST_LINES, _MOST_NAMES = 12, 7
-_PIXELS = 46
-_KEY_PIXELS = 17
-Panel = Mapping[str, Any]
+_MAX_LINES, _MAX_LEGEND_ENTRIES = 12, 7
+_COLUMN_PX = 46
+_LEGEND_LINE_PX = 17
+PanelJson = Mapping[str, Any]
 
 
-def drawn(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+def render_panel(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
     """The body of one panel."""
     if not any(not math.isnan(one.last) for one in series):
         return '<p class="none">no data</p>'
-    draw = _DRAW[panel["type"]]
-    return draw(panel, series, times)
+    renderer = _RENDERERS[panel["type"]]
+    return renderer(panel, series, times)
 
 
-def _stat(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+def _render_stat(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
     value = series[0].last
-    return f'<p class="stat" style="color:{_color(panel, value)}">{escape(_text(panel, value))}</p>'
+    return f'<p class="stat" style="color:{_value_color(panel, value)}">{escape(_value_text(panel, value))}</p>'
 
 
-def _graph(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+def _render_graph(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
     stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal"
     kind = pygal.StackedLine if stacked else pygal.Line
     # Where there are too many, the largest are what somebody looks for.
-    largest = sorted(series, key=_peak, reverse=True)[:_MOST_LINES]
-    shown_ones = sorted(largest, key=lambda one: one.name)
-    colors = _colors(panel, shown_ones)
-    width, height = _size(panel)
-    told = sorted(largest[:_MOST_NAMES], key=lambda one: one.name)
-    height -= _KEY_PIXELS * (1 + sum(len(one.name) + 4 for one in told) * 6 // width)
-    long = times[-1] - times[0] > 86_400
+    largest = sorted(series, key=_max_value, reverse=True)[:_MAX_LINES]
+    plotted = sorted(largest, key=lambda one: one.name)
+    colors = _series_colors(panel, plotted)
+    width, height = _panel_size_px(panel)
+    legend_series = sorted(largest[:_MAX_LEGEND_ENTRIES], key=lambda one: one.name)
+    height -= _LEGEND_LINE_PX * (1 + sum(len(one.name) + 4 for one in legend_series) * 6 // width)
+    spans_days = times[-1] - times[0] > 86_400
     chart = kind(
-        **_shape(panel, width, height),
+        **_chart_options(panel, width, height),
         fill=stacked,
         show_dots=False,
         show_legend=False,
         show_minor_x_labels=False,
-        **marks(times, 5, *(_DAYS if long else _HOURS)),
-        range=_range(panel, series, stacked),
-        style=style_of(tuple(colors)),
+        **axis_labels(times, 5, *(_DATE_LABELS if spans_days else _TIME_LABELS)),
+        range=_y_range(panel, series, stacked),
+        style=make_style(tuple(colors)),
     )
-    for one in shown_ones:
+    for one in plotted:
         chart.add(one.name, [None if math.isnan(v) else v for v in one.values])
     key = "".join(
         f'<em><i style="background:{color}"></i>{escape(one.name)}</em>'
-        for one, color in zip(shown_ones, colors, strict=True)
-        if one in told
+        for one, color in zip(plotted, colors, strict=True)
+        if one in legend_series
     )
-    if len(series) > len(told):
-        key += f"<em>and {len(series) - len(told)} more</em>"
-    return f'{rendered(chart)}<p class="key">{key}</p>'
+    if len(series) > len(legend_series):
+        key += f"<em>and {len(series) - len(legend_series)} more</em>"
+    return f'{render_svg(chart)}<p class="key">{key}</p>'
 
 
-def _clock(form: str) -> Form:
+def _time_formatter(form: str) -> LabelFormatter:
     return lambda at: datetime.fromtimestamp(at, UTC).strftime(form)
 
 
-def _peak(one: Series) -> float:
+def _max_value(one: Series) -> float:
     return max((value for value in one.values if not math.isnan(value)), default=0.0)
 
 
-def _colors(panel: Panel, series: Sequence[Series]) -> list[str]:
+def _series_colors(panel: PanelJson, series: Sequence[Series]) -> list[str]:
     """Those that the panel fixes, and for the others what is left of the palette."""
-    fixed = [_named(panel, one.name) for one in series]
+    fixed = [_fixed_color(panel, one.name) for one in series]
     left = iter([color for color in PALETTE if color not in fixed] + list(PALETTE))
     return [color or next(left) for color in fixed]
 
 
-def _named(panel: Panel, name: str) -> str | None:
+def _fixed_color(panel: PanelJson, name: str) -> str | None:
     """The colour that the panel fixes for a series."""
     for override in panel["fieldConfig"]["overrides"]:
         if override["matcher"]["options"] == name:
@@ -96,12 +103,12 @@ def _named(panel: Panel, name: str) -> str | None:
     return None
 
 
-def _bars(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
-    width, height = _size(panel)
+def _render_bars(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
+    width, height = _panel_size_px(panel)
     rows = [one for one in series if not math.isnan(one.last)]
     chart = pygal.HorizontalBar(
-        **_shape(panel, width, height),
-        style=style_of(PALETTE),
+        **_chart_options(panel, width, height),
+        style=make_style(PALETTE),
         show_legend=False,
         print_values=True,
         print_values_position="top",
@@ -115,29 +122,29 @@ def _bars(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str
     )
     # pygal draws its first row at the bottom.
     chart.x_labels = [one.name for one in reversed(rows)]
-    chart.add("", [{"value": o.last, "color": _color(panel, o.last)} for o in reversed(rows)])
-    return rendered(chart)
+    chart.add("", [{"value": o.last, "color": _value_color(panel, o.last)} for o in reversed(rows)])
+    return render_svg(chart)
 
 
-def _table(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
+def _render_table(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
     names = sorted({name for one in series for name in one.labels} - {"__name__"})
     head = "".join(f"<th>{escape(name)}</th>" for name in (*names, "value"))
     rows = "".join(
         "<tr>"
         + "".join(f"<td>{escape(one.labels.get(name, ''))}</td>" for name in names)
-        + f'<td class="number">{escape(_text(panel, one.last))}</td></tr>'
+        + f'<td class="number">{escape(_value_text(panel, one.last))}</td></tr>'
         for one in sorted(series, key=lambda s: -s.last)
     )
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def _timeline(panel: Panel, series: Sequence[Series], times: Sequence[float]) -> str:
-    known = _mapped(panel)
+def _render_timeline(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
+    known = _value_mappings(panel)
     rows = []
     for one in sorted(series, key=lambda s: s.name):
         spans = "".join(
             f'<i style="flex:{count};background:{known.get(value, ("", "transparent"))[1]}"></i>'
-            for value, count in _runs(one.values)
+            for value, count in _run_lengths(one.values)
         )
         rows.append(f"<div class=lane><b>{escape(one.name)}</b><span>{spans}</span></div>")
     legend = "".join(
@@ -146,7 +153,7 @@ def _timeline(panel: Panel, series: Sequence[Series], times: Sequence[float]) ->
     return f'<div class="lanes">{"".join(rows)}</div><p class="key">{legend}</p>'
 
 
-def _runs(values: Sequence[float]) -> list[tuple[float | None, int]]:
+def _run_lengths(values: Sequence[float]) -> list[tuple[float | None, int]]:
     runs: list[tuple[float | None, int]] = []
     for value in values:
         state = None if math.isnan(value) else value
@@ -157,17 +164,20 @@ def _runs(values: Sequence[float]) -> list[tuple[float | None, int]]:
     return runs
 
 
-_DAYS, _HOURS = [_clock("%d %b")], [_clock("%H:%M"), _clock("%H:%M:%S")]
-_DRAW: dict[str, Callable[[Panel, Sequence[Series], Sequence[float]], str]] = {
-    "stat": _stat,
-    "timeseries": _graph,
-    "bargauge": _bars,
-    "table": _table,
-    "state-timeline": _timeline,
+_DATE_LABELS, _TIME_LABELS = (
+    [_time_formatter("%d %b")],
+    [_time_formatter("%H:%M"), _time_formatter("%H:%M:%S")],
+)
+_RENDERERS: dict[str, Callable[[PanelJson, Sequence[Series], Sequence[float]], str]] = {
+    "stat": _render_stat,
+    "timeseries": _render_graph,
+    "bargauge": _render_bars,
+    "table": _render_table,
+    "state-timeline": _render_timeline,
 }
 
 
-def _shape(panel: Panel, width: int, height: int) -> dict[str, Any]:
+def _chart_options(panel: PanelJson, width: int, height: int) -> dict[str, Any]:
     unit = panel["fieldConfig"]["defaults"]["unit"]
     return {
         "js": [],
@@ -175,8 +185,8 @@ def _shape(panel: Panel, width: int, height: int) -> dict[str, Any]:
         "height": height,
         "margin": 6,
         "margin_right": 18,
-        "formatter": lambda value: shown(value, unit),
-        "value_formatter": lambda value: "" if value is None else shown(value, unit),
+        "formatter": lambda value: format_value(value, unit),
+        "value_formatter": lambda value: "" if value is None else format_value(value, unit),
         "disable_xml_declaration": True,
         "show_y_guides": True,
         "truncate_label": -1,
@@ -184,25 +194,25 @@ def _shape(panel: Panel, width: int, height: int) -> dict[str, Any]:
     }
 
 
-def _range(panel: Panel, series: Sequence[Series], stacked: bool) -> tuple[float, float]:
+def _y_range(panel: PanelJson, series: Sequence[Series], stacked: bool) -> tuple[float, float]:
     columns = zip(*(one.values for one in series), strict=True)
     finite = [[v for v in column if not math.isnan(v)] for column in columns]
     most = max((sum(c) if stacked else max(c) for c in finite if c), default=0.0)
     return 0.0, max(most, panel["fieldConfig"]["defaults"].get("max", 0)) or 1.0
 
 
-def _size(panel: Panel) -> tuple[int, int]:
+def _panel_size_px(panel: PanelJson) -> tuple[int, int]:
     grid = panel["gridPos"]
-    return grid["w"] * _PIXELS - 20, grid["h"] * 30 - 34
+    return grid["w"] * _COLUMN_PX - 20, grid["h"] * 30 - 34
 
 
-def _text(panel: Panel, value: float) -> str:
-    named = _mapped(panel).get(value)
+def _value_text(panel: PanelJson, value: float) -> str:
+    named = _value_mappings(panel).get(value)
     field = panel["fieldConfig"]["defaults"]
-    return named[0] if named else shown(value, field["unit"], field.get("decimals"))
+    return named[0] if named else format_value(value, field["unit"], field.get("decimals"))
 
 
-def _mapped(panel: Panel) -> dict[float | None, tuple[str, str]]:
+def _value_mappings(panel: PanelJson) -> dict[float | None, tuple[str, str]]:
     return {
         float(value): (option["text"], _COLORS[option["color"]])
         for mapping in panel["fieldConfig"]["defaults"]["mappings"]
@@ -211,8 +221,8 @@ def _mapped(panel: Panel) -> dict[float | None, tuple[str, str]]:
     }
 
 
-def _color(panel: Panel, value: float) -> str:
-    if named := _mapped(panel).get(value):
+def _value_color(panel: PanelJson, value: float) -> str:
+    if named := _value_mappings(panel).get(value):
         return named[1]
     color = "blue"
     for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
-from hamlet.dashboards.query import Frame, ask
-from hamlet.dashboards.render import drawn
+from hamlet.dashboards.query import TimeRange, query_series
+from hamlet.dashboards.render import render_panel
 
 _STYLE = (Path(__file__).parent / "snapshot.css").read_text("utf-8")
 _HEAD = (
@@ -20,22 +20,27 @@ _HEAD = (
 )
 
 
-def page(boards: Sequence[Mapping[str, Any]], http: httpx2.Client, frame: Frame) -> str:
+def render_page(
+    dashboards: Sequence[Mapping[str, Any]], http: httpx2.Client, time_range: TimeRange
+) -> str:
     """The whole file. Raises QueryError."""
     at = (
-        datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M") for t in (frame.start, frame.end)
+        datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M")
+        for t in (time_range.start, time_range.end)
     )
     when = " to ".join(at)
-    links = "".join(f'<a href="#{b["uid"]}">{escape(b["title"])}</a>' for b in boards)
+    links = "".join(f'<a href="#{b["uid"]}">{escape(b["title"])}</a>' for b in dashboards)
     parts = [_HEAD, f'<p class="about">{when} UTC</p><nav>{links}</nav>']
-    for board in boards:
+    for board in dashboards:
         parts.append(f'<h1 id="{board["uid"]}">{escape(board["title"])}</h1>')
         parts.append(f'<p class="about">{escape(board["description"])}</p>')
-        parts += _rows(board["panels"], http, frame)
+        parts += _render_panels(board["panels"], http, time_range)
     return "".join(parts) + "</html>\n"
 
 
-def _rows(panels: Sequence[Mapping[str, Any]], http: httpx2.Client, frame: Frame) -> list[str]:
+def _render_panels(
+    panels: Sequence[Mapping[str, Any]], http: httpx2.Client, time_range: TimeRange
+) -> list[str]:
     parts: list[str] = []
     for panel in panels:
         if panel["type"] == "row":
@@ -43,13 +48,15 @@ def _rows(panels: Sequence[Mapping[str, Any]], http: httpx2.Client, frame: Frame
             parts.append(f'<h2>{escape(panel["title"])}</h2><div class="grid">')
             top = panel["gridPos"]["y"]
             continue
-        series = [one for target in panel["targets"] for one in ask(http, frame, target)]
+        series = [
+            one for target in panel["targets"] for one in query_series(http, time_range, target)
+        ]
         grid = panel["gridPos"]
         place = (
             f"grid-column:{grid['x'] + 1}/span {grid['w']};"
             f"grid-row:{grid['y'] - top}/span {grid['h']}"
         )
         title = f'<h3 title="{escape(panel["description"])}">{escape(panel["title"])}</h3>'
-        body = drawn(panel, series, frame.times)
+        body = render_panel(panel, series, time_range.times)
         parts.append(f'<section class="panel" style="{place}">{title}{body}</section>')
     return [*parts, "</div>"]

@@ -11,100 +11,110 @@ from contextlib import suppress
 from hamlet.config import GatewayConfig
 from hamlet.core import errors, redact
 from hamlet.core.errors import ProviderError
-from hamlet.doctor.connecting import diagnose, place
+from hamlet.doctor.connecting import diagnose, host_and_port
 from hamlet.doctor.finding import Finding, Level
-from hamlet.doctor.hearing import Heard, HearingPlugins
-from hamlet.gateway.gateway import within
-from hamlet.gateway.probing import ask_least
+from hamlet.doctor.hearing import RecordingPlugins, TransportRecord
+from hamlet.gateway.gateway import with_timeout
+from hamlet.gateway.probing import send_minimal_request
 from hamlet.registry import Deployment, ProviderHandle, Registry, Route
 
-_AT_ONCE = 8
+_MAX_CONCURRENT_CALLS = 8
 
 
 async def examine_calls(
-    registry: Registry, plugins: HearingPlugins, limit_s: float
+    registry: Registry, plugins: RecordingPlugins, call_timeout_s: float
 ) -> list[Finding]:
     """Ask every deployment once, for one token; and providers of no route for a sign of life."""
-    caller = _Caller(registry.config, plugins, limit_s)
+    checker = _DeploymentChecker(registry.config, plugins, call_timeout_s)
     found: dict[str, Awaitable[Finding]] = {}
     for route in registry.routes.values():
         for deployment in (d for tier in route.tiers for d in tier):
             if deployment.id not in found:
-                found[deployment.id] = caller.deployment(route, deployment)
+                found[deployment.id] = checker.check_deployment(route, deployment)
     used = {d.provider.name for r in registry.routes.values() for tier in r.tiers for d in tier}
     for name, handle in registry.providers.items():
         if name not in used:
-            found[name] = caller.provider(handle)
+            found[name] = checker.check_provider(handle)
     return list(await asyncio.gather(*found.values()))
 
 
-class _Caller:
-    def __init__(self, config: GatewayConfig, plugins: HearingPlugins, limit_s: float) -> None:
+class _DeploymentChecker:
+    def __init__(
+        self, config: GatewayConfig, plugins: RecordingPlugins, call_timeout_s: float
+    ) -> None:
         self._config = config
         self._plugins = plugins
-        self._limit_s = limit_s
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._call_timeout_s = call_timeout_s
+        self._semaphore = asyncio.Semaphore(_MAX_CONCURRENT_CALLS)
 
-    async def deployment(self, route: Route, deployment: Deployment) -> Finding:
-        asked = ask_least(route, deployment, self._limit_s)
-        return await self._ask(deployment.provider, deployment.id, asked, deployment.model)
+    async def check_deployment(self, route: Route, deployment: Deployment) -> Finding:
+        call = send_minimal_request(route, deployment, self._call_timeout_s)
+        return await self._run_call(deployment.provider, deployment.id, call, deployment.model)
 
-    async def provider(self, handle: ProviderHandle) -> Finding:
+    async def check_provider(self, handle: ProviderHandle) -> Finding:
         if "probe" not in handle.operations:
             return Finding("provider", handle.name, "skipped", "no route names it")
-        return await self._ask(handle, handle.name, within(handle.instance.probe(), self._limit_s))
+        return await self._run_call(
+            handle, handle.name, with_timeout(handle.instance.probe(), self._call_timeout_s)
+        )
 
-    async def _ask(
-        self, handle: ProviderHandle, subject: str, asked: Awaitable[object], model: str = ""
+    async def _run_call(
+        self, handle: ProviderHandle, subject: str, call: Awaitable[object], model: str = ""
     ) -> Finding:
-        heard = self._plugins.of(handle.instance)
-        async with self._turns:
+        record = self._plugins.record_of(handle.instance)
+        async with self._semaphore:
             start = time.monotonic()
             try:
-                await asked
+                await call
             except errors.EmptyAnswer:
                 # One token may be all thought: it has answered.
                 pass
             except ProviderError as error:
-                level, message, advice = await self._judge(error, handle, heard, model)
+                level, message, advice = await self._explain_failure(error, handle, record, model)
                 return Finding("provider", subject, level, message, advice)
             except OSError as error:
-                told = f"{type(error).__name__}: {redact(error.strerror or '')}"
-                return Finding("provider", subject, "failed", told, "check ca_file")
-        if not heard.settings:
+                reason = f"{type(error).__name__}: {redact(error.strerror or '')}"
+                return Finding("provider", subject, "failed", reason, "check ca_file")
+        if not record.settings:
             return Finding("provider", subject, "skipped", "runs inside hamlet: no vendor to ask")
         return Finding("provider", subject, "ok", f"answered in {time.monotonic() - start:.2f} s")
 
-    async def _judge(
-        self, error: ProviderError, handle: ProviderHandle, heard: Heard, model: str
+    async def _explain_failure(
+        self, error: ProviderError, handle: ProviderHandle, record: TransportRecord, model: str
     ) -> tuple[Level, str, str]:
-        settings = heard.settings[0] if heard.settings else None
+        settings = record.settings[0] if record.settings else None
         if settings is not None and error.phase == "connect":
-            return "failed", *await diagnose(settings.base_url, settings.ca_file, self._limit_s)
+            return "failed", *await diagnose(
+                settings.base_url, settings.ca_file, self._call_timeout_s
+            )
         if isinstance(error, errors.ModelMissing):
-            return "failed", f"the vendor knows no model {model!r}", await self._near(handle, model)
-        where = place(settings.base_url) if settings else "the vendor"
-        level, message, advice = _remedy(error)
-        reference = _reference(self._config, handle.name)
+            return (
+                "failed",
+                f"the vendor knows no model {model!r}",
+                await self._suggest_models(handle, model),
+            )
+        where = host_and_port(settings.base_url) if settings else "the vendor"
+        level, message, advice = _find_remedy(error)
+        reference = _key_reference(self._config, handle.name)
         return level, message.format(where=where), advice.format(where=where, key=reference)
 
-    async def _near(self, handle: ProviderHandle, model: str) -> str:
+    async def _suggest_models(self, handle: ProviderHandle, model: str) -> str:
         """Advice on a model that is not there, with what is, if the vendor lists it."""
         listed: Sequence[str] = ()
         if "listing" in handle.operations:
             with suppress(ProviderError, OSError):
-                listed = await within(handle.instance.models(), self._limit_s)
-        near = difflib.get_close_matches(model, listed, n=3)
-        told = "check the model's name; on Azure it is the deployment's"
-        return f"{told}. The account has {', '.join(near)}" if near else told
+                listed = await with_timeout(handle.instance.models(), self._call_timeout_s)
+        matches = difflib.get_close_matches(model, listed, n=3)
+        advice = "check the model's name; on Azure it is the deployment's"
+        return f"{advice}. The account has {', '.join(matches)}" if matches else advice
 
 
-def _reference(config: GatewayConfig, provider: str) -> str:
+def _key_reference(config: GatewayConfig, provider: str) -> str:
     """Where the key comes from; never the key."""
-    told = config.providers[provider].settings.get("api_key")
-    if isinstance(told, str) and told.startswith(("env:", "file:")):
-        return told
-    return "the credentials in the configuration" if told is None else "api_key"
+    api_key = config.providers[provider].settings.get("api_key")
+    if isinstance(api_key, str) and api_key.startswith(("env:", "file:")):
+        return api_key
+    return "the credentials in the configuration" if api_key is None else "api_key"
 
 
 _Remedy = tuple[Level, str, str]
@@ -127,10 +137,14 @@ _REMEDIES: tuple[tuple[type[ProviderError], _Remedy], ...] = (
 )  # fmt: skip
 
 
-def _remedy(error: ProviderError) -> _Remedy:
+def _find_remedy(error: ProviderError) -> _Remedy:
     for kind, remedy in _REMEDIES:
         if isinstance(error, kind):
             return remedy
     # It read the request and refused this one: the key and the model are good.
-    told = redact(error.message).replace("{", "(").replace("}", ")")
-    return "warning", f"it answers, but refuses so small a call: {told}", "try a real call"
+    vendor_message = redact(error.message).replace("{", "(").replace("}", ")")
+    return (
+        "warning",
+        f"it answers, but refuses so small a call: {vendor_message}",
+        "try a real call",
+    )

@@ -8,40 +8,40 @@ from typing import Any
 
 import yaml
 
-from hamlet.config import ConfigError, Loaded, Problem, loads
+from hamlet.config import ConfigError, ConfigProblem, LoadedConfig, loads
 from hamlet.doctor.finding import Finding
-from hamlet.migration import settings
-from hamlet.registry import Plugins, Registry, build
+from hamlet.migration import resolve_config
+from hamlet.registry import Plugins, Registry, build_registry
 from hamlet.spi import Log
 from hamlet.suggest.content import PackError, load_content
 
-_UNSET = "the environment variable "
+_UNSET_VARIABLE_PREFIX = "the environment variable "
 
 
 def examine_configuration(
-    loaded: Loaded, log: Log, plugins: Plugins
+    loaded: LoadedConfig, log: Log, plugins: Plugins
 ) -> tuple[list[Finding], Registry | None]:
     """What is wrong, and a registry of what is not; None if nothing can be asked."""
     name = loaded.source.name
     try:
-        registry = build(loaded, log, plugins)
+        registry = build_registry(loaded, log, plugins)
     except ConfigError as error:
-        found = [_finding(name, problem) for problem in error.problems]
-        return found, _sound_part(loaded, error.problems, log, plugins)
-    if beyond := list(_beyond(loaded)):
+        found = [_problem_finding(name, problem) for problem in error.problems]
+        return found, _build_partial_registry(loaded, error.problems, log, plugins)
+    if beyond := list(_check_cutover_and_packs(loaded)):
         return beyond, registry
-    told = f"{len(registry.providers)} providers, {len(registry.routes)} routes"
-    return [Finding("config", name, "ok", told)], registry
+    summary = f"{len(registry.providers)} providers, {len(registry.routes)} routes"
+    return [Finding("config", name, "ok", summary)], registry
 
 
-def _beyond(loaded: Loaded) -> Iterator[Finding]:
+def _check_cutover_and_packs(loaded: LoadedConfig) -> Iterator[Finding]:
     """What the registry does not look at, and serving would refuse: the move, and packs."""
     name, packs = loaded.source.name, loaded.config.suggest.packs
     if loaded.config.cutover is not None:
         try:
-            settings(loaded)
+            resolve_config(loaded)
         except ConfigError as error:
-            yield from problems_of(error)
+            yield from config_error_findings(error)
     try:
         load_content(packs.folder, packs.off)
     except PackError as error:
@@ -49,59 +49,61 @@ def _beyond(loaded: Loaded) -> Iterator[Finding]:
         yield Finding("config", name, "failed", f"suggest.packs: {error}", advice)
 
 
-def problems_of(error: ConfigError) -> list[Finding]:
+def config_error_findings(error: ConfigError) -> list[Finding]:
     """The problems of a file that cannot even be read."""
-    return [_finding(error.name, problem) for problem in error.problems]
+    return [_problem_finding(error.name, problem) for problem in error.problems]
 
 
-def _finding(name: str, problem: Problem) -> Finding:
+def _problem_finding(name: str, problem: ConfigProblem) -> Finding:
     where = f"{name}:{problem.line}" if problem.line else name
     message = f"{problem.path}: {problem.message}" if problem.path else problem.message
-    if problem.message.startswith(_UNSET):
-        variable = problem.message.removeprefix(_UNSET).split()[0]
+    if problem.message.startswith(_UNSET_VARIABLE_PREFIX):
+        variable = problem.message.removeprefix(_UNSET_VARIABLE_PREFIX).split()[0]
         return Finding("key", where, "failed", message, f"export {variable}=...")
     return Finding("config", where, "failed", message, "correct this line; see docs/configuration")
 
 
-def _sound_part(
-    loaded: Loaded, problems: Sequence[Problem], log: Log, plugins: Plugins
+def _build_partial_registry(
+    loaded: LoadedConfig, problems: Sequence[ConfigProblem], log: Log, plugins: Plugins
 ) -> Registry | None:
     """A registry without the providers that have problems, so that the others can be asked."""
     data = loaded.source.data
     if not isinstance(data.get("providers"), dict) or not isinstance(data.get("routes"), dict):
         return None
-    wrong = {n for n in data["providers"] if any(_within(p.path, n) for p in problems)}
+    broken = {n for n in data["providers"] if any(_is_within_provider(p.path, n) for p in problems)}
     kept = {
-        "providers": {n: row for n, row in data["providers"].items() if n not in wrong},
-        "routes": _routes_without(data["routes"], wrong),
+        "providers": {n: row for n, row in data["providers"].items() if n not in broken},
+        "routes": _drop_providers_from_routes(data["routes"], broken),
     }
     text = yaml.safe_dump(kept, sort_keys=False)
     try:
-        return build(replace(loads(text, loaded.source.name), path=loaded.path), log, plugins)
+        return build_registry(
+            replace(loads(text, loaded.source.name), path=loaded.path), log, plugins
+        )
     except ConfigError:
         return None
 
 
-def _within(path: str, provider: str) -> bool:
-    whole = f"providers.{provider}"
-    return path == whole or path.startswith(f"{whole}.")
+def _is_within_provider(path: str, provider: str) -> bool:
+    prefix = f"providers.{provider}"
+    return path == prefix or path.startswith(f"{prefix}.")
 
 
-def _routes_without(routes: Mapping[str, Any], wrong: set[str]) -> dict[str, Any]:
-    def rows(given: Any) -> list[Any]:
-        return [r for r in given if not (isinstance(r, dict) and r.get("provider") in wrong)]
+def _drop_providers_from_routes(routes: Mapping[str, Any], excluded: set[str]) -> dict[str, Any]:
+    def without_excluded(given: Any) -> list[Any]:
+        return [r for r in given if not (isinstance(r, dict) and r.get("provider") in excluded)]
 
     kept: dict[str, Any] = {}
     for name, route in routes.items():
         if not isinstance(route, dict):
             continue
-        left = dict(route)
-        left.pop("residency", None)
+        remaining = dict(route)
+        remaining.pop("residency", None)
         if isinstance(route.get("tiers"), list):
-            tiers = [rows(tier) for tier in route["tiers"] if isinstance(tier, list)]
-            left["tiers"] = [tier for tier in tiers if tier]
+            tiers = [without_excluded(tier) for tier in route["tiers"] if isinstance(tier, list)]
+            remaining["tiers"] = [tier for tier in tiers if tier]
         if isinstance(route.get("deployments"), list):
-            left["deployments"] = rows(route["deployments"])
-        if left.get("tiers") or left.get("deployments"):
-            kept[name] = left
+            remaining["deployments"] = without_excluded(route["deployments"])
+        if remaining.get("tiers") or remaining.get("deployments"):
+            kept[name] = remaining
     return kept

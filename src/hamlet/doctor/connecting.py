@@ -8,13 +8,13 @@ import ssl
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from hamlet.net.client.addresses import never_an_upstream
+from hamlet.net.client.addresses import is_forbidden_address
 from hamlet.net.client.tls import tls_context
 
-Told = tuple[str, str]
+Diagnosis = tuple[str, str]
 
 
-def place(url: str) -> str:
+def host_and_port(url: str) -> str:
     """`host:port` of a URL: no user, no password, no path."""
     try:
         parts = urlsplit(url)
@@ -23,9 +23,9 @@ def place(url: str) -> str:
         return "a URL that cannot be read"
 
 
-async def diagnose(url: str, ca_file: str | None, timeout_s: float) -> Told:
+async def diagnose(url: str, ca_file: str | None, timeout_s: float) -> Diagnosis:
     """What is in the way of `url`, and what to do. Goes one step after the other."""
-    where = place(url)
+    where = host_and_port(url)
     try:
         parts = urlsplit(url)
         host, secure = parts.hostname or "", parts.scheme == "https"
@@ -35,20 +35,20 @@ async def diagnose(url: str, ca_file: str | None, timeout_s: float) -> Told:
     step = "connect"
     try:
         async with asyncio.timeout(timeout_s):
-            addresses = await _addresses(host, port)
-            if all(never_an_upstream(address) for address in addresses):
-                told = f"DNS: {host} leads to a link-local or metadata address"
-                return told, "hamlet never calls such an address; correct base_url or DNS"
+            addresses = await _resolve_host(host, port)
+            if all(is_forbidden_address(address) for address in addresses):
+                message = f"DNS: {host} leads to a link-local or metadata address"
+                return message, "hamlet never calls such an address; correct base_url or DNS"
             await _connect(host, port, None)
             if secure:
                 step = "TLS"
                 await _connect(host, port, tls_context(ca_file))
     except (OSError, UnicodeError) as error:
-        return _told(error, host, where, step)
+        return _explain(error, host, where, step)
     return f"{where} could be reached a moment later", "try again; if it stays so, look at the way"
 
 
-async def _addresses(host: str, port: int) -> list[str]:
+async def _resolve_host(host: str, port: int) -> list[str]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(info[4][0]) for info in found]
 
@@ -60,25 +60,25 @@ async def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> None:
         await writer.wait_closed()
 
 
-def _told(error: OSError | UnicodeError, host: str, where: str, step: str) -> Told:
+def _explain(error: OSError | UnicodeError, host: str, where: str, step: str) -> Diagnosis:
     if isinstance(error, socket.gaierror | UnicodeError):
         return f"DNS: the name {host} is not known", "check base_url's spelling, and the resolver"
     if isinstance(error, ssl.SSLCertVerificationError):
-        told = f"TLS: {where} has a certificate that is not trusted: {error.verify_message}"
-        return told, "ca_file names your own authority; where it says expired, look at the clock"
+        message = f"TLS: {where} has a certificate that is not trusted: {error.verify_message}"
+        return message, "ca_file names your own authority; where it says expired, look at the clock"
     if isinstance(error, ssl.SSLError):
-        told = f"TLS: {where} does not agree on TLS: {error.reason or 'no reason told'}"
-        return told, "check the port, and whether base_url should begin with http://"
+        message = f"TLS: {where} does not agree on TLS: {error.reason or 'no reason told'}"
+        return message, "check the port, and whether base_url should begin with http://"
     if isinstance(error, TimeoutError) and step == "TLS":
-        told = f"TLS: {where} takes connections, but no TLS"
-        return told, "check the port, and whether base_url should begin with http://"
+        message = f"TLS: {where} takes connections, but no TLS"
+        return message, "check the port, and whether base_url should begin with http://"
     if isinstance(error, ConnectionRefusedError):
         return f"connect: nobody listens at {where}", "start it, or correct base_url's port"
     if isinstance(error, TimeoutError):
-        told = f"connect: {where} does not answer"
+        message = f"connect: {where} does not answer"
         return (
-            told,
+            message,
             "most often a firewall or a missing route; raise connect_timeout_s if it is far",
         )
-    told = f"{step}: {where}: {error.strerror or type(error).__name__}"
-    return told, "look at the network between this machine and the vendor"
+    message = f"{step}: {where}: {error.strerror or type(error).__name__}"
+    return message, "look at the network between this machine and the vendor"

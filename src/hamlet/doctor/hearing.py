@@ -15,7 +15,7 @@ from hamlet.spi import Log, Provider, ProviderSettings, Reply, Runtime, Transpor
 
 
 @dataclass(slots=True)
-class Heard:
+class TransportRecord:
     """What one provider did: the settings of its transports, and the skews told by answers.
 
     A skew is the vendor's clock less ours, in seconds; vendors tell it to the second.
@@ -25,61 +25,61 @@ class Heard:
     skews: list[float] = field(default_factory=list)
 
 
-class HearingPlugins(Plugins):
+class RecordingPlugins(Plugins):
     """The installed plugins, each with its transports listened to."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._heard: dict[int, Heard] = {}
+        self._records: dict[int, TransportRecord] = {}
 
-    def of(self, instance: object) -> Heard:
+    def record_of(self, instance: object) -> TransportRecord:
         """What was heard of a provider that was made from a plugin loaded here."""
-        return self._heard[id(instance)]
+        return self._records[id(instance)]
 
     def load(self, kind: str) -> type[Provider]:
-        plugin, all_heard = super().load(kind), self._heard
+        plugin, records = super().load(kind), self._records
 
         def __init__(self: Any, settings: Any, runtime: Runtime) -> None:
-            heard = all_heard[id(self)] = Heard()
-            plugin.__init__(self, settings, _HearingRuntime(runtime, heard))
+            record = records[id(self)] = TransportRecord()
+            plugin.__init__(self, settings, _RecordingRuntime(runtime, record))
 
         return type(plugin.__name__, (plugin,), {"__init__": __init__})
 
 
-class _HearingRuntime:
-    def __init__(self, runtime: Runtime, heard: Heard) -> None:
+class _RecordingRuntime:
+    def __init__(self, runtime: Runtime, record: TransportRecord) -> None:
         self._runtime = runtime
-        self._heard = heard
+        self._record = record
 
     @property
     def log(self) -> Log:
         return self._runtime.log
 
     def http(self, settings: ProviderSettings, headers: Mapping[str, str] = {}) -> Transport:
-        self._heard.settings.append(settings)
-        return _HearingTransport(self._runtime.http(settings, headers), self._heard)
+        self._record.settings.append(settings)
+        return _RecordingTransport(self._runtime.http(settings, headers), self._record)
 
     def now(self) -> float:
         return self._runtime.now()
 
 
-class _HearingTransport:
-    def __init__(self, transport: Transport, heard: Heard) -> None:
+class _RecordingTransport:
+    def __init__(self, transport: Transport, record: TransportRecord) -> None:
         self._transport = transport
-        self._heard = heard
+        self._record = record
 
     @asynccontextmanager
     async def stream(self, method: str, path: str, **more: Any) -> AsyncIterator[Reply]:
         async with self._transport.stream(method, path, **more) as reply:
-            if (skew := _skew(reply.headers.get("date"))) is not None:
-                self._heard.skews.append(skew)
+            if (skew := _parse_skew(reply.headers.get("date"))) is not None:
+                self._record.skews.append(skew)
             yield reply
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
 
-def _skew(date: str | None) -> float | None:
+def _parse_skew(date: str | None) -> float | None:
     try:
         # The header is cut to the second: on average half of one is missing.
         return parsedate_to_datetime(date or "").timestamp() + 0.5 - time.time()

@@ -14,40 +14,40 @@ _FILES_PER_CALL, _OTHER_FILES = 2, 256
 
 def examine_machine(max_in_flight: int) -> Iterator[Finding]:
     """Look at Python, its event loop, and how many files may be open."""
-    yield _python()
-    yield _loop()
-    yield _files(max_in_flight)
+    yield _check_python()
+    yield _check_event_loop()
+    yield _check_open_files(max_in_flight)
 
 
-def _python() -> Finding:
+def _check_python() -> Finding:
     # An older one could not have read this file.
-    told = f"{platform.python_implementation()} {platform.python_version()}"
-    return Finding("python", "interpreter", "ok", told)
+    version = f"{platform.python_implementation()} {platform.python_version()}"
+    return Finding("python", "interpreter", "ok", version)
 
 
-def _loop() -> Finding:
+def _check_event_loop() -> Finding:
     if find_spec("uvloop"):
         return Finding("python", "uvloop", "ok", "installed")
     advice = "pip install uvloop: the loop that hamlet is measured with"
     return Finding("python", "uvloop", "warning", "not installed: calls cost more CPU", advice)
 
 
-def _files(max_in_flight: int) -> Finding:
+def _check_open_files(max_in_flight: int) -> Finding:
     try:
         import resource
     except ImportError:
         return Finding("files", "open files", "skipped", "this system tells no limit")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FILES_PER_CALL * max_in_flight + _OTHER_FILES
-    told = f"{'no limit' if soft == resource.RLIM_INFINITY else soft} may be open"
+    limit = f"{'no limit' if soft == resource.RLIM_INFINITY else soft} may be open"
     if soft == resource.RLIM_INFINITY or soft >= needed:
-        return Finding("files", "open files", "ok", told)
+        return Finding("files", "open files", "ok", limit)
     advice = (
         f"`ulimit -n {needed}` before hamlet starts (LimitNOFILE= with systemd), "
         "or a lower server.max_in_flight"
     )
     if hard != resource.RLIM_INFINITY and hard < needed:
         advice += f"; the hard limit is {hard}: root must raise it"
-    message = f"{told}, {max_in_flight} calls at once need {needed}"
+    message = f"{limit}, {max_in_flight} calls at once need {needed}"
     level: Level = "warning" if soft > _OTHER_FILES else "failed"
     return Finding("files", "open files", level, message, advice)

@@ -12,15 +12,18 @@ from pydantic import SecretStr
 from hamlet.config import GatewayConfig
 from hamlet.doctor.finding import Finding
 
-_WAIT_S = 3.0
+_TIMEOUT_S = 3.0
 
 
 async def examine_redis(config: GatewayConfig) -> list[Finding]:
     """Ask each for a PONG, and to let us write."""
-    return [await _examine(path, url.get_secret_value()) for path, url in _named(config)]
+    return [
+        await _examine_server(path, url.get_secret_value())
+        for path, url in _configured_urls(config)
+    ]
 
 
-def _named(config: GatewayConfig) -> Iterator[tuple[str, SecretStr]]:
+def _configured_urls(config: GatewayConfig) -> Iterator[tuple[str, SecretStr]]:
     cutover = config.cutover.redis if config.cutover else None
     for path, url in (
         ("fleet.redis", config.fleet.redis),
@@ -31,29 +34,32 @@ def _named(config: GatewayConfig) -> Iterator[tuple[str, SecretStr]]:
             yield path, url
 
 
-async def _examine(path: str, url: str) -> Finding:
+async def _examine_server(path: str, url: str) -> Finding:
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisError
 
-    where = _place(url)
+    where = _server_address(url)
     client: Any = Redis.from_url(
-        url, socket_timeout=_WAIT_S, socket_connect_timeout=_WAIT_S, retry=Retry(NoBackoff(), 0)
+        url,
+        socket_timeout=_TIMEOUT_S,
+        socket_connect_timeout=_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
     )
     try:
-        async with asyncio.timeout(_WAIT_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             await client.set("hamlet:doctor", "1", px=1000)
             version = (await client.info("server"))["redis_version"]
     except (RedisError, OSError) as error:
-        message, advice = _told(error, where, path)
+        message, advice = _explain(error, where, path)
         return Finding("redis", path, "failed", message, advice)
     finally:
         await client.aclose()
     return Finding("redis", path, "ok", f"Redis {version} at {where}")
 
 
-def _told(error: Exception, where: str, path: str) -> tuple[str, str]:
+def _explain(error: Exception, where: str, path: str) -> tuple[str, str]:
     from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError
     from redis.exceptions import TimeoutError as RedisTimeout
 
@@ -69,6 +75,6 @@ def _told(error: Exception, where: str, path: str) -> tuple[str, str]:
     return f"{where} cannot be used: {type(error).__name__}", "start it, or correct the URL"
 
 
-def _place(url: str) -> str:
+def _server_address(url: str) -> str:
     parts = urlsplit(url)
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"

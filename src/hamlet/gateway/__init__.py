@@ -3,8 +3,8 @@
 from hamlet.gateway.admission import Admission
 from hamlet.gateway.call import Call, Caller
 from hamlet.gateway.gateway import Gateway
-from hamlet.gateway.observers import Attempt, Observer, Observers, Record
-from hamlet.gateway.overload import Distress
+from hamlet.gateway.observers import Attempt, CallRecord, Observer, Observers
+from hamlet.gateway.overload import OverloadMonitor
 from hamlet.gateway.probing import Prober
 from hamlet.gateway.stream import ChatStream
 
@@ -12,12 +12,12 @@ __all__ = [
     "Admission",
     "Attempt",
     "Call",
+    "CallRecord",
     "Caller",
     "ChatStream",
-    "Distress",
     "Gateway",
     "Observer",
     "Observers",
+    "OverloadMonitor",
     "Prober",
-    "Record",
 ]

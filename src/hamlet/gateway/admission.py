@@ -14,10 +14,10 @@ from hamlet.gateway.call import Caller
 
 # The last tenth of the places is for what must not be shed.
 _SHEDDABLE_SHARE = 0.9
-_PATIENCE_S, _PATIENCE_SHARE = 0.5, 0.1
+_MAX_QUEUE_WAIT_S, _MAX_QUEUE_WAIT_SHARE = 0.5, 0.1
 
 
-class Importance(IntEnum):
+class Priority(IntEnum):
     """In this order calls are shed in distress: chips, the main screen, chat."""
 
     SHEDDABLE = 1
@@ -28,21 +28,21 @@ class Importance(IntEnum):
 class TokenBucket:
     """A rate of `count` per `seconds`, with bursts up to `count`."""
 
-    def __init__(self, count: int, seconds: float, now: float) -> None:
-        self._count = float(count)
-        self._per_s = count / seconds
-        self._level = float(count)
-        self._at = now
+    def __init__(self, capacity: int, period_s: float, now: float) -> None:
+        self._capacity = float(capacity)
+        self._refill_per_s = capacity / period_s
+        self._tokens = float(capacity)
+        self._updated_at = now
 
-    def take(self, now: float) -> float:
+    def try_acquire(self, now: float) -> float:
         """Take one; returns 0, or the seconds to wait if there is none."""
-        level = self._level + (now - self._at) * self._per_s
-        self._level = level if level < self._count else self._count
-        self._at = now
-        if self._level >= 1:
-            self._level -= 1
+        tokens = self._tokens + (now - self._updated_at) * self._refill_per_s
+        self._tokens = tokens if tokens < self._capacity else self._capacity
+        self._updated_at = now
+        if self._tokens >= 1:
+            self._tokens -= 1
             return 0.0
-        return (1 - self._level) / self._per_s
+        return (1 - self._tokens) / self._refill_per_s
 
 
 class Admission:
@@ -55,120 +55,121 @@ class Admission:
         self,
         max_in_flight: int,
         clock: Callable[[], float] = time.monotonic,
-        distress: Callable[[], int] = lambda: 0,
+        overload_level: Callable[[], int] = lambda: 0,
     ) -> None:
         self.max_in_flight = max_in_flight
         self.in_flight = 0
         self.draining = False
-        self.distress = distress
+        self.overload_level = overload_level
         self._clock = clock
         self._buckets: dict[tuple[str, tuple[int, float]], TokenBucket] = {}
-        self._held: defaultdict[str, int] = defaultdict(int)
+        self._in_flight_by_caller: defaultdict[str, int] = defaultdict(int)
         self._queue: list[tuple[Caller, asyncio.Future[None]]] = []
 
     @property
-    def waiting(self) -> int:
+    def queue_depth(self) -> int:
         """Calls that wait for a place."""
         return len(self._queue)
 
-    def admit(self, caller: Caller, importance: Importance = Importance.CRITICAL) -> None:
+    def acquire_slot_nowait(self, caller: Caller, priority: Priority = Priority.CRITICAL) -> None:
         """Count one call in; pair with `leave`. Raises Draining, LimitExceeded or Busy."""
-        self._check(caller, importance)
-        if not self._has_room(importance):
-            raise _busy()
-        self._take(caller)
+        self._check_admissible(caller, priority)
+        if not self._has_free_slot(priority):
+            raise _busy_error()
+        self._occupy_slot(caller)
 
-    async def enter(self, caller: Caller, importance: Importance, total_s: float) -> None:
+    async def acquire_slot(self, caller: Caller, priority: Priority, call_timeout_s: float) -> None:
         """`admit`, but wait a little for a place: half a second, or a tenth of the deadline.
 
         A place that gets free goes to the caller who holds the fewest for its weight, and there to
         its newest call: under overload the oldest are those whose clients have given up.
         """
-        self._check(caller, importance)
-        if self._has_room(importance):
-            self._take(caller)
+        self._check_admissible(caller, priority)
+        if self._has_free_slot(priority):
+            self._occupy_slot(caller)
             return
-        if importance is Importance.SHEDDABLE:
-            raise _busy()
-        await self._wait(caller, min(_PATIENCE_S, _PATIENCE_SHARE * total_s))
+        if priority is Priority.SHEDDABLE:
+            raise _busy_error()
+        await self._wait_for_slot(
+            caller, min(_MAX_QUEUE_WAIT_S, _MAX_QUEUE_WAIT_SHARE * call_timeout_s)
+        )
 
-    def leave(self, caller: Caller) -> None:
+    def release_slot(self, caller: Caller) -> None:
         """Count one call out, and let the next in."""
         self.in_flight -= 1
-        self._held[caller.name] -= 1
-        if not self._held[caller.name]:
-            del self._held[caller.name]
-        if self._queue and self._has_room(Importance.CRITICAL):
-            self._let_in_next()
+        self._in_flight_by_caller[caller.name] -= 1
+        if not self._in_flight_by_caller[caller.name]:
+            del self._in_flight_by_caller[caller.name]
+        if self._queue and self._has_free_slot(Priority.CRITICAL):
+            self._admit_next_waiter()
 
     @contextmanager
-    def inside(
-        self, caller: Caller, importance: Importance = Importance.CRITICAL
-    ) -> Iterator[None]:
+    def hold_slot(self, caller: Caller, priority: Priority = Priority.CRITICAL) -> Iterator[None]:
         """`admit` and `leave` around a block."""
-        self.admit(caller, importance)
+        self.acquire_slot_nowait(caller, priority)
         try:
             yield
         finally:
-            self.leave(caller)
+            self.release_slot(caller)
 
-    def _check(self, caller: Caller, importance: Importance) -> None:
+    def _check_admissible(self, caller: Caller, priority: Priority) -> None:
         if self.draining:
             raise Draining("this process is shutting down; try again", retry_after=1.0)
-        if wait := self._rate_wait(caller):
-            raise LimitExceeded(f"the rate of key {caller.name!r} is used up", retry_after=wait)
-        if importance <= self.distress():
+        if wait_s := self._rate_limit_wait_s(caller):
+            raise LimitExceeded(f"the rate of key {caller.name!r} is used up", retry_after=wait_s)
+        if priority <= self.overload_level():
             raise Busy("hamlet is overloaded and sheds this kind of call", retry_after=1.0)
 
-    def _has_room(self, importance: Importance) -> bool:
-        share = _SHEDDABLE_SHARE if importance is Importance.SHEDDABLE else 1.0
+    def _has_free_slot(self, priority: Priority) -> bool:
+        share = _SHEDDABLE_SHARE if priority is Priority.SHEDDABLE else 1.0
         return self.in_flight < share * self.max_in_flight
 
-    def _take(self, caller: Caller) -> None:
+    def _occupy_slot(self, caller: Caller) -> None:
         self.in_flight += 1
-        self._held[caller.name] += 1
+        self._in_flight_by_caller[caller.name] += 1
 
-    async def _wait(self, caller: Caller, seconds: float) -> None:
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = (caller, place)
-        self._queue.append(waiting)
+    async def _wait_for_slot(self, caller: Caller, timeout_s: float) -> None:
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = (caller, granted)
+        self._queue.append(waiter)
         try:
-            async with asyncio.timeout(seconds):
-                await place
+            async with asyncio.timeout(timeout_s):
+                await granted
         except TimeoutError:
-            if not place.done() or place.cancelled():
-                raise _busy() from None
+            if not granted.done() or granted.cancelled():
+                raise _busy_error() from None
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave(caller)
+            if granted.done() and not granted.cancelled():
+                self.release_slot(caller)
             raise
         finally:
-            if waiting in self._queue:
-                self._queue.remove(waiting)
+            if waiter in self._queue:
+                self._queue.remove(waiter)
 
-    def _let_in_next(self) -> None:
-        caller, place = min(
-            reversed(self._queue), key=lambda row: self._held.get(row[0].name, 0) / row[0].weight
+    def _admit_next_waiter(self) -> None:
+        caller, granted = min(
+            reversed(self._queue),
+            key=lambda row: self._in_flight_by_caller.get(row[0].name, 0) / row[0].weight,
         )
-        self._queue.remove((caller, place))
-        self._take(caller)
-        place.set_result(None)
+        self._queue.remove((caller, granted))
+        self._occupy_slot(caller)
+        granted.set_result(None)
 
-    def _rate_wait(self, caller: Caller) -> float:
+    def _rate_limit_wait_s(self, caller: Caller) -> float:
         if caller.rate is None:
             return 0.0
         now, key = self._clock(), (caller.name, caller.rate)
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = TokenBucket(*caller.rate, now)
-        return bucket.take(now)
+        return bucket.try_acquire(now)
 
 
-def _busy() -> Busy:
+def _busy_error() -> Busy:
     return Busy("hamlet has as many calls in flight as it may", retry_after=1.0)
 
 
-def check_route(caller: Caller, route: str) -> None:
+def require_route_access(caller: Caller, route: str) -> None:
     """Raise RouteNotFound if the caller may not name the route: it shall not learn of it."""
-    if not caller.may_use(route):
+    if not caller.can_use_route(route):
         raise RouteNotFound(f"the model {route!r} does not exist", param="model")

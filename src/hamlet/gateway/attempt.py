@@ -9,40 +9,40 @@ from hamlet.core import Usage
 from hamlet.core.errors import ProviderError, UpstreamProtocol, UpstreamTimeout
 from hamlet.gateway.admission import Admission
 from hamlet.gateway.call import Caller
-from hamlet.gateway.observers import Attempt, Observers, Record
-from hamlet.registry.holder import Lease
-from hamlet.routing import Booking, Fleet, Traffic
+from hamlet.gateway.observers import Attempt, CallRecord, Observers
+from hamlet.registry.holder import RegistryLease
+from hamlet.routing import LoadBalancer, Reservation, RouteState
 
-_NOTHING = Usage(0, 0)
+_NO_USAGE = Usage(0, 0)
 
 
 class Held:
     """What a call holds until it ends: its registry, its place, its part of the route's budget."""
 
-    __slots__ = ("_admission", "_caller", "_lease", "placed", "traffic")
+    __slots__ = ("_admission", "_caller", "_registry_lease", "has_slot", "route_state")
 
-    def __init__(self, lease: Lease, admission: Admission, caller: Caller) -> None:
-        self._lease: Lease | None = lease
+    def __init__(self, registry_lease: RegistryLease, admission: Admission, caller: Caller) -> None:
+        self._registry_lease: RegistryLease | None = registry_lease
         self._admission, self._caller = admission, caller
-        self.placed = False
-        self.traffic: Traffic | None = None
+        self.has_slot = False
+        self.route_state: RouteState | None = None
 
-    def join(self, traffic: Traffic) -> Traffic:
+    def bind_route(self, route_state: RouteState) -> RouteState:
         """Be one of the route's calls."""
-        traffic.budget.enter()
-        self.traffic = traffic
-        return traffic
+        route_state.retry_budget.start_call()
+        self.route_state = route_state
+        return route_state
 
     def close(self) -> None:
         """Give everything back. May be called twice."""
-        lease, self._lease = self._lease, None
-        if lease is None:
+        registry_lease, self._registry_lease = self._registry_lease, None
+        if registry_lease is None:
             return
-        if self.traffic is not None:
-            self.traffic.budget.leave()
-        if self.placed:
-            self._admission.leave(self._caller)
-        lease.release()
+        if self.route_state is not None:
+            self.route_state.retry_budget.end_call()
+        if self.has_slot:
+            self._admission.release_slot(self._caller)
+        registry_lease.release()
 
 
 class Attempting:
@@ -53,28 +53,28 @@ class Attempting:
     would cost three times as much.
     """
 
-    __slots__ = ("_attempt", "_booking", "_clock", "_fleet", "_observers", "_record")
+    __slots__ = ("_attempt", "_clock", "_load_balancer", "_observers", "_record", "_reservation")
 
     def __init__(
         self,
-        fleet: Fleet,
+        load_balancer: LoadBalancer,
         observers: Observers,
-        record: Record,
-        booking: Booking,
+        record: CallRecord,
+        reservation: Reservation,
         *,
-        hedge: bool = False,
+        is_hedge: bool = False,
     ) -> None:
-        deployment = booking.member.deployment
-        self._fleet, self._observers = fleet, observers
-        self._record, self._booking = record, booking
-        self._clock: Callable[[], float] = fleet.clock
-        self._attempt = Attempt(deployment, self._clock(), tier=booking.tier)
-        self._attempt.way = record.way_to(deployment, hedge)
+        deployment = reservation.candidate.deployment
+        self._load_balancer, self._observers = load_balancer, observers
+        self._record, self._reservation = record, reservation
+        self._clock: Callable[[], float] = load_balancer.clock
+        self._attempt = Attempt(deployment, self._clock(), tier=reservation.tier)
+        self._attempt.reason = record.next_attempt_reason(deployment, is_hedge)
 
     def __enter__(self) -> Attempting:
-        record, booking = self._record, self._booking
+        record, reservation = self._record, self._reservation
         record.attempts += 1
-        record.deployment, record.tier = booking.member.deployment, booking.tier
+        record.deployment, record.tier = reservation.candidate.deployment, reservation.tier
         return self
 
     def __exit__(
@@ -84,7 +84,7 @@ class Attempting:
         trace: TracebackType | None,
     ) -> None:
         attempt = self._attempt
-        attempt.duration_s = self._clock() - attempt.started
+        attempt.duration_s = self._clock() - attempt.started_at
         if error is None:
             return
         if isinstance(error, ProviderError):
@@ -94,25 +94,27 @@ class Attempting:
             attempt.error.__cause__ = error
         else:
             attempt.cancelled = True
-            self._fleet.cancelled(self._booking)
+            self._load_balancer.cancel(self._reservation)
         if attempt.error is not None:
-            self._failed(attempt, attempt.error)
+            self._record_failure(attempt, attempt.error)
         self._observers.on_attempt(self._record, attempt)
         if attempt.error is not None and attempt.error is not error:
             raise attempt.error
 
-    def passed(self, tokens: float | None = None) -> None:
+    def record_success(self, output_tokens: float | None = None) -> None:
         """It has committed. `tokens` is what a whole answer turned out to have."""
-        self._fleet.succeeded(self._booking, tokens)
+        self._load_balancer.record_success(self._reservation, output_tokens)
         self._observers.on_attempt(self._record, self._attempt)
 
-    def _failed(self, attempt: Attempt, error: ProviderError) -> None:
-        self._record.failed = attempt
+    def _record_failure(self, attempt: Attempt, error: ProviderError) -> None:
+        self._record.last_failure = attempt
         error.deployment = attempt.deployment.id
-        self._fleet.failed(self._booking, error)
-        self._fleet.settle(self._booking, None if _was_taken_in(error) else _NOTHING)
+        self._load_balancer.record_failure(self._reservation, error)
+        self._load_balancer.settle(
+            self._reservation, None if _is_prompt_charged(error) else _NO_USAGE
+        )
 
 
-def _was_taken_in(error: ProviderError) -> bool:
+def _is_prompt_charged(error: ProviderError) -> bool:
     """Whether the upstream had begun to work: then the prompt is charged."""
     return isinstance(error, UpstreamTimeout) and error.phase != "connect"

@@ -27,7 +27,7 @@ class Caller:
     admin: bool = False
     weight: float = 1.0
 
-    def may_use(self, route: str) -> bool:
+    def can_use_route(self, route: str) -> bool:
         """Whether the caller may name this route."""
         return self.routes is None or route in self.routes
 
@@ -44,16 +44,16 @@ class Call(Struct):
     stream: bool
     params: ChatParams
     features: frozenset[Feature]
-    build: Callable[[], ChatRequest]
+    build_request: Callable[[], ChatRequest]
     dialect: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
-    size: int = 0
+    prompt_bytes: int = 0
     request_id: str = ""
-    total_s: float | None = None
+    timeout_s: float | None = None
     _request: ChatRequest | None = None
 
     @classmethod
-    def of(cls, request: ChatRequest, request_id: str = "") -> Call:
+    def from_request(cls, request: ChatRequest, request_id: str = "") -> Call:
         """A call from inside hamlet, already portable."""
         texts = (p.text for m in request.messages for p in m.parts if isinstance(p, Text))
         return cls(
@@ -61,8 +61,8 @@ class Call(Struct):
             stream=request.stream,
             params=request.params,
             features=request.features,
-            build=lambda: request,
-            size=sum(len(text.encode("utf-8", "replace")) for text in texts),
+            build_request=lambda: request,
+            prompt_bytes=sum(len(text.encode("utf-8", "replace")) for text in texts),
             request_id=request_id,
         )
 
@@ -70,12 +70,12 @@ class Call(Struct):
     def request(self) -> ChatRequest:
         """The portable request."""
         if self._request is None:
-            self._request = self.build()
+            self._request = self.build_request()
         return self._request
 
-    def prefixes(self) -> tuple[tuple[int, int], ...]:
+    def hash_prefixes(self) -> tuple[tuple[int, int], ...]:
         """(hash, bytes) of the prompt's beginnings, the longest first; of short prompts none."""
-        if self.size < _PREFIX_BYTES[-1] or "messages" not in self.fields:
+        if self.prompt_bytes < _PREFIX_BYTES[-1] or "messages" not in self.fields:
             return ()
         prompt = bytes(self.fields.get("system", b"")) + bytes(self.fields["messages"])
         return tuple((hash(prompt[:n]), n) for n in _PREFIX_BYTES if len(prompt) >= n)

@@ -16,21 +16,21 @@ from hamlet.core.errors import (
     RouteNotFound,
     UpstreamTimeout,
 )
-from hamlet.core.trace import trace_id
-from hamlet.gateway.admission import Admission, Importance, check_route
+from hamlet.core.trace import current_trace_id
+from hamlet.gateway.admission import Admission, Priority, require_route_access
 from hamlet.gateway.attempt import Attempting, Held
 from hamlet.gateway.call import Call, Caller
-from hamlet.gateway.hedge import hedged
+from hamlet.gateway.hedge import run_hedged
 from hamlet.gateway.hunt import Hunt
-from hamlet.gateway.observers import Observers, Operation, Record
-from hamlet.gateway.paced_stream import Flow
-from hamlet.gateway.parameters import prepare_chat, prepare_native, speaks
-from hamlet.gateway.retry import pursue
-from hamlet.gateway.stream import ChatStream, Meter, limits, open_stream
+from hamlet.gateway.observers import CallRecord, Observers, Operation
+from hamlet.gateway.paced_stream import PacedStream
+from hamlet.gateway.parameters import can_use_native, prepare_chat, prepare_native
+from hamlet.gateway.retry import call_with_retries
+from hamlet.gateway.stream import ChatStream, StreamStats, open_stream, stream_timeouts
 from hamlet.registry import Registry, RegistryHolder
 from hamlet.registry.model import Route
-from hamlet.routing import Booking, Choice, Demand, Fleet, Traffic
-from hamlet.routing.cost_estimate import Estimator
+from hamlet.routing import CostEstimate, LoadBalancer, Reservation, RouteState, Selection
+from hamlet.routing.cost_estimate import TokenEstimator
 from hamlet.spi import Deadline
 
 T = TypeVar("T")
@@ -40,11 +40,11 @@ class _Pursuit(Struct):
     """One chat call on its way: what all its attempts share."""
 
     call: Call
-    traffic: Traffic
-    demand: Demand
-    record: Record
+    route_state: RouteState
+    cost_estimate: CostEstimate
+    record: CallRecord
     held: Held
-    remaining: Callable[[], float]
+    remaining_s: Callable[[], float]
     hunt: Hunt
 
 
@@ -56,31 +56,35 @@ class Gateway:
         registries: RegistryHolder,
         admission: Admission,
         observers: Observers,
-        fleet: Fleet | None = None,
+        load_balancer: LoadBalancer | None = None,
     ) -> None:
         self._registries = registries
         self.admission = admission
         self._observers = observers
-        self.fleet = fleet or Fleet()
-        self._clock = self.fleet.clock
+        self.load_balancer = load_balancer or LoadBalancer()
+        self._clock = self.load_balancer.clock
 
     async def chat(self, call: Call, caller: Caller) -> ChatStream:
         """Answer a chat call with a committed stream, which the caller must `aclose()`.
 
         Raises RequestError before any upstream is asked, else the last ProviderError.
         """
-        record = self._record("chat", call.model, caller, call.request_id)
+        record = self._new_record("chat", call.model, caller, call.request_id)
         record.stream, record.dialect = call.stream, call.dialect
-        held = Held(lease := self._registries.take(), self.admission, caller)
+        held = Held(lease := self._registries.acquire(), self.admission, caller)
         try:
-            route = _route(lease.registry, record, caller, "chat")
-            total_s = min(route.policy.total_s, call.total_s or route.policy.total_s)
-            await self.admission.enter(caller, _importance(route), total_s)
-            self._entered(held, record)
-            pursuit = self._pursuit(call, route, record, held, self._countdown(total_s))
-            stream = await pursue(pursuit.hunt, partial(self._attempt, pursuit))
+            route = _resolve_route(lease.registry, record, caller, "chat")
+            total_s = min(route.policy.total_s, call.timeout_s or route.policy.total_s)
+            await self.admission.acquire_slot(caller, _route_priority(route), total_s)
+            self._record_admission(held, record)
+            pursuit = self._new_call_context(
+                call, route, record, held, self._start_deadline(total_s)
+            )
+            stream = await call_with_retries(
+                pursuit.hunt, partial(self._attempt_with_hedge, pursuit)
+            )
         except BaseException as error:
-            self._fail(record, error)
+            self._finish_with_error(record, error)
             held.close()
             raise
         record.native, record.warnings = stream.native, stream.warnings
@@ -90,228 +94,272 @@ class Gateway:
         self, request: EmbeddingRequest, caller: Caller, request_id: str = ""
     ) -> EmbeddingResponse:
         """Embed texts; errors as in `chat`."""
-        record = self._record("embeddings", request.model, caller, request_id)
-        held = Held(lease := self._registries.take(), self.admission, caller)
+        record = self._new_record("embeddings", request.model, caller, request_id)
+        held = Held(lease := self._registries.acquire(), self.admission, caller)
         try:
-            route = _route(lease.registry, record, caller, "embeddings")
-            await self.admission.enter(caller, _importance(route), route.policy.total_s)
-            self._entered(held, record)
-            remaining = self._countdown(route.policy.total_s)
-            traffic = held.join(self.fleet.traffic(route, stream=False))
-            size = sum(len(text.encode("utf-8", "replace")) for text in request.inputs)
-            demand = Demand(traffic.estimator.input_tokens(size), stream=False)
-            hunt = Hunt(self.fleet, traffic, demand, remaining)
+            route = _resolve_route(lease.registry, record, caller, "embeddings")
+            await self.admission.acquire_slot(caller, _route_priority(route), route.policy.total_s)
+            self._record_admission(held, record)
+            remaining_s = self._start_deadline(route.policy.total_s)
+            route_state = held.bind_route(self.load_balancer.route_state(route, stream=False))
+            prompt_bytes = sum(len(text.encode("utf-8", "replace")) for text in request.inputs)
+            cost_estimate = CostEstimate(
+                route_state.estimator.estimate_input_tokens(prompt_bytes), stream=False
+            )
+            hunt = Hunt(self.load_balancer, route_state, cost_estimate, remaining_s)
 
-            async def once(choice: Choice) -> EmbeddingResponse:
-                deployment = choice.deployment
-                booking = self.fleet.begin(choice, demand)
-                with self.attempting(record, booking) as attempt:
+            async def attempt_embedding(selection: Selection) -> EmbeddingResponse:
+                deployment = selection.deployment
+                reservation = self.load_balancer.reserve(selection, cost_estimate)
+                with self.attempt_scope(record, reservation) as attempt:
                     sent = replace(request, model=deployment.model)
-                    answer: Awaitable[EmbeddingResponse] = deployment.provider.instance.embed(sent)
-                    response = await within(answer, hunt.first_token_limit(choice))
-                attempt.passed()
-                self.fleet.settle(booking, response.usage)
+                    pending_response: Awaitable[EmbeddingResponse] = (
+                        deployment.provider.instance.embed(sent)
+                    )
+                    response = await with_timeout(
+                        pending_response, hunt.first_token_timeout_s(selection)
+                    )
+                attempt.record_success()
+                self.load_balancer.settle(reservation, response.usage)
                 return response
 
-            response = await pursue(hunt, once)
+            response = await call_with_retries(hunt, attempt_embedding)
             record.usage = response.usage
         except BaseException as error:
-            self._fail(record, error)
+            self._finish_with_error(record, error)
             raise
         else:
-            self._end(record)
+            self._finish_record(record)
             return response
         finally:
             held.close()
 
     # -- the steps
 
-    def _record(self, operation: Operation, route: str, caller: Caller, request_id: str) -> Record:
-        record = Record(operation, route, caller.name, request_id, False, self._clock())
-        record.trace_id = trace_id()
+    def _new_record(
+        self, operation: Operation, route: str, caller: Caller, request_id: str
+    ) -> CallRecord:
+        record = CallRecord(operation, route, caller.name, request_id, False, self._clock())
+        record.trace_id = current_trace_id()
         return record
 
-    def _entered(self, held: Held, record: Record) -> None:
-        record.queue_s = self._clock() - record.started
-        held.placed = record.admitted = True
+    def _record_admission(self, held: Held, record: CallRecord) -> None:
+        record.queue_s = self._clock() - record.started_at
+        held.has_slot = record.admitted = True
         self._observers.on_start(record)
 
-    def _pursuit(
+    def _new_call_context(
         self,
         call: Call,
         route: Route,
-        record: Record,
+        record: CallRecord,
         held: Held,
-        remaining: Callable[[], float],
+        remaining_s: Callable[[], float],
     ) -> _Pursuit:
         # What is held back until it is whole is judged like an answer in one piece.
         visible = call.stream and not route.policy.hold_back
-        traffic = held.join(self.fleet.traffic(route, stream=visible))
-        demand = demand_of(call, traffic, stream=visible)
-        hunt = Hunt(self.fleet, traffic, demand, remaining)
-        return _Pursuit(call, traffic, demand, record, held, remaining, hunt)
+        route_state = held.bind_route(self.load_balancer.route_state(route, stream=visible))
+        cost_estimate = estimate_cost(call, route_state, stream=visible)
+        hunt = Hunt(self.load_balancer, route_state, cost_estimate, remaining_s)
+        return _Pursuit(call, route_state, cost_estimate, record, held, remaining_s, hunt)
 
-    def _attempt(self, pursuit: _Pursuit, choice: Choice) -> Awaitable[ChatStream]:
+    def _attempt_with_hedge(self, pursuit: _Pursuit, selection: Selection) -> Awaitable[ChatStream]:
         """One attempt, with another beside it where the route or a probe wants that."""
-        after_s = pursuit.hunt.hedge_after(choice)
+        after_s = pursuit.hunt.hedge_delay_s(selection)
         if after_s is None:
-            return self._open(pursuit, choice)
+            return self._attempt_once(pursuit, selection)
 
-        def backup() -> Awaitable[ChatStream] | None:
-            other = pursuit.hunt.backup(choice)
-            return self._open(pursuit, other, hedge=True) if other is not None else None
+        def start_backup() -> Awaitable[ChatStream] | None:
+            backup_selection = pursuit.hunt.select_backup(selection)
+            return (
+                self._attempt_once(pursuit, backup_selection, is_hedge=True)
+                if backup_selection is not None
+                else None
+            )
 
-        return hedged(
-            self._open(pursuit, choice),
-            backup,
+        return run_hedged(
+            self._attempt_once(pursuit, selection),
+            start_backup,
             after_s,
             ChatStream.discard,
-            stand_in=choice.probe,
+            backup_on_failure=selection.is_probe,
         )
 
-    async def _open(self, pursuit: _Pursuit, choice: Choice, *, hedge: bool = False) -> ChatStream:
-        call, record, policy = pursuit.call, pursuit.record, pursuit.traffic.route.policy
-        deployment = choice.member.deployment
-        native = speaks(deployment, call)
+    async def _attempt_once(
+        self, pursuit: _Pursuit, selection: Selection, *, is_hedge: bool = False
+    ) -> ChatStream:
+        call, record, policy = pursuit.call, pursuit.record, pursuit.route_state.route.policy
+        deployment = selection.candidate.deployment
+        native = can_use_native(deployment, call)
         prepare = prepare_native if native else prepare_chat
         body, warnings = prepare(call, deployment, policy)
-        booking = self.fleet.begin(choice, pursuit.demand)
-        with self.attempting(record, booking, hedge=hedge) as attempt:
-            head, source = await self._ask(pursuit, choice, native, body)
-        booking.headroom, written = _told(head)
+        reservation = self.load_balancer.reserve(selection, pursuit.cost_estimate)
+        with self.attempt_scope(record, reservation, is_hedge=is_hedge) as attempt:
+            head, source = await self._open_upstream(pursuit, selection, native, body)
+        reservation.headroom, written = _headroom_and_tokens(head)
         # A whole answer is told by its length, which its head knows.
-        passed = partial(attempt.passed, None if pursuit.demand.stream else written)
+        record_success = partial(
+            attempt.record_success, None if pursuit.cost_estimate.stream else written
+        )
         if call.stream:
             # Whoever reads a stream may take minutes, which are not the deployment's.
-            passed()
-        late = None if call.stream else passed
-        flow = Flow(source, limits(policy, pursuit.remaining())) if source is not None else None
+            record_success()
+        deferred_success = None if call.stream else record_success
+        paced_stream = (
+            PacedStream(source, stream_timeouts(policy, pursuit.remaining_s()))
+            if source is not None
+            else None
+        )
         # Of the call only this: a stream must keep neither its prompt nor its search.
-        learner = pursuit.traffic.estimator
-        settle = partial(self._settle, record, pursuit.held, booking, learner, call.size, late)
+        estimator = pursuit.route_state.estimator
+        settle = partial(
+            self._settle_stream,
+            record,
+            pursuit.held,
+            reservation,
+            estimator,
+            call.prompt_bytes,
+            deferred_success,
+        )
         return ChatStream(
-            head, flow, native=native, warnings=warnings, settle=settle, clock=self._clock
+            head,
+            paced_stream,
+            native=native,
+            warnings=warnings,
+            on_settle=settle,
+            clock=self._clock,
         )
 
-    async def _ask(
-        self, pursuit: _Pursuit, choice: Choice, native: bool, body: Any
+    async def _open_upstream(
+        self, pursuit: _Pursuit, selection: Selection, native: bool, body: Any
     ) -> tuple[list[Any], AsyncGenerator[Any, None] | None]:
         """What comes up to the commit point, and where the rest comes from, if that is not all."""
-        provider, streamed = choice.member.deployment.provider, pursuit.call.stream
-        limit_s, held = pursuit.hunt.first_token_limit(choice), None
+        provider, streamed = selection.candidate.deployment.provider, pursuit.call.stream
+        timeout_s, hold_back_timeouts = pursuit.hunt.first_token_timeout_s(selection), None
         if native and not streamed and "native_whole" in provider.operations:
-            return [await within(provider.instance.native_whole(body), limit_s)], None
-        policy = pursuit.traffic.route.policy
+            return [await with_timeout(provider.instance.native_whole(body), timeout_s)], None
+        policy = pursuit.route_state.route.policy
         if streamed and policy.hold_back:
-            held = limits(policy, pursuit.remaining())
-            limit_s = min(limit_s, policy.first_token_s)
+            hold_back_timeouts = stream_timeouts(policy, pursuit.remaining_s())
+            timeout_s = min(timeout_s, policy.first_token_s)
         source: AsyncGenerator[Any, None]
         source = provider.instance.native(body) if native else provider.instance.chat(body)
-        whole = not pursuit.demand.stream
-        head, ended = await open_stream(source, whole=whole, timeout_s=limit_s, held=held)
+        read_to_end = not pursuit.cost_estimate.stream
+        head, ended = await open_stream(
+            source,
+            read_to_end=read_to_end,
+            timeout_s=timeout_s,
+            hold_back_timeouts=hold_back_timeouts,
+        )
         return head, None if ended else source
 
-    def _settle(
+    def _settle_stream(
         self,
-        record: Record,
+        record: CallRecord,
         held: Held,
-        booking: Booking,
-        learner: Estimator,
-        size: int,
-        passed: Callable[[], None] | None,
-        meter: Meter,
+        reservation: Reservation,
+        estimator: TokenEstimator,
+        prompt_bytes: int,
+        deferred_success: Callable[[], None] | None,
+        stats: StreamStats,
     ) -> None:
         """Keep the books of an answer, with those of its attempt if those were left for now."""
-        if passed is not None:
-            passed()
-        if meter.unwanted:
-            return self.fleet.settle(booking, meter.usage, meter.events)
-        record.deployment, record.tier = booking.member.deployment, booking.tier
+        if deferred_success is not None:
+            deferred_success()
+        if stats.is_discarded:
+            return self.load_balancer.settle(reservation, stats.usage, stats.event_count)
+        record.deployment, record.tier = reservation.candidate.deployment, reservation.tier
         held.close()
-        record.usage = meter.usage or record.usage
-        record.finish = meter.finish
-        record.error = meter.error
-        record.first_token_s = meter.first_token_at - record.started
-        if meter.error is not None:
+        record.usage = stats.usage or record.usage
+        record.finish_reason = stats.finish_reason
+        record.error = stats.error
+        record.first_token_s = stats.first_token_at - record.started_at
+        if stats.error is not None:
             record.outcome = "error"
-            self.fleet.failed(booking, meter.error)
-        elif not meter.whole:
+            self.load_balancer.record_failure(reservation, stats.error)
+        elif not stats.is_complete:
             record.outcome = "cancelled"
-            read = round(booking.demand.input_tokens)
-            record.usage = meter.usage or Usage(read, meter.events, estimated=True)
+            input_tokens = round(reservation.estimate.input_tokens)
+            record.usage = stats.usage or Usage(input_tokens, stats.event_count, estimated=True)
         else:
-            learner.learn(size, record.usage)
-        self.fleet.settle(booking, meter.usage, meter.events)
-        return self._end(record)
+            estimator.learn(prompt_bytes, record.usage)
+        self.load_balancer.settle(reservation, stats.usage, stats.event_count)
+        return self._finish_record(record)
 
-    def _end(self, record: Record) -> None:
-        record.duration_s = self._clock() - record.started
+    def _finish_record(self, record: CallRecord) -> None:
+        record.duration_s = self._clock() - record.started_at
         self._observers.on_end(record)
 
-    def _fail(self, record: Record, error: BaseException) -> None:
+    def _finish_with_error(self, record: CallRecord, error: BaseException) -> None:
         """A call ends without an answer."""
         if isinstance(error, HamletError):
             record.outcome = "rejected" if isinstance(error, RequestError) else "error"
             record.error = error
         else:
             record.outcome = "cancelled"
-        self._end(record)
+        self._finish_record(record)
 
-    def attempting(self, record: Record, booking: Booking, *, hedge: bool = False) -> Attempting:
+    def attempt_scope(
+        self, record: CallRecord, reservation: Reservation, *, is_hedge: bool = False
+    ) -> Attempting:
         """The bracket around one attempt."""
-        return Attempting(self.fleet, self._observers, record, booking, hedge=hedge)
+        return Attempting(
+            self.load_balancer, self._observers, record, reservation, is_hedge=is_hedge
+        )
 
-    def _countdown(self, total_s: float) -> Callable[[], float]:
+    def _start_deadline(self, total_s: float) -> Callable[[], float]:
         clock = self._clock
         end = clock() + total_s
 
-        def remaining() -> float:
+        def remaining_s() -> float:
             left = end - clock()
             return left if left > 0 else 0.0
 
-        return remaining
+        return remaining_s
 
 
-def demand_of(call: Call, traffic: Traffic, *, stream: bool) -> Demand:
+def estimate_cost(call: Call, route_state: RouteState, *, stream: bool) -> CostEstimate:
     """What the call asks of a deployment, as far as that can be known beforehand."""
-    estimator = traffic.estimator
-    reserved, likely = estimator.output_tokens(_limit(call, traffic))
-    per_byte, prefixes = estimator.input_tokens(1), call.prefixes()
-    return Demand(
-        call.size * per_byte,
+    estimator = route_state.estimator
+    reserved, likely = estimator.estimate_output_tokens(_max_output_tokens(call, route_state))
+    per_byte, prefixes = estimator.estimate_input_tokens(1), call.hash_prefixes()
+    return CostEstimate(
+        call.prompt_bytes * per_byte,
         reserved,
         likely,
         stream,
-        traffic.route.sheddable,
+        route_state.route.sheddable,
         call.features,
         tuple([(key, size * per_byte) for key, size in prefixes]) if prefixes else (),
     )
 
 
-def _limit(call: Call, traffic: Traffic) -> int | None:
+def _max_output_tokens(call: Call, route_state: RouteState) -> int | None:
     """`max_tokens` as it will be sent: the same for all deployments of most routes."""
-    first = traffic.route.tiers[0][0]
-    asked = call.params.max_tokens or first.defaults.max_tokens
+    first = route_state.route.tiers[0][0]
+    requested = call.params.max_tokens or first.defaults.max_tokens
     cap = first.caps.max_tokens
-    return min(asked, cap) if asked and cap else asked or cap
+    return min(requested, cap) if requested and cap else requested or cap
 
 
-def _route(registry: Registry, record: Record, caller: Caller, operation: Operation) -> Route:
+def _resolve_route(
+    registry: Registry, record: CallRecord, caller: Caller, operation: Operation
+) -> Route:
     """The route the caller named, if it is for that; else it has no name in metrics."""
     name, record.route = record.route, "unknown"
     route = registry.route(name)
     if route.operation != operation:
         raise RouteNotFound(f"the model {name!r} does not do {operation}", param="model")
-    check_route(caller, name)
+    require_route_access(caller, name)
     record.route = name
     return route
 
 
-def _importance(route: Route) -> Importance:
-    return Importance.SHEDDABLE if route.sheddable else Importance.CRITICAL
+def _route_priority(route: Route) -> Priority:
+    return Priority.SHEDDABLE if route.sheddable else Priority.CRITICAL
 
 
-def _told(head: list[Any]) -> tuple[Headroom | None, float | None]:
+def _headroom_and_tokens(head: list[Any]) -> tuple[Headroom | None, float | None]:
     """What a head says of the capacity behind it, and how many tokens were written."""
     headroom = usage = None
     for item in head:
@@ -320,7 +368,7 @@ def _told(head: list[Any]) -> tuple[Headroom | None, float | None]:
     return headroom, float(usage.output_tokens) if usage and usage.output_tokens else None
 
 
-async def within(awaitable: Awaitable[T], timeout_s: float) -> T:
+async def with_timeout(awaitable: Awaitable[T], timeout_s: float) -> T:
     """What is awaited, or UpstreamTimeout."""
     try:
         with Deadline(timeout_s) as limit:

@@ -12,13 +12,13 @@ from hamlet.core.errors import ProviderError
 T = TypeVar("T")
 
 
-async def hedged(
+async def run_hedged(
     primary: Awaitable[T],
-    backup: Callable[[], Awaitable[T] | None],
-    after_s: float,
+    start_backup: Callable[[], Awaitable[T] | None],
+    delay_s: float,
     discard: Callable[[T], Awaitable[None]],
     *,
-    stand_in: bool,
+    backup_on_failure: bool,
 ) -> T:
     """The first answer of two. `backup` is asked for after `after_s` seconds, and may decline.
 
@@ -27,39 +27,41 @@ async def hedged(
     `discard` gets its answer if it still gave one.
     """
     first = asyncio.ensure_future(primary)
-    race: list[asyncio.Future[T]] = [first]
+    tasks: list[asyncio.Future[T]] = [first]
     winner: asyncio.Future[T] | None = None
     try:
-        await asyncio.wait(race, timeout=after_s)
-        if not first.done() or (stand_in and _failed(first)):
-            second = backup()
+        await asyncio.wait(tasks, timeout=delay_s)
+        if not first.done() or (backup_on_failure and _can_fail_over(first)):
+            second = start_backup()
             if second is not None:
-                race.append(asyncio.ensure_future(second))
-        winner = await _first_answer(race)
+                tasks.append(asyncio.ensure_future(second))
+        winner = await _first_response(tasks)
         return winner.result()
     finally:
-        for loser in race:
+        for loser in tasks:
             if loser is not winner:
-                await _call_off(loser, discard)
+                await _cancel_and_discard(loser, discard)
 
 
-def _failed(task: asyncio.Future[T]) -> bool:
+def _can_fail_over(task: asyncio.Future[T]) -> bool:
     """Whether another deployment might do better."""
     error = task.exception()
     return isinstance(error, ProviderError) and error.try_other
 
 
-async def _first_answer(race: list[asyncio.Future[T]]) -> asyncio.Future[T]:
+async def _first_response(tasks: list[asyncio.Future[T]]) -> asyncio.Future[T]:
     """The first task that ends well, or with an error that ends the matter; else the last."""
-    pending = set(race)
+    pending = set(tasks)
     while True:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in sorted(done, key=_failed):
-            if not _failed(task) or not pending:
+        for task in sorted(done, key=_can_fail_over):
+            if not _can_fail_over(task) or not pending:
                 return task
 
 
-async def _call_off(loser: asyncio.Future[T], discard: Callable[[T], Awaitable[None]]) -> None:
+async def _cancel_and_discard(
+    loser: asyncio.Future[T], discard: Callable[[T], Awaitable[None]]
+) -> None:
     loser.cancel()
     with suppress(asyncio.CancelledError, Exception):
         await discard(await loser)

@@ -13,10 +13,10 @@ from hamlet.registry.model import Deployment
 from hamlet.spi import Log
 
 Operation = Literal["chat", "embeddings", "probe"]
-Outcome = Literal["ok", "error", "rejected", "cancelled"]
+CallOutcome = Literal["ok", "error", "rejected", "cancelled"]
 
 
-Way = Literal["first", "retry", "failover", "spill", "hedge"]
+AttemptReason = Literal["first", "retry", "failover", "spill", "hedge"]
 
 
 class Attempt(Struct):
@@ -27,15 +27,15 @@ class Attempt(Struct):
     """
 
     deployment: Deployment
-    started: float
+    started_at: float
     duration_s: float = 0.0
     error: ProviderError | None = None
     cancelled: bool = False
     tier: int = 0
-    way: Way = "first"
+    reason: AttemptReason = "first"
 
 
-class Record(Struct):
+class CallRecord(Struct):
     """One call from its arrival to its end; filled in as it goes. Seconds, monotonic start.
 
     `tier` is that of the deployment, from 0; `failed` the last attempt that did.
@@ -46,7 +46,7 @@ class Record(Struct):
     caller: str
     request_id: str
     stream: bool
-    started: float
+    started_at: float
     dialect: str | None = None
     admitted: bool = False
     attempts: int = 0
@@ -56,25 +56,27 @@ class Record(Struct):
     first_token_s: float | None = None
     duration_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
-    finish: FinishReason | None = None
-    outcome: Outcome = "ok"
+    finish_reason: FinishReason | None = None
+    outcome: CallOutcome = "ok"
     error: HamletError | None = None
     queue_s: float = 0.0
     tier: int = 0
-    failed: Attempt | None = None
+    last_failure: Attempt | None = None
     trace_id: str = ""
 
-    def way_to(self, deployment: Deployment, hedge: bool) -> Way:
+    def next_attempt_reason(self, deployment: Deployment, is_hedge: bool) -> AttemptReason:
         """How the call comes to its next attempt."""
         if self.attempts == 0:
             return "first"
-        if hedge:
+        if is_hedge:
             return "hedge"
-        failed = self.failed
-        if failed is not None and isinstance(failed.error, RateLimited):
+        last_failure = self.last_failure
+        if last_failure is not None and isinstance(last_failure.error, RateLimited):
             return "spill"
         return (
-            "retry" if failed is not None and failed.deployment.id == deployment.id else "failover"
+            "retry"
+            if last_failure is not None and last_failure.deployment.id == deployment.id
+            else "failover"
         )
 
 
@@ -84,13 +86,13 @@ class Observer:
     Must not block; what it raises is logged and goes no further.
     """
 
-    def on_start(self, record: Record) -> None:
+    def on_start(self, record: CallRecord) -> None:
         """A call was admitted."""
 
-    def on_attempt(self, record: Record, attempt: Attempt) -> None:
+    def on_attempt(self, record: CallRecord, attempt: Attempt) -> None:
         """An attempt committed or failed."""
 
-    def on_end(self, record: Record) -> None:
+    def on_end(self, record: CallRecord) -> None:
         """The call ended, in whatever way; once per call, admitted or not."""
 
 
@@ -99,9 +101,9 @@ class Observers:
 
     def __init__(self, observers: Sequence[Observer], log: Log) -> None:
         # Bound once: looking the methods up would be done nine times a call.
-        self._starts: list[Callable[..., None]] = []
-        self._attempts: list[Callable[..., None]] = []
-        self._ends: list[Callable[..., None]] = []
+        self._start_handlers: list[Callable[..., None]] = []
+        self._attempt_handlers: list[Callable[..., None]] = []
+        self._end_handlers: list[Callable[..., None]] = []
         self._log = log
         self.failures = 0
         for observer in observers:
@@ -109,32 +111,32 @@ class Observers:
 
     def add(self, observer: Observer) -> None:
         """Tell one more, after the others."""
-        for told, name in (
-            (self._starts, "on_start"),
-            (self._attempts, "on_attempt"),
-            (self._ends, "on_end"),
+        for handlers, name in (
+            (self._start_handlers, "on_start"),
+            (self._attempt_handlers, "on_attempt"),
+            (self._end_handlers, "on_end"),
         ):
             if getattr(type(observer), name) is not getattr(Observer, name):
-                told.append(getattr(observer, name))
+                handlers.append(getattr(observer, name))
 
-    def on_start(self, record: Record) -> None:
-        self._tell(self._starts, record)
+    def on_start(self, record: CallRecord) -> None:
+        self._notify(self._start_handlers, record)
 
-    def on_attempt(self, record: Record, attempt: Attempt) -> None:
-        self._tell(self._attempts, record, attempt)
+    def on_attempt(self, record: CallRecord, attempt: Attempt) -> None:
+        self._notify(self._attempt_handlers, record, attempt)
 
-    def on_end(self, record: Record) -> None:
-        self._tell(self._ends, record)
+    def on_end(self, record: CallRecord) -> None:
+        self._notify(self._end_handlers, record)
 
-    def _tell(self, told: Sequence[Callable[..., None]], *args: object) -> None:
-        for tell in told:
+    def _notify(self, handlers: Sequence[Callable[..., None]], *args: object) -> None:
+        for handler in handlers:
             try:
-                tell(*args)
+                handler(*args)
             except Exception as error:
                 self.failures += 1
                 self._log.error(
                     "observer.failed",
-                    observer=type(getattr(tell, "__self__", tell)).__name__,
-                    method=getattr(tell, "__name__", ""),
+                    observer=type(getattr(handler, "__self__", handler)).__name__,
+                    method=getattr(handler, "__name__", ""),
                     error=type(error).__name__,
                 )

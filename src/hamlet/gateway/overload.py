@@ -8,15 +8,15 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
-_EVERY_S, _LOOK_S = 0.1, 1.0
-_LAG_S = 0.1
-_FULL = 0.85
-_MOST = 3
-_PAGE = resource.getpagesize()
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
+_SAMPLE_INTERVAL_S, _WINDOW_S = 0.1, 1.0
+_MAX_LAG_S = 0.1
+_MAX_USED_SHARE = 0.85
+_MAX_LEVEL = 3
+_PAGE_BYTES = resource.getpagesize()
+_CGROUP_MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 
 
-class Distress:
+class OverloadMonitor:
     """`level` rises by one for each second of distress, up to 3, and falls as fast.
 
     In distress the loop lags 100 ms all through a second, or memory or open files are at 85 % of
@@ -24,18 +24,20 @@ class Distress:
     """
 
     def __init__(
-        self, memory_limit: int | None = None, heard: Callable[[float], None] = lambda _: None
+        self,
+        memory_limit_bytes: int | None = None,
+        on_lag: Callable[[float], None] = lambda _: None,
     ) -> None:
         """`heard` is told how late the loop woke up, in seconds, ten times a second."""
-        self._heard = heard
+        self._on_lag = on_lag
         self.level = 0
         self.lag_s = 0.0
-        self._memory_limit = memory_limit or _memory_limit()
+        self._memory_limit_bytes = memory_limit_bytes or _read_memory_limit()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to watch, in the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._watch())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def aclose(self) -> None:
         """Stop watching."""
@@ -43,42 +45,42 @@ class Distress:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _watch(self) -> None:
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            begun, least = loop.time(), float("inf")
-            while loop.time() - begun < _LOOK_S:
+            window_start, min_lag_s = loop.time(), float("inf")
+            while loop.time() - window_start < _WINDOW_S:
                 before = loop.time()
-                await asyncio.sleep(_EVERY_S)
-                self.lag_s = loop.time() - before - _EVERY_S
-                self._heard(self.lag_s)
-                least = min(least, self.lag_s)
-            self.take(lagging=least > _LAG_S, full=self._is_full())
+                await asyncio.sleep(_SAMPLE_INTERVAL_S)
+                self.lag_s = loop.time() - before - _SAMPLE_INTERVAL_S
+                self._on_lag(self.lag_s)
+                min_lag_s = min(min_lag_s, self.lag_s)
+            self.update_level(lagging=min_lag_s > _MAX_LAG_S, near_limit=self._is_near_limit())
 
-    def take(self, *, lagging: bool, full: bool) -> None:
+    def update_level(self, *, lagging: bool, near_limit: bool) -> None:
         """Take in how the last second was."""
-        step = 1 if lagging or full else -1
-        self.level = min(max(self.level + step, 0), _MOST)
+        step = 1 if lagging or near_limit else -1
+        self.level = min(max(self.level + step, 0), _MAX_LEVEL)
 
-    def _is_full(self) -> bool:
-        return self._memory_share() > _FULL or _files_share() > _FULL
+    def _is_near_limit(self) -> bool:
+        return self._memory_used_share() > _MAX_USED_SHARE or _open_files_share() > _MAX_USED_SHARE
 
-    def _memory_share(self) -> float:
-        if self._memory_limit is None:
+    def _memory_used_share(self) -> float:
+        if self._memory_limit_bytes is None:
             return 0.0
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-        return pages * _PAGE / self._memory_limit
+        return pages * _PAGE_BYTES / self._memory_limit_bytes
 
 
-def _files_share() -> float:
+def _open_files_share() -> float:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return len(os.listdir("/proc/self/fd")) / limit if limit > 0 else 0.0
 
 
-def _memory_limit() -> int | None:
+def _read_memory_limit() -> int | None:
     """The container's limit in bytes, if there is one (cgroup v2)."""
     try:
-        text = _CGROUP.read_text("ascii").strip()
+        text = _CGROUP_MEMORY_MAX.read_text("ascii").strip()
     except OSError:
         return None
     return int(text) if text.isdigit() else None

@@ -12,22 +12,22 @@ from hamlet.gateway.call import Call
 from hamlet.registry.model import Deployment
 
 _NO_PARAMS = ChatParams()
-_NONE: frozenset[str] = frozenset()
+_NO_NAMES: frozenset[str] = frozenset()
 
 
-def speaks(deployment: Deployment, call: Call) -> bool:
+def can_use_native(deployment: Deployment, call: Call) -> bool:
     """Whether the call can take the fast lane to this deployment."""
     provider = deployment.provider
-    same = call.dialect is not None and provider.dialect == call.dialect
-    return same and "native" in provider.operations
+    same_dialect = call.dialect is not None and provider.dialect == call.dialect
+    return same_dialect and "native" in provider.operations
 
 
 def prepare_chat(
     call: Call, deployment: Deployment, policy: Policy
 ) -> tuple[ChatRequest, tuple[str, ...]]:
     """The request as the adapter gets it, and the names of the parameters left out."""
-    final = _merged(call.params, deployment)
-    dropped = _untaken(final, deployment) | _foreign_extras(final, call, deployment)
+    final = _merge_params(call.params, deployment)
+    dropped = _unsupported_params(final, deployment) | _foreign_extras(final, call, deployment)
     if dropped:
         _refuse_if_strict(dropped, policy)
         extra = {key: value for key, value in final.extra.items() if key not in dropped}
@@ -48,23 +48,23 @@ def prepare_native(
     call: Call, deployment: Deployment, policy: Policy
 ) -> tuple[NativeRequest, tuple[str, ...]]:
     """The caller's own body with only what defaults, caps and the card change."""
-    final = _merged(call.params, deployment)
-    dropped = _untaken(final, deployment)
+    final = _merge_params(call.params, deployment)
+    dropped = _unsupported_params(final, deployment)
     if dropped:
         _refuse_if_strict(dropped, policy)
-    overrides = _NO_PARAMS if final is call.params else _changes(call.params, final, dropped)
+    overrides = _NO_PARAMS if final is call.params else _overrides(call.params, final, dropped)
     request = NativeRequest(
         deployment.model, call.fields, call.stream, overrides, dropped, _terms(policy)
     )
     return request, tuple(sorted(dropped)) if dropped else ()
 
 
-def _changes(asked: ChatParams, final: ChatParams, dropped: frozenset[str]) -> ChatParams:
+def _overrides(requested: ChatParams, final: ChatParams, dropped: frozenset[str]) -> ChatParams:
     """What defaults and caps made of the parameters, without those left out."""
     changed = {
         name: value
-        for name, value in final.sent().items()
-        if name not in dropped and getattr(asked, name) != value
+        for name, value in final.wire_fields().items()
+        if name not in dropped and getattr(requested, name) != value
     }
     return ChatParams.model_construct(**changed) if changed else _NO_PARAMS
 
@@ -73,26 +73,30 @@ def _terms(policy: Policy) -> Terms:
     return Terms(policy.byte_idle_s, policy.require_filter)
 
 
-def _merged(params: ChatParams, deployment: Deployment) -> ChatParams:
-    if not deployment.adjusts:
+def _merge_params(params: ChatParams, deployment: Deployment) -> ChatParams:
+    if not deployment.has_param_overrides:
         return params
     return params.over(deployment.defaults).capped(deployment.caps)
 
 
-def _untaken(params: ChatParams, deployment: Deployment) -> frozenset[str]:
+def _unsupported_params(params: ChatParams, deployment: Deployment) -> frozenset[str]:
     known = deployment.card.params
     if known is None or params.model_fields_set <= known:
-        return _NONE
-    return frozenset(params.sent().keys() - known)
+        return _NO_NAMES
+    return frozenset(params.wire_fields().keys() - known)
 
 
 def _foreign_extras(params: ChatParams, call: Call, deployment: Deployment) -> AbstractSet[str]:
     """Unknown parameters pass through, but not into an API they were not written for."""
-    theirs, known = deployment.provider.dialect, deployment.card.params
-    if not params.extra or call.dialect in (None, theirs) or (theirs is None and known is None):
-        return _NONE
-    strangers = params.extra.keys() - deployment.defaults.extra.keys()
-    return strangers if theirs else strangers - (known or frozenset())
+    target_dialect, known = deployment.provider.dialect, deployment.card.params
+    if (
+        not params.extra
+        or call.dialect in (None, target_dialect)
+        or (target_dialect is None and known is None)
+    ):
+        return _NO_NAMES
+    unknown_params = params.extra.keys() - deployment.defaults.extra.keys()
+    return unknown_params if target_dialect else unknown_params - (known or frozenset())
 
 
 def _refuse_if_strict(dropped: frozenset[str], policy: Policy) -> None:

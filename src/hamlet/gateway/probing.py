@@ -19,16 +19,16 @@ from hamlet.core import (
 )
 from hamlet.core.errors import ProviderError, RateLimited
 from hamlet.gateway.call import Call
-from hamlet.gateway.gateway import Gateway, within
-from hamlet.gateway.observers import Record
+from hamlet.gateway.gateway import Gateway, with_timeout
+from hamlet.gateway.observers import CallRecord
 from hamlet.gateway.parameters import prepare_chat
 from hamlet.gateway.stream import open_stream
-from hamlet.registry import Deployment, Registry, RegistryHolder, Reserved, Route
-from hamlet.routing import Choice, Demand, Fleet
+from hamlet.registry import Deployment, Registry, RegistryHolder, ReservedThroughput, Route
+from hamlet.routing import CostEstimate, LoadBalancer, Selection
 
-_EVERY_S = 1.0
-_DEMAND = Demand(1.0, 1.0, 1.0)
-_Found = tuple[Route, Choice]
+_INTERVAL_S = 1.0
+_PROBE_COST = CostEstimate(1.0, 1.0, 1.0)
+_ProbeTarget = tuple[Route, Selection]
 
 
 class Prober:
@@ -43,33 +43,33 @@ class Prober:
         self,
         registries: RegistryHolder,
         gateway: Gateway,
-        processes: Callable[[], int] = lambda: 1,
-        every_s: float = _EVERY_S,
+        process_count: Callable[[], int] = lambda: 1,
+        interval_s: float = _INTERVAL_S,
     ) -> None:
         """`processes` says how many share the budget of one probe every `every_s`."""
         self._registries = registries
         self._gateway = gateway
-        self._fleet: Fleet = gateway.fleet
-        self._processes = processes
-        self._every_s = every_s
-        self._left_alone: dict[str, float] = {}
-        self._on = False
+        self._load_balancer: LoadBalancer = gateway.load_balancer
+        self._process_count = process_count
+        self._interval_s = interval_s
+        self._skipped_until: dict[str, float] = {}
+        self._enabled = False
         self._task: asyncio.Task[None] | None = None
         self._probes: set[asyncio.Task[None]] = set()
 
     @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Whether it has begun and there is anything to probe."""
         return self._task is not None
 
     async def start(self) -> None:
         """Begin, if the registry in use has anything to probe."""
-        self._on = True
+        self._enabled = True
         await self.refresh()
 
     async def refresh(self) -> None:
         """The registry has been replaced: there may be something to probe now, or nothing."""
-        wanted = self._on and any(True for _ in self._probed(self._registries.current))
+        wanted = self._enabled and any(True for _ in self._probe_targets(self._registries.current))
         if wanted and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
         elif not wanted:
@@ -77,7 +77,7 @@ class Prober:
 
     async def aclose(self) -> None:
         """Stop, and call off what is under way."""
-        self._on = False
+        self._enabled = False
         await self._stop()
 
     async def _stop(self) -> None:
@@ -89,82 +89,87 @@ class Prober:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._processes() * self._every_s * random.uniform(0.9, 1.1))
-            if found := self._due():
-                task = asyncio.create_task(self._probe(*found))
+            await asyncio.sleep(self._process_count() * self._interval_s * random.uniform(0.9, 1.1))
+            if target := self._next_target():
+                task = asyncio.create_task(self._probe(*target))
                 self._probes.add(task)
                 task.add_done_callback(self._probes.discard)
 
     # -- whom to ask
 
-    def _probed(self, registry: Registry) -> Iterator[_Found]:
+    def _probe_targets(self, registry: Registry) -> Iterator[_ProbeTarget]:
         """All deployments that the configuration wants probed."""
         policy = registry.config.fleet.probe
         if policy == "off":
             return
         for route in registry.routes.values():
-            traffic = self._fleet.traffic(route, stream=route.operation == "chat")
-            for i, tier in enumerate(traffic.tiers):
-                for member in tier.members:
-                    if policy == "all" or isinstance(member.deployment.capacity, Reserved):
-                        yield route, Choice(member, i, member.condition.breaker.opened)
+            route_state = self._load_balancer.route_state(route, stream=route.operation == "chat")
+            for i, tier in enumerate(route_state.tiers):
+                for member in tier.candidates:
+                    if policy == "all" or isinstance(
+                        member.deployment.capacity, ReservedThroughput
+                    ):
+                        yield route, Selection(member, i, member.state.breaker.is_tripped)
 
-    def _due(self) -> _Found | None:
+    def _next_target(self) -> _ProbeTarget | None:
         """A deployment that may come back, else the one that was idle for longest."""
         registry = self._registries.current
         idle_s = registry.config.fleet.probe_idle_s
-        due = [found for found in self._probed(registry) if self._is_due(found[1], idle_s)]
+        due = [found for found in self._probe_targets(registry) if self._is_due(found[1], idle_s)]
         return min(
             due,
-            key=lambda found: (not found[1].probe, found[1].member.condition.used_at),
+            key=lambda found: (not found[1].is_probe, found[1].candidate.state.last_used_at),
             default=None,
         )
 
-    def _is_due(self, choice: Choice, idle_s: float) -> bool:
-        now, condition = self._fleet.clock(), choice.member.condition
+    def _is_due(self, selection: Selection, idle_s: float) -> bool:
+        now, condition = self._load_balancer.clock(), selection.candidate.state
         id_ = condition.deployment_id
         if condition.in_flight or now < max(
-            condition.cooldown_until, self._left_alone.get(id_, 0.0)
+            condition.cooldown_until, self._skipped_until.get(id_, 0.0)
         ):
             return False
-        if choice.probe:
-            return condition.breaker.probe_due(now) and self._fleet.lease(id_)
-        return now - condition.used_at >= idle_s
+        if selection.is_probe:
+            return condition.breaker.is_probe_due(now) and self._load_balancer.may_probe(id_)
+        return now - condition.last_used_at >= idle_s
 
     # -- asking
 
-    async def _probe(self, route: Route, choice: Choice) -> None:
-        now, deployment = self._fleet.clock(), choice.deployment
-        record = Record("probe", "probe", "hamlet", "", False, now)
-        if choice.probe:
-            choice.member.condition.breaker.start_probe(now)
-        booking = self._fleet.begin(choice, _DEMAND)
+    async def _probe(self, route: Route, selection: Selection) -> None:
+        now, deployment = self._load_balancer.clock(), selection.deployment
+        record = CallRecord("probe", "probe", "hamlet", "", False, now)
+        if selection.is_probe:
+            selection.candidate.state.breaker.start_probe(now)
+        reservation = self._load_balancer.reserve(selection, _PROBE_COST)
         try:
-            with self._registries.lease(), self._gateway.attempting(record, booking) as attempt:
-                usage = await ask_least(route, deployment, route.policy.first_token_s)
-            attempt.passed()
-            self._fleet.settle(booking, usage)
+            with (
+                self._registries.lease(),
+                self._gateway.attempt_scope(record, reservation) as attempt,
+            ):
+                usage = await send_minimal_request(route, deployment, route.policy.first_token_s)
+            attempt.record_success()
+            self._load_balancer.settle(reservation, usage)
         except ProviderError as error:
             if not (error.unhealthy or isinstance(error, RateLimited)):
                 # It answers, but not this: that says nothing of others' calls, now as later.
                 idle_s = self._registries.current.config.fleet.probe_idle_s
-                self._left_alone[deployment.id] = self._fleet.clock() + idle_s
+                self._skipped_until[deployment.id] = self._load_balancer.clock() + idle_s
 
 
-async def ask_least(route: Route, deployment: Deployment, limit_s: float) -> Usage:
+async def send_minimal_request(route: Route, deployment: Deployment, timeout_s: float) -> Usage:
     """The least that can be asked of a deployment, within so many seconds. Raises ProviderError."""
     provider = deployment.provider
     if route.operation == "chat":
         message = Message("user", (Text("."),))
         params = ChatParams(max_tokens=1)
-        asked = ChatRequest(deployment.model, (message,), params=params, stream=True)
-        request, _ = prepare_chat(Call.of(asked), deployment, Policy())
+        chat_request = ChatRequest(deployment.model, (message,), params=params, stream=True)
+        request, _ = prepare_chat(Call.from_request(chat_request), deployment, Policy())
         source = provider.instance.chat(request)
-        head, _ = await open_stream(source, whole=True, timeout_s=limit_s)
+        head, _ = await open_stream(source, read_to_end=True, timeout_s=timeout_s)
         return next((item.usage for item in head if isinstance(item, Finished)), Usage())
     if "probe" in provider.operations:
-        await within(provider.instance.probe(), limit_s)
+        await with_timeout(provider.instance.probe(), timeout_s)
         return Usage(0, 0)
     one = EmbeddingRequest(deployment.model, (".",))
-    answer: EmbeddingResponse = await within(provider.instance.embed(one), limit_s)
-    return answer.usage
+    response: EmbeddingResponse = await with_timeout(provider.instance.embed(one), timeout_s)
+    return response.usage

@@ -12,28 +12,34 @@ from msgspec import structs
 from hamlet.config import Policy
 from hamlet.core import ChatEvent, Finished, FinishReason, NativeChunk, Started, Usage
 from hamlet.core.errors import EmptyAnswer, ProviderError, UpstreamProtocol, UpstreamTimeout
-from hamlet.gateway.paced_stream import Flow, Item, Limits, commits, size
+from hamlet.gateway.paced_stream import (
+    Item,
+    PacedStream,
+    StreamTimeouts,
+    estimate_bytes,
+    is_commit_point,
+)
 from hamlet.spi import Deadline
 
 E = TypeVar("E", ChatEvent, NativeChunk)
-Settle = Callable[["Meter"], None]
+OnSettle = Callable[["StreamStats"], None]
 Clock = Callable[[], float]
 
-_MOST_BEFORE_CONTENT = 64 << 10
-_MOST_HELD = 64 << 20
+_MAX_BYTES_BEFORE_CONTENT = 64 << 10
+_MAX_BUFFERED_BYTES = 64 << 20
 
 
-def limits(policy: Policy, total_s: float) -> Limits:
+def stream_timeouts(policy: Policy, remaining_s: float) -> StreamTimeouts:
     """What the policy says of an answer under way, of which `total_s` seconds are left."""
-    return Limits(policy.idle_s, total_s, policy.min_tokens_per_s)
+    return StreamTimeouts(policy.idle_s, remaining_s, policy.min_tokens_per_s)
 
 
 async def open_stream(
     source: AsyncGenerator[E, None],
     *,
-    whole: bool,
+    read_to_end: bool,
     timeout_s: float,
-    held: Limits | None = None,
+    hold_back_timeouts: StreamTimeouts | None = None,
 ) -> tuple[list[E], bool]:
     """Pull from `source` up to the commit point: the first content, or the end if `whole`.
 
@@ -43,14 +49,18 @@ async def open_stream(
     now.
     """
     head: list[E] = []
-    begun = asyncio.get_running_loop().time()
+    started_at = asyncio.get_running_loop().time()
     try:
         with Deadline(timeout_s) as limit:
-            ended = await _gather(source, head, whole=whole and held is None)
-        if held is not None and whole and not ended:
-            passed = asyncio.get_running_loop().time() - begun
-            left = structs.replace(held, total_s=max(0.0, held.total_s - passed))
-            await _hold_back(source, head, left)
+            ended = await _read_head(
+                source, head, read_to_end=read_to_end and hold_back_timeouts is None
+            )
+        if hold_back_timeouts is not None and read_to_end and not ended:
+            elapsed_s = asyncio.get_running_loop().time() - started_at
+            remaining_timeouts = structs.replace(
+                hold_back_timeouts, total_s=max(0.0, hold_back_timeouts.total_s - elapsed_s)
+            )
+            await _buffer_rest(source, head, remaining_timeouts)
             ended = True
     except TimeoutError:
         await source.aclose()
@@ -63,71 +73,80 @@ async def open_stream(
     return head, ended
 
 
-async def _gather(source: AsyncGenerator[E, None], head: list[E], *, whole: bool) -> bool:
+async def _read_head(source: AsyncGenerator[E, None], head: list[E], *, read_to_end: bool) -> bool:
     """Fill `head` up to the first content or the end; True if it was the end."""
-    held, most = 0, _MOST_HELD if whole else _MOST_BEFORE_CONTENT
+    buffered_bytes, max_bytes = 0, _MAX_BUFFERED_BYTES if read_to_end else _MAX_BYTES_BEFORE_CONTENT
     async for item in source:
         head.append(item)
-        if not whole and commits(item):
+        if not read_to_end and is_commit_point(item):
             return False
-        held += size(item)
-        if held > most:
-            raise UpstreamProtocol(f"the upstream sent over {most} bytes without content")
-    if not any(commits(item) for item in head):
+        buffered_bytes += estimate_bytes(item)
+        if buffered_bytes > max_bytes:
+            raise UpstreamProtocol(f"the upstream sent over {max_bytes} bytes without content")
+    if not any(is_commit_point(item) for item in head):
         raise EmptyAnswer("the upstream's answer has no content and no end")
     return True
 
 
-async def _hold_back(source: AsyncGenerator[E, None], head: list[E], limits: Limits) -> None:
+async def _buffer_rest(
+    source: AsyncGenerator[E, None], head: list[E], timeouts: StreamTimeouts
+) -> None:
     """Add to a head that has content all the rest of its answer."""
-    meter, held = Meter(), 0
-    flow = Flow(cast(AsyncGenerator[Item, None], source), limits)
+    stats, buffered_bytes = StreamStats(), 0
+    paced_stream = PacedStream(cast(AsyncGenerator[Item, None], source), timeouts)
     try:
         for item in head:
-            meter.note(item)
-        while (more := await flow.next()) is not None:
-            meter.note(more)
+            stats.record_item(item)
+        while (more := await paced_stream.next_item()) is not None:
+            stats.record_item(more)
             head.append(cast(E, more))
-            held += size(more)
-            if held > _MOST_HELD:
-                raise UpstreamProtocol(f"the upstream's answer is over {_MOST_HELD} bytes")
+            buffered_bytes += estimate_bytes(more)
+            if buffered_bytes > _MAX_BUFFERED_BYTES:
+                raise UpstreamProtocol(f"the upstream's answer is over {_MAX_BUFFERED_BYTES} bytes")
     finally:
-        flow.stop()
-    meter.need_end()
+        paced_stream.cancel_timers()
+    stats.require_end()
 
 
-class Meter:
+class StreamStats:
     """What is measured of one answer as it passes."""
 
     __slots__ = (
-        "_clock", "error", "events", "finish", "first_token_at", "unwanted", "usage", "whole",
+        "_clock",
+        "error",
+        "event_count",
+        "finish_reason",
+        "first_token_at",
+        "is_complete",
+        "is_discarded",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self.usage: Usage | None = None
-        self.finish: FinishReason | None = None
+        self.finish_reason: FinishReason | None = None
         self.first_token_at = 0.0
-        self.events = 0
-        self.whole = False
-        self.unwanted = False
+        self.event_count = 0
+        self.is_complete = False
+        self.is_discarded = False
         self.error: ProviderError | None = None
 
-    def note(self, item: Item) -> None:
+    def record_item(self, item: Item) -> None:
         """Look at one item on its way to the caller. A committed answer has a first token."""
-        self.events += 1
-        if not self.first_token_at and commits(item):
+        self.event_count += 1
+        if not self.first_token_at and is_commit_point(item):
             self.first_token_at = self._clock()
         if isinstance(item, NativeChunk):
             self.usage = item.usage or self.usage
-            self.finish = item.finish or self.finish
-            self.whole = self.whole or item.end
+            self.finish_reason = item.finish or self.finish_reason
+            self.is_complete = self.is_complete or item.end
         elif isinstance(item, Finished):
-            self.usage, self.finish, self.whole = item.usage, item.reason, True
+            self.usage, self.finish_reason, self.is_complete = item.usage, item.reason, True
 
-    def need_end(self) -> None:
+    def require_end(self) -> None:
         """Raise UpstreamProtocol unless the answer was seen to end."""
-        if not self.whole:
+        if not self.is_complete:
             raise UpstreamProtocol("the stream ended before the answer did")
 
 
@@ -139,45 +158,55 @@ class ChatStream:
     """
 
     __slots__ = (
-        "_closed", "_flow", "_head", "_settle", "meter", "model", "native", "warnings",
+        "_on_settle",
+        "_paced_stream",
+        "_reversed_head",
+        "_settled",
+        "model",
+        "native",
+        "stats",
+        "warnings",
     )  # fmt: skip
 
     def __init__(
         self,
         head: list[Any],
-        flow: Flow | None,
+        paced_stream: PacedStream | None,
         *,
         native: bool,
         warnings: tuple[str, ...],
-        settle: Settle,
+        on_settle: OnSettle,
         clock: Clock = time.monotonic,
     ) -> None:
         """Without a `flow` the head is all there is: then nothing is waited for."""
         self.native = native
         self.warnings = warnings
-        self.meter = Meter(clock)
-        self.model = _model(head)
+        self.stats = StreamStats(clock)
+        self.model = _reported_model(head)
         # From its end, as a held answer may be large: what is on its way need not be kept.
-        self._head: list[Item] = head[::-1]
-        self._flow = flow
-        self._settle = settle
-        self._closed = False
+        self._reversed_head: list[Item] = head[::-1]
+        self._paced_stream = paced_stream
+        self._on_settle = on_settle
+        self._settled = False
         for item in head:
-            self.meter.note(item)
+            self.stats.record_item(item)
 
     def __aiter__(self) -> ChatStream:
         return self
 
     async def __anext__(self) -> Item:
         try:
-            if self._head:
-                return self._head.pop()
-            if self._flow is not None and (item := await self._flow.next()) is not None:
-                self.meter.note(item)
+            if self._reversed_head:
+                return self._reversed_head.pop()
+            if (
+                self._paced_stream is not None
+                and (item := await self._paced_stream.next_item()) is not None
+            ):
+                self.stats.record_item(item)
                 return item
-            self.meter.need_end()
+            self.stats.require_end()
         except ProviderError as error:
-            self._broke(error)
+            self._record_error(error)
             raise
         raise StopAsyncIteration
 
@@ -185,43 +214,43 @@ class ChatStream:
         """The items of a stream that is not native."""
         return cast(AsyncIterator[ChatEvent], self)
 
-    def whole(self) -> list[Item]:
+    def read_all(self) -> list[Item]:
         """All items of an answer that had ended before it was committed. Raises ProviderError."""
-        assert self._flow is None, "it is still under way"
+        assert self._paced_stream is None, "it is still under way"
         try:
-            self.meter.need_end()
+            self.stats.require_end()
         except ProviderError as error:
-            self._broke(error)
+            self._record_error(error)
             raise
-        items, self._head = self._head[::-1], []
+        items, self._reversed_head = self._reversed_head[::-1], []
         return items
 
-    def _broke(self, error: ProviderError) -> None:
+    def _record_error(self, error: ProviderError) -> None:
         error.phase = "stream"
-        self.meter.error = error
+        self.stats.error = error
 
     async def discard(self) -> None:
         """Close an answer that nobody reads: its call has a better one, or was called off."""
-        self.meter.unwanted = True
+        self.stats.is_discarded = True
         await self.aclose()
 
     async def aclose(self) -> None:
         """Close the upstream call and settle. May be called twice."""
-        self._head.clear()
+        self._reversed_head.clear()
         try:
-            if self._flow is not None:
-                await self._flow.aclose()
+            if self._paced_stream is not None:
+                await self._paced_stream.aclose()
         finally:
             self.settle()
 
     def settle(self) -> None:
         """Settle, once: enough to end an answer that is `whole()`, which waits for nothing."""
-        if not self._closed:
-            self._closed = True
-            self._settle(self.meter)
+        if not self._settled:
+            self._settled = True
+            self._on_settle(self.stats)
 
 
-def _model(head: list[Any]) -> str | None:
+def _reported_model(head: list[Any]) -> str | None:
     """The model that answers, as the upstream names it, if it has said so yet."""
     for item in head:
         if isinstance(item, (Started, NativeChunk)) and item.model:

@@ -1,36 +1,43 @@
 """The move from hamlet1 to hamlet, feature by feature, with a way back at every step."""
 
-from hamlet.migration.feature import Feature, Features, Observer
-from hamlet.migration.model import Arm, Cause, Document, Entry, FeatureState, Stage
-from hamlet.migration.response import Answer
-from hamlet.migration.rollout_controller import Board, StateConflict
-from hamlet.migration.setup import open_store, settings
-from hamlet.migration.shadow import Shadow
-from hamlet.migration.store import FileStore, StateStore, StateUnreadable
-from hamlet.migration.transitions import MoveRefused
-from hamlet.migration.view import View
-from hamlet.migration.watch import Watch
+from hamlet.migration.feature import FeatureRuntime, FeatureSet, MigrationObserver
+from hamlet.migration.model import (
+    Arm,
+    FeatureState,
+    JournalEntry,
+    RolloutDocument,
+    Stage,
+    TransitionCause,
+)
+from hamlet.migration.response import CapturedResponse
+from hamlet.migration.rollout_controller import RolloutController, StateConflict
+from hamlet.migration.setup import open_store, resolve_config
+from hamlet.migration.shadow import ShadowRunner
+from hamlet.migration.store import FileStore, StateStore, StateUnavailable
+from hamlet.migration.transitions import TransitionRefused
+from hamlet.migration.view import LocalRolloutState
+from hamlet.migration.watch import GuardrailMonitor
 
 __all__ = [
-    "Answer",
     "Arm",
-    "Board",
-    "Cause",
-    "Document",
-    "Entry",
-    "Feature",
+    "CapturedResponse",
+    "FeatureRuntime",
+    "FeatureSet",
     "FeatureState",
-    "Features",
     "FileStore",
-    "MoveRefused",
-    "Observer",
-    "Shadow",
+    "GuardrailMonitor",
+    "JournalEntry",
+    "LocalRolloutState",
+    "MigrationObserver",
+    "RolloutController",
+    "RolloutDocument",
+    "ShadowRunner",
     "Stage",
     "StateConflict",
     "StateStore",
-    "StateUnreadable",
-    "View",
-    "Watch",
+    "StateUnavailable",
+    "TransitionCause",
+    "TransitionRefused",
     "open_store",
-    "settings",
+    "resolve_config",
 ]

@@ -7,10 +7,10 @@ from hashlib import blake2b
 
 import msgspec
 
-from hamlet.migration.model import WHOLE
+from hamlet.migration.model import FULL_SHARE_BP
 
-_text = msgspec.json.Decoder(str | int)
-_API_KEYS = (b"authorization", b"x-api-key", b"api-key")
+_scalar_decoder = msgspec.json.Decoder(str | int)
+_API_KEY_HEADERS = (b"authorization", b"x-api-key", b"api-key")
 
 
 class Cohort:
@@ -18,66 +18,74 @@ class Cohort:
 
     def __init__(self, salt: str, feature: str) -> None:
         # What all keys have in common is hashed once.
-        self._begun = blake2b(
+        self._base_hash = blake2b(
             f"{salt}\0{feature}\0".encode("utf-8", "surrogatepass"), digest_size=8
         )
 
     def bucket(self, key: str) -> int:
         """A number below WHOLE. In the new arm if it is below the share."""
-        digest = self._begun.copy()
+        digest = self._base_hash.copy()
         digest.update(key.encode("utf-8", "surrogatepass"))
-        return int.from_bytes(digest.digest(), "big") % WHOLE
+        return int.from_bytes(digest.digest(), "big") % FULL_SHARE_BP
 
 
-class KeyReader:
+class CohortKeyExtractor:
     """Finds what tells one user or conversation from another in a request."""
 
     def __init__(self, names: Sequence[str]) -> None:
         """`names` are fields of the JSON body, or `header:NAME`; the first that is there counts."""
-        self._names = [(name, _header(name)) for name in names]
-        fields = list(dict.fromkeys(name for name, header in self._names if header is None))
+        self._sources = [(name, _parse_header_source(name)) for name in names]
+        fields = list(dict.fromkeys(name for name, header in self._sources if header is None))
         # Only what may be the key is looked at; the rest of a body is skipped, whatever its size.
-        self._places = {name: f"f{i}" for i, name in enumerate(fields)}
+        self._struct_fields = {name: f"f{i}" for i, name in enumerate(fields)}
         wanted = [
-            (place, msgspec.Raw, msgspec.field(default=_NOTHING, name=name))
-            for name, place in self._places.items()
+            (place, msgspec.Raw, msgspec.field(default=_ABSENT, name=name))
+            for name, place in self._struct_fields.items()
         ]
-        self._fields = msgspec.json.Decoder(msgspec.defstruct("Fields", wanted))
+        self._body_decoder = msgspec.json.Decoder(msgspec.defstruct("Fields", wanted))
 
-    def key(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> str | None:
+    def extract(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> str | None:
         """The key; the API key where no name is there, None where that is not either."""
-        fields = self._decoded(body) if self._places and body[:1] == b"{" else None
-        for name, header in self._names:
-            found = _sent(headers, header) if header else self._value(fields, name)
+        fields = self._decode_body(body) if self._struct_fields and body[:1] == b"{" else None
+        for name, header in self._sources:
+            found = (
+                _last_header_value(headers, header) if header else self._field_value(fields, name)
+            )
             if found:
                 return found
         sent = dict(headers)
-        return next((sent[name].decode("latin-1") for name in _API_KEYS if name in sent), None)
+        return next(
+            (sent[name].decode("latin-1") for name in _API_KEY_HEADERS if name in sent), None
+        )
 
-    def _decoded(self, body: bytes) -> msgspec.Struct | None:
+    def _decode_body(self, body: bytes) -> msgspec.Struct | None:
         try:
-            return self._fields.decode(body)
+            return self._body_decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
 
-    def _value(self, fields: msgspec.Struct | None, name: str) -> str:
+    def _field_value(self, fields: msgspec.Struct | None, name: str) -> str:
         try:
-            return str(_text.decode(getattr(fields, self._places[name]))) if fields else ""
+            return (
+                str(_scalar_decoder.decode(getattr(fields, self._struct_fields[name])))
+                if fields
+                else ""
+            )
         except (msgspec.MsgspecError, UnicodeError):
             return ""
 
 
-_NOTHING = msgspec.Raw(b"null")
+_ABSENT = msgspec.Raw(b"null")
 
 
-def _header(name: str) -> bytes | None:
+def _parse_header_source(name: str) -> bytes | None:
     of_header = name.startswith("header:")
     return name.removeprefix("header:").lower().encode("latin-1") if of_header else None
 
 
-def _sent(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
+def _last_header_value(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> str:
     found = b""
     for name, value in headers:
-        if name == wanted:
+        if name == header:
             found = value
     return found.decode("latin-1")

@@ -9,20 +9,26 @@ from datetime import date
 from typing import Literal
 
 from hamlet.config.cutover import IgnoreConfig
-from hamlet.core.text import language
-from hamlet.migration.response import Answer
+from hamlet.core.text import detect_language
+from hamlet.migration.response import CapturedResponse
 from hamlet.migration.tally import Verdict
 
-Content = Literal["noise", "exact", "off"]
+ContentMode = Literal["noise", "exact", "off"]
 
-_HEADERS = ("content-encoding", "location", "set-cookie", "www-authenticate", "retry-after")
-_PROMPT_BAND, _ANSWER_RATIO, _LENGTH_RATIO = 0.02, 2.0, 3.0
+_CONTRACT_HEADERS = (
+    "content-encoding",
+    "location",
+    "set-cookie",
+    "www-authenticate",
+    "retry-after",
+)
+_INPUT_TOKENS_TOLERANCE, _MAX_OUTPUT_TOKENS_RATIO, _MAX_LENGTH_RATIO = 0.02, 2.0, 3.0
 # Below this, two texts have nothing to do with each other; answers to one question lie above.
-_ALIKE = 0.15
+_MIN_SIMILARITY = 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparisonResult:
     """What came of it; `paths` say where the two differ, never what stands there."""
 
     verdict: Verdict
@@ -32,54 +38,58 @@ class Compared:
 
 
 def compare(
-    control: Answer,
-    candidate: Answer,
+    control: CapturedResponse,
+    candidate: CapturedResponse,
     *,
-    content: Content = "noise",
+    content: ContentMode = "noise",
     ignore: Iterable[IgnoreConfig] = (),
-    noisy: frozenset[str] = frozenset(),
+    noisy_paths: frozenset[str] = frozenset(),
     today: date | None = None,
-) -> Compared:
+) -> ComparisonResult:
     """Judge the candidate by the control.
 
     `noisy` are paths of the contract in which hamlet1 differs from itself: nobody relies on those.
     A rule to ignore that has expired counts no more.
     """
-    if control.failed:
-        return Compared("control_failed")
-    if candidate.failed:
-        return Compared("candidate_failed", (f"status {candidate.status}",))
+    if control.is_server_failure:
+        return ComparisonResult("control_failed")
+    if candidate.is_server_failure:
+        return ComparisonResult("candidate_failed", (f"status {candidate.status}",))
     day = today or date.today()
     waived = {rule.path for rule in ignore if rule.expires >= day}
-    broken = sorted(set(contract(control, candidate)) - waived)
-    unexplained = [path for path in broken if path not in noisy]
+    broken = sorted(set(contract_differences(control, candidate)) - waived)
+    unexplained = [path for path in broken if path not in noisy_paths]
     if unexplained:
-        return Compared("contract_mismatch", tuple(unexplained))
+        return ComparisonResult("contract_mismatch", tuple(unexplained))
     if content == "off":
-        return Compared("tolerated" if broken else "equal", tuple(broken))
-    return _content(control, candidate, content, (*broken, *_numbers(control, candidate)))
+        return ComparisonResult("tolerated" if broken else "equal", tuple(broken))
+    return _compare_content(
+        control, candidate, content, (*broken, *_token_count_differences(control, candidate))
+    )
 
 
-def contract(control: Answer, candidate: Answer) -> Iterator[str]:
+def contract_differences(control: CapturedResponse, candidate: CapturedResponse) -> Iterator[str]:
     """The first tier: where the candidate breaks what clients rely on."""
     if control.status != candidate.status:
         yield "status"
     if control.media_type != candidate.media_type:
         yield "header content-type"
         return
-    for name in _HEADERS:
+    for name in _CONTRACT_HEADERS:
         if (control.header(name) is None) != (candidate.header(name) is None):
             yield f"header {name}"
-    if control.grammar != candidate.grammar:
+    if control.event_sequence != candidate.event_sequence:
         yield "events"
-    yield from _shapes(control.shape, candidate.shape)
-    if control.finish != candidate.finish:
+    yield from _type_differences(control.types_by_path, candidate.types_by_path)
+    if control.finish_reason != candidate.finish_reason:
         yield "finish"
-    if _tools(control) != _tools(candidate):
+    if _tool_names(control) != _tool_names(candidate):
         yield "tools"
 
 
-def _shapes(control: dict[str, set[str]], candidate: dict[str, set[str]]) -> Iterator[str]:
+def _type_differences(
+    control: dict[str, set[str]], candidate: dict[str, set[str]]
+) -> Iterator[str]:
     for path in control.keys() | candidate.keys():
         if control.get(path) == candidate.get(path):
             continue
@@ -90,45 +100,60 @@ def _shapes(control: dict[str, set[str]], candidate: dict[str, set[str]]) -> Ite
         yield path
 
 
-def _tools(answer: Answer) -> list[object]:
-    return [value for path, value in answer.values if path.endswith("tool_calls[].function.name")]
+def _tool_names(answer: CapturedResponse) -> list[object]:
+    return [
+        value for path, value in answer.leaf_values if path.endswith("tool_calls[].function.name")
+    ]
 
 
-def _numbers(control: Answer, candidate: Answer) -> Iterator[str]:
+def _token_count_differences(
+    control: CapturedResponse, candidate: CapturedResponse
+) -> Iterator[str]:
     """The second tier: token counts out of their bands."""
-    ours, theirs = candidate.prompt_tokens, control.prompt_tokens
-    if ours and theirs and abs(ours / theirs - 1) > _PROMPT_BAND:
+    ours, theirs = candidate.input_tokens, control.input_tokens
+    if ours and theirs and abs(ours / theirs - 1) > _INPUT_TOKENS_TOLERANCE:
         yield "prompt tokens"
-    ours, theirs = candidate.answer_tokens, control.answer_tokens
-    if ours and theirs and not 1 / _ANSWER_RATIO <= ours / theirs <= _ANSWER_RATIO:
+    ours, theirs = candidate.output_tokens, control.output_tokens
+    if (
+        ours
+        and theirs
+        and not 1 / _MAX_OUTPUT_TOKENS_RATIO <= ours / theirs <= _MAX_OUTPUT_TOKENS_RATIO
+    ):
         yield "answer tokens"
 
 
-def _content(
-    control: Answer, candidate: Answer, content: Content, notes: tuple[str, ...]
-) -> Compared:
+def _compare_content(
+    control: CapturedResponse,
+    candidate: CapturedResponse,
+    content: ContentMode,
+    earlier_differences: tuple[str, ...],
+) -> ComparisonResult:
     """The third tier: what is said."""
-    if control.values == candidate.values:
-        return Compared("tolerated" if notes else "equal", notes, 1.0, 1.0)
+    if control.leaf_values == candidate.leaf_values:
+        return ComparisonResult(
+            "tolerated" if earlier_differences else "equal", earlier_differences, 1.0, 1.0
+        )
     if content == "exact":
-        differing = dict(control.values).items() ^ dict(candidate.values).items()
-        return Compared("contract_mismatch", tuple(sorted({path for path, _ in differing})))
+        differing = dict(control.leaf_values).items() ^ dict(candidate.leaf_values).items()
+        return ComparisonResult("contract_mismatch", tuple(sorted({path for path, _ in differing})))
     ours, theirs = candidate.text, control.text
     ratio = (len(ours) + 1) / (len(theirs) + 1)
-    alike = similarity(ours, theirs)
+    score = similarity(ours, theirs)
     drifts = [
         name
         for name, drifted in (
             ("empty", bool(ours.strip()) != bool(theirs.strip())),
-            ("refusal", candidate.refuses != control.refuses),
-            ("language", language(ours) != language(theirs)),
-            ("length", abs(math.log(ratio)) > math.log(_LENGTH_RATIO)),
-            ("similarity", alike < _ALIKE),
+            ("refusal", candidate.is_refusal != control.is_refusal),
+            ("language", detect_language(ours) != detect_language(theirs)),
+            ("length", abs(math.log(ratio)) > math.log(_MAX_LENGTH_RATIO)),
+            ("similarity", score < _MIN_SIMILARITY),
         )
         if drifted
     ]
     verdict: Verdict = "content_drift" if drifts else "tolerated"
-    return Compared(verdict, (*notes, *drifts), round(ratio, 3), round(alike, 3))
+    return ComparisonResult(
+        verdict, (*earlier_differences, *drifts), round(ratio, 3), round(score, 3)
+    )
 
 
 def similarity(a: str, b: str) -> float:

@@ -12,80 +12,94 @@ from collections.abc import Mapping
 from typing import Any
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.gate import Evidence, Replica
+from hamlet.migration.gate import Evidence, ReplicaStatus
 from hamlet.migration.model import FeatureState
 from hamlet.migration.report import Points
-from hamlet.migration.tally import Tally
+from hamlet.migration.tally import FeatureCounters
 
 _TIMEOUT_S = 3.0
-_MOST_ROWS = 50
+_MAX_ROWS = 50
 
 
-class Witness:
+class EvidenceCollector:
     """Asks whoever the configuration names. Blocking: for the command line."""
 
     def __init__(self, config: CutoverConfig, admin_key: str | None = None) -> None:
         self._config = config
         self._headers = {"x-api-key": admin_key} if admin_key else {}
 
-    def evidence(self, feature: str, state: FeatureState) -> Evidence:
+    def collect_evidence(self, feature: str, state: FeatureState) -> Evidence:
         """What is known of a feature since its last move."""
-        told = {url: self._ask(url) for url in self._config.replicas}
-        found = Evidence("replicas", replicas=[_replica(url, row) for url, row in told.items()])
-        for row in told.values():
+        statuses = {url: self._fetch_status(url) for url in self._config.replicas}
+        found = Evidence(
+            "replicas", replicas=[_parse_replica(url, row) for url, row in statuses.items()]
+        )
+        for row in statuses.values():
             if row is not None and feature in row["features"]:
                 seen = row["features"][feature]
                 if seen["tally"]["epoch"] == state.changed:
-                    found.tally = found.tally.plus(Tally.read(seen["tally"]))
+                    found.counters = found.counters.merge(FeatureCounters.from_dict(seen["tally"]))
                 found.p95 = {"first": seen["p95_first_s"], "total": seen["p95_total_s"]}
         if self._config.prometheus is not None:
-            self._by_prometheus(self._config.prometheus, feature, state, found)
+            self._apply_prometheus(self._config.prometheus, feature, state, found)
         return found
 
-    def details(
-        self, feature: str, begin: float
+    def fetch_details(
+        self, feature: str, since_at: float
     ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Points]]]:
         """Where answers differed lately, and how the arms fared over time (with Prometheus)."""
-        told = [row for row in map(self._ask, self._config.replicas) if row is not None]
-        rows = [m for row in told for m in row["features"].get(feature, {}).get("mismatches", ())]
-        rows = sorted((row for row in rows if row["at"] >= begin), key=lambda row: -row["at"])
+        statuses = [
+            row for row in map(self._fetch_status, self._config.replicas) if row is not None
+        ]
+        rows = [
+            m for row in statuses for m in row["features"].get(feature, {}).get("mismatches", ())
+        ]
+        rows = sorted((row for row in rows if row["at"] >= since_at), key=lambda row: -row["at"])
         series = {}
         if self._config.prometheus is not None:
-            series = _series(self._config.prometheus, feature, begin)
-        return rows[:_MOST_ROWS], series
+            series = _query_series(self._config.prometheus, feature, since_at)
+        return rows[:_MAX_ROWS], series
 
-    def _ask(self, url: str) -> dict[str, Any] | None:
+    def _fetch_status(self, url: str) -> dict[str, Any] | None:
         """A replica's status, and when it was asked by our clock; None if it does not answer."""
         before = time.time()
-        answer = _get(f"{url}/v1/admin/cutover", self._headers)
+        answer = _get_json(f"{url}/v1/admin/cutover", self._headers)
         if answer is not None:
             answer["asked"] = (before + time.time()) / 2
         return answer
 
-    def _by_prometheus(self, base: str, feature: str, state: FeatureState, found: Evidence) -> None:
+    def _apply_prometheus(
+        self, base: str, feature: str, state: FeatureState, evidence: Evidence
+    ) -> None:
         seconds = max(2, int(time.time() - state.since))
-        requests = _increase("hamlet_cutover_requests_total", feature, "arm, outcome", seconds)
-        verdicts = _increase("hamlet_cutover_comparisons_total", feature, "kind, verdict", seconds)
-        rows = [_query(base, q) for q in (requests, verdicts, 'ALERTS{alertstate="firing"}')]
+        requests = _increase_query(
+            "hamlet_cutover_requests_total", feature, "arm, outcome", seconds
+        )
+        verdicts = _increase_query(
+            "hamlet_cutover_comparisons_total", feature, "kind, verdict", seconds
+        )
+        rows = [
+            _query_instant(base, q) for q in (requests, verdicts, 'ALERTS{alertstate="firing"}')
+        ]
         if any(row is None for row in rows):
-            found.problems.append("inconclusive: Prometheus does not answer")
+            evidence.problems.append("inconclusive: Prometheus does not answer")
             return
         counted, compared, alerts = (row or [] for row in rows)
-        found.source = "prometheus"
-        found.tally = Tally(state.changed)
+        evidence.source = "prometheus"
+        evidence.counters = FeatureCounters(state.changed)
         for labels, value in counted:
-            part = found.tally.new if labels["arm"] == "new" else found.tally.legacy
+            part = evidence.counters.new if labels["arm"] == "new" else evidence.counters.legacy
             part[labels["outcome"]] += round(value)
         for labels, value in compared:
-            getattr(found.tally, labels["kind"])[labels["verdict"]] += round(value)
-        for part in (found.tally.new, found.tally.legacy, found.tally.candidate):
+            getattr(evidence.counters, labels["kind"])[labels["verdict"]] += round(value)
+        for part in (evidence.counters.new, evidence.counters.legacy, evidence.counters.candidate):
             _drop_zeros(part)
-        found.alerts = sorted({labels["alertname"] for labels, _ in alerts})
+        evidence.alerts = sorted({labels["alertname"] for labels, _ in alerts})
 
 
-def _series(base: str, feature: str, begin: float) -> dict[str, dict[str, Points]]:
+def _query_series(base: str, feature: str, since_at: float) -> dict[str, dict[str, Points]]:
     end = time.time()
-    step = max(15.0, (end - begin) / 200)
+    step = max(15.0, (end - since_at) / 200)
     window, of = f"[{int(4 * step)}s]", f'{{feature="{feature}"}}'
     bad = f'{{feature="{feature}",outcome=~"failed|rescued"}}'
     queries = {
@@ -99,13 +113,13 @@ def _series(base: str, feature: str, begin: float) -> dict[str, dict[str, Points
         ),
         "Requests per second": f"sum by (arm) (rate(hamlet_cutover_requests_total{of}{window}))",
     }
-    span = {"start": begin, "end": end, "step": step}
-    return {name: _lines(base, query, span) for name, query in queries.items()}
+    span = {"start": since_at, "end": end, "step": step}
+    return {name: _query_range(base, query, span) for name, query in queries.items()}
 
 
-def _lines(base: str, query: str, span: Mapping[str, float]) -> dict[str, Points]:
+def _query_range(base: str, query: str, span: Mapping[str, float]) -> dict[str, Points]:
     words = urllib.parse.urlencode({"query": query, **span})
-    answer = _get(f"{base}/api/v1/query_range?{words}", {})
+    answer = _get_json(f"{base}/api/v1/query_range?{words}", {})
     rows = answer["data"]["result"] if answer and answer.get("status") == "success" else []
     return {
         row["metric"].get("arm", ""): [
@@ -115,34 +129,36 @@ def _lines(base: str, query: str, span: Mapping[str, float]) -> dict[str, Points
     }
 
 
-def _replica(url: str, told: Mapping[str, Any] | None) -> Replica:
-    if told is None:
-        return Replica(url, False)
-    return Replica(url, True, told["epoch"], told["readable"], told["clock"] - told["asked"])
+def _parse_replica(url: str, status: Mapping[str, Any] | None) -> ReplicaStatus:
+    if status is None:
+        return ReplicaStatus(url, False)
+    return ReplicaStatus(
+        url, True, status["epoch"], status["readable"], status["clock"] - status["asked"]
+    )
 
 
-def _increase(metric: str, feature: str, by: str, seconds: int) -> str:
+def _increase_query(metric: str, feature: str, by: str, seconds: int) -> str:
     return f'sum by ({by}) (increase({metric}{{feature="{feature}"}}[{seconds}s]))'
 
 
-def _query(base: str, query: str) -> list[tuple[dict[str, str], float]] | None:
+def _query_instant(base: str, query: str) -> list[tuple[dict[str, str], float]] | None:
     """https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries"""
-    answer = _get(f"{base}/api/v1/query?query={urllib.parse.quote(query)}", {})
+    answer = _get_json(f"{base}/api/v1/query?query={urllib.parse.quote(query)}", {})
     if answer is None or answer.get("status") != "success":
         return None
     rows = answer["data"]["result"]
     return [(row["metric"], float(row["value"][1])) for row in rows]
 
 
-def _get(url: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
+def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
     try:
         # The address stands in the operator's own configuration.
         request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            told = json.load(answer)
+            payload = json.load(answer)
     except (OSError, ValueError, urllib.error.URLError):
         return None
-    return told if isinstance(told, dict) else None
+    return payload if isinstance(payload, dict) else None
 
 
 def _drop_zeros(counts: Counter[str]) -> None:

@@ -9,183 +9,207 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from hamlet.config.cutover import CutoverConfig, FeatureConfig, PricesConfig
-from hamlet.migration.cohort import Cohort, KeyReader
-from hamlet.migration.comparison import Compared
-from hamlet.migration.model import Arm, Cause, Document, FeatureState
-from hamlet.migration.response import Answer
-from hamlet.migration.tally import Kind, Tally
-from hamlet.migration.window import Outcome, Window
+from hamlet.migration.cohort import Cohort, CohortKeyExtractor
+from hamlet.migration.comparison import ComparisonResult
+from hamlet.migration.model import Arm, FeatureState, RolloutDocument, TransitionCause
+from hamlet.migration.response import CapturedResponse
+from hamlet.migration.tally import ComparisonKind, FeatureCounters
+from hamlet.migration.window import ArmOutcome, ArmWindow
 from hamlet.spi import Log
 
-_MISMATCHES = 1000
-_PATH_PARTS = 12
+_MAX_MISMATCHES = 1000
+_MAX_LOGGED_PATHS = 12
 
 
-class Observer(Protocol):
+class MigrationObserver(Protocol):
     """Sees what the cutover does. Must not block."""
 
-    def request(
-        self, feature: str, arm: Arm, outcome: Outcome, first_s: float | None, total_s: float
+    def on_request_end(
+        self,
+        feature: str,
+        arm: Arm,
+        outcome: ArmOutcome,
+        first_byte_s: float | None,
+        total_s: float,
     ) -> None:
         """An arm has ended a request; a rescued one ends on both."""
         ...
 
-    def rescued(self, feature: str, reason: str) -> None:
+    def on_rescue(self, feature: str, reason: str) -> None:
         """hamlet1 answered what the new arm could not."""
         ...
 
-    def compared(self, feature: str, kind: Kind, verdict: str) -> None:
+    def on_comparison(self, feature: str, kind: ComparisonKind, verdict: str) -> None:
         """Two answers were compared."""
         ...
 
-    def dropped(self, feature: str, reason: str) -> None:
+    def on_shadow_drop(self, feature: str, reason: str) -> None:
         """A request that was sampled was not tried in the dark."""
         ...
 
-    def stands(self, feature: str, state: FeatureState) -> None:
+    def on_state_applied(self, feature: str, state: FeatureState) -> None:
         """Where a feature stands now."""
         ...
 
-    def moved(self, feature: str, to: str, cause: Cause) -> None:
+    def on_transition(self, feature: str, to: str, cause: TransitionCause) -> None:
         """A feature was moved."""
         ...
 
 
-class Feature:
+class FeatureRuntime:
     """Configuration, window, counts and mismatches of one feature."""
 
     def __init__(
         self,
         name: str,
         config: FeatureConfig,
-        observer: Observer,
+        observer: MigrationObserver,
         log: Log,
         clock: Callable[[], float] = time.monotonic,
         salt: str = "",
         prices: PricesConfig | None = None,
     ) -> None:
         self.name, self.config, self._prices = name, config, prices
-        self.keys, self.cohort = KeyReader(config.key), Cohort(salt, name)
+        self.key_extractor, self.cohort = CohortKeyExtractor(config.key), Cohort(salt, name)
         self.clock = clock
         self.observer, self._log = observer, log
-        self.window, self.tally = Window(clock), Tally()
-        self.noisy: set[str] = set()
-        self.mismatches: deque[dict[str, Any]] = deque(maxlen=_MISMATCHES)
+        self.window, self.counters = ArmWindow(clock), FeatureCounters()
+        self.noisy_paths: set[str] = set()
+        self.mismatches: deque[dict[str, Any]] = deque(maxlen=_MAX_MISMATCHES)
         self.slow_since: float | None = None
-        self._step = ""
+        self._last_step = ""
 
-    def ended(
+    def record_request(
         self,
         arm: Arm,
-        outcome: Outcome,
-        first_s: float | None,
+        outcome: ArmOutcome,
+        first_byte_s: float | None,
         total_s: float,
         *,
         epoch: int,
-        looked: Answer | None = None,
+        inspected_response: CapturedResponse | None = None,
     ) -> None:
         """An arm has ended a request that began at `epoch`; it says nothing of a later one.
 
         `looked` is its answer, where that is looked into.
         """
-        if epoch == self.tally.epoch:
-            poor = looked.poor if looked is not None else None
-            self.window.add(arm, outcome, first_s, total_s, poor)
-            self.tally.ended(arm, outcome)
-            if looked is not None:
-                self._spent({arm: looked})
-        self.observer.request(self.name, arm, outcome, first_s, total_s)
+        if epoch == self.counters.epoch:
+            poor = inspected_response.is_low_quality if inspected_response is not None else None
+            self.window.record(arm, outcome, first_byte_s, total_s, poor)
+            self.counters.count_request(arm, outcome)
+            if inspected_response is not None:
+                self._record_costs({arm: inspected_response})
+        self.observer.on_request_end(self.name, arm, outcome, first_byte_s, total_s)
 
-    def usd(self, arm: Arm, answer: Answer) -> float | None:
+    def cost_usd(self, arm: Arm, answer: CapturedResponse) -> float | None:
         """What an answer of an arm has cost, US dollars, if that can be told."""
         if self._prices is None:
             return None
-        return answer.usd(self._prices.new if arm == "new" else self._prices.legacy)
+        return answer.cost_usd(self._prices.new if arm == "new" else self._prices.legacy)
 
-    def _spent(self, answers: Mapping[Arm, Answer]) -> None:
+    def _record_costs(self, answers: Mapping[Arm, CapturedResponse]) -> None:
         """Count what answers to one request have cost: all of them or none."""
-        found = {arm: self.usd(arm, answer) for arm, answer in answers.items()}
+        found = {arm: self.cost_usd(arm, answer) for arm, answer in answers.items()}
         if None not in found.values():
             for arm, usd in found.items():
-                self.tally.spent(arm, usd or 0.0)
+                self.counters.add_cost(arm, usd or 0.0)
 
-    def pair(self, legacy: Answer, new: Answer, *, epoch: int) -> None:
+    def record_pair_costs(
+        self, legacy: CapturedResponse, new: CapturedResponse, *, epoch: int
+    ) -> None:
         """Both arms have answered one request of `epoch`."""
-        if epoch == self.tally.epoch:
-            self._spent({"legacy": legacy, "new": new})
+        if epoch == self.counters.epoch:
+            self._record_costs({"legacy": legacy, "new": new})
 
-    def compared(self, kind: Kind, result: Compared, request_id: str, *, epoch: int) -> None:
+    def record_comparison(
+        self, kind: ComparisonKind, result: ComparisonResult, request_id: str, *, epoch: int
+    ) -> None:
         """Two answers of `epoch` were compared; mismatches are kept, without their words."""
-        if epoch != self.tally.epoch:
+        if epoch != self.counters.epoch:
             return
-        self.tally.compared_as(kind, result.verdict)
-        self.observer.compared(self.name, kind, result.verdict)
+        self.counters.count_comparison(kind, result.verdict)
+        self.observer.on_comparison(self.name, kind, result.verdict)
         if kind == "noise" and result.verdict == "contract_mismatch":
-            self.noisy.update(result.paths)
+            self.noisy_paths.update(result.paths)
         if result.verdict in ("equal", "tolerated", "control_failed"):
             return
-        told = {**asdict(result), "paths": list(result.paths[:_PATH_PARTS])}
-        told |= {"feature": self.name, "kind": kind, "request_id": request_id, "at": time.time()}
-        self.mismatches.append(told)
-        self._log.warning("cutover.compared", **{k: v for k, v in told.items() if v is not None})
+        mismatch = {**asdict(result), "paths": list(result.paths[:_MAX_LOGGED_PATHS])}
+        mismatch |= {
+            "feature": self.name,
+            "kind": kind,
+            "request_id": request_id,
+            "at": time.time(),
+        }
+        self.mismatches.append(mismatch)
+        self._log.warning(
+            "cutover.compared", **{k: v for k, v in mismatch.items() if v is not None}
+        )
 
-    def stands(self, state: FeatureState) -> None:
+    def apply_state(self, state: FeatureState) -> None:
         """Begin to count anew where a feature has moved."""
-        self.observer.stands(self.name, state)
-        if self._step not in ("", state.step):
-            self.observer.moved(self.name, state.stage, state.cause)
+        self.observer.on_state_applied(self.name, state)
+        if self._last_step not in ("", state.step_label):
+            self.observer.on_transition(self.name, state.stage, state.cause)
             self._log.info(
                 "cutover.moved",
                 feature=self.name,
-                from_=self._step,
-                to=state.step,
+                from_=self._last_step,
+                to=state.step_label,
                 cause=state.cause,
             )
-        self._step = state.step
-        if self.tally.epoch != state.changed:
-            self.tally = Tally(state.changed)
+        self._last_step = state.step_label
+        if self.counters.epoch != state.changed:
+            self.counters = FeatureCounters(state.changed)
             self.window.clear()
             self.slow_since = None
 
-    def told(self, state: FeatureState) -> dict[str, Any]:
+    def status_snapshot(self, state: FeatureState) -> dict[str, Any]:
         """What this replica can say of the feature, as plain data."""
-        new, legacy = self.window.last("new", 300), self.window.last("legacy", 300)
+        new, legacy = self.window.recent("new", 300), self.window.recent("legacy", 300)
         return {
             "state": state.model_dump(mode="json"),
-            "tally": self.tally.told(),
-            "p95_first_s": {"new": _p95(new.first_s()), "legacy": _p95(legacy.first_s())},
-            "p95_total_s": {"new": _p95(new.total_s()), "legacy": _p95(legacy.total_s())},
+            "tally": self.counters.to_dict(),
+            "p95_first_s": {
+                "new": _p95(new.first_byte_times_s()),
+                "legacy": _p95(legacy.first_byte_times_s()),
+            },
+            "p95_total_s": {
+                "new": _p95(new.total_times_s()),
+                "legacy": _p95(legacy.total_times_s()),
+            },
             "mismatches": list(self.mismatches)[-20:],
         }
 
 
-class Features:
+class FeatureSet:
     """All of them, found by path."""
 
-    def __init__(self, config: CutoverConfig, observer: Observer, log: Log) -> None:
-        self.all = {
-            name: Feature(name, row, observer, log, salt=config.salt, prices=config.prices)
+    def __init__(self, config: CutoverConfig, observer: MigrationObserver, log: Log) -> None:
+        self.by_name = {
+            name: FeatureRuntime(name, row, observer, log, salt=config.salt, prices=config.prices)
             for name, row in config.features.items()
         }
-        rows = [(path, self.all[name]) for name, f in config.features.items() for path in f.paths]
-        self._exact = {path: feature for path, feature in rows if not path.endswith("*")}
+        rows = [
+            (path, self.by_name[name]) for name, f in config.features.items() for path in f.paths
+        ]
+        self._by_exact_path = {path: feature for path, feature in rows if not path.endswith("*")}
         # The longest prefix decides.
         prefixes = [(path[:-1], feature) for path, feature in rows if path.endswith("*")]
-        self._prefixes = sorted(prefixes, key=lambda row: -len(row[0]))
+        self._by_prefix = sorted(prefixes, key=lambda row: -len(row[0]))
 
-    def at(self, path: str) -> Feature | None:
+    def match(self, path: str) -> FeatureRuntime | None:
         """The feature that a path belongs to."""
-        if found := self._exact.get(path):
+        if found := self._by_exact_path.get(path):
             return found
-        for prefix, feature in self._prefixes:
+        for prefix, feature in self._by_prefix:
             if path.startswith(prefix):
                 return feature
         return None
 
-    def stand(self, document: Document) -> None:
+    def apply_document(self, document: RolloutDocument) -> None:
         """Take over where all of them stand."""
-        for name, feature in self.all.items():
-            feature.stands(document.of(name))
+        for name, feature in self.by_name.items():
+            feature.apply_state(document.feature_state(name))
 
 
 def _p95(ordered: list[float]) -> float | None:

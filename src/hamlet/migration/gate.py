@@ -7,23 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.model import Document, FeatureState
-from hamlet.migration.tally import Tally
-from hamlet.migration.window import wilson
+from hamlet.migration.model import FeatureState, RolloutDocument
+from hamlet.migration.tally import FeatureCounters
+from hamlet.migration.window import wilson_interval
 
 # Below this share of failures, the new arm in the dark is as good as what it is to replace.
-_FAILURES = 0.01
-_LEAST_PASSED = 20
+_MAX_FAILURE_RATIO = 0.01
+_MIN_PROXIED_REQUESTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
+class ReplicaStatus:
     """What one hamlet says of itself; `skew_s` is how far its clock is from ours."""
 
     url: str
-    answers: bool
+    is_reachable: bool
     epoch: int = 0
-    readable: bool = False
+    can_read_state: bool = False
     skew_s: float = 0.0
 
 
@@ -32,30 +32,34 @@ class Evidence:
     """What is known of one feature since its last move, over all replicas."""
 
     source: str
-    tally: Tally = field(default_factory=Tally)
-    replicas: list[Replica] = field(default_factory=list)
+    counters: FeatureCounters = field(default_factory=FeatureCounters)
+    replicas: list[ReplicaStatus] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
     p95: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain data, for the journal."""
-        return {"source": self.source, **self.tally.told(), "p95": self.p95}
+        return {"source": self.source, **self.counters.to_dict(), "p95": self.p95}
 
 
-def closed(
-    state: FeatureState, evidence: Evidence, config: CutoverConfig, document: Document, now: float
+def promotion_blockers(
+    state: FeatureState,
+    evidence: Evidence,
+    config: CutoverConfig,
+    document: RolloutDocument,
+    now: float,
 ) -> list[str]:
     """Why the gate is closed; nothing if it is open. What is not known closes it too."""
     return [
-        *_standing(state, config, now),
-        *(_known(evidence, config, document) if state.stage != "legacy" else ()),
-        *_seen(state, evidence.tally, config),
+        *_state_blockers(state, config, now),
+        *(_evidence_blockers(evidence, config, document) if state.stage != "legacy" else ()),
+        *_traffic_blockers(state, evidence.counters, config),
         *(f"the alert {name} is firing" for name in evidence.alerts),
     ]
 
 
-def _standing(state: FeatureState, config: CutoverConfig, now: float) -> Iterator[str]:
+def _state_blockers(state: FeatureState, config: CutoverConfig, now: float) -> Iterator[str]:
     if state.hold:
         yield f"held: {state.hold}"
     if state.cooldown_until > now:
@@ -65,14 +69,16 @@ def _standing(state: FeatureState, config: CutoverConfig, now: float) -> Iterato
         yield f"is there for {waited / 60:.0f} of {config.gate.minutes:g} minutes"
 
 
-def _known(evidence: Evidence, config: CutoverConfig, document: Document) -> Iterator[str]:
+def _evidence_blockers(
+    evidence: Evidence, config: CutoverConfig, document: RolloutDocument
+) -> Iterator[str]:
     yield from evidence.problems
-    if not any(replica.answers for replica in evidence.replicas):
+    if not any(replica.is_reachable for replica in evidence.replicas):
         yield "inconclusive: no replica answers"
     for replica in evidence.replicas:
-        if not replica.answers:
+        if not replica.is_reachable:
             yield f"inconclusive: {replica.url} does not answer"
-        elif not replica.readable:
+        elif not replica.can_read_state:
             yield f"inconclusive: {replica.url} cannot read the state"
         elif replica.epoch != document.epoch:
             yield f"inconclusive: {replica.url} is at epoch {replica.epoch}, not {document.epoch}"
@@ -80,31 +86,44 @@ def _known(evidence: Evidence, config: CutoverConfig, document: Document) -> Ite
             yield f"inconclusive: the clock of {replica.url} is {replica.skew_s:+.0f} s off"
 
 
-def _seen(state: FeatureState, tally: Tally, config: CutoverConfig) -> Iterator[str]:
+def _traffic_blockers(
+    state: FeatureState, counters: FeatureCounters, config: CutoverConfig
+) -> Iterator[str]:
     if state.stage == "proxy":
-        passed = tally.legacy["ok"]
-        if passed < _LEAST_PASSED:
-            yield f"{passed} of {_LEAST_PASSED} requests have passed through"
+        passed = counters.legacy["ok"]
+        if passed < _MIN_PROXIED_REQUESTS:
+            yield f"{passed} of {_MIN_PROXIED_REQUESTS} requests have passed through"
     elif state.stage == "shadow":
-        yield from _compared(tally, config)
+        yield from _comparison_blockers(counters, config)
     elif state.stage in ("canary", "new"):
-        if tally.judged_new < config.gate.requests:
-            yield f"{tally.judged_new} of {config.gate.requests} requests on the new arm"
-        legacy = tally.legacy["ok"] + tally.legacy["failed"]
-        high = wilson(tally.legacy["failed"], legacy)[1] if legacy >= _LEAST_PASSED else _FAILURES
-        low = wilson(tally.bad_new, tally.judged_new)[0] if tally.judged_new else 0.0
+        if counters.evaluated_new < config.gate.requests:
+            yield f"{counters.evaluated_new} of {config.gate.requests} requests on the new arm"
+        legacy = counters.legacy["ok"] + counters.legacy["failed"]
+        high = (
+            wilson_interval(counters.legacy["failed"], legacy)[1]
+            if legacy >= _MIN_PROXIED_REQUESTS
+            else _MAX_FAILURE_RATIO
+        )
+        low = (
+            wilson_interval(counters.bad_new, counters.evaluated_new)[0]
+            if counters.evaluated_new
+            else 0.0
+        )
         if low > high + config.guard.error_excess:
-            yield f"{tally.bad_new} of {tally.judged_new} went wrong on the new arm"
+            yield f"{counters.bad_new} of {counters.evaluated_new} went wrong on the new arm"
 
 
-def _compared(tally: Tally, config: CutoverConfig) -> Iterator[str]:
-    if tally.compared < config.gate.comparisons:
-        yield f"{tally.compared} of {config.gate.comparisons} comparisons"
-    if count := tally.candidate["contract_mismatch"]:
+def _comparison_blockers(counters: FeatureCounters, config: CutoverConfig) -> Iterator[str]:
+    if counters.comparisons < config.gate.comparisons:
+        yield f"{counters.comparisons} of {config.gate.comparisons} comparisons"
+    if count := counters.candidate["contract_mismatch"]:
         yield f"{count} answers broke the contract"
-    failed = tally.candidate["candidate_failed"]
-    if tally.compared and wilson(failed, tally.compared)[0] > _FAILURES:
-        yield f"{failed} of {tally.compared} failed on the new arm"
-    low, _ = tally.drift_excess()
-    if tally.compared and low > config.guard.drift_excess:
+    failed = counters.candidate["candidate_failed"]
+    if (
+        counters.comparisons
+        and wilson_interval(failed, counters.comparisons)[0] > _MAX_FAILURE_RATIO
+    ):
+        yield f"{failed} of {counters.comparisons} failed on the new arm"
+    low, _ = counters.drift_excess()
+    if counters.comparisons and low > config.guard.drift_excess:
         yield f"answers drift at least {low:.0%} more often than hamlet1's own"

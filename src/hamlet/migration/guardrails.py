@@ -8,20 +8,20 @@ from typing import Any, Literal
 
 from hamlet.config.cutover import GuardConfig
 from hamlet.migration.model import FeatureState
-from hamlet.migration.tally import Tally
-from hamlet.migration.window import Span, Window, quantile, wilson
+from hamlet.migration.tally import FeatureCounters
+from hamlet.migration.window import ArmSamples, ArmWindow, quantile, wilson_interval
 
-Action = Literal["proxy", "step", "hold"]
+GuardrailAction = Literal["proxy", "step", "hold"]
 # Where hamlet1 is asked too seldom to compare with, it is believed to fail this often at most.
-_BELIEVED_ERRORS, _LEAST_LEGACY = 0.01, 20
+_ASSUMED_LEGACY_ERROR_RATIO, _MIN_LEGACY_REQUESTS = 0.01, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class GuardrailViolation:
     """A rule that is broken: what it asks for, and what was seen."""
 
     rule: str
-    action: Action
+    action: GuardrailAction
     evidence: Mapping[str, Any]
 
     @property
@@ -31,63 +31,79 @@ class Trip:
         return f"guardrail {self.rule}: {seen}"
 
 
-def trips(
-    state: FeatureState, window: Window, tally: Tally, limits: GuardConfig, loop_lag_s: float
-) -> Iterator[Trip]:
+def find_violations(
+    state: FeatureState,
+    window: ArmWindow,
+    counters: FeatureCounters,
+    limits: GuardConfig,
+    loop_lag_s: float,
+) -> Iterator[GuardrailViolation]:
     """The rules that a feature breaks, the gravest first."""
     if state.share_bp:
-        new = window.last("new", limits.window_s)
-        legacy = window.last("legacy", limits.window_s)
-        yield from _hard(window, limits)
-        yield from _errors(new, legacy, limits)
-        yield from _poor(new, legacy, limits)
-        yield from _slow("first byte", new.first_s(), legacy.first_s(), limits)
-        yield from _slow("total", new.total_s(), legacy.total_s(), limits)
-    yield from _dear(tally, limits)
+        new = window.recent("new", limits.window_s)
+        legacy = window.recent("legacy", limits.window_s)
+        yield from _check_hard_failures(window, limits)
+        yield from _check_error_rate(new, legacy, limits)
+        yield from _check_quality(new, legacy, limits)
+        yield from _check_latency(
+            "first byte", new.first_byte_times_s(), legacy.first_byte_times_s(), limits
+        )
+        yield from _check_latency("total", new.total_times_s(), legacy.total_times_s(), limits)
+    yield from _check_cost(counters, limits)
     if state.stage in ("shadow", "canary"):
-        yield from _compared(tally, limits)
+        yield from _check_comparisons(counters, limits)
     if state.stage == "canary" and loop_lag_s > limits.loop_lag_s:
-        yield Trip("loop lag", "hold", {"p99_s": round(loop_lag_s, 3)})
+        yield GuardrailViolation("loop lag", "hold", {"p99_s": round(loop_lag_s, 3)})
 
 
-def _hard(window: Window, limits: GuardConfig) -> Iterator[Trip]:
-    bad = window.last("new", limits.hard_window_s).bad
+def _check_hard_failures(window: ArmWindow, limits: GuardConfig) -> Iterator[GuardrailViolation]:
+    bad = window.recent("new", limits.hard_window_s).bad
     if bad >= limits.hard_failures:
-        yield Trip("hard failures", "proxy", {"bad": bad, "within_s": limits.hard_window_s})
-
-
-def _errors(new: Span, legacy: Span, limits: GuardConfig) -> Iterator[Trip]:
-    if new.judged < limits.error_least:
-        return
-    low, _ = wilson(new.bad, new.judged)
-    high = _BELIEVED_ERRORS
-    if legacy.judged >= _LEAST_LEGACY:
-        high = wilson(legacy.bad, legacy.judged)[1]
-    if low > high + limits.error_excess:
-        seen = {"new": f"{new.bad}/{new.judged}", "legacy": f"{legacy.bad}/{legacy.judged}"}
-        yield Trip("error excess", "proxy", seen)
-
-
-def _poor(new: Span, legacy: Span, limits: GuardConfig) -> Iterator[Trip]:
-    (bad, of), (bad_then, of_then) = new.poor(), legacy.poor()
-    if min(of, of_then) < limits.quality_least:
-        return
-    if bad / of > bad_then / of_then + limits.quality_excess:
-        yield Trip(
-            "poor answers", "step", {"new": f"{bad}/{of}", "legacy": f"{bad_then}/{of_then}"}
+        yield GuardrailViolation(
+            "hard failures", "proxy", {"bad": bad, "within_s": limits.hard_window_s}
         )
 
 
-def _dear(tally: Tally, limits: GuardConfig) -> Iterator[Trip]:
-    if min(tally.priced["new"], tally.priced["legacy"]) < limits.cost_least:
+def _check_error_rate(
+    new: ArmSamples, legacy: ArmSamples, limits: GuardConfig
+) -> Iterator[GuardrailViolation]:
+    if new.evaluated < limits.error_least:
         return
-    ours, theirs = tally.mean_usd("new"), tally.mean_usd("legacy")
+    low, _ = wilson_interval(new.bad, new.evaluated)
+    high = _ASSUMED_LEGACY_ERROR_RATIO
+    if legacy.evaluated >= _MIN_LEGACY_REQUESTS:
+        high = wilson_interval(legacy.bad, legacy.evaluated)[1]
+    if low > high + limits.error_excess:
+        seen = {"new": f"{new.bad}/{new.evaluated}", "legacy": f"{legacy.bad}/{legacy.evaluated}"}
+        yield GuardrailViolation("error excess", "proxy", seen)
+
+
+def _check_quality(
+    new: ArmSamples, legacy: ArmSamples, limits: GuardConfig
+) -> Iterator[GuardrailViolation]:
+    (bad, total), (legacy_bad, legacy_total) = new.low_quality_counts(), legacy.low_quality_counts()
+    if min(total, legacy_total) < limits.quality_least:
+        return
+    if bad / total > legacy_bad / legacy_total + limits.quality_excess:
+        yield GuardrailViolation(
+            "poor answers",
+            "step",
+            {"new": f"{bad}/{total}", "legacy": f"{legacy_bad}/{legacy_total}"},
+        )
+
+
+def _check_cost(counters: FeatureCounters, limits: GuardConfig) -> Iterator[GuardrailViolation]:
+    if min(counters.priced["new"], counters.priced["legacy"]) < limits.cost_least:
+        return
+    ours, theirs = counters.mean_usd("new"), counters.mean_usd("legacy")
     if ours > limits.cost_ratio * theirs:
         seen = {"new_usd": round(ours, 6), "legacy_usd": round(theirs, 6)}
-        yield Trip("cost", "hold", {**seen, "n": tally.priced["new"]})
+        yield GuardrailViolation("cost", "hold", {**seen, "n": counters.priced["new"]})
 
 
-def _slow(what: str, new: list[float], legacy: list[float], limits: GuardConfig) -> Iterator[Trip]:
+def _check_latency(
+    measure: str, new: list[float], legacy: list[float], limits: GuardConfig
+) -> Iterator[GuardrailViolation]:
     if min(len(new), len(legacy)) < limits.slow_least:
         return
     ours, theirs = quantile(new, 0.95), quantile(legacy, 0.95)
@@ -95,14 +111,20 @@ def _slow(what: str, new: list[float], legacy: list[float], limits: GuardConfig)
     assert theirs is not None
     if ours > limits.slow_ratio * theirs and ours > theirs + limits.slow_excess_s:
         seen = {"new_p95_s": round(ours, 3), "legacy_p95_s": round(theirs, 3), "n": len(new)}
-        yield Trip(f"slow {what}", "hold", seen)
+        yield GuardrailViolation(f"slow {measure}", "hold", seen)
 
 
-def _compared(tally: Tally, limits: GuardConfig) -> Iterator[Trip]:
-    if tally.candidate["contract_mismatch"]:
-        count = tally.candidate["contract_mismatch"]
-        yield Trip("contract", "hold", {"mismatches": count, "of": tally.compared})
-    if tally.compared >= limits.drift_least:
-        low, _ = tally.drift_excess()
+def _check_comparisons(
+    counters: FeatureCounters, limits: GuardConfig
+) -> Iterator[GuardrailViolation]:
+    if counters.candidate["contract_mismatch"]:
+        count = counters.candidate["contract_mismatch"]
+        yield GuardrailViolation(
+            "contract", "hold", {"mismatches": count, "of": counters.comparisons}
+        )
+    if counters.comparisons >= limits.drift_least:
+        low, _ = counters.drift_excess()
         if low > limits.drift_excess:
-            yield Trip("drift", "hold", {"excess_at_least": round(low, 3), "n": tally.compared})
+            yield GuardrailViolation(
+                "drift", "hold", {"excess_at_least": round(low, 3), "n": counters.comparisons}
+            )

@@ -31,20 +31,20 @@ HOP_BY_HOP = frozenset(
     )
 )
 # Meant for hamlet, not for what is behind it; `expect` was answered here already.
-_OURS = frozenset((b"expect", b"x-hamlet-arm", b"x-hamlet-tester", b"x-hamlet-probe"))
-_AUTOMATIC = ("accept", "accept-encoding", "user-agent", "content-type")
+_HAMLET_HEADERS = frozenset((b"expect", b"x-hamlet-arm", b"x-hamlet-tester", b"x-hamlet-probe"))
+_SUPPRESSED_HEADERS = ("accept", "accept-encoding", "user-agent", "content-type")
 
 
 class LegacyError(Exception):
     """hamlet1 did not answer, or broke off. `begun` tells whether its answer had begun."""
 
-    def __init__(self, message: str, *, begun: bool) -> None:
+    def __init__(self, message: str, *, response_started: bool) -> None:
         super().__init__(message)
-        self.begun = begun
+        self.response_started = response_started
 
 
 @dataclass(slots=True)
-class LegacyReply:
+class LegacyResponse:
     """An answer on its way."""
 
     status: int
@@ -52,38 +52,38 @@ class LegacyReply:
     chunks: AsyncIterator[bytes]
 
 
-class Legacy:
+class LegacyClient:
     """The client. Its session is made on the first call, inside the running loop."""
 
     def __init__(self, config: CutoverConfig) -> None:
-        self._base = config.legacy_url
+        self._base_url = config.legacy_url
         self._config = config
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
-    async def ask(
+    async def stream(
         self,
         method: str,
         target: str,
         headers: Iterable[tuple[bytes, bytes]],
         body: bytes | AsyncIterator[bytes] | None,
-    ) -> AsyncIterator[LegacyReply]:
+    ) -> AsyncIterator[LegacyResponse]:
         """Send a request; `target` is the raw path with its query. Raises LegacyError."""
         sent = [
-            (_text(name), _text(value))
+            (_decode_header(name), _decode_header(value))
             for name, value in headers
-            if name not in HOP_BY_HOP and name not in _OURS
+            if name not in HOP_BY_HOP and name not in _HAMLET_HEADERS
         ]
-        url = URL(self._base + target, encoded=True)
+        url = URL(self._base_url + target, encoded=True)
         try:
-            response = await self._open().request(
+            response = await self._get_session().request(
                 method, url, headers=sent, data=body or None, allow_redirects=False
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise LegacyError(type(error).__name__, begun=False) from None
+            raise LegacyError(type(error).__name__, response_started=False) from None
         kept = [(k.lower(), v) for k, v in response.raw_headers if k.lower() not in HOP_BY_HOP]
         try:
-            yield LegacyReply(response.status, kept, _chunks(response))
+            yield LegacyResponse(response.status, kept, _iter_chunks(response))
         finally:
             # Releases a fully read connection to the pool and closes any other.
             response.close() if not response.content.at_eof() else response.release()
@@ -93,7 +93,7 @@ class Legacy:
         if self._session is not None:
             await self._session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _get_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             config = self._config
             self._session = aiohttp.ClientSession(
@@ -103,7 +103,7 @@ class Legacy:
                 ),
                 timeout=aiohttp.ClientTimeout(sock_connect=5.0, sock_read=config.legacy_timeout_s),
                 auto_decompress=False,
-                skip_auto_headers=_AUTOMATIC,
+                skip_auto_headers=_SUPPRESSED_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 max_line_size=64 << 10,
                 max_field_size=64 << 10,
@@ -111,15 +111,15 @@ class Legacy:
         return self._session
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _iter_chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     try:
         async for chunk in response.content.iter_any():
             yield chunk
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise LegacyError(type(error).__name__, begun=True) from None
+        raise LegacyError(type(error).__name__, response_started=True) from None
 
 
-def _text(raw: bytes) -> str:
+def _decode_header(raw: bytes) -> str:
     # aiohttp writes headers as UTF-8; what is not that can only be read as Latin-1.
     try:
         return raw.decode()

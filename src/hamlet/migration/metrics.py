@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from hamlet.migration import Arm, Cause, FeatureState
-from hamlet.migration.model import STAGES, WHOLE
-from hamlet.migration.tally import VERDICTS, Kind
+from hamlet.migration import Arm, FeatureState, TransitionCause
+from hamlet.migration.model import FULL_SHARE_BP, STAGES
+from hamlet.migration.tally import VERDICTS, ComparisonKind
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.catalogue import CATALOGUE
-from hamlet.telemetry.exposition import Exposition, Row
+from hamlet.telemetry.exposition import Exposition, MetricSample
 
 
 class CutoverMetrics:
@@ -20,63 +20,63 @@ class CutoverMetrics:
         counter, histogram = exposition.counter, exposition.histogram
         self._requests = counter("hamlet_cutover_requests_total")
         self._duration = histogram("hamlet_cutover_duration_seconds")
-        self._first = histogram("hamlet_cutover_first_byte_seconds")
+        self._first_byte = histogram("hamlet_cutover_first_byte_seconds")
         self._rescues = counter("hamlet_cutover_rescues_total")
         self._comparisons = counter("hamlet_cutover_comparisons_total")
         self._dropped = counter("hamlet_cutover_shadow_dropped_total")
         self._transitions = counter("hamlet_cutover_transitions_total")
         self._states: dict[str, FeatureState] = {}
-        exposition.reads(self._rows)
+        exposition.add_source(self._collect_state_samples)
         for feature in features:
-            self._zero(feature)
+            self._create_series(feature)
 
-    def _zero(self, feature: str) -> None:
+    def _create_series(self, feature: str) -> None:
         """Counters exist before anything happens, so that rates of them do."""
-        outcomes = CATALOGUE["hamlet_cutover_requests_total"].of(L.OUTCOME) or ()
+        outcomes = CATALOGUE["hamlet_cutover_requests_total"].closed_values(L.OUTCOME) or ()
         for arm in ("legacy", "new"):
-            self._first.zero((feature, arm))
-            self._duration.zero((feature, arm))
+            self._first_byte.init_series((feature, arm))
+            self._duration.init_series((feature, arm))
             for outcome in outcomes:
-                self._requests.zero((feature, arm, outcome))
-        for kind in get_args(Kind):
+                self._requests.init_series((feature, arm, outcome))
+        for kind in get_args(ComparisonKind):
             for verdict in VERDICTS:
-                self._comparisons.zero((feature, kind, verdict))
+                self._comparisons.init_series((feature, kind, verdict))
         for reason in ("status", "timeout", "exception"):
-            self._rescues.zero((feature, reason))
+            self._rescues.init_series((feature, reason))
         for reason in ("too_large", "busy", "budget"):
-            self._dropped.zero((feature, reason))
+            self._dropped.init_series((feature, reason))
         for stage in STAGES:
-            for cause in get_args(Cause):
-                self._transitions.zero((feature, stage, cause))
+            for cause in get_args(TransitionCause):
+                self._transitions.init_series((feature, stage, cause))
 
-    def request(
-        self, feature: str, arm: Arm, outcome: str, first_s: float | None, total_s: float
+    def on_request_end(
+        self, feature: str, arm: Arm, outcome: str, first_byte_s: float | None, total_s: float
     ) -> None:
-        self._requests.count((feature, arm, outcome))
+        self._requests.inc((feature, arm, outcome))
         if outcome == "ok":
-            of = (feature, arm)
-            self._duration.observe(of, total_s)
-            if first_s is not None:
-                self._first.observe(of, first_s)
+            labels = (feature, arm)
+            self._duration.observe(labels, total_s)
+            if first_byte_s is not None:
+                self._first_byte.observe(labels, first_byte_s)
 
-    def rescued(self, feature: str, reason: str) -> None:
-        self._rescues.count((feature, reason))
+    def on_rescue(self, feature: str, reason: str) -> None:
+        self._rescues.inc((feature, reason))
 
-    def compared(self, feature: str, kind: str, verdict: str) -> None:
-        self._comparisons.count((feature, kind, verdict))
+    def on_comparison(self, feature: str, kind: str, verdict: str) -> None:
+        self._comparisons.inc((feature, kind, verdict))
 
-    def dropped(self, feature: str, reason: str) -> None:
-        self._dropped.count((feature, reason))
+    def on_shadow_drop(self, feature: str, reason: str) -> None:
+        self._dropped.inc((feature, reason))
 
-    def stands(self, feature: str, state: FeatureState) -> None:
+    def on_state_applied(self, feature: str, state: FeatureState) -> None:
         self._states[feature] = state
 
-    def moved(self, feature: str, to: str, cause: Cause) -> None:
-        self._transitions.count((feature, to, cause))
+    def on_transition(self, feature: str, to: str, cause: TransitionCause) -> None:
+        self._transitions.inc((feature, to, cause))
 
-    def _rows(self) -> Iterator[Row]:
+    def _collect_state_samples(self) -> Iterator[MetricSample]:
         """Where features stand, read at a scrape."""
         for feature, state in self._states.items():
             for stage in STAGES:
                 yield "hamlet_cutover_state", (feature, stage), stage == state.stage
-            yield "hamlet_cutover_weight_ratio", (feature,), state.share_bp / WHOLE
+            yield "hamlet_cutover_weight_ratio", (feature,), state.share_bp / FULL_SHARE_BP

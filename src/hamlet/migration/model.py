@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Stage = Literal["legacy", "proxy", "shadow", "canary", "new", "retired"]
 Arm = Literal["legacy", "new"]
-Cause = Literal["operator", "guardrail", "autopilot"]
+TransitionCause = Literal["operator", "guardrail", "autopilot"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 # Shares of the new arm, in hundredths of a percent.
-LADDER = (100, 500, 2000, 5000)
-WHOLE = 10_000
+CANARY_STEPS_BP = (100, 500, 2000, 5000)
+FULL_SHARE_BP = 10_000
 
 
 class _Frozen(BaseModel):
@@ -24,13 +24,13 @@ class FeatureState(_Frozen):
     """One feature. `since` and `cooldown_until` are Unix seconds, `changed` an epoch."""
 
     stage: Stage = "legacy"
-    weight_bp: int = Field(default=0, ge=0, le=WHOLE)
+    weight_bp: int = Field(default=0, ge=0, le=FULL_SHARE_BP)
     shadow_percent: float = Field(default=5.0, ge=0, le=100)
     hold: str | None = None
     cooldown_until: float = 0.0
     since: float = 0.0
     changed: int = 0
-    cause: Cause = "operator"
+    cause: TransitionCause = "operator"
 
     @property
     def exposure(self) -> tuple[int, int]:
@@ -42,10 +42,10 @@ class FeatureState(_Frozen):
         """The share of requests that the new arm answers, of WHOLE."""
         if self.stage == "canary":
             return self.weight_bp
-        return WHOLE if self.stage in ("new", "retired") else 0
+        return FULL_SHARE_BP if self.stage in ("new", "retired") else 0
 
     @property
-    def step(self) -> str:
+    def step_label(self) -> str:
         """`canary 5%`"""
         return f"canary {self.weight_bp / 100:g}%" if self.stage == "canary" else self.stage
 
@@ -55,27 +55,27 @@ class FeatureState(_Frozen):
         return self.stage != "legacy"
 
 
-class Document(_Frozen):
+class RolloutDocument(_Frozen):
     """All features; `epoch` grows with every change, `written_at` is Unix seconds."""
 
     epoch: int = Field(default=0, ge=0)
     written_at: float = 0.0
     features: dict[str, FeatureState] = Field(default_factory=dict)
 
-    def of(self, feature: str) -> FeatureState:
+    def feature_state(self, feature: str) -> FeatureState:
         """The state of a feature; one that is not in the document is hamlet1's."""
-        return self.features.get(feature, _UNKNOWN)
+        return self.features.get(feature, _DEFAULT_STATE)
 
-    def having(self, feature: str, state: FeatureState) -> Document:
+    def with_feature_state(self, feature: str, state: FeatureState) -> RolloutDocument:
         """The document with another state of one feature."""
         return self.model_copy(update={"features": {**self.features, feature: state}})
 
-    def text(self) -> str:
+    def to_json(self) -> str:
         """As it stands in the file: one order, one value a line, good to compare."""
         return self.model_dump_json(indent=2) + "\n"
 
 
-class Entry(_Frozen):
+class JournalEntry(_Frozen):
     """One line of the journal: who moved what, why, and on which evidence."""
 
     at: float
@@ -83,17 +83,17 @@ class Entry(_Frozen):
     feature: str
     before: str
     after: str
-    cause: Cause
+    cause: TransitionCause
     actor: str
     why: str = ""
     evidence: dict[str, Any] = Field(default_factory=dict)
     config: str = ""
 
 
-_UNKNOWN = FeatureState()
+_DEFAULT_STATE = FeatureState()
 
 
-def lowest(a: FeatureState, b: FeatureState) -> FeatureState:
+def least_exposed(a: FeatureState, b: FeatureState) -> FeatureState:
     """The one of two states that exposes fewer users; a hold on either holds."""
     low = a if a.exposure <= b.exposure else b
     hold = low.hold or a.hold or b.hold
@@ -101,15 +101,18 @@ def lowest(a: FeatureState, b: FeatureState) -> FeatureState:
     return low.model_copy(update={"hold": hold, "cooldown_until": until})
 
 
-def merged(known: Document, read: Document) -> Document:
+def reconcile(known: RolloutDocument, received: RolloutDocument) -> RolloutDocument:
     """What to go by, having known one document and read another.
 
     A higher epoch is a decision; anything else that differs can only lower.
     """
-    if read.epoch > known.epoch:
-        return read
-    if read == known:
+    if received.epoch > known.epoch:
+        return received
+    if received == known:
         return known
-    names = known.features.keys() | read.features.keys()
-    features = {name: lowest(known.of(name), read.of(name)) for name in sorted(names)}
+    names = known.features.keys() | received.features.keys()
+    features = {
+        name: least_exposed(known.feature_state(name), received.feature_state(name))
+        for name in sorted(names)
+    }
     return known.model_copy(update={"features": features})

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hamlet.migration.model import Document, Entry
-from hamlet.migration.store import Change, StateUnreadable
+from hamlet.migration.model import JournalEntry, RolloutDocument
+from hamlet.migration.store import StateTransform, StateUnavailable
 
-_STATE, _JOURNAL = "hamlet:cutover:state", "hamlet:cutover:journal"
+_STATE_KEY, _JOURNAL_KEY = "hamlet:cutover:state", "hamlet:cutover:journal"
 _TIMEOUT_S = 2.0
 
 
@@ -25,55 +25,55 @@ class RedisStore:
             url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
         )
 
-    def read(self) -> Document:
+    def read(self) -> RolloutDocument:
         try:
-            return _document(self._client.get(_STATE))
+            return _parse_document(self._client.get(_STATE_KEY))
         except self._errors as error:
-            raise StateUnreadable(f"redis: {type(error).__name__}") from None
+            raise StateUnavailable(f"redis: {type(error).__name__}") from None
 
-    def create(self, document: Document) -> None:
+    def create(self, document: RolloutDocument) -> None:
         try:
-            if not self._client.set(_STATE, document.text(), nx=True):
-                raise FileExistsError(_STATE)
+            if not self._client.set(_STATE_KEY, document.to_json(), nx=True):
+                raise FileExistsError(_STATE_KEY)
         except self._errors as error:
             if isinstance(error, FileExistsError):
                 raise
-            raise StateUnreadable(f"redis: {type(error).__name__}") from None
+            raise StateUnavailable(f"redis: {type(error).__name__}") from None
 
-    def change(self, make: Change) -> Document:
-        made: list[Document] = []
+    def update(self, transform: StateTransform) -> RolloutDocument:
+        made: list[RolloutDocument] = []
 
         def step(pipe: Any) -> None:
             # Runs again if someone else has changed the key in the meantime.
-            document, entries = make(_document(pipe.get(_STATE)))
+            document, entries = transform(_parse_document(pipe.get(_STATE_KEY)))
             pipe.multi()
-            pipe.set(_STATE, document.text())
-            _append(pipe, entries)
+            pipe.set(_STATE_KEY, document.to_json())
+            _append_entries(pipe, entries)
             made.append(document)
 
         try:
-            self._client.transaction(step, _STATE)
+            self._client.transaction(step, _STATE_KEY)
         except self._errors as error:
-            raise StateUnreadable(f"redis: {type(error).__name__}") from None
+            raise StateUnavailable(f"redis: {type(error).__name__}") from None
         return made[-1]
 
-    def journal(self) -> list[Entry]:
+    def read_journal(self) -> list[JournalEntry]:
         try:
-            lines = self._client.lrange(_JOURNAL, 0, -1)
+            lines = self._client.lrange(_JOURNAL_KEY, 0, -1)
         except self._errors as error:
-            raise StateUnreadable(f"redis: {type(error).__name__}") from None
-        return [Entry.model_validate_json(line) for line in lines]
+            raise StateUnavailable(f"redis: {type(error).__name__}") from None
+        return [JournalEntry.model_validate_json(line) for line in lines]
 
 
-def _append(pipe: Any, entries: Sequence[Entry]) -> None:
+def _append_entries(pipe: Any, entries: Sequence[JournalEntry]) -> None:
     for entry in entries:
-        pipe.rpush(_JOURNAL, entry.model_dump_json())
+        pipe.rpush(_JOURNAL_KEY, entry.model_dump_json())
 
 
-def _document(text: bytes | None) -> Document:
+def _parse_document(text: bytes | None) -> RolloutDocument:
     if text is None:
-        raise StateUnreadable("redis: there is no document")
+        raise StateUnavailable("redis: there is no document")
     try:
-        return Document.model_validate_json(text)
+        return RolloutDocument.model_validate_json(text)
     except ValidationError:
-        raise StateUnreadable("redis: what stands there is no document") from None
+        raise StateUnavailable("redis: what stands there is no document") from None

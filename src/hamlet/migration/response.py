@@ -15,23 +15,23 @@ from hamlet.config.cutover import PriceConfig
 Headers = list[tuple[bytes, bytes]]
 
 # What differs from one answer to the next by nature.
-_VOLATILE = frozenset(
+_VOLATILE_FIELDS = frozenset(
     ("id", "ts", "took", "created", "created_at", "request_id", "system_fingerprint", "token")
 )
-_FINISH = frozenset(("finish", "finish_reason", "stop_reason"))
-_CUT = frozenset(("length", "max_tokens"))
-_REFUSALS = re.compile(
+_FINISH_FIELDS = frozenset(("finish", "finish_reason", "stop_reason"))
+_TRUNCATED_REASONS = frozenset(("length", "max_tokens"))
+_REFUSAL_PATTERN = re.compile(
     r"i(?:'|’)?m sorry,? but|i can(?:'|’)?t (?:help|assist)|i cannot (?:help|assist)|as an ai\b"
     r"|도와드릴 수 없|답변할 수 없|お手伝いできません|お答えできません",
     re.IGNORECASE,
 )
-_MOST_LEAVES = 20_000
-_PROMPT_TOKENS = ("in", "prompt_tokens", "input_tokens")
-_ANSWER_TOKENS = ("out", "completion_tokens", "output_tokens")
+_MAX_LEAVES = 20_000
+_INPUT_TOKEN_FIELDS = ("in", "prompt_tokens", "input_tokens")
+_OUTPUT_TOKEN_FIELDS = ("out", "completion_tokens", "output_tokens")
 
 
 @dataclass(slots=True)
-class Event:
+class SseEvent:
     """One server-sent event: its name, and its data as JSON if it is that."""
 
     name: str
@@ -39,20 +39,20 @@ class Event:
 
 
 @dataclass
-class Answer:
+class CapturedResponse:
     """A whole answer. `first_s` and `total_s` count from when it was asked for, in seconds."""
 
     status: int
     headers: Headers
     body: bytes
-    first_s: float | None = None
+    first_byte_s: float | None = None
     total_s: float = 0.0
-    whole: bool = True
+    is_complete: bool = True
 
     @property
-    def failed(self) -> bool:
+    def is_server_failure(self) -> bool:
         """Whether it is the server's fault that this is no answer."""
-        return not self.whole or self.status >= 500 or self.status == 429
+        return not self.is_complete or self.status >= 500 or self.status == 429
 
     def header(self, name: str) -> str | None:
         """A header's first value."""
@@ -66,34 +66,34 @@ class Answer:
         return (self.header("content-type") or "").partition(";")[0].strip().lower()
 
     @cached_property
-    def events(self) -> list[Event]:
+    def events(self) -> list[SseEvent]:
         """The events of a stream, comments left out; a whole answer is one event."""
         if self.media_type != "text/event-stream":
-            return [Event("", _json(self.body))]
-        return list(_events(self.body.decode("utf-8", "replace")))
+            return [SseEvent("", _decode_json(self.body))]
+        return list(_parse_sse(self.body.decode("utf-8", "replace")))
 
     @cached_property
-    def grammar(self) -> list[str]:
+    def event_sequence(self) -> list[str]:
         """The names of events in order, each run of the same name once."""
         names = [event.name for event in self.events]
         return [name for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
 
     @cached_property
-    def shape(self) -> dict[str, set[str]]:
+    def types_by_path(self) -> dict[str, set[str]]:
         """The types at each path; elements of a list share one path."""
         shape: dict[str, set[str]] = {}
         for event in self.events:
-            for path, value in _leaves(event.data, event.name or "$"):
-                shape.setdefault(path, set()).add(_type(value))
+            for path, value in _walk_leaves(event.data, event.name or "$"):
+                shape.setdefault(path, set()).add(_json_type(value))
         return shape
 
     @cached_property
-    def values(self) -> list[tuple[str, Any]]:
+    def leaf_values(self) -> list[tuple[str, Any]]:
         """Every value but those that differ by nature; the pieces of a stream are joined."""
         joined: dict[str, Any] = {}
         for event in self.events:
-            for path, value in _leaves(event.data, event.name or "$"):
-                if path.rpartition(".")[2] in _VOLATILE or isinstance(value, (dict, list)):
+            for path, value in _walk_leaves(event.data, event.name or "$"):
+                if path.rpartition(".")[2] in _VOLATILE_FIELDS or isinstance(value, (dict, list)):
                     continue
                 old = joined.get(path)
                 both_text = isinstance(old, str) and isinstance(value, str)
@@ -103,56 +103,61 @@ class Answer:
     @cached_property
     def text(self) -> str:
         """All words in it."""
-        skipped = _FINISH | {"model", "object", "role", "type", "lang"}
-        words = (v for p, v in self.values if p.rpartition(".")[2] not in skipped)
+        skipped = _FINISH_FIELDS | {"model", "object", "role", "type", "lang"}
+        words = (v for p, v in self.leaf_values if p.rpartition(".")[2] not in skipped)
         return "\n".join(word for word in words if isinstance(word, str))
 
     @cached_property
-    def finish(self) -> str | None:
+    def finish_reason(self) -> str | None:
         """The reason why a model stopped, as the API names it."""
-        said = [v for p, v in self.values if p.rpartition(".")[2] in _FINISH and v]
-        return str(said[-1]) if said else None
+        reasons = [v for p, v in self.leaf_values if p.rpartition(".")[2] in _FINISH_FIELDS and v]
+        return str(reasons[-1]) if reasons else None
 
     @property
-    def prompt_tokens(self) -> float | None:
+    def input_tokens(self) -> float | None:
         """How long the question was, if the answer tells."""
-        return self._number(_PROMPT_TOKENS)
+        return self._last_number(_INPUT_TOKEN_FIELDS)
 
     @property
-    def answer_tokens(self) -> float | None:
+    def output_tokens(self) -> float | None:
         """How long the answer is, if it tells."""
-        return self._number(_ANSWER_TOKENS)
+        return self._last_number(_OUTPUT_TOKEN_FIELDS)
 
-    def usd(self, price: PriceConfig) -> float | None:
+    def cost_usd(self, price: PriceConfig) -> float | None:
         """What it has cost at a price, US dollars; None if it does not tell its tokens."""
-        read, written = self.prompt_tokens, self.answer_tokens
+        read, written = self.input_tokens, self.output_tokens
         if read is None or written is None:
             return None
         return (read * price.input + written * price.output) / 1e6
 
-    def _number(self, names: tuple[str, ...]) -> float | None:
-        found = [v for p, v in self.values if p.rpartition(".")[2] in names]
+    def _last_number(self, names: tuple[str, ...]) -> float | None:
+        found = [v for p, v in self.leaf_values if p.rpartition(".")[2] in names]
         return next((v for v in reversed(found) if isinstance(v, (int, float))), None)
 
     @property
-    def refuses(self) -> bool:
+    def is_refusal(self) -> bool:
         """Whether its words are a refusal, as far as a pattern can tell."""
-        return _REFUSALS.search(self.text[:400]) is not None
+        return _REFUSAL_PATTERN.search(self.text[:400]) is not None
 
     @property
-    def poor(self) -> bool:
+    def is_low_quality(self) -> bool:
         """Whether it is empty, cut off or a refusal."""
-        return not self.whole or not self.text.strip() or self.finish in _CUT or self.refuses
+        return (
+            not self.is_complete
+            or not self.text.strip()
+            or self.finish_reason in _TRUNCATED_REASONS
+            or self.is_refusal
+        )
 
 
-def _json(body: bytes) -> Any:
+def _decode_json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return body.decode("utf-8", "replace")
 
 
-def _events(text: str) -> Iterator[Event]:
+def _parse_sse(text: str) -> Iterator[SseEvent]:
     """https://html.spec.whatwg.org/multipage/server-sent-events.html"""
     for block in re.split(r"\r?\n\r?\n", text):
         name, data = "", []
@@ -166,14 +171,14 @@ def _events(text: str) -> Iterator[Event]:
             continue
         joined = "\n".join(data)
         if joined == "[DONE]":
-            yield Event("[DONE]", None)
+            yield SseEvent("[DONE]", None)
         else:
-            yield Event(name or "data", _json(joined.encode()))
+            yield SseEvent(name or "data", _decode_json(joined.encode()))
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _walk_leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     stack, count = [(path, value)], 0
-    while stack and count < _MOST_LEAVES:
+    while stack and count < _MAX_LEAVES:
         path, value = stack.pop()
         count += 1
         yield path, value
@@ -183,7 +188,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             stack.extend((f"{path}[]", inner) for inner in reversed(value))
 
 
-def _type(value: Any) -> str:
+def _json_type(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -10,43 +10,50 @@ from collections.abc import Awaitable, Callable
 
 from hamlet.config.cutover import ShadowConfig
 from hamlet.migration.comparison import compare
-from hamlet.migration.feature import Feature
+from hamlet.migration.feature import FeatureRuntime
 from hamlet.migration.model import Arm, FeatureState
-from hamlet.migration.response import Answer
-from hamlet.migration.tally import Kind
+from hamlet.migration.response import CapturedResponse
+from hamlet.migration.tally import ComparisonKind
 from hamlet.spi import Log
 
-Try = Callable[[], Awaitable[Answer]]
-_TRIED = (("shadow", "legacy"), ("new", "new"))
+ShadowCall = Callable[[], Awaitable[CapturedResponse]]
+_SHADOWED_ARMS = (("shadow", "legacy"), ("new", "new"))
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
 
 
-class Shadow:
+class ShadowRunner:
     """Decides what is tried, runs it, and compares. Nothing of it is ever seen by a user."""
 
     def __init__(
         self,
         config: ShadowConfig,
-        busy: Callable[[], float],
+        utilization: Callable[[], float],
         log: Log,
-        draw: Callable[[], float] = random.random,
+        random_fraction: Callable[[], float] = random.random,
     ) -> None:
         """`busy` tells how full this replica is, from 0 to 1."""
-        self._config, self._busy, self._log, self._draw = config, busy, log, draw
+        self._config, self._utilization, self._log, self._random = (
+            config,
+            utilization,
+            log,
+            random_fraction,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._recent: deque[float] = deque(maxlen=config.per_minute)
-        self._spent: deque[tuple[float, float]] = deque()
+        self._recent_starts: deque[float] = deque(maxlen=config.per_minute)
+        self._costs: deque[tuple[float, float]] = deque()
 
     @property
-    def most_bytes(self) -> int:
+    def max_response_bytes(self) -> int:
         """The longest answer that is compared."""
         return self._config.max_bytes
 
-    def wants(self, feature: Feature, state: FeatureState, arm: Arm) -> Kind | None:
+    def choose_comparison(
+        self, feature: FeatureRuntime, state: FeatureState, arm: Arm
+    ) -> ComparisonKind | None:
         """Whether what `arm` answers is to be asked once more afterwards, and what for."""
-        if feature.config.side_effects or (state.stage, arm) not in _TRIED:
+        if feature.config.side_effects or (state.stage, arm) not in _SHADOWED_ARMS:
             return None
-        drawn = self._draw() * 100
+        drawn = self._random() * 100
         if arm == "new":
             return "reverse" if drawn < self._config.reverse_percent else None
         if drawn < self._config.noise_percent:
@@ -55,15 +62,20 @@ class Shadow:
             return "candidate"
         return None
 
-    def begin(
-        self, feature: Feature, kind: Kind, given: Answer, attempt: Try, request_id: str
+    def start_comparison(
+        self,
+        feature: FeatureRuntime,
+        kind: ComparisonKind,
+        served: CapturedResponse,
+        shadow_call: ShadowCall,
+        request_id: str,
     ) -> None:
         """Try in the background what was answered by `given`, if there is room."""
-        if reason := self._no_room(given):
-            return feature.observer.dropped(feature.name, reason)
-        self._recent.append(time.monotonic())
-        work = self._run(feature, kind, given, attempt, request_id)
-        task = asyncio.get_running_loop().create_task(work)
+        if reason := self._drop_reason(served):
+            return feature.observer.on_shadow_drop(feature.name, reason)
+        self._recent_starts.append(time.monotonic())
+        comparison = self._compare(feature, kind, served, shadow_call, request_id)
+        task = asyncio.get_running_loop().create_task(comparison)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -73,47 +85,60 @@ class Shadow:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _no_room(self, control: Answer) -> str | None:
+    def _drop_reason(self, control: CapturedResponse) -> str | None:
         if len(control.body) >= self._config.max_bytes:
             return "too_large"
-        if len(self._tasks) >= self._config.concurrent or self._busy() > self._config.busy_ratio:
+        if (
+            len(self._tasks) >= self._config.concurrent
+            or self._utilization() > self._config.busy_ratio
+        ):
             return "busy"
-        full = len(self._recent) == self._config.per_minute
-        if full and time.monotonic() - self._recent[0] < _MINUTE_S:
+        full = len(self._recent_starts) == self._config.per_minute
+        if full and time.monotonic() - self._recent_starts[0] < _MINUTE_S:
             return "budget"
         most = self._config.usd_per_hour
-        return "budget" if most is not None and self._spent_usd() >= most else None
+        return "budget" if most is not None and self._spent_last_hour_usd() >= most else None
 
-    def _spent_usd(self) -> float:
+    def _spent_last_hour_usd(self) -> float:
         """What was spent within the last hour, as far as answers told."""
-        while self._spent and time.monotonic() - self._spent[0][0] > _HOUR_S:
-            self._spent.popleft()
-        return sum(usd for _, usd in self._spent)
+        while self._costs and time.monotonic() - self._costs[0][0] > _HOUR_S:
+            self._costs.popleft()
+        return sum(usd for _, usd in self._costs)
 
-    async def _run(
-        self, feature: Feature, kind: Kind, given: Answer, attempt: Try, request_id: str
+    async def _compare(
+        self,
+        feature: FeatureRuntime,
+        kind: ComparisonKind,
+        served: CapturedResponse,
+        shadow_call: ShadowCall,
+        request_id: str,
     ) -> None:
-        start, epoch = time.monotonic(), feature.tally.epoch
+        start, epoch = time.monotonic(), feature.counters.epoch
         try:
             async with asyncio.timeout(self._config.deadline_s):
-                answer = await attempt()
+                answer = await shadow_call()
         except Exception as error:
             # Whatever the candidate does wrong is a verdict, and never anybody else's trouble.
             self._log.info("cutover.try_failed", feature=feature.name, error=type(error).__name__)
-            answer = Answer(599, [], b"", whole=False)
+            answer = CapturedResponse(599, [], b"", is_complete=False)
         answer.total_s = time.monotonic() - start
-        self._pay(feature.usd("new" if kind == "candidate" else "legacy", answer))
+        self._record_cost(feature.cost_usd("new" if kind == "candidate" else "legacy", answer))
         # hamlet1 is what the new arm is measured by, whichever of them was asked first.
-        control, candidate = (answer, given) if kind == "reverse" else (given, answer)
+        control, candidate = (answer, served) if kind == "reverse" else (served, answer)
         config = feature.config
-        noisy = frozenset() if kind == "noise" else frozenset(feature.noisy)
+        noisy_paths = frozenset() if kind == "noise" else frozenset(feature.noisy_paths)
         result = await asyncio.to_thread(
-            compare, control, candidate, content=config.content, ignore=config.ignore, noisy=noisy
+            compare,
+            control,
+            candidate,
+            content=config.content,
+            ignore=config.ignore,
+            noisy_paths=noisy_paths,
         )
-        feature.compared(kind, result, request_id, epoch=epoch)
-        if kind != "noise" and not (control.failed or candidate.failed):
-            feature.pair(control, candidate, epoch=epoch)
+        feature.record_comparison(kind, result, request_id, epoch=epoch)
+        if kind != "noise" and not (control.is_server_failure or candidate.is_server_failure):
+            feature.record_pair_costs(control, candidate, epoch=epoch)
 
-    def _pay(self, usd: float | None) -> None:
+    def _record_cost(self, usd: float | None) -> None:
         if usd is not None and self._config.usd_per_hour is not None:
-            self._spent.append((time.monotonic(), usd))
+            self._costs.append((time.monotonic(), usd))

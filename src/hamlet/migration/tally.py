@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hamlet.migration.window import Outcome, wilson
+from hamlet.migration.window import ArmOutcome, wilson_interval
 
 Verdict = Literal[
     "equal",
@@ -26,11 +26,11 @@ VERDICTS: tuple[Verdict, ...] = (
     "candidate_failed",
     "control_failed",
 )
-Kind = Literal["candidate", "noise", "reverse"]
+ComparisonKind = Literal["candidate", "noise", "reverse"]
 
 
 @dataclass(slots=True)
-class Tally:
+class FeatureCounters:
     """One feature since `epoch`: outcomes by arm, verdicts by what was compared, costs by arm.
 
     `priced` counts the answers whose cost could be told, `nano_usd` sums it.
@@ -45,15 +45,15 @@ class Tally:
     priced: Counter[str] = field(default_factory=Counter)
     nano_usd: Counter[str] = field(default_factory=Counter)
 
-    def ended(self, arm: Literal["legacy", "new"], outcome: Outcome) -> None:
+    def count_request(self, arm: Literal["legacy", "new"], outcome: ArmOutcome) -> None:
         """Count a request."""
         (self.new if arm == "new" else self.legacy)[outcome] += 1
 
-    def compared_as(self, kind: Kind, verdict: Verdict) -> None:
+    def count_comparison(self, kind: ComparisonKind, verdict: Verdict) -> None:
         """Count a comparison."""
         {"noise": self.noise, "reverse": self.reverse}.get(kind, self.candidate)[verdict] += 1
 
-    def spent(self, arm: Literal["legacy", "new"], usd: float) -> None:
+    def add_cost(self, arm: Literal["legacy", "new"], usd: float) -> None:
         """Count what an answer has cost."""
         self.priced[arm] += 1
         self.nano_usd[arm] += round(usd * 1e9)
@@ -63,12 +63,12 @@ class Tally:
         return self.nano_usd[arm] / self.priced[arm] / 1e9 if self.priced[arm] else 0.0
 
     @property
-    def compared(self) -> int:
+    def comparisons(self) -> int:
         """Comparisons that say something of the new arm."""
         return self.candidate.total() - self.candidate["control_failed"]
 
     @property
-    def judged_new(self) -> int:
+    def evaluated_new(self) -> int:
         """Requests that say something of the new arm."""
         return sum(self.new[outcome] for outcome in ("ok", "failed", "rescued"))
 
@@ -82,32 +82,32 @@ class Tally:
 
         Newcombe (1998), method 10: a hybrid of two Wilson intervals.
         """
-        ours, all_ours = self.candidate["content_drift"], self.compared
+        ours, all_ours = self.candidate["content_drift"], self.comparisons
         noise, all_noise = self.noise["content_drift"], self.noise.total()
         if not all_ours:
             return -1.0, 1.0
-        p, (low, high) = ours / all_ours, wilson(ours, all_ours)
+        p, (low, high) = ours / all_ours, wilson_interval(ours, all_ours)
         if not all_noise:
             return low, high
-        q, (low_q, high_q) = noise / all_noise, wilson(noise, all_noise)
+        q, (low_q, high_q) = noise / all_noise, wilson_interval(noise, all_noise)
         below = math.hypot(p - low, high_q - q)
         above = math.hypot(high - p, q - low_q)
         return p - q - below, p - q + above
 
-    def plus(self, other: Tally) -> Tally:
+    def merge(self, other: FeatureCounters) -> FeatureCounters:
         """Both together."""
-        parts = (getattr(self, name) + getattr(other, name) for name in _PARTS)
-        return Tally(max(self.epoch, other.epoch), *parts)
+        parts = (getattr(self, name) + getattr(other, name) for name in _COUNTER_FIELDS)
+        return FeatureCounters(max(self.epoch, other.epoch), *parts)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain data, for the journal and for other processes."""
-        parts = {name: dict(getattr(self, name)) for name in _PARTS}
+        parts = {name: dict(getattr(self, name)) for name in _COUNTER_FIELDS}
         return {"epoch": self.epoch, **parts}
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Tally:
+    def from_dict(cls, data: Mapping[str, Any]) -> FeatureCounters:
         """From what `told` gave."""
-        return cls(told["epoch"], *(Counter(told.get(name, ())) for name in _PARTS))
+        return cls(data["epoch"], *(Counter(data.get(name, ())) for name in _COUNTER_FIELDS))
 
 
-_PARTS = ("legacy", "new", "candidate", "noise", "reverse", "priced", "nano_usd")
+_COUNTER_FIELDS = ("legacy", "new", "candidate", "noise", "reverse", "priced", "nano_usd")

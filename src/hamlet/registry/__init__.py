@@ -1,8 +1,15 @@
 """Config rows made live: providers, deployments, routes, as one immutable snapshot."""
 
-from hamlet.registry.build import build
+from hamlet.registry.build import build_registry
 from hamlet.registry.holder import RegistryHolder
-from hamlet.registry.model import Capacity, Deployment, ProviderHandle, Quota, Reserved, Route
+from hamlet.registry.model import (
+    Capacity,
+    Deployment,
+    ProviderHandle,
+    Quota,
+    ReservedThroughput,
+    Route,
+)
 from hamlet.registry.plugins import PluginError, Plugins
 from hamlet.registry.registry import Registry
 
@@ -15,7 +22,7 @@ __all__ = [
     "Quota",
     "Registry",
     "RegistryHolder",
-    "Reserved",
+    "ReservedThroughput",
     "Route",
-    "build",
+    "build_registry",
 ]

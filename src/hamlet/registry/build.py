@@ -8,38 +8,45 @@ from typing import Any
 from hamlet.config import (
     MAIN_SCREEN,
     DeploymentConfig,
-    Loaded,
+    LoadedConfig,
     RouteConfig,
-    resolve,
-    suggestion,
+    did_you_mean,
+    resolve_secrets,
     validate,
 )
 from hamlet.core import ChatParams, ModelCard, redact
-from hamlet.registry.model import Capacity, Deployment, ProviderHandle, Quota, Reserved, Route
+from hamlet.registry.model import (
+    Capacity,
+    Deployment,
+    ProviderHandle,
+    Quota,
+    ReservedThroughput,
+    Route,
+)
 from hamlet.registry.plugins import PluginError, Plugins
 from hamlet.registry.registry import Registry
 from hamlet.registry.sources import build_sources
-from hamlet.registry.tiering import arrange
+from hamlet.registry.tiering import assign_tiers
 from hamlet.runtime import HostRuntime
 from hamlet.spi import Log, Provider, operations
 
 _Path = tuple[str | int, ...]
 
 
-def build(loaded: Loaded, log: Log, plugins: Plugins | None = None) -> Registry:
+def build_registry(loaded: LoadedConfig, log: Log, plugins: Plugins | None = None) -> Registry:
     """A live registry. Opens no connection. Raises ConfigError with every problem there is."""
     builder = _Builder(loaded, log, plugins or Plugins())
     builder.build_providers()
     builder.build_routes()
-    builder.check_keys()
-    builder.check_suggest()
+    builder.check_key_routes()
+    builder.check_chip_route()
     sources = build_sources(loaded)
-    loaded.source.check()
+    loaded.source.raise_if_problems()
     return Registry(loaded.config, builder.handles, builder.routes, builder.runtimes, sources)
 
 
 class _Builder:
-    def __init__(self, loaded: Loaded, log: Log, plugins: Plugins) -> None:
+    def __init__(self, loaded: LoadedConfig, log: Log, plugins: Plugins) -> None:
         self._config = loaded.config
         self._source = loaded.source
         self._log = log
@@ -56,14 +63,14 @@ class _Builder:
             except PluginError as error:
                 self._source.report((*path, "kind"), str(error))
                 continue
-            instance = self._instance(plugin, row.settings, path)
+            instance = self._instantiate(plugin, row.settings, path)
             if instance is not None:
                 dialect = getattr(instance, "dialect", None)
-                can = operations(instance)
-                self.handles[name] = ProviderHandle(name, row.kind, instance, can, dialect)
+                supported = operations(instance)
+                self.handles[name] = ProviderHandle(name, row.kind, instance, supported, dialect)
 
-    def _instance(self, plugin: type[Provider], raw: Mapping[str, Any], path: _Path) -> Any:
-        values = resolve(plugin.Settings, raw, self._source, path)
+    def _instantiate(self, plugin: type[Provider], raw: Mapping[str, Any], path: _Path) -> Any:
+        values = resolve_secrets(plugin.Settings, raw, self._source, path)
         settings = validate(plugin.Settings, values, self._source, path)
         if settings is None:
             return None
@@ -83,13 +90,17 @@ class _Builder:
                 tuple(
                     deployment
                     for j, row in enumerate(tier)
-                    if (deployment := self._deployment(row, route, self._at(name, route, i, j)))
+                    if (
+                        deployment := self._build_deployment(
+                            row, route, self._deployment_path(name, route, i, j)
+                        )
+                    )
                 )
                 for i, tier in enumerate(route.all_tiers)
             )
-            self._refuse_twins(name, tiers)
+            self._reject_duplicates(name, tiers)
             if route.tiering == "fleet":
-                tiers = arrange(tiers[0], self._config.fleet.home)
+                tiers = assign_tiers(tiers[0], self._config.fleet.home)
             self.routes[name] = Route(
                 name,
                 route.operation,
@@ -106,29 +117,29 @@ class _Builder:
         places = {place for tier in tiers for d in tier for place in (d.region, d.data_zone)}
         for place in sorted(route.residency - places):
             known = sorted(p for p in places if p)
-            near = suggestion(place, known)
-            message = f"no deployment of this route is in {place!r}{near}"
+            hint = did_you_mean(place, known)
+            message = f"no deployment of this route is in {place!r}{hint}"
             self._source.report(("routes", name, "residency"), message)
 
-    def _at(self, name: str, route: RouteConfig, tier: int, row: int) -> _Path:
-        where = ("tiers", tier, row) if route.tiers else ("deployments", row)
-        return ("routes", name, *where)
+    def _deployment_path(self, name: str, route: RouteConfig, tier: int, row: int) -> _Path:
+        subpath = ("tiers", tier, row) if route.tiers else ("deployments", row)
+        return ("routes", name, *subpath)
 
-    def _deployment(
+    def _build_deployment(
         self, row: DeploymentConfig, route: RouteConfig, path: _Path
     ) -> Deployment | None:
         handle = self.handles.get(row.provider)
         if handle is None:
             # A provider that is there but wrong has been reported already.
             if row.provider not in self._source.data.get("providers", {}):
-                near = suggestion(row.provider, self._config.providers)
-                self._source.report((*path, "provider"), f"no such provider{near}")
+                hint = did_you_mean(row.provider, self._config.providers)
+                self._source.report((*path, "provider"), f"no such provider{hint}")
             return None
         if route.operation not in handle.operations:
             message = f"providers of kind {handle.kind} do not support {route.operation}"
             self._source.report((*path, "provider"), message)
             return None
-        card = self._card(handle, row, path)
+        card = self._resolve_card(handle, row, path)
         if card is None:
             return None
         if card.kind not in (None, route.operation):
@@ -139,52 +150,54 @@ class _Builder:
             model=row.model,
             card=card,
             defaults=route.defaults.over(row.defaults),
-            caps=_lower(row.caps, route.caps),
+            caps=_merge_caps(row.caps, route.caps),
             weight=row.weight,
             region=row.region,
             data_zone=row.data_zone,
-            capacity=_capacity(row),
+            capacity=_build_capacity(row),
             quota_group=row.quota_group or row.provider,
             vendor=row.vendor or handle.kind,
             local=row.local,
             max_in_flight=row.max_in_flight,
         )
 
-    def _card(self, handle: ProviderHandle, row: DeploymentConfig, path: _Path) -> ModelCard | None:
+    def _resolve_card(
+        self, handle: ProviderHandle, row: DeploymentConfig, path: _Path
+    ) -> ModelCard | None:
         known = find_card(handle.instance.cards, row.model) or ModelCard()
         if not row.card:
             return known
         facts = {**known.model_dump(exclude_unset=True), **row.card}
         return validate(ModelCard, facts, self._source, (*path, "card"))
 
-    def _refuse_twins(self, name: str, tiers: tuple[tuple[Deployment, ...], ...]) -> None:
+    def _reject_duplicates(self, name: str, tiers: tuple[tuple[Deployment, ...], ...]) -> None:
         ids = [deployment.id for tier in tiers for deployment in tier]
-        for twin in sorted({i for i in ids if ids.count(i) > 1}):
-            self._source.report(("routes", name), f"duplicate deployment: {twin}")
+        for duplicate in sorted({i for i in ids if ids.count(i) > 1}):
+            self._source.report(("routes", name), f"duplicate deployment: {duplicate}")
 
-    def check_keys(self) -> None:
+    def check_key_routes(self) -> None:
         for i, key in enumerate(self._config.keys):
             for j, route in enumerate(key.routes or ()):
                 if route != MAIN_SCREEN and route not in self._source.data.get("routes", {}):
-                    near = suggestion(route, self._config.routes)
-                    self._source.report(("keys", i, "routes", j), f"no such route{near}")
+                    hint = did_you_mean(route, self._config.routes)
+                    self._source.report(("keys", i, "routes", j), f"no such route{hint}")
 
-    def check_suggest(self) -> None:
+    def check_chip_route(self) -> None:
         name = self._config.suggest.chip_route
         route = self._config.routes.get(name) if name else None
         if name and (route is None or route.operation != "chat"):
-            near = suggestion(name, self._config.routes)
-            self._source.report(("suggest", "chip_route"), f"no such chat route{near}")
+            hint = did_you_mean(name, self._config.routes)
+            self._source.report(("suggest", "chip_route"), f"no such chat route{hint}")
 
 
-def _lower(one: ChatParams, other: ChatParams) -> ChatParams:
+def _merge_caps(one: ChatParams, other: ChatParams) -> ChatParams:
     """Both sets of upper bounds as one: the lower of each."""
     return other.over(one).capped(one) if one.model_fields_set else other
 
 
-def _capacity(row: DeploymentConfig) -> Capacity | None:
+def _build_capacity(row: DeploymentConfig) -> Capacity | None:
     if row.ptu:
-        return Reserved(row.ptu, row.tpm_per_ptu, row.output_weight)
+        return ReservedThroughput(row.ptu, row.tpm_per_ptu, row.output_weight)
     return Quota(row.tpm, row.rpm) if row.tpm or row.rpm else None
 
 

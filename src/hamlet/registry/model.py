@@ -21,7 +21,7 @@ class ProviderHandle:
 
 
 @dataclass(frozen=True, slots=True)
-class Reserved:
+class ReservedThroughput:
     """Provisioned capacity (Azure's PTU): a leaky bucket without a queue."""
 
     ptu: int
@@ -42,7 +42,7 @@ class Quota:
     rpm: int | None
 
 
-Capacity = Reserved | Quota
+Capacity = ReservedThroughput | Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ class Deployment:
     local: bool = False
     max_in_flight: int | None = None
     # Whether it has defaults or caps: most have none, and every call asks.
-    adjusts: bool = field(init=False)
+    has_param_overrides: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        adjusts = bool(self.defaults.model_fields_set or self.caps.model_fields_set)
-        object.__setattr__(self, "adjusts", adjusts)
+        has_overrides = bool(self.defaults.model_fields_set or self.caps.model_fields_set)
+        object.__setattr__(self, "has_param_overrides", has_overrides)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from importlib.metadata import EntryPoint, entry_points
 
 from pydantic import BaseModel
 
-from hamlet.config import suggestion
+from hamlet.config import did_you_mean
 from hamlet.spi import API_VERSION, Provider, operations
 
-GROUP = "hamlet.providers"
+ENTRY_POINT_GROUP = "hamlet.providers"
 
 
 class PluginError(Exception):
@@ -19,7 +19,7 @@ class PluginError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class PluginRow:
+class PluginInfo:
     """One line of `hamlet plugins`."""
 
     kind: str
@@ -34,7 +34,7 @@ class Plugins:
 
     def __init__(self, entries: Iterable[EntryPoint] | None = None) -> None:
         self._entries: dict[str, list[EntryPoint]] = {}
-        for entry in entry_points(group=GROUP) if entries is None else entries:
+        for entry in entry_points(group=ENTRY_POINT_GROUP) if entries is None else entries:
             self._entries.setdefault(entry.name, []).append(entry)
 
     @property
@@ -47,41 +47,41 @@ class Plugins:
         entries = self._entries.get(kind, [])
         if not entries:
             raise PluginError(
-                f"no plugin of kind {kind!r} is installed" + suggestion(kind, self.kinds)
+                f"no plugin of kind {kind!r} is installed" + did_you_mean(kind, self.kinds)
             )
         if len(entries) > 1:
-            names = " and ".join(sorted(_distribution(entry) for entry in entries))
+            names = " and ".join(sorted(_distribution_name(entry) for entry in entries))
             raise PluginError(f"two plugins are of kind {kind!r}: {names}; uninstall one")
         try:
             plugin = entries[0].load()
         except Exception as error:
             raise PluginError(
-                f"the plugin of {_distribution(entries[0])} cannot be loaded: "
+                f"the plugin of {_distribution_name(entries[0])} cannot be loaded: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        _check(plugin, _distribution(entries[0]))
+        _check_contract(plugin, _distribution_name(entries[0]))
         return plugin  # type: ignore[no-any-return]
 
-    def rows(self) -> list[PluginRow]:
+    def describe_all(self) -> list[PluginInfo]:
         """Every plugin with its state; loads them all."""
-        return [self._row(entry) for kind in self.kinds for entry in self._entries[kind]]
+        return [self._describe(entry) for kind in self.kinds for entry in self._entries[kind]]
 
-    def _row(self, entry: EntryPoint) -> PluginRow:
-        can: tuple[str, ...] = ()
+    def _describe(self, entry: EntryPoint) -> PluginInfo:
+        supported: tuple[str, ...] = ()
         status = "ok"
         try:
-            can = operations(self.load(entry.name))
+            supported = operations(self.load(entry.name))
         except PluginError as error:
             status = str(error)
         version = entry.dist.version if entry.dist else ""
-        return PluginRow(entry.name, _distribution(entry), version, can, status)
+        return PluginInfo(entry.name, _distribution_name(entry), version, supported, status)
 
 
-def _check(plugin: object, distribution: str) -> None:
-    wanted = getattr(plugin, "api_version", None)
-    if wanted != API_VERSION:
+def _check_contract(plugin: object, distribution: str) -> None:
+    api_version = getattr(plugin, "api_version", None)
+    if api_version != API_VERSION:
         raise PluginError(
-            f"the plugin of {distribution} is written for plugin API {wanted}, "
+            f"the plugin of {distribution} is written for plugin API {api_version}, "
             f"this hamlet has {API_VERSION}"
         )
     settings = getattr(plugin, "Settings", None)
@@ -93,5 +93,5 @@ def _check(plugin: object, distribution: str) -> None:
         raise PluginError(f"the plugin of {distribution} supports no operation")
 
 
-def _distribution(entry: EntryPoint) -> str:
+def _distribution_name(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else entry.value

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from hamlet.config import GatewayConfig
 from hamlet.core.errors import RouteNotFound
-from hamlet.net.client.pool import Levels
+from hamlet.net.client.pool import PoolStats
 from hamlet.registry.model import ProviderHandle, Route
 from hamlet.runtime import HostRuntime
 from hamlet.spi import SupportsClose
@@ -38,10 +38,10 @@ class Registry:
         except KeyError:
             raise RouteNotFound(f"the model {name!r} does not exist", param="model") from None
 
-    def levels(self) -> Mapping[str, Levels]:
+    def pool_stats(self) -> Mapping[str, PoolStats]:
         """The connections to each provider that is asked over hamlet's own transport."""
-        told = ((runtime.name, runtime.levels()) for runtime in self._runtimes)
-        return {name: levels for name, levels in told if levels is not None}
+        stats = ((runtime.name, runtime.pool_stats()) for runtime in self._runtimes)
+        return {name: levels for name, levels in stats if levels is not None}
 
     async def warm(self) -> None:
         """Open the connections that providers want open before their first call."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
-from hamlet.config import Loaded, resolve, suggestion, validate
+from hamlet.config import LoadedConfig, did_you_mean, resolve_secrets, validate
 from hamlet.registry.plugins import PluginError
 from hamlet.spi import API_VERSION
 from hamlet.spi.sources import SupportsSearch
 
-GROUP = "hamlet.sources"
+ENTRY_POINT_GROUP = "hamlet.sources"
 
 
-def build_sources(loaded: Loaded) -> dict[str, SupportsSearch]:
+def build_sources(loaded: LoadedConfig) -> dict[str, SupportsSearch]:
     """The web sources of a configuration, in its order; reports what is wrong with them."""
     built: dict[str, SupportsSearch] = {}
     for name, row in loaded.config.suggest.sources.items():
@@ -23,7 +23,7 @@ def build_sources(loaded: Loaded) -> dict[str, SupportsSearch]:
         except PluginError as error:
             loaded.source.report((*path, "kind"), str(error))
             continue
-        values = resolve(plugin.Settings, row.settings, loaded.source, path)
+        values = resolve_secrets(plugin.Settings, row.settings, loaded.source, path)
         settings = validate(plugin.Settings, values, loaded.source, path)
         if settings is not None:
             built[name] = plugin(settings)
@@ -32,10 +32,10 @@ def build_sources(loaded: Loaded) -> dict[str, SupportsSearch]:
 
 def source_class(kind: str) -> Any:
     """The class of an installed link source. Raises PluginError."""
-    found = entry_points(group=GROUP, name=kind)
+    found = entry_points(group=ENTRY_POINT_GROUP, name=kind)
     if not found:
-        near = suggestion(kind, entry_points(group=GROUP).names)
-        raise PluginError(f"no link source of kind {kind!r} is installed{near}")
+        hint = did_you_mean(kind, entry_points(group=ENTRY_POINT_GROUP).names)
+        raise PluginError(f"no link source of kind {kind!r} is installed{hint}")
     if len(found) > 1:
         raise PluginError(f"{len(found)} link sources are of kind {kind!r}; uninstall all but one")
     plugin = next(iter(found)).load()

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hamlet.registry.model import Deployment, Reserved
+from hamlet.registry.model import Deployment, ReservedThroughput
 
 
-def arrange(
+def assign_tiers(
     deployments: Sequence[Deployment], home: str | None
 ) -> tuple[tuple[Deployment, ...], ...]:
     """Up to five tiers: reserved at home, reserved elsewhere, paid per use, other vendors, local.
 
     The vendor of the reserved ones is the own one; without any, that of the first.
     """
-    own = {d.vendor for d in deployments if isinstance(d.capacity, Reserved)}
-    own = own or {d.vendor for d in deployments[:1]}
+    own_vendors = {d.vendor for d in deployments if isinstance(d.capacity, ReservedThroughput)}
+    own_vendors = own_vendors or {d.vendor for d in deployments[:1]}
     tiers: list[list[Deployment]] = [[], [], [], [], []]
     for deployment in deployments:
-        tiers[_rank(deployment, home, own)].append(deployment)
+        tiers[_tier_index(deployment, home, own_vendors)].append(deployment)
     return tuple(tuple(tier) for tier in tiers if tier)
 
 
-def _rank(deployment: Deployment, home: str | None, own: set[str]) -> int:
+def _tier_index(deployment: Deployment, home: str | None, own_vendors: set[str]) -> int:
     if deployment.local:
         return 4
-    if isinstance(deployment.capacity, Reserved):
+    if isinstance(deployment.capacity, ReservedThroughput):
         return 0 if home is not None and deployment.region == home else 1
-    return 2 if deployment.vendor in own else 3
+    return 2 if deployment.vendor in own_vendors else 3

@@ -9,39 +9,39 @@ import random
 
 _K = 1.5
 # Fewer calls than this say nothing of a vendor.
-_LEAST = 20
-_WINDOW_S, _SLICES = 120.0, 12
+_MIN_REQUESTS = 20
+_WINDOW_S, _SLICE_COUNT = 120.0, 12
 
 
-class VendorThrottle:
+class AdaptiveThrottle:
     """Counts what one vendor was asked and what it took, over two minutes in slices."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._slices: dict[int, list[int]] = {}
-        self.active = False
+        self.is_active = False
 
-    def asked(self, now: float, *, overloaded: bool) -> None:
+    def record(self, now: float, *, overloaded: bool) -> None:
         """A call was answered, or refused for overload."""
-        self.active = self.active or overloaded
-        counts = self._slices.setdefault(int(now * _SLICES / _WINDOW_S), [0, 0])
+        self.is_active = self.is_active or overloaded
+        counts = self._slices.setdefault(int(now * _SLICE_COUNT / _WINDOW_S), [0, 0])
         counts[0] += 1
         counts[1] += not overloaded
-        if len(self._slices) > 2 * _SLICES:
-            self._forget(now)
+        if len(self._slices) > 2 * _SLICE_COUNT:
+            self._expire_slices(now)
 
-    def spares(self, now: float) -> bool:
+    def should_shed(self, now: float) -> bool:
         """Whether this call should leave the vendor alone: drawn anew each time."""
-        if not self.active:
+        if not self.is_active:
             return False
-        self._forget(now)
-        asked = sum(counts[0] for counts in self._slices.values())
-        taken = sum(counts[1] for counts in self._slices.values())
-        self.active = taken < asked
-        if asked < _LEAST:
+        self._expire_slices(now)
+        requests = sum(counts[0] for counts in self._slices.values())
+        accepts = sum(counts[1] for counts in self._slices.values())
+        self.is_active = accepts < requests
+        if requests < _MIN_REQUESTS:
             return False
-        return self._rng.random() < max(0.0, (asked - _K * taken) / (asked + 1))
+        return self._rng.random() < max(0.0, (requests - _K * accepts) / (requests + 1))
 
-    def _forget(self, now: float) -> None:
-        oldest = int(now * _SLICES / _WINDOW_S) - _SLICES
+    def _expire_slices(self, now: float) -> None:
+        oldest = int(now * _SLICE_COUNT / _WINDOW_S) - _SLICE_COUNT
         self._slices = {at: counts for at, counts in self._slices.items() if at > oldest}

@@ -11,23 +11,23 @@ import math
 from typing import Protocol
 
 from hamlet.core import Headroom, Usage
-from hamlet.registry import Capacity, Quota, Reserved
-from hamlet.routing.cost_estimate import Demand, tokens
+from hamlet.registry import Capacity, Quota, ReservedThroughput
+from hamlet.routing.cost_estimate import CostEstimate, valid_count
 from hamlet.routing.token_bucket import LeakyBucket
 
 # The bucket's depth is not published: it is learned within bounds, in seconds of its rate.
 DEPTH_START_S, DEPTH_MIN_S, DEPTH_MAX_S = 30.0, 5.0, 120.0
-_GROW_EVERY_S = 60.0
+_DEPTH_GROWTH_INTERVAL_S = 60.0
 # Of a call larger than the bucket only this part must fit: it is admitted all the same.
-_LARGEST_SHARE = 0.5
+_MAX_COST_SHARE = 0.5
 # Quotas of requests are judged over ten seconds, those of tokens over a minute.
 _REQUESTS_WINDOW_S, _TOKENS_WINDOW_S = 10.0, 60.0
 
 
-class Ledger(Protocol):
+class CapacityModel(Protocol):
     """Times are monotonic seconds, costs input-equivalent tokens, fills parts of the capacity."""
 
-    def cost(self, demand: Demand, cached: float = 0.0) -> float:
+    def cost(self, estimate: CostEstimate, cached_tokens: float = 0.0) -> float:
         """What admitting the call will be charged."""
         ...
 
@@ -35,52 +35,52 @@ class Ledger(Protocol):
         """How full the deployment would be with this cost on top."""
         ...
 
-    def free_in(self, cost: float, limit: float, now: float) -> float:
+    def time_until_free(self, cost: float, max_fill: float, now: float) -> float:
         """Seconds until the cost fits below `limit`."""
         ...
 
-    def book(self, cost: float, now: float) -> None:
+    def reserve(self, cost: float, now: float) -> None:
         """Charge an admission."""
         ...
 
-    def correct(self, difference: float, now: float) -> None:
+    def adjust(self, difference: float, now: float) -> None:
         """Charge what a call cost beyond its booking; a negative difference gives back."""
         ...
 
-    def used(self, usage: Usage) -> float | None:
+    def actual_cost(self, usage: Usage) -> float | None:
         """What a call really cost; None if the usage does not tell."""
         ...
 
-    def refused(self, now: float) -> None:
+    def observe_refusal(self, now: float) -> None:
         """The deployment said it is full."""
         ...
 
-    def hint(self, headroom: Headroom, now: float) -> None:
+    def observe_headers(self, headroom: Headroom, now: float) -> None:
         """Take in what an answer's headers said."""
         ...
 
-    def charge(self, cost: float, calls: float, now: float) -> None:
+    def add_remote_charges(self, cost: float, calls: float, now: float) -> None:
         """Charge what other processes booked, or corrected."""
         ...
 
-    def levels(self, now: float) -> tuple[float, float]:
+    def undrained_levels(self, now: float) -> tuple[float, float]:
         """The cost and the calls that have not drained yet."""
         ...
 
-    def share(self, part: float, now: float) -> None:
+    def set_share(self, share: float, now: float) -> None:
         """Have this part of the configured capacity from now on."""
         ...
 
 
-class ReservedLedger:
+class ReservedCapacity:
     """The leaky bucket of provisioned capacity, with a depth that is learned."""
 
-    def __init__(self, capacity: Reserved, now: float) -> None:
+    def __init__(self, capacity: ReservedThroughput, now: float) -> None:
         rate = capacity.tokens_per_s
-        self._weight = capacity.output_weight
+        self._output_weight = capacity.output_weight
         self._bucket = LeakyBucket(rate, rate * DEPTH_START_S, now)
-        self._quiet_since = now
-        self._peak = 0.0
+        self._no_refusal_since = now
+        self._peak_fill = 0.0
         self._share = 1.0
 
     @property
@@ -88,169 +88,182 @@ class ReservedLedger:
         """The learned depth."""
         return self._bucket.depth / self._bucket.rate
 
-    def cost(self, demand: Demand, cached: float = 0.0) -> float:
-        fresh = max(0.0, demand.input_tokens - cached)
-        return fresh + self._weight * demand.output_tokens
+    def cost(self, estimate: CostEstimate, cached_tokens: float = 0.0) -> float:
+        fresh = max(0.0, estimate.input_tokens - cached_tokens)
+        return fresh + self._output_weight * estimate.output_tokens
 
     def fill(self, cost: float, now: float) -> float:
-        return (self._bucket.level(now) + self._bounded(cost)) / self._bucket.depth
+        return (self._bucket.level(now) + self._clamp_cost(cost)) / self._bucket.depth
 
-    def free_in(self, cost: float, limit: float, now: float) -> float:
-        return self._bucket.free_in(self._bounded(cost), now, limit)
+    def time_until_free(self, cost: float, max_fill: float, now: float) -> float:
+        return self._bucket.time_until_free(self._clamp_cost(cost), now, max_fill)
 
-    def book(self, cost: float, now: float) -> None:
+    def reserve(self, cost: float, now: float) -> None:
         bucket = self._bucket
-        self._peak = max(self._peak, bucket.pour(cost, now) / bucket.depth)
-        if now - self._quiet_since >= _GROW_EVERY_S:
+        self._peak_fill = max(self._peak_fill, bucket.add(cost, now) / bucket.depth)
+        if now - self._no_refusal_since >= _DEPTH_GROWTH_INTERVAL_S:
             # A minute at the brim without a refusal: the bucket is deeper than we thought.
-            self._resize(1.02 if self._peak > 0.95 else 1.0)
-            self._quiet_since, self._peak = now, 0.0
+            self._scale_depth(1.02 if self._peak_fill > 0.95 else 1.0)
+            self._no_refusal_since, self._peak_fill = now, 0.0
 
-    def correct(self, difference: float, now: float) -> None:
-        self._bucket.pour(difference, now)
+    def adjust(self, difference: float, now: float) -> None:
+        self._bucket.add(difference, now)
 
-    def used(self, usage: Usage) -> float | None:
-        read, written = tokens(usage.input_tokens), tokens(usage.output_tokens)
-        if read is None or written is None:
+    def actual_cost(self, usage: Usage) -> float | None:
+        input_tokens, output_tokens = (
+            valid_count(usage.input_tokens),
+            valid_count(usage.output_tokens),
+        )
+        if input_tokens is None or output_tokens is None:
             return None
-        cached = min(tokens(usage.cache_read_tokens) or 0.0, read)
-        return read - cached + self._weight * written
+        cached = min(valid_count(usage.cache_read_tokens) or 0.0, input_tokens)
+        return input_tokens - cached + self._output_weight * output_tokens
 
-    def refused(self, now: float) -> None:
+    def observe_refusal(self, now: float) -> None:
         if self._bucket.level(now) < 0.8 * self._bucket.depth:
-            self._resize(0.9)
+            self._scale_depth(0.9)
         self._bucket.fill_up(now)
-        self._quiet_since, self._peak = now, 0.0
+        self._no_refusal_since, self._peak_fill = now, 0.0
 
-    def hint(self, headroom: Headroom, now: float) -> None:
+    def observe_headers(self, headroom: Headroom, now: float) -> None:
         if headroom.spilled:
             self._bucket.fill_up(now)
         elif headroom.utilisation is not None:
-            said = headroom.utilisation * self._bucket.depth
-            self._bucket.pour(0.5 * (said - self._bucket.level(now)), now)
+            reported_level = headroom.utilisation * self._bucket.depth
+            self._bucket.add(0.5 * (reported_level - self._bucket.level(now)), now)
 
-    def charge(self, cost: float, calls: float, now: float) -> None:
-        self._bucket.pour(cost, now)
+    def add_remote_charges(self, cost: float, calls: float, now: float) -> None:
+        self._bucket.add(cost, now)
 
-    def levels(self, now: float) -> tuple[float, float]:
+    def undrained_levels(self, now: float) -> tuple[float, float]:
         return self._bucket.level(now), 0.0
 
-    def share(self, part: float, now: float) -> None:
-        self._bucket.scale(part / self._share, now)
-        self._share = part
+    def set_share(self, share: float, now: float) -> None:
+        self._bucket.scale(share / self._share, now)
+        self._share = share
 
-    def _bounded(self, cost: float) -> float:
-        return min(cost, _LARGEST_SHARE * self._bucket.depth)
+    def _clamp_cost(self, cost: float) -> float:
+        return min(cost, _MAX_COST_SHARE * self._bucket.depth)
 
-    def _resize(self, factor: float) -> None:
+    def _scale_depth(self, factor: float) -> None:
         rate = self._bucket.rate
         depth_s = min(max(self.depth_s * factor, DEPTH_MIN_S), DEPTH_MAX_S)
         self._bucket.depth = rate * depth_s
 
 
-class QuotaLedger:
+class QuotaCapacity:
     """Tokens and requests a minute. What the vendor says may only lower what we think is left."""
 
     def __init__(self, capacity: Quota, now: float) -> None:
-        self._tokens = _per_minute(capacity.tpm, _TOKENS_WINDOW_S, now)
-        self._requests = _per_minute(capacity.rpm, _REQUESTS_WINDOW_S, now)
+        self._token_bucket = _per_minute_bucket(capacity.tpm, _TOKENS_WINDOW_S, now)
+        self._request_bucket = _per_minute_bucket(capacity.rpm, _REQUESTS_WINDOW_S, now)
         self._share = 1.0
 
-    def cost(self, demand: Demand, cached: float = 0.0) -> float:
+    def cost(self, estimate: CostEstimate, cached_tokens: float = 0.0) -> float:
         # A quota counts cached tokens like any other.
-        return demand.input_tokens + demand.output_tokens
+        return estimate.input_tokens + estimate.output_tokens
 
     def fill(self, cost: float, now: float) -> float:
-        tokens = (self._tokens.level(now) + self._bounded(cost)) / self._tokens.depth
-        return max(tokens, (self._requests.level(now) + 1) / self._requests.depth)
+        token_fill = (
+            self._token_bucket.level(now) + self._clamp_cost(cost)
+        ) / self._token_bucket.depth
+        return max(token_fill, (self._request_bucket.level(now) + 1) / self._request_bucket.depth)
 
-    def free_in(self, cost: float, limit: float, now: float) -> float:
-        tokens = self._tokens.free_in(self._bounded(cost), now, limit)
-        return max(tokens, self._requests.free_in(1, now, limit))
+    def time_until_free(self, cost: float, max_fill: float, now: float) -> float:
+        tokens_free_s = self._token_bucket.time_until_free(self._clamp_cost(cost), now, max_fill)
+        return max(tokens_free_s, self._request_bucket.time_until_free(1, now, max_fill))
 
-    def book(self, cost: float, now: float) -> None:
-        self._tokens.pour(cost, now)
-        self._requests.pour(1, now)
+    def reserve(self, cost: float, now: float) -> None:
+        self._token_bucket.add(cost, now)
+        self._request_bucket.add(1, now)
 
-    def correct(self, difference: float, now: float) -> None:
-        self._tokens.pour(difference, now)
+    def adjust(self, difference: float, now: float) -> None:
+        self._token_bucket.add(difference, now)
 
-    def used(self, usage: Usage) -> float | None:
-        read, written = tokens(usage.input_tokens), tokens(usage.output_tokens)
-        return None if read is None or written is None else read + written
+    def actual_cost(self, usage: Usage) -> float | None:
+        input_tokens, output_tokens = (
+            valid_count(usage.input_tokens),
+            valid_count(usage.output_tokens),
+        )
+        return (
+            None if input_tokens is None or output_tokens is None else input_tokens + output_tokens
+        )
 
-    def refused(self, now: float) -> None:
+    def observe_refusal(self, now: float) -> None:
         # Which of the four kinds of refusal it was cannot be told: the cooldown has to do.
         return
 
-    def hint(self, headroom: Headroom, now: float) -> None:
-        said = ((self._tokens, headroom.tokens), (self._requests, headroom.requests))
-        for bucket, left in said:
+    def observe_headers(self, headroom: Headroom, now: float) -> None:
+        reported = (
+            (self._token_bucket, headroom.tokens),
+            (self._request_bucket, headroom.requests),
+        )
+        for bucket, remaining in reported:
             # Zero and negative figures come from stale caches as often as not.
-            if left is not None and left > 0 and bucket.depth < math.inf:
-                bucket.pour(max(0.0, bucket.depth - left - bucket.level(now)), now)
+            if remaining is not None and remaining > 0 and bucket.depth < math.inf:
+                bucket.add(max(0.0, bucket.depth - remaining - bucket.level(now)), now)
 
-    def charge(self, cost: float, calls: float, now: float) -> None:
-        self._tokens.pour(cost, now)
-        self._requests.pour(calls, now)
+    def add_remote_charges(self, cost: float, calls: float, now: float) -> None:
+        self._token_bucket.add(cost, now)
+        self._request_bucket.add(calls, now)
 
-    def levels(self, now: float) -> tuple[float, float]:
-        return self._tokens.level(now), self._requests.level(now)
+    def undrained_levels(self, now: float) -> tuple[float, float]:
+        return self._token_bucket.level(now), self._request_bucket.level(now)
 
-    def share(self, part: float, now: float) -> None:
-        for bucket in (self._tokens, self._requests):
-            bucket.scale(part / self._share, now)
-        self._share = part
+    def set_share(self, share: float, now: float) -> None:
+        for bucket in (self._token_bucket, self._request_bucket):
+            bucket.scale(share / self._share, now)
+        self._share = share
 
-    def _bounded(self, cost: float) -> float:
-        return min(cost, _LARGEST_SHARE * self._tokens.depth)
+    def _clamp_cost(self, cost: float) -> float:
+        return min(cost, _MAX_COST_SHARE * self._token_bucket.depth)
 
 
-class OpenLedger:
+class UnlimitedCapacity:
     """Nothing is known: there is always room."""
 
-    def cost(self, demand: Demand, cached: float = 0.0) -> float:
+    def cost(self, estimate: CostEstimate, cached_tokens: float = 0.0) -> float:
         return 0.0
 
     def fill(self, cost: float, now: float) -> float:
         return 0.0
 
-    def free_in(self, cost: float, limit: float, now: float) -> float:
+    def time_until_free(self, cost: float, max_fill: float, now: float) -> float:
         return 0.0
 
-    def book(self, cost: float, now: float) -> None:
+    def reserve(self, cost: float, now: float) -> None:
         return
 
-    def correct(self, difference: float, now: float) -> None:
+    def adjust(self, difference: float, now: float) -> None:
         return
 
-    def used(self, usage: Usage) -> float | None:
+    def actual_cost(self, usage: Usage) -> float | None:
         return 0.0
 
-    def refused(self, now: float) -> None:
+    def observe_refusal(self, now: float) -> None:
         return
 
-    def hint(self, headroom: Headroom, now: float) -> None:
+    def observe_headers(self, headroom: Headroom, now: float) -> None:
         return
 
-    def charge(self, cost: float, calls: float, now: float) -> None:
+    def add_remote_charges(self, cost: float, calls: float, now: float) -> None:
         return
 
-    def levels(self, now: float) -> tuple[float, float]:
+    def undrained_levels(self, now: float) -> tuple[float, float]:
         return 0.0, 0.0
 
-    def share(self, part: float, now: float) -> None:
+    def set_share(self, share: float, now: float) -> None:
         return
 
 
-def ledger_for(capacity: Capacity | None, now: float) -> Ledger:
+def capacity_model_for(capacity: Capacity | None, now: float) -> CapacityModel:
     """The ledger that suits a capacity."""
-    if isinstance(capacity, Reserved):
-        return ReservedLedger(capacity, now)
-    return QuotaLedger(capacity, now) if capacity is not None else OpenLedger()
+    if isinstance(capacity, ReservedThroughput):
+        return ReservedCapacity(capacity, now)
+    return QuotaCapacity(capacity, now) if capacity is not None else UnlimitedCapacity()
 
 
-def _per_minute(count: int | None, window_s: float, now: float) -> LeakyBucket:
+def _per_minute_bucket(count: int | None, window_s: float, now: float) -> LeakyBucket:
     if count is None:
         return LeakyBucket(math.inf, math.inf, now)
     return LeakyBucket(count / 60, max(1.0, count * window_s / 60), now)

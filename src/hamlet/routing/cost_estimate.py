@@ -7,11 +7,11 @@ from msgspec import Struct
 from hamlet.core import Feature, Usage
 
 _BYTES_PER_TOKEN = 4.0
-_LEARN = 0.05
-_OUTPUT_GUESS = 300.0
+_LEARNING_RATE = 0.05
+_INITIAL_OUTPUT_TOKENS = 300.0
 
 
-class Demand(Struct, frozen=True):
+class CostEstimate(Struct, frozen=True):
     """Tokens are estimates until the call has ended.
 
     `output_tokens` is what the call reserves, `likely_output` what it will probably use.
@@ -20,48 +20,51 @@ class Demand(Struct, frozen=True):
 
     input_tokens: float = 0.0
     output_tokens: float = 0.0
-    likely_output: float = 0.0
+    likely_output_tokens: float = 0.0
     stream: bool = True
     sheddable: bool = False
     features: frozenset[Feature] = frozenset()
     prefixes: tuple[tuple[int, float], ...] = ()
 
 
-class Estimator:
+class TokenEstimator:
     """Learns, for one route, how many tokens a byte of prompt makes and how long answers are.
 
     Four bytes a token holds within a third for English, Korean and Japanese alike, since UTF-8
     spends three bytes on what those write with fewer tokens; what is left is learned.
     """
 
-    __slots__ = ("_output", "_tokens_per_byte")
+    __slots__ = ("_mean_output_tokens", "_tokens_per_byte")
 
     def __init__(self) -> None:
         self._tokens_per_byte = 1 / _BYTES_PER_TOKEN
-        self._output = _OUTPUT_GUESS
+        self._mean_output_tokens = _INITIAL_OUTPUT_TOKENS
 
-    def input_tokens(self, size: int) -> float:
+    def estimate_input_tokens(self, size_bytes: int) -> float:
         """Tokens of a prompt of `size` bytes."""
-        return size * self._tokens_per_byte
+        return size_bytes * self._tokens_per_byte
 
-    def output_tokens(self, limit: int | None) -> tuple[float, float]:
+    def estimate_output_tokens(self, max_tokens: int | None) -> tuple[float, float]:
         """Tokens that an answer reserves, and those it likely has, under the caller's limit."""
-        if limit is None:
-            return self._output, self._output
-        return float(limit), min(self._output, limit)
+        if max_tokens is None:
+            return self._mean_output_tokens, self._mean_output_tokens
+        return float(max_tokens), min(self._mean_output_tokens, max_tokens)
 
-    def learn(self, size: int, usage: Usage) -> None:
+    def learn(self, size_bytes: int, usage: Usage) -> None:
         """Take in what a call really used."""
         if usage.estimated:
             return
-        read, written = tokens(usage.input_tokens), tokens(usage.output_tokens)
-        if size and read:
-            seen = min(max(read / size, 0.02), 2.0)
-            self._tokens_per_byte += _LEARN * (seen - self._tokens_per_byte)
-        if written:
-            self._output += _LEARN * (written - self._output)
+        input_tokens, output_tokens = (
+            valid_count(usage.input_tokens),
+            valid_count(usage.output_tokens),
+        )
+        if size_bytes and input_tokens:
+            observed = min(max(input_tokens / size_bytes, 0.02), 2.0)
+            self._tokens_per_byte += _LEARNING_RATE * (observed - self._tokens_per_byte)
+        if output_tokens:
+            self._mean_output_tokens += _LEARNING_RATE * (output_tokens - self._mean_output_tokens)
 
 
-def tokens(count: object) -> float | None:
+def valid_count(count: object) -> float | None:
     """A vendor's count, if it is one: negative ones and strings have been seen."""
     return float(count) if isinstance(count, int) and 0 <= count < 10_000_000 else None

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from hamlet.registry import Capacity, Deployment, Quota, Reserved, Route
-from hamlet.routing.capacity import ReservedLedger
-from hamlet.routing.cost_estimate import Demand
-from hamlet.routing.load_balancer import Fleet, Traffic
-from hamlet.routing.selection import Look, Member, Tier, panicking, pick
+from hamlet.registry import Capacity, Deployment, Quota, ReservedThroughput, Route
+from hamlet.routing.capacity import ReservedCapacity
+from hamlet.routing.cost_estimate import CostEstimate
+from hamlet.routing.load_balancer import LoadBalancer, RouteState
+from hamlet.routing.selection import (
+    Candidate,
+    SelectionContext,
+    Tier,
+    is_panicking,
+    pick_two_choices,
+)
 
-_DRAWS = 400
+_SAMPLES = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ExplainRow:
     """One deployment as a call sees it.
 
     `tier` counts from 1. `fill` is the part of its capacity in use, `fill_with` with the call on
@@ -40,66 +46,76 @@ class Row:
     chance: float
 
 
-def explain(fleet: Fleet, route: Route, demand: Demand) -> list[Row]:
+def explain_selection(
+    load_balancer: LoadBalancer, route: Route, estimate: CostEstimate
+) -> list[ExplainRow]:
     """All deployments of a route in its order. Draws many times, and changes nothing."""
-    traffic = fleet.traffic(route, stream=demand.stream)
-    look = fleet.look(demand)
-    look.panic = look.trouble and panicking(traffic.tiers)
-    chances = _chances(traffic, look)
+    route_state = load_balancer.route_state(route, stream=estimate.stream)
+    context = load_balancer.build_context(estimate)
+    context.panic = context.any_tripped and is_panicking(route_state.tiers)
+    counts = _selection_counts(route_state, context)
     rows = [
-        _row(i, member, look, chances)
-        for i, tier in enumerate(traffic.tiers, 1)
-        for member in tier.members
+        _candidate_row(i, candidate, context, counts)
+        for i, tier in enumerate(route_state.tiers, 1)
+        for candidate in tier.candidates
     ]
-    kept = {row.deployment for row in rows}
+    included = {row.deployment for row in rows}
     return rows + [
-        _kept_out(i, deployment)
+        _excluded_row(i, deployment)
         for i, level in enumerate(route.tiers, 1)
         for deployment in level
-        if deployment.id not in kept
+        if deployment.id not in included
     ]
 
 
-def _chances(traffic: Traffic, look: Look) -> Counter[str]:
-    tier: Tier | None = next((t for t in traffic.tiers if pick(t, look) is not None), None)
+def _selection_counts(route_state: RouteState, context: SelectionContext) -> Counter[str]:
+    tier: Tier | None = next(
+        (t for t in route_state.tiers if pick_two_choices(t, context) is not None), None
+    )
     if tier is None:
         return Counter()
-    drawn = (pick(tier, look) for _ in range(_DRAWS))
-    return Counter(member.deployment.id for member in drawn if member is not None)
+    drawn = (pick_two_choices(tier, context) for _ in range(_SAMPLES))
+    return Counter(candidate.deployment.id for candidate in drawn if candidate is not None)
 
 
-def _row(tier: int, member: Member, look: Look, chances: Counter[str]) -> Row:
-    deployment, condition, now = member.deployment, member.condition, look.now
-    ledger, breaker = condition.ledger, condition.breaker
-    tokens = look.demand.input_tokens if look.demand.stream else look.demand.likely_output
-    fill = look.fill(member)
-    room = fill <= look.limit
-    return Row(
+def _candidate_row(
+    tier: int, candidate: Candidate, context: SelectionContext, counts: Counter[str]
+) -> ExplainRow:
+    deployment, state, now = candidate.deployment, candidate.state, context.now
+    capacity_model, breaker = state.capacity_model, state.breaker
+    tokens = (
+        context.estimate.input_tokens
+        if context.estimate.stream
+        else context.estimate.likely_output_tokens
+    )
+    fill = context.fill(candidate)
+    has_room = fill <= context.max_fill
+    return ExplainRow(
         tier=tier,
         deployment=deployment.id,
         region=deployment.region or "",
-        capacity=_capacity(deployment.capacity),
-        fill=ledger.fill(0, now),
+        capacity=_format_capacity(deployment.capacity),
+        fill=capacity_model.fill(0, now),
         fill_with=fill,
-        depth_s=ledger.depth_s if isinstance(ledger, ReservedLedger) else None,
-        in_flight=condition.in_flight,
-        expected_s=member.expectation.of(tokens) * condition.slow(now),
-        slowness=condition.slow(now),
-        cooldown_s=max(0.0, condition.cooldown_until - now),
+        depth_s=capacity_model.depth_s if isinstance(capacity_model, ReservedCapacity) else None,
+        in_flight=state.in_flight,
+        expected_s=candidate.latency_model.predict_s(tokens) * state.slowness_factor(now),
+        slowness=state.slowness_factor(now),
+        cooldown_s=max(0.0, state.cooldown_until - now),
         breaker=breaker.state(now),
-        opens_in_s=max(0.0, breaker.until - now) if breaker.opened else 0.0,
-        verdict=look.barred(member) or ("in" if room else "full"),
-        chance=chances[deployment.id] / _DRAWS,
+        opens_in_s=max(0.0, breaker.open_until - now) if breaker.is_tripped else 0.0,
+        verdict=context.rejection_reason(candidate) or ("in" if has_room else "full"),
+        chance=counts[deployment.id] / _SAMPLES,
     )
 
 
-def _kept_out(tier: int, deployment: Deployment) -> Row:
+def _excluded_row(tier: int, deployment: Deployment) -> ExplainRow:
     """A deployment that residency keeps out for good."""
-    return Row(
+    return ExplainRow(
         tier=tier,
         deployment=deployment.id,
         region=deployment.region or "",
-        capacity=_capacity(deployment.capacity),
+        capacity=_format_capacity(deployment.capacity),
         fill=0.0,
         fill_with=0.0,
         depth_s=None,
@@ -114,8 +130,8 @@ def _kept_out(tier: int, deployment: Deployment) -> Row:
     )
 
 
-def _capacity(capacity: Capacity | None) -> str:
-    if isinstance(capacity, Reserved):
+def _format_capacity(capacity: Capacity | None) -> str:
+    if isinstance(capacity, ReservedThroughput):
         return f"{capacity.ptu} PTU"
     if isinstance(capacity, Quota):
         parts = (

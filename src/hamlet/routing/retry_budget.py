@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_CAP = 20.0
-_LEAST, _SHARE = 3.0, 0.2
+_MAX_BALANCE = 20.0
+_MIN_CONCURRENT_RETRIES, _MAX_RETRY_RATIO = 3.0, 0.2
 
 
 class RetryBudget:
@@ -13,35 +13,37 @@ class RetryBudget:
     calls, and retries under way stay below a fifth of the calls under way (three at least).
     """
 
-    def __init__(self, ratio: float, cap: float = _CAP) -> None:
+    def __init__(self, ratio: float, max_balance: float = _MAX_BALANCE) -> None:
         self._ratio = ratio
-        self._cap = self._tokens = cap
+        self._max_balance = self._balance = max_balance
         self.in_flight = 0
-        self.retrying = 0
+        self.retries_in_flight = 0
 
     @property
-    def share_left(self) -> float:
+    def remaining_ratio(self) -> float:
         """The part of the budget that is left."""
-        return self._tokens / self._cap
+        return self._balance / self._max_balance
 
-    def enter(self) -> None:
+    def start_call(self) -> None:
         """A call begins."""
-        earned = self._tokens + self._ratio
-        self._tokens = earned if earned < self._cap else self._cap
+        earned = self._balance + self._ratio
+        self._balance = earned if earned < self._max_balance else self._max_balance
         self.in_flight += 1
 
-    def leave(self) -> None:
+    def end_call(self) -> None:
         """A call ends."""
         self.in_flight -= 1
 
-    def take(self) -> bool:
+    def try_start_retry(self) -> bool:
         """Whether a retry may begin; pair with `done` when it has ended."""
-        if self._tokens < 1 or self.retrying >= max(_LEAST, _SHARE * self.in_flight):
+        if self._balance < 1 or self.retries_in_flight >= max(
+            _MIN_CONCURRENT_RETRIES, _MAX_RETRY_RATIO * self.in_flight
+        ):
             return False
-        self._tokens -= 1
-        self.retrying += 1
+        self._balance -= 1
+        self.retries_in_flight += 1
         return True
 
-    def done(self) -> None:
+    def end_retry(self) -> None:
         """A retry has ended."""
-        self.retrying -= 1
+        self.retries_in_flight -= 1

@@ -10,50 +10,52 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from hamlet.registry import Deployment, Reserved
-from hamlet.routing.circuit_breaker import Lease
-from hamlet.routing.cost_estimate import Demand
-from hamlet.routing.deployment_state import Condition
-from hamlet.routing.latency import Expectation
+from hamlet.registry import Deployment, ReservedThroughput
+from hamlet.routing.circuit_breaker import ProbeCheck
+from hamlet.routing.cost_estimate import CostEstimate
+from hamlet.routing.deployment_state import DeploymentState
+from hamlet.routing.latency import LatencyModel
 
-HOT = 0.8
-CRITICAL_LIMIT, SHEDDABLE_LIMIT = 1.0, 0.85
-_DRAWS = 4
-_PANIC_BELOW = 0.5
+HOT_FILL = 0.8
+CRITICAL_MAX_FILL, SHEDDABLE_MAX_FILL = 1.0, 0.85
+_MAX_DRAWS = 4
+_PANIC_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Candidate:
     """A deployment in a tier, with what is known of it. `share` is its part of the traffic."""
 
     deployment: Deployment
-    condition: Condition
-    expectation: Expectation
-    share: float
+    state: DeploymentState
+    latency_model: LatencyModel
+    weight: float
 
 
 class Tier:
     """The members of one tier, ready for weighted draws."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
-        self.capacity = sum(m.share for m in members)
-        self._sums = list(itertools.accumulate(m.share for m in members))
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self.candidates = tuple(candidates)
+        self.total_weight = sum(m.weight for m in candidates)
+        self._cumulative_weights = list(itertools.accumulate(m.weight for m in candidates))
 
-    def draw(self, rng: random.Random) -> Member:
+    def draw(self, rng: random.Random) -> Candidate:
         """One member, by share."""
-        if len(self.members) == 1:
-            return self.members[0]
-        return self.members[bisect.bisect(self._sums, rng.random() * self._sums[-1])]
+        if len(self.candidates) == 1:
+            return self.candidates[0]
+        return self.candidates[
+            bisect.bisect(self._cumulative_weights, rng.random() * self._cumulative_weights[-1])
+        ]
 
 
-def share_of(deployment: Deployment) -> float:
+def selection_weight(deployment: Deployment) -> float:
     """The weight of a draw: reserved tokens a second, else what the config says."""
     capacity = deployment.capacity
-    return capacity.tokens_per_s if isinstance(capacity, Reserved) else deployment.weight
+    return capacity.tokens_per_s if isinstance(capacity, ReservedThroughput) else deployment.weight
 
 
-class Look(Struct):
+class SelectionContext(Struct):
     """One look for a deployment: what is asked for, and what must not be asked any more.
 
     `spilled` tiers refused twice already; `spared` vendors are overloaded; `trouble` says that some
@@ -62,174 +64,191 @@ class Look(Struct):
     deployment may become by this call.
     """
 
-    demand: Demand
+    estimate: CostEstimate
     now: float
     rng: random.Random
-    lease: Lease
-    spared: frozenset[str] = frozenset()
+    may_probe: ProbeCheck
+    shed_vendors: frozenset[str] = frozenset()
     tried: frozenset[str] = frozenset()
-    spilled: frozenset[int] = frozenset()
-    trouble: bool = True
+    full_tiers: frozenset[int] = frozenset()
+    any_tripped: bool = True
     panic: bool = False
-    patient: bool = False
-    dragged: bool = False
-    limit: float = CRITICAL_LIMIT
+    allow_outliers: bool = False
+    skipped_outlier: bool = False
+    max_fill: float = CRITICAL_MAX_FILL
 
-    def cost(self, member: Member) -> float:
+    def cost(self, candidate: Candidate) -> float:
         """What the call would be charged there."""
-        demand, condition = self.demand, member.condition
-        cached = condition.remembers(demand.prefixes, self.now) if demand.prefixes else 0.0
-        return condition.ledger.cost(demand, cached)
+        estimate, state = self.estimate, candidate.state
+        cached = (
+            state.cached_prefix_tokens(estimate.prefixes, self.now) if estimate.prefixes else 0.0
+        )
+        return state.capacity_model.cost(estimate, cached)
 
-    def fill(self, member: Member) -> float:
+    def fill(self, candidate: Candidate) -> float:
         """How full the call would leave it."""
-        if self.demand.prefixes:
-            return member.condition.ledger.fill(self.cost(member), self.now)
-        ledger = member.condition.ledger
-        return ledger.fill(ledger.cost(self.demand), self.now)
+        if self.estimate.prefixes:
+            return candidate.state.capacity_model.fill(self.cost(candidate), self.now)
+        capacity_model = candidate.state.capacity_model
+        return capacity_model.fill(capacity_model.cost(self.estimate), self.now)
 
-    def barred(self, member: Member) -> str | None:
+    def rejection_reason(self, candidate: Candidate) -> str | None:
         """Why the member may not be asked now, whatever its fill; None if it may."""
-        deployment, condition = member.deployment, member.condition
+        deployment, state = candidate.deployment, candidate.state
         if self.tried and deployment.id in self.tried:
             return "tried"
-        picky = self.demand.features or deployment.card.context_window is not None
-        if picky and (reason := self.incapable(member)) is not None:
+        needs_capability_check = (
+            self.estimate.features or deployment.card.context_window is not None
+        )
+        if needs_capability_check and (reason := self.unsupported_reason(candidate)) is not None:
             return reason
-        if self.now < condition.cooldown_until:
+        if self.now < state.cooldown_until:
             return "cooling down"
-        limit = deployment.max_in_flight
-        if limit is not None and condition.in_flight >= limit:
+        max_in_flight = deployment.max_in_flight
+        if max_in_flight is not None and state.in_flight >= max_in_flight:
             return "has as many calls as it may"
-        if condition.breaker.opened and not self._let_in(condition):
-            return f"breaker open ({condition.breaker.reason})"
-        if self.spared and deployment.vendor in self.spared:
+        if state.breaker.is_tripped and not self._breaker_admits(state):
+            return f"breaker open ({state.breaker.reason})"
+        if self.shed_vendors and deployment.vendor in self.shed_vendors:
             return "its vendor is overloaded"
         return None
 
-    def incapable(self, member: Member) -> str | None:
+    def unsupported_reason(self, candidate: Candidate) -> str | None:
         """Why the member can never take the call; None if it can."""
-        card = member.deployment.card
-        if self.demand.features and not self.demand.features <= card.features:
+        card = candidate.deployment.card
+        if self.estimate.features and not self.estimate.features <= card.features:
             return "lacks a feature"
         window = card.context_window
         # The size is an estimate: only what is clearly too long is kept away.
-        if window is not None and self.demand.input_tokens > 1.5 * window:
+        if window is not None and self.estimate.input_tokens > 1.5 * window:
             return "its window is too short"
         return None
 
-    def _let_in(self, condition: Condition) -> bool:
-        breaker = condition.breaker
-        if breaker.probe_due(self.now) and self.lease(condition.deployment_id):
+    def _breaker_admits(self, state: DeploymentState) -> bool:
+        breaker = state.breaker
+        if breaker.is_probe_due(self.now) and self.may_probe(state.deployment_id):
             return True
         return self.panic and breaker.reason in ("failures", "slow")
 
-    def score(self, member: Member) -> float:
+    def score(self, candidate: Candidate) -> float:
         """Seconds to expect, by load: the lower the better."""
-        demand, condition = self.demand, member.condition
-        tokens = demand.likely_output
-        if demand.stream:
-            tokens = demand.input_tokens
-            if demand.prefixes:
-                tokens = max(0.0, tokens - condition.remembers(demand.prefixes, self.now))
-        expected = member.expectation.of(tokens) * condition.slow(self.now)
-        return expected * (condition.in_flight + 1) / member.share
+        estimate, state = self.estimate, candidate.state
+        tokens = estimate.likely_output_tokens
+        if estimate.stream:
+            tokens = estimate.input_tokens
+            if estimate.prefixes:
+                tokens = max(0.0, tokens - state.cached_prefix_tokens(estimate.prefixes, self.now))
+        expected = candidate.latency_model.predict_s(tokens) * state.slowness_factor(self.now)
+        return expected * (state.in_flight + 1) / candidate.weight
 
 
-_Drawn = tuple[float, Member]
+_CandidateFill = tuple[float, Candidate]
 """How full the call would leave a member, and the member."""
 
 
-def pick(tier: Tier, look: Look) -> Member | None:
+def pick_two_choices(tier: Tier, context: SelectionContext) -> Candidate | None:
     """The member of the tier to ask, or None if nobody has room."""
-    if look.trouble and (probe := _to_probe(tier, look)):
+    if context.any_tripped and (probe := _probe_candidate(tier, context)):
         return probe
-    first = _draw(tier, look, None)
+    first = _draw(tier, context, None)
     if first is None:
-        roomy = [m for m in tier.members if _room(m, look) is not None]
-        if not roomy:
+        available = [m for m in tier.candidates if _fill_if_available(m, context) is not None]
+        if not available:
             return None
-        tier = Tier(roomy)
-        first = _draw(tier, look, None, eager=True)
+        tier = Tier(available)
+        first = _draw(tier, context, None, ignore_slow_start=True)
         assert first is not None, "all of these have room"
-    if len(tier.members) == 1:
+    if len(tier.candidates) == 1:
         return first[1]
-    second = _affine(tier, look, first) or _draw(tier, look, first)
-    return first[1] if second is None else _better(first, second, look)
+    second = _draw_prefix_affine(tier, context, first) or _draw(tier, context, first)
+    return first[1] if second is None else _pick_better(first, second, context)
 
 
-def _to_probe(tier: Tier, look: Look) -> Member | None:
+def _probe_candidate(tier: Tier, context: SelectionContext) -> Candidate | None:
     """A member whose breaker wants to know if it is well again: it is asked first."""
-    for member in tier.members:
-        breaker = member.condition.breaker
-        due = breaker.opened and breaker.probe_due(look.now)
-        if due and look.barred(member) is None and look.fill(member) <= look.limit:
-            return member
+    for candidate in tier.candidates:
+        breaker = candidate.state.breaker
+        due = breaker.is_tripped and breaker.is_probe_due(context.now)
+        if (
+            due
+            and context.rejection_reason(candidate) is None
+            and context.fill(candidate) <= context.max_fill
+        ):
+            return candidate
     return None
 
 
-def _draw(tier: Tier, look: Look, other_than: _Drawn | None, eager: bool = False) -> _Drawn | None:
+def _draw(
+    tier: Tier,
+    context: SelectionContext,
+    exclude: _CandidateFill | None,
+    ignore_slow_start: bool = False,
+) -> _CandidateFill | None:
     """A few draws nearly always find a member with room, without a look at all of them.
 
     Members in their slow start are drawn less often, unless `eager`.
     """
-    for _ in range(_DRAWS):
-        member = tier.draw(look.rng)
-        if other_than is not None and member is other_than[1]:
+    for _ in range(_MAX_DRAWS):
+        candidate = tier.draw(context.rng)
+        if exclude is not None and candidate is exclude[1]:
             continue
-        fill = _room(member, look)
+        fill = _fill_if_available(candidate, context)
         if fill is not None:
-            weight = member.condition.breaker.weight(look.now)
-            if eager or weight >= 1 or look.rng.random() < weight:
-                return fill, member
+            weight = candidate.state.breaker.slow_start_weight(context.now)
+            if ignore_slow_start or weight >= 1 or context.rng.random() < weight:
+                return fill, candidate
     return None
 
 
-def _affine(tier: Tier, look: Look, other_than: _Drawn | None) -> _Drawn | None:
+def _draw_prefix_affine(
+    tier: Tier, context: SelectionContext, exclude: _CandidateFill | None
+) -> _CandidateFill | None:
     """A member that has served the beginning of this prompt, if it has room."""
-    if not look.demand.prefixes:
+    if not context.estimate.prefixes:
         return None
-    for member in tier.members:
-        known = member.condition.remembers(look.demand.prefixes, look.now)
-        if known and (other_than is None or member is not other_than[1]):
-            fill = _room(member, look)
+    for candidate in tier.candidates:
+        cached_tokens = candidate.state.cached_prefix_tokens(context.estimate.prefixes, context.now)
+        if cached_tokens and (exclude is None or candidate is not exclude[1]):
+            fill = _fill_if_available(candidate, context)
             if fill is not None:
-                return fill, member
+                return fill, candidate
     return None
 
 
-def _room(member: Member, look: Look) -> float | None:
+def _fill_if_available(candidate: Candidate, context: SelectionContext) -> float | None:
     """How full the call would leave the member; None if it cannot take it, or not in good time."""
-    if look.barred(member) is not None:
+    if context.rejection_reason(candidate) is not None:
         return None
-    if not look.patient and member.condition.drags(look.now):
-        look.dragged = True
+    if not context.allow_outliers and candidate.state.is_outlier(context.now):
+        context.skipped_outlier = True
         return None
-    fill = look.fill(member)
-    return fill if fill <= look.limit else None
+    fill = context.fill(candidate)
+    return fill if fill <= context.max_fill else None
 
 
-def _better(one: _Drawn, other: _Drawn, look: Look) -> Member:
+def _pick_better(
+    one: _CandidateFill, other: _CandidateFill, context: SelectionContext
+) -> Candidate:
     """The cold one; of two hot ones the emptier, of two cold ones the quicker.
 
     Prequal's rule (Wydrowski et al., 2023), with utilisation for requests in flight.
     """
-    hot = one[0] > HOT, other[0] > HOT
+    hot = one[0] > HOT_FILL, other[0] > HOT_FILL
     if hot[0] != hot[1]:
         return other[1] if hot[0] else one[1]
     if hot[0]:
         return one[1] if one[0] <= other[0] else other[1]
-    return one[1] if look.score(one[1]) <= look.score(other[1]) else other[1]
+    return one[1] if context.score(one[1]) <= context.score(other[1]) else other[1]
 
 
-def panicking(tiers: Sequence[Tier]) -> bool:
+def is_panicking(tiers: Sequence[Tier]) -> bool:
     """Whether breakers leave so little everywhere that they do more harm than good.
 
     After Envoy's panic threshold; a tier below it counts only if no lower tier is whole.
     """
-    return all(_closed_share(tier) < _PANIC_BELOW for tier in tiers)
+    return all(_closed_ratio(tier) < _PANIC_THRESHOLD for tier in tiers)
 
 
-def _closed_share(tier: Tier) -> float:
-    closed = sum(m.share for m in tier.members if not m.condition.breaker.opened)
-    return closed / tier.capacity
+def _closed_ratio(tier: Tier) -> float:
+    closed = sum(m.weight for m in tier.candidates if not m.state.breaker.is_tripped)
+    return closed / tier.total_weight

@@ -11,23 +11,23 @@ class LeakyBucket:
     Every method takes the time as monotonic seconds.
     """
 
-    __slots__ = ("_at", "_level", "depth", "rate")
+    __slots__ = ("_level", "_updated_at", "depth", "rate")
 
     def __init__(self, rate: float, depth: float, now: float) -> None:
         self.rate = rate
         self.depth = depth
         self._level = 0.0
-        self._at = now
+        self._updated_at = now
 
     def level(self, now: float) -> float:
         """What is in it now."""
-        if now > self._at:
-            level = self._level - (now - self._at) * self.rate
+        if now > self._updated_at:
+            level = self._level - (now - self._updated_at) * self.rate
             self._level = level if level > 0 else 0.0
-            self._at = now
+            self._updated_at = now
         return self._level
 
-    def pour(self, amount: float, now: float) -> float:
+    def add(self, amount: float, now: float) -> float:
         """Add `amount`; a negative one takes out. Returns what is in it then."""
         level = self.level(now) + amount
         self._level = level if level > 0 else 0.0
@@ -43,9 +43,9 @@ class LeakyBucket:
         self.rate *= factor
         self.depth *= factor
 
-    def free_in(self, amount: float, now: float, limit: float = 1.0) -> float:
+    def time_until_free(self, amount: float, now: float, max_fill: float = 1.0) -> float:
         """Seconds until `amount` fits below `limit` of the depth; infinite if it never does."""
-        excess = self.level(now) + amount - limit * self.depth
+        excess = self.level(now) + amount - max_fill * self.depth
         if excess <= 0:
             return 0.0
-        return excess / self.rate if amount <= limit * self.depth else math.inf
+        return excess / self.rate if amount <= max_fill * self.depth else math.inf

@@ -1,17 +1,17 @@
 """How hamlet runs as processes: one server, or several under a supervisor that owns the socket."""
 
-from hamlet.serving.server import DrainingServer, greet, run
-from hamlet.serving.sockets import Lifeline, bind, inherited, notify
+from hamlet.serving.server import DrainingServer, run, startup_banner
+from hamlet.serving.sockets import SupervisorChannel, bind, inherit_socket, notify_systemd
 from hamlet.serving.supervisor import Supervisor, worker_command
 
 __all__ = [
     "DrainingServer",
-    "Lifeline",
     "Supervisor",
+    "SupervisorChannel",
     "bind",
-    "greet",
-    "inherited",
-    "notify",
+    "inherit_socket",
+    "notify_systemd",
     "run",
+    "startup_banner",
     "worker_command",
 ]

@@ -12,7 +12,7 @@ from hamlet.serving.sockets import bind
 from hamlet.spi import Log
 
 
-class Beside(uvicorn.Server):
+class AdminServer(uvicorn.Server):
     """Serves `app` on an address beside another server, which handles the signals.
 
     It stays up while the other drains, so that the end can be watched. If the address is taken, as
@@ -45,10 +45,10 @@ class Beside(uvicorn.Server):
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.startup([sock])
-        self._task = asyncio.create_task(self._until_told(sock))
+        self._task = asyncio.create_task(self._serve_until_exit(sock))
         self._log.info("admin.served", port=sock.getsockname()[1])
 
-    async def _until_told(self, sock: socket.socket) -> None:
+    async def _serve_until_exit(self, sock: socket.socket) -> None:
         await self.main_loop()
         await self.shutdown([sock])
 

@@ -15,18 +15,18 @@ import uvicorn
 
 from hamlet.api.dialects.openai.errors import render_error
 from hamlet.config import ServerConfig, TelemetryConfig
-from hamlet.net.server.connection import Patience, guarded, most_connections
-from hamlet.serving.beside import Beside
+from hamlet.net.server.connection import ConnectionTimeouts, http_protocol, max_client_connections
+from hamlet.serving.beside import AdminServer
 from hamlet.spi import Log
-from hamlet.telemetry import adopt_stdlib
+from hamlet.telemetry import redirect_stdlib_logging
 
 _KEEP_ALIVE_S = 5
-_LAST_WORDS_S = 2.0
-_TICK_S = 0.05
-_GARBAGE = 10_000
+_END_STREAMS_S = 2.0
+_POLL_INTERVAL_S = 0.05
+_GC_THRESHOLD = 10_000
 
 
-class Drains(Protocol):
+class DrainableApp(Protocol):
     """An ASGI application that can be told to stop in steps."""
 
     log: Log
@@ -37,7 +37,7 @@ class Drains(Protocol):
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
 
-    def drain(self) -> None:
+    def start_draining(self) -> None:
         """Say on /readyz that no more traffic is wanted; everything is still served."""
         ...
 
@@ -59,20 +59,20 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(
         self,
-        application: Drains,
+        application: DrainableApp,
         *,
-        patience: Patience,
-        delay_s: float = 1.0,
-        limit_s: float = 30.0,
+        timeouts: ConnectionTimeouts,
+        drain_delay_s: float = 1.0,
+        drain_timeout_s: float = 30.0,
         backlog: int = 2048,
-        started: Callable[[], None] = lambda: None,
-        beside: Beside | None = None,
+        on_started: Callable[[], None] = lambda: None,
+        admin_server: AdminServer | None = None,
     ) -> None:
-        self._beside = beside
+        self._admin_server = admin_server
         config = uvicorn.Config(
             application,
-            http=guarded(patience, render_error),  # type: ignore[arg-type]
-            limit_concurrency=most_connections(),
+            http=http_protocol(timeouts, render_error),  # type: ignore[arg-type]
+            limit_concurrency=max_client_connections(),
             interface="asgi3",
             lifespan="on",
             log_config=None,
@@ -85,95 +85,97 @@ class DrainingServer(uvicorn.Server):
         )
         super().__init__(config)
         self._application = application
-        self._delay_s, self._limit_s = delay_s, limit_s
-        self._started = started
-        self._signals = 0
+        self._drain_delay_s, self._drain_timeout_s = drain_delay_s, drain_timeout_s
+        self._on_started = on_started
+        self._stop_level = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Unlike uvicorn we do not raise the signal again at the end: a drained stop is status 0.
-        self._signals += 2 if sig == signal.SIGINT and not self._signals else 1
+        self._stop_level += 2 if sig == signal.SIGINT and not self._stop_level else 1
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._beside is not None:
-            await self._beside.start()
-        self._started()
+        if self._admin_server is not None:
+            await self._admin_server.start()
+        self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log, state = self._application.log, self.server_state
         log.info("drain.started", connections=len(state.connections), calls=len(state.tasks))
-        self._application.drain()
-        await self._until(lambda: self._signals > 1, self._delay_s)
+        self._application.start_draining()
+        await self._wait_until(lambda: self._stop_level > 1, self._drain_delay_s)
         for server in self.servers:
             server.close()
         for sock in sockets or []:
             sock.close()
-        silence_s = min(_KEEP_ALIVE_S, self._limit_s)
-        waited = await self._until(lambda: self._signals > 1 or self._idle(), silence_s)
+        silence_s = min(_KEEP_ALIVE_S, self._drain_timeout_s)
+        waited = await self._wait_until(lambda: self._stop_level > 1 or self._is_idle(), silence_s)
         for connection in list(state.connections):
             connection.shutdown()
-        await self._until(lambda: self._signals > 2 or self._idle(), self._limit_s - waited)
+        await self._wait_until(
+            lambda: self._stop_level > 2 or self._is_idle(), self._drain_timeout_s - waited
+        )
         if cut := self._application.end_streams():
-            await self._until(self._idle, _LAST_WORDS_S)
+            await self._wait_until(self._is_idle, _END_STREAMS_S)
         for task in list(state.tasks):
             task.cancel()
         log.info("drain.finished", cut=cut)
-        if self._beside is not None:
-            await self._beside.aclose()
+        if self._admin_server is not None:
+            await self._admin_server.aclose()
         await self.lifespan.shutdown()
 
-    def _idle(self) -> bool:
+    def _is_idle(self) -> bool:
         return not (self.server_state.connections or self.server_state.tasks)
 
-    async def _until(self, holds: Callable[[], bool], within_s: float) -> float:
+    async def _wait_until(self, condition: Callable[[], bool], timeout_s: float) -> float:
         """Wait until it holds, `within_s` at most; returns the seconds waited."""
         loop = asyncio.get_running_loop()
-        begin = loop.time()
-        while not holds() and loop.time() - begin < within_s:
-            self._say_close()
-            await asyncio.sleep(_TICK_S)
-        return loop.time() - begin
+        started_at = loop.time()
+        while not condition() and loop.time() - started_at < timeout_s:
+            self._announce_close()
+            await asyncio.sleep(_POLL_INTERVAL_S)
+        return loop.time() - started_at
 
-    def _say_close(self) -> None:
+    def _announce_close(self) -> None:
         """Mark answers to come: their connection is not to be used again."""
         date = (b"date", formatdate(usegmt=True).encode())
         self.server_state.default_headers = [date, (b"connection", b"close")]
 
 
 def run(
-    application: Drains,
+    application: DrainableApp,
     sock: socket.socket,
     server: ServerConfig,
     telemetry: TelemetryConfig,
-    started: Callable[[], None] = lambda: None,
+    on_started: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT."""
-    adopt_stdlib(application.log)
+    redirect_stdlib_logging(application.log)
 
-    def settled() -> None:
+    def freeze_heap() -> None:
         # What is here now stays: the collector need not look at it, not even once.
         gc.freeze()
         # A call leaves little garbage in cycles; Python would look for it every 700 allocations.
-        gc.set_threshold(_GARBAGE, 20, 20)
+        gc.set_threshold(_GC_THRESHOLD, 20, 20)
         gc.enable()
-        started()
+        on_started()
 
-    beside = None
+    admin_server = None
     if telemetry.admin_port is not None:
-        admin, log = application.admin_app(), application.log
-        beside = Beside(admin, telemetry.admin_host, telemetry.admin_port, log)
+        admin_app, log = application.admin_app(), application.log
+        admin_server = AdminServer(admin_app, telemetry.admin_host, telemetry.admin_port, log)
     DrainingServer(
         application,
-        patience=Patience(server.request_head_s, server.reader_stall_s),
-        delay_s=server.drain_delay_s,
-        limit_s=server.drain_s,
-        started=settled,
-        beside=beside,
+        timeouts=ConnectionTimeouts(server.request_head_s, server.reader_stall_s),
+        drain_delay_s=server.drain_delay_s,
+        drain_timeout_s=server.drain_s,
+        on_started=freeze_heap,
+        admin_server=admin_server,
     ).run(sockets=[sock])
 
 
-def greet(host: str, sock: socket.socket) -> str:
+def startup_banner(host: str, sock: socket.socket) -> str:
     """What is printed when hamlet begins to serve."""
     name = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     url = f"http://{f'[{name}]' if ':' in name else name}:{sock.getsockname()[1]}"

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 
 # https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
-_FIRST_FD = 3
+_LISTEN_FDS_START = 3
 
 
 def bind(host: str, port: int, backlog: int = 2048) -> socket.socket:
@@ -27,19 +27,19 @@ def bind(host: str, port: int, backlog: int = 2048) -> socket.socket:
     return sock
 
 
-def inherited(environment: Mapping[str, str], fd: int | None = None) -> socket.socket | None:
+def inherit_socket(environment: Mapping[str, str], fd: int | None = None) -> socket.socket | None:
     """The socket that was handed down as `fd` or by systemd's socket activation, if any."""
     if fd is None:
-        mine = environment.get("LISTEN_PID") == str(os.getpid())
-        if not mine or environment.get("LISTEN_FDS", "0") == "0":
+        is_for_us = environment.get("LISTEN_PID") == str(os.getpid())
+        if not is_for_us or environment.get("LISTEN_FDS", "0") == "0":
             return None
-        fd = _FIRST_FD
+        fd = _LISTEN_FDS_START
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     return sock
 
 
-def notify(environment: Mapping[str, str], text: str) -> None:
+def notify_systemd(environment: Mapping[str, str], text: str) -> None:
     """Tell systemd, if it wants to know: `READY=1`, `STOPPING=1`."""
     address = environment.get("NOTIFY_SOCKET")
     if not address:
@@ -49,18 +49,18 @@ def notify(environment: Mapping[str, str], text: str) -> None:
         sock.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 
-class Lifeline:
+class SupervisorChannel:
     """A worker's end of its line to the supervisor."""
 
     def __init__(self, fd: int) -> None:
         self._sock = socket.socket(fileno=fd)
         self._sock.setblocking(False)
 
-    def started(self) -> None:
+    def report_ready(self) -> None:
         """Say that this worker serves; from now on, drain when the supervisor is gone."""
         self._sock.send(b"1")
-        asyncio.get_running_loop().add_reader(self._sock, self._gone)
+        asyncio.get_running_loop().add_reader(self._sock, self._on_supervisor_lost)
 
-    def _gone(self) -> None:
+    def _on_supervisor_lost(self) -> None:
         asyncio.get_running_loop().remove_reader(self._sock)
         os.kill(os.getpid(), signal.SIGTERM)

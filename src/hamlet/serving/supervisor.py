@@ -12,10 +12,10 @@ from typing import Any
 
 from hamlet.spi import Log
 
-_READY_S = 60.0
-_AGAIN_S = (0.2, 10.0)
+_READY_TIMEOUT_S = 60.0
+_RESTART_BACKOFF_S = (0.2, 10.0)
 # How a worker says that its configuration is wrong; starting it again would not help.
-_REFUSED = 2
+_CONFIG_ERROR_STATUS = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +23,7 @@ class Worker:
     """One process. It says on its line that it serves, and drains if the line's other end goes."""
 
     process: asyncio.subprocess.Process
-    line: socket.socket
+    channel: socket.socket
     ready: asyncio.Future[bool]
     retiring: bool = False
     watcher: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -47,76 +47,76 @@ class Supervisor:
         self._kill_after_s = kill_after_s
         self._workers: list[Worker] = []
         self._stopping = asyncio.Event()
-        self._rolling = asyncio.Lock()
+        self._restart_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._status = 0
+        self._exit_status = 0
         self._last_signal = signal.SIGTERM
 
-    async def run(self, started: Callable[[], None] = lambda: None) -> int:
+    async def run(self, on_started: Callable[[], None] = lambda: None) -> int:
         """Serve until told to stop; returns the exit status. `started`: all workers serve."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._forward_signal, signal.SIGHUP)
         loop.add_signal_handler(signal.SIGUSR2, lambda: self._spawn(self._replace_all()))
-        first = await asyncio.gather(*(self._start() for _ in range(self._count)))
+        first = await asyncio.gather(*(self._start_worker() for _ in range(self._count)))
         if not all(first) and not self._stopping.is_set():
-            self._status = self._status or 1
+            self._exit_status = self._exit_status or 1
             self._stop()
         else:
-            started()
+            on_started()
         await self._stopping.wait()
-        await self._end_all()
-        return self._status
+        await self._shut_down_workers()
+        return self._exit_status
 
     # -- workers
 
-    async def _start(self) -> Worker | None:
+    async def _start_worker(self) -> Worker | None:
         """A worker that serves, or None if it does not come to it."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         fds = (self._sock.fileno(), theirs.fileno())
-        words = ("--fd", str(fds[0]), "--line-fd", str(fds[1]))
+        args = ("--fd", str(fds[0]), "--line-fd", str(fds[1]))
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                *self._command, *words, pass_fds=fds, start_new_session=True
+                *self._command, *args, pass_fds=fds, start_new_session=True
             )
         worker = Worker(process, ours, asyncio.get_running_loop().create_future())
         self._workers.append(worker)
-        worker.watcher = self._spawn(self._watch(worker))
-        ready = await _readiness(ours)
+        worker.watcher = self._spawn(self._monitor(worker))
+        ready = await _wait_until_ready(ours)
         worker.ready.set_result(ready)
         if not ready:
-            await self._give_up(worker)
+            await self._kill_unready(worker)
             return None
         self._log.info("worker.ready", pid=process.pid)
         return worker
 
-    async def _give_up(self, worker: Worker) -> None:
+    async def _kill_unready(self, worker: Worker) -> None:
         worker.retiring = True
         if worker.process.returncode is None:
             worker.process.kill()
         status = await worker.process.wait()
-        self._status = status if status == _REFUSED else self._status
+        self._exit_status = status if status == _CONFIG_ERROR_STATUS else self._exit_status
         self._log.error("worker.not_ready", pid=worker.process.pid, status=status)
 
-    async def _watch(self, worker: Worker) -> None:
+    async def _monitor(self, worker: Worker) -> None:
         """Wait for a worker's end, and replace it if nobody wanted that end."""
         status = await worker.process.wait()
-        worker.line.close()
+        worker.channel.close()
         self._workers.remove(worker)
         if worker.retiring or self._stopping.is_set() or not worker.ready.done():
             return
         self._log.error("worker.died", pid=worker.process.pid, status=status)
-        pause, longest = _AGAIN_S
-        while not self._stopping.is_set() and await self._start() is None:
+        pause, longest = _RESTART_BACKOFF_S
+        while not self._stopping.is_set() and await self._start_worker() is None:
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 
     async def _replace_all(self) -> None:
-        async with self._rolling:
+        async with self._restart_lock:
             for old in [w for w in self._workers if not w.retiring]:
-                if self._stopping.is_set() or await self._start() is None:
+                if self._stopping.is_set() or await self._start_worker() is None:
                     self._log.error("restart.given_up")
                     return
                 self._retire(old)
@@ -124,10 +124,10 @@ class Supervisor:
 
     def _retire(self, worker: Worker) -> None:
         worker.retiring = True
-        _send(worker, self._last_signal)
-        self._spawn(self._kill_late(worker))
+        _send_signal(worker, self._last_signal)
+        self._spawn(self._kill_after_timeout(worker))
 
-    async def _kill_late(self, worker: Worker) -> None:
+    async def _kill_after_timeout(self, worker: Worker) -> None:
         try:
             await asyncio.wait_for(worker.process.wait(), self._kill_after_s)
         except TimeoutError:
@@ -136,18 +136,18 @@ class Supervisor:
 
     # -- signals
 
-    def _pass_on(self, number: signal.Signals) -> None:
+    def _forward_signal(self, number: signal.Signals) -> None:
         for worker in self._workers:
-            _send(worker, number)
+            _send_signal(worker, number)
 
     def _stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._stopping.is_set():
             # Asked again: the workers are to hurry.
-            self._pass_on(number)
+            self._forward_signal(number)
         self._last_signal = number
         self._stopping.set()
 
-    async def _end_all(self) -> None:
+    async def _shut_down_workers(self) -> None:
         for worker in list(self._workers):
             self._retire(worker)
         watchers = [w.watcher for w in self._workers if w.watcher is not None]
@@ -157,27 +157,27 @@ class Supervisor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._sock.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
 
-def worker_command(words: Sequence[str]) -> list[str]:
+def worker_command(args: Sequence[str]) -> list[str]:
     """How this same hamlet is started again, with what is installed now."""
-    return [sys.executable, "-m", "hamlet", "serve", *words]
+    return [sys.executable, "-m", "hamlet", "serve", *args]
 
 
-def _send(worker: Worker, number: signal.Signals) -> None:
+def _send_signal(worker: Worker, number: signal.Signals) -> None:
     if worker.process.returncode is None:
         worker.process.send_signal(number)
 
 
-async def _readiness(line: socket.socket) -> bool:
+async def _wait_until_ready(channel: socket.socket) -> bool:
     """Wait for the byte that a worker sends when it serves; False if it ends without, or late."""
     try:
-        async with asyncio.timeout(_READY_S):
-            return await asyncio.get_running_loop().sock_recv(line, 1) != b""
+        async with asyncio.timeout(_READY_TIMEOUT_S):
+            return await asyncio.get_running_loop().sock_recv(channel, 1) != b""
     except (TimeoutError, OSError):
         return False

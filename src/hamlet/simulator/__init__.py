@@ -5,28 +5,28 @@ Anthropic wires; `transport` puts it behind hamlet's transport seam, where `virt
 and `harness` plays a trace against the real gateway. `python -m hamlet.simulator` serves.
 """
 
-from hamlet.simulator.faults import Fault, chaos, read_faults
+from hamlet.simulator.faults import Fault, parse_faults, random_faults
 from hamlet.simulator.requests import marker
 from hamlet.simulator.server import SimulatorServer
-from hamlet.simulator.spec import Latency, Payg, Ptu, Simulated, measured
+from hamlet.simulator.spec import Latency, Payg, Ptu, SimulatedDeployment, load_latency
 from hamlet.simulator.transport import SimulatedRuntime, SimulatedTransport
-from hamlet.simulator.virtual_time import Stuck, VirtualLoop
+from hamlet.simulator.virtual_time import DeadlockError, VirtualLoop
 from hamlet.simulator.world import World
 
 __all__ = [
+    "DeadlockError",
     "Fault",
     "Latency",
     "Payg",
     "Ptu",
-    "Simulated",
+    "SimulatedDeployment",
     "SimulatedRuntime",
     "SimulatedTransport",
     "SimulatorServer",
-    "Stuck",
     "VirtualLoop",
     "World",
-    "chaos",
+    "load_latency",
     "marker",
-    "measured",
-    "read_faults",
+    "parse_faults",
+    "random_faults",
 ]

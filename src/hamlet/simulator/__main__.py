@@ -14,11 +14,11 @@ import typer
 import uvloop
 import yaml
 
-from hamlet.config import ConfigError, Loaded, load, loads
-from hamlet.simulator.faults import Fault, read_faults
-from hamlet.simulator.fleet import deployments_of, example_fleet, pointed_at
+from hamlet.config import ConfigError, LoadedConfig, load, loads
+from hamlet.simulator.faults import Fault, parse_faults
+from hamlet.simulator.fleet import example_fleet, redirect_providers, simulated_deployments
 from hamlet.simulator.server import SimulatorServer
-from hamlet.simulator.spec import Simulated, measured
+from hamlet.simulator.spec import SimulatedDeployment, load_latency
 from hamlet.simulator.world import World
 
 
@@ -38,9 +38,12 @@ def main(
     """Play every vendor of a configuration on one port, of loopback if no host is given."""
     try:
         loaded = load(config) if config else loads(example_fleet(fleet))
-        loaded.source.check()
-        schedule = read_faults(faults.read_bytes()) if faults else []
-        specs = [_shaped(s, tokens_per_frame, latency) for s in deployments_of(loaded.config)]
+        loaded.source.raise_if_problems()
+        schedule = parse_faults(faults.read_bytes()) if faults else []
+        specs = [
+            _with_overrides(s, tokens_per_frame, latency)
+            for s in simulated_deployments(loaded.config)
+        ]
     except (ConfigError, OSError, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -50,15 +53,17 @@ def main(
     uvloop.run(_serve(specs, schedule, loaded, (host, port), seed, write))
 
 
-def _shaped(spec: Simulated, tokens_per_frame: int, latency: Path | None) -> Simulated:
-    drawn = measured(latency) if latency else spec.latency
+def _with_overrides(
+    spec: SimulatedDeployment, tokens_per_frame: int, latency: Path | None
+) -> SimulatedDeployment:
+    drawn = load_latency(latency) if latency else spec.latency
     return replace(spec, tokens_per_frame=tokens_per_frame, latency=drawn)
 
 
 async def _serve(
-    specs: Sequence[Simulated],
+    specs: Sequence[SimulatedDeployment],
     faults: Sequence[Fault],
-    loaded: Loaded,
+    loaded: LoadedConfig,
     address: tuple[str, int],
     seed: int,
     write: Path | None,
@@ -66,21 +71,21 @@ async def _serve(
     world = World(specs, seed=seed, clock=time.monotonic, faults=faults)
     async with SimulatorServer(world, host=address[0], port=address[1]) as server:
         if write is not None:
-            _write(write, pointed_at(loaded.source.data, server.url))
-        stopped = _told_to_stop()
+            _write_yaml(write, redirect_providers(loaded.source.data, server.url))
+        stopped = _stop_event()
         print(f"{len(specs)} deployments at {server.url}", flush=True)
         await stopped.wait()
 
 
-def _told_to_stop() -> asyncio.Event:
+def _stop_event() -> asyncio.Event:
     """Set by Ctrl-C or SIGTERM, also where a shell had it started with SIGINT ignored."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
-    return told
+        loop.add_signal_handler(number, stop.set)
+    return stop
 
 
-def _write(file: Path, data: Mapping[str, Any]) -> None:
+def _write_yaml(file: Path, data: Mapping[str, Any]) -> None:
     file.write_text(yaml.safe_dump(data, sort_keys=False), "utf-8")
 
 

@@ -16,16 +16,16 @@ from typing import Protocol
 
 from hamlet.simulator.spec import Capacity, Payg, Ptu
 
-_SHORTEST_WAIT_S = 0.001
+_MIN_WAIT_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class TokenDemand:
     """What a request asks for: tokens of prompt, of it cached, and the output limit if any."""
 
-    prompt: int
-    cached: int = 0
-    max_output: int | None = None
+    prompt_tokens: int
+    cached_tokens: int = 0
+    max_output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Refusal:
 class Bucket(Protocol):
     """Admits requests against a capacity. Times are seconds of one clock."""
 
-    def admit(self, cost: Cost, now: float) -> Refusal | Callable[[int, float], None]:
+    def admit(self, demand: TokenDemand, now: float) -> Refusal | Callable[[int, float], None]:
         """A refusal, or what to call once at the end with (output tokens, time)."""
         ...
 
@@ -47,7 +47,7 @@ class Bucket(Protocol):
         """How full it is; 1 is full."""
         ...
 
-    def headers(self, now: float) -> Mapping[str, float]:
+    def rate_limits(self, now: float) -> Mapping[str, float]:
         """What is left, by limit: keys `limit-` and `remaining-` with `tokens` or `requests`."""
         ...
 
@@ -57,36 +57,40 @@ class PtuBucket:
 
     def __init__(self, spec: Ptu) -> None:
         self._spec = spec
-        self._level = 0.0
-        self._at = 0.0
+        self._level_tokens = 0.0
+        self._updated_at = 0.0
 
-    def admit(self, cost: Cost, now: float) -> Refusal | Callable[[int, float], None]:
+    def admit(self, demand: TokenDemand, now: float) -> Refusal | Callable[[int, float], None]:
         spec, level = self._spec, self._drain(now)
-        if level >= spec.depth:
-            wait = (level - spec.depth) / spec.tokens_per_s
-            return Refusal(max(wait, _SHORTEST_WAIT_S), "utilisation")
-        limit = spec.unstated_output if cost.max_output is None else cost.max_output
-        uncached = max(0, cost.prompt - cost.cached)
+        if level >= spec.depth_tokens:
+            wait = (level - spec.depth_tokens) / spec.tokens_per_s
+            return Refusal(max(wait, _MIN_WAIT_S), "utilisation")
+        limit = (
+            spec.default_output_tokens
+            if demand.max_output_tokens is None
+            else demand.max_output_tokens
+        )
+        uncached = max(0, demand.prompt_tokens - demand.cached_tokens)
         charge = uncached + spec.output_weight * limit
-        self._level += charge
+        self._level_tokens += charge
 
         def settle(output: int, now: float) -> None:
             actual = uncached + spec.output_weight * output
-            self._level = max(0.0, self._drain(now) + actual - charge)
+            self._level_tokens = max(0.0, self._drain(now) + actual - charge)
 
         return settle
 
     def utilisation(self, now: float) -> float:
-        return self._drain(now) / self._spec.depth
+        return self._drain(now) / self._spec.depth_tokens
 
-    def headers(self, now: float) -> Mapping[str, float]:
+    def rate_limits(self, now: float) -> Mapping[str, float]:
         return {}
 
     def _drain(self, now: float) -> float:
-        elapsed = max(0.0, now - self._at)
-        self._at = max(self._at, now)
-        self._level = max(0.0, self._level - elapsed * self._spec.tokens_per_s)
-        return self._level
+        elapsed = max(0.0, now - self._updated_at)
+        self._updated_at = max(self._updated_at, now)
+        self._level_tokens = max(0.0, self._level_tokens - elapsed * self._spec.tokens_per_s)
+        return self._level_tokens
 
 
 class PaygBucket:
@@ -97,86 +101,95 @@ class PaygBucket:
 
     def __init__(self, spec: Payg) -> None:
         self._spec = spec
-        self._tokens = float(spec.tpm or 0)
-        self._at = 0.0
-        self._seconds: deque[tuple[int, int]] = deque()
-        self._requests = 0
+        self._available_tokens = float(spec.tpm or 0)
+        self._updated_at = 0.0
+        self._requests_by_second: deque[tuple[int, int]] = deque()
+        self._requests_in_window = 0
 
-    def admit(self, cost: Cost, now: float) -> Refusal | Callable[[int, float], None]:
+    def admit(self, demand: TokenDemand, now: float) -> Refusal | Callable[[int, float], None]:
         spec = self._spec
-        self._advance(now)
-        limit = spec.unstated_output if cost.max_output is None else cost.max_output
-        asked = cost.prompt + limit
-        if spec.tpm is not None and asked > self._tokens:
+        self._refill(now)
+        limit = (
+            spec.default_output_tokens
+            if demand.max_output_tokens is None
+            else demand.max_output_tokens
+        )
+        requested_tokens = demand.prompt_tokens + limit
+        if spec.tpm is not None and requested_tokens > self._available_tokens:
             # One request over the whole quota waits for a full bucket, and is refused again.
-            missing = min(asked, spec.tpm) - self._tokens
-            return Refusal(max(missing * 60 / spec.tpm, _SHORTEST_WAIT_S), "tokens")
-        if spec.rpm is not None and self._requests >= self._window_limit:
-            oldest = self._seconds[0][0]
+            shortfall = min(requested_tokens, spec.tpm) - self._available_tokens
+            return Refusal(max(shortfall * 60 / spec.tpm, _MIN_WAIT_S), "tokens")
+        if spec.rpm is not None and self._requests_in_window >= self._window_limit:
+            oldest = self._requests_by_second[0][0]
             return Refusal(oldest + spec.window_s - now, "requests")
-        self._tokens -= asked if spec.tpm is not None else 0
-        self._count(int(now))
-        return _nothing
+        self._available_tokens -= requested_tokens if spec.tpm is not None else 0
+        self._count_request(int(now))
+        return _no_settlement
 
     def utilisation(self, now: float) -> float:
-        self._advance(now)
+        self._refill(now)
         spec = self._spec
-        tokens = 1 - self._tokens / spec.tpm if spec.tpm else 0.0
-        requests = self._requests / self._window_limit if spec.rpm else 0.0
+        tokens = 1 - self._available_tokens / spec.tpm if spec.tpm else 0.0
+        requests = self._requests_in_window / self._window_limit if spec.rpm else 0.0
         return max(tokens, requests)
 
-    def headers(self, now: float) -> Mapping[str, float]:
-        self._advance(now)
+    def rate_limits(self, now: float) -> Mapping[str, float]:
+        self._refill(now)
         spec = self._spec
-        told: dict[str, float] = {}
+        limits: dict[str, float] = {}
         if spec.tpm is not None:
-            told |= {"limit-tokens": spec.tpm, "remaining-tokens": math.floor(self._tokens)}
+            limits |= {
+                "limit-tokens": spec.tpm,
+                "remaining-tokens": math.floor(self._available_tokens),
+            }
         if spec.rpm is not None:
-            left = self._window_limit - self._requests
-            told |= {"limit-requests": spec.rpm, "remaining-requests": left}
-        return told
+            left = self._window_limit - self._requests_in_window
+            limits |= {"limit-requests": spec.rpm, "remaining-requests": left}
+        return limits
 
     @property
     def _window_limit(self) -> int:
         return max(1, (self._spec.rpm or 0) * self._spec.window_s // 60)
 
-    def _count(self, second: int) -> None:
-        self._requests += 1
-        if self._seconds and self._seconds[-1][0] == second:
-            second, count = self._seconds.pop()
-            self._seconds.append((second, count + 1))
+    def _count_request(self, second: int) -> None:
+        self._requests_in_window += 1
+        if self._requests_by_second and self._requests_by_second[-1][0] == second:
+            second, count = self._requests_by_second.pop()
+            self._requests_by_second.append((second, count + 1))
         else:
-            self._seconds.append((second, 1))
+            self._requests_by_second.append((second, 1))
 
-    def _advance(self, now: float) -> None:
-        elapsed = max(0.0, now - self._at)
-        self._at = max(self._at, now)
+    def _refill(self, now: float) -> None:
+        elapsed = max(0.0, now - self._updated_at)
+        self._updated_at = max(self._updated_at, now)
         if self._spec.tpm is not None:
             refill = elapsed * self._spec.tpm / 60
-            self._tokens = min(float(self._spec.tpm), self._tokens + refill)
-        while self._seconds and self._seconds[0][0] + self._spec.window_s <= now:
-            self._requests -= self._seconds.popleft()[1]
+            self._available_tokens = min(float(self._spec.tpm), self._available_tokens + refill)
+        while (
+            self._requests_by_second and self._requests_by_second[0][0] + self._spec.window_s <= now
+        ):
+            self._requests_in_window -= self._requests_by_second.popleft()[1]
 
 
-class Boundless:
+class UnlimitedBucket:
     """No limit."""
 
-    def admit(self, cost: Cost, now: float) -> Refusal | Callable[[int, float], None]:
-        return _nothing
+    def admit(self, demand: TokenDemand, now: float) -> Refusal | Callable[[int, float], None]:
+        return _no_settlement
 
     def utilisation(self, now: float) -> float:
         return 0.0
 
-    def headers(self, now: float) -> Mapping[str, float]:
+    def rate_limits(self, now: float) -> Mapping[str, float]:
         return {}
 
 
-def bucket_of(capacity: Capacity | None) -> Bucket:
+def bucket_for(capacity: Capacity | None) -> Bucket:
     """The bucket that a capacity means."""
     if capacity is None:
-        return Boundless()
+        return UnlimitedBucket()
     return PtuBucket(capacity) if isinstance(capacity, Ptu) else PaygBucket(capacity)
 
 
-def _nothing(output: int, now: float) -> None:
+def _no_settlement(output: int, now: float) -> None:
     return

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hamlet.simulator.capacity import Refusal, bucket_of
-from hamlet.simulator.faults import MID_STREAM, Fault, Schedule
-from hamlet.simulator.frames import Said, frames_of
+from hamlet.simulator.capacity import Refusal, bucket_for
+from hamlet.simulator.faults import MID_STREAM, Fault, FaultSchedule
+from hamlet.simulator.frames import CompletionData, frames_for
 from hamlet.simulator.headers import quota_headers, refusal_headers
-from hamlet.simulator.requests import Ask
-from hamlet.simulator.scenario import JSON, End, Play, Step, reply
-from hamlet.simulator.spec import PAYG_LATENCY, Simulated
+from hamlet.simulator.requests import SimulatedRequest
+from hamlet.simulator.scenario import JSON, BodyChunk, EndAction, ResponseTimeline, full_response
+from hamlet.simulator.spec import PAYG_LATENCY, SimulatedDeployment
 
 _PING_EVERY_S = 5.0
-_REFUSING_S = 0.005
-_ENDS: dict[str, End] = {"stall": "hang", "cut": "cut", "reset": "reset"}
+_ERROR_DELAY_S = 0.005
+_ENDS: dict[str, EndAction] = {"stall": "hang", "cut": "cut", "reset": "reset"}
 _MESSAGES = {
     401: "Access denied due to an invalid key.",
     404: "The API deployment for this resource does not exist.",
@@ -46,42 +46,44 @@ class Counters:
     spilled: int = 0
 
 
-class Engine:
+class DeploymentEngine:
     """Decides for each request. All randomness comes from `rng`, all time from the caller."""
 
-    def __init__(self, spec: Simulated, schedule: Schedule, rng: random.Random) -> None:
+    def __init__(
+        self, spec: SimulatedDeployment, schedule: FaultSchedule, rng: random.Random
+    ) -> None:
         self.spec = spec
         self.counters = Counters()
-        self.bucket = bucket_of(spec.capacity)
+        self.bucket = bucket_for(spec.capacity)
         self._schedule = schedule
         self._rng = rng
-        self._frames = frames_of(spec.wire)
+        self._frames = frames_for(spec.wire)
 
-    def answer(self, ask: Ask, now: float) -> Play:
+    def respond(self, request: SimulatedRequest, now: float) -> ResponseTimeline:
         """The timeline of the answer to a chat request."""
         self.counters.requests += 1
-        struck = self._schedule.strike(self.spec, now, self._rng)
-        slow = math.prod(fault.factor for fault in struck if fault.kind == "slow")
-        fault = next((f for f in struck if f.kind not in ("slow", "spillover")), None)
-        if fault and (play := self._instead(fault, ask)):
+        faults = self._schedule.select(self.spec, now, self._rng)
+        slowdown = math.prod(fault.factor for fault in faults if fault.kind == "slow")
+        fault = next((f for f in faults if f.kind not in ("slow", "spillover")), None)
+        if fault and (play := self._fault_response(fault, request)):
             self.counters.faulted += 1
             return play
-        admitted = self.bucket.admit(ask.cost, now)
+        admitted = self.bucket.admit(request.tokens, now)
         headers = quota_headers(self.spec, self.bucket, now)
         if isinstance(admitted, Refusal):
-            if any(f.kind == "spillover" for f in struck):
-                return self._spilled(ask, slow, now)
+            if any(f.kind == "spillover" for f in faults):
+                return self._spillover_response(request, slowdown, now)
             self.counters.refused += 1
-            return self._refused(admitted, headers)
-        return self._admitted(ask, slow, fault, headers, admitted, now)
+            return self._refusal_response(admitted, headers)
+        return self._admitted_response(request, slowdown, fault, headers, admitted, now)
 
-    def probe(self, now: float) -> Play:
+    def list_models(self, now: float) -> ResponseTimeline:
         """The timeline of the answer to a request for the list of models."""
-        for fault in self._schedule.strike(self.spec, now, self._rng):
-            if play := self._instead(fault, None):
+        for fault in self._schedule.select(self.spec, now, self._rng):
+            if play := self._fault_response(fault, None):
                 return play
         listed = f'{{"object":"list","data":[{{"id":"{self.spec.model}","object":"model"}}]}}'
-        return reply(200, listed.encode())
+        return full_response(200, listed.encode())
 
     def state(self, now: float) -> dict[str, Any]:
         """Counters and utilisation, for people and tests."""
@@ -90,57 +92,67 @@ class Engine:
 
     # -- what happens instead of an answer
 
-    def _instead(self, fault: Fault, ask: Ask | None) -> Play | None:
+    def _fault_response(
+        self, fault: Fault, request: SimulatedRequest | None
+    ) -> ResponseTimeline | None:
         match fault.kind:
             case "dead":
-                return Play(before="abort")
+                return ResponseTimeline(start_action="abort")
             case "refused":
-                return Play(before="refuse")
+                return ResponseTimeline(start_action="refuse")
             case "silent":
-                return Play(before="hang")
+                return ResponseTimeline(start_action="hang")
             case "status":
-                return self._status(fault)
+                return self._status_fault(fault)
             case "insufficient_quota":
                 text = "You exceeded your current quota."
-                return self._error(429, "insufficient_quota", text)
+                return self._error_response(429, "insufficient_quota", text)
             case "html":
-                return reply(200, b"<html><body>Sign in</body></html>", "text/html", _REFUSING_S)
+                return full_response(
+                    200, b"<html><body>Sign in</body></html>", "text/html", _ERROR_DELAY_S
+                )
             case "empty":
-                kind = "text/event-stream" if ask and ask.stream else JSON
-                return Play(200, {"content-type": kind}, [Step(_REFUSING_S, b"", 0)])
-            case "content_filter" if fault.after == 0 or not (ask and ask.stream):
-                return self._error(400, "content_filter", "The prompt was filtered.")
-            case "overloaded" if not (ask and ask.stream):
-                status, code = self._frames.overloaded
-                return self._error(status, code, "Overloaded")
+                kind = "text/event-stream" if request and request.stream else JSON
+                return ResponseTimeline(
+                    200, {"content-type": kind}, [BodyChunk(_ERROR_DELAY_S, b"", 0)]
+                )
+            case "content_filter" if fault.after == 0 or not (request and request.stream):
+                return self._error_response(400, "content_filter", "The prompt was filtered.")
+            case "overloaded" if not (request and request.stream):
+                status, code = self._frames.overload_error
+                return self._error_response(status, code, "Overloaded")
         return None
 
-    def _status(self, fault: Fault) -> Play:
-        play = self._error(
+    def _status_fault(self, fault: Fault) -> ResponseTimeline:
+        play = self._error_response(
             fault.status,
             _CODES.get(fault.status, "server_error"),
             _MESSAGES.get(fault.status, "Simulated fault."),
         )
-        told = {"retry-after": fault.retry_after, "retry-after-ms": fault.retry_after_ms}
-        extra = {name: value for name, value in told.items() if value is not None}
+        wait_headers = {"retry-after": fault.retry_after, "retry-after-ms": fault.retry_after_ms}
+        extra = {name: value for name, value in wait_headers.items() if value is not None}
         play.headers = {**play.headers, **extra}
         return play
 
-    def _error(self, status: int, code: str, message: str) -> Play:
-        return reply(status, self._frames.error(status, code, message), wait_s=_REFUSING_S)
+    def _error_response(self, status: int, code: str, message: str) -> ResponseTimeline:
+        return full_response(
+            status, self._frames.error_body(status, code, message), wait_s=_ERROR_DELAY_S
+        )
 
-    def _refused(self, refusal: Refusal, headers: dict[str, str]) -> Play:
-        body = self._frames.error(
+    def _refusal_response(self, refusal: Refusal, headers: dict[str, str]) -> ResponseTimeline:
+        body = self._frames.error_body(
             429, "429" if self.spec.wire == "azure" else "rate_limit_exceeded",
             f"The {refusal.limit} limit of this deployment is reached.",
         )  # fmt: skip
-        play = reply(429, body, wait_s=_REFUSING_S)
+        play = full_response(429, body, wait_s=_ERROR_DELAY_S)
         play.headers = {**play.headers, **headers, **refusal_headers(self.spec, refusal)}
         return play
 
     # -- the answer
 
-    def _spilled(self, ask: Ask, slow: float, now: float) -> Play:
+    def _spillover_response(
+        self, request: SimulatedRequest, slowdown: float, now: float
+    ) -> ResponseTimeline:
         self.counters.spilled += 1
         headers = {
             "x-ms-region": self.spec.region,
@@ -148,108 +160,118 @@ class Engine:
             "x-ms-spillover-from-deployment": self.spec.model,
             "x-ms-spillover-error": "429",
         }
-        drawn = PAYG_LATENCY.slower(slow).draw(self._rng, ask.cost.prompt)
-        return self._playing(ask, drawn, None, headers, lambda output, now: None, now)
+        timings = PAYG_LATENCY.slowed_by(slowdown).sample(self._rng, request.tokens.prompt_tokens)
+        return self._build_timeline(request, timings, None, headers, lambda output, now: None, now)
 
-    def _admitted(
+    def _admitted_response(
         self,
-        ask: Ask,
-        slow: float,
+        request: SimulatedRequest,
+        slowdown: float,
         fault: Fault | None,
         headers: dict[str, str],
         settle: Callable[[int, float], None],
         now: float,
-    ) -> Play:
-        latency = self.spec.latency if slow == 1 else self.spec.latency.slower(slow)
-        rng = self._rng if ask.seed is None else random.Random(ask.seed)
-        drawn = latency.draw(rng, max(0, ask.cost.prompt - ask.cost.cached))
-        return self._playing(ask, drawn, fault, headers, settle, now)
+    ) -> ResponseTimeline:
+        latency = self.spec.latency if slowdown == 1 else self.spec.latency.slowed_by(slowdown)
+        rng = self._rng if request.seed is None else random.Random(request.seed)
+        timings = latency.sample(
+            rng, max(0, request.tokens.prompt_tokens - request.tokens.cached_tokens)
+        )
+        return self._build_timeline(request, timings, fault, headers, settle, now)
 
-    def _playing(
+    def _build_timeline(
         self,
-        ask: Ask,
-        drawn: tuple[float, float],
+        request: SimulatedRequest,
+        timings: tuple[float, float],
         fault: Fault | None,
         headers: dict[str, str],
         settle: Callable[[int, float], None],
         now: float,
-    ) -> Play:
-        said = self._said(ask)
-        ttft, gap = drawn
+    ) -> ResponseTimeline:
+        completion = self._completion_for(request)
+        ttft, gap = timings
         counters = self.counters
         counters.in_flight += 1
-        counters.prompt += said.prompt
+        counters.prompt += completion.prompt_tokens
 
-        def done(output: int, whole: bool, end: float) -> None:
-            if not ask.stream and not whole:
+        def on_finish(output_tokens: int, is_complete: bool, end: float) -> None:
+            if not request.stream and not is_complete:
                 # Nobody saw a token of it, but the model had been writing since the first.
-                output = min(said.output, max(0, int((end - now - ttft) / gap)))
+                output_tokens = min(completion.output_tokens, max(0, int((end - now - ttft) / gap)))
             counters.in_flight -= 1
-            counters.output += output
-            counters.answered += whole and fault is None
-            counters.broken_off += not whole
-            settle(output, end)
+            counters.output += output_tokens
+            counters.answered += is_complete and fault is None
+            counters.broken_off += not is_complete
+            settle(output_tokens, end)
 
         if fault:
             counters.faulted += 1
-        steps = self._stream(said, ttft, gap, fault) if ask.stream else (
-            self._body(said, ttft, gap, fault)
+        steps = self._stream_chunks(completion, ttft, gap, fault) if request.stream else (
+            self._body_chunks(completion, ttft, gap, fault)
         )  # fmt: skip
-        kind = "text/event-stream" if ask.stream else JSON
-        headers = {"content-type": kind, **headers, "x-request-id": said.id}
+        kind = "text/event-stream" if request.stream else JSON
+        headers = {"content-type": kind, **headers, "x-request-id": completion.id}
         end = _ENDS.get(fault.kind, "whole") if fault else "whole"
-        return Play(200, headers, steps, end=end, settle=done)
+        return ResponseTimeline(200, headers, steps, end=end, on_finish=on_finish)
 
-    def _said(self, ask: Ask) -> Said:
-        output, cut = ask.output(self.spec.answer_tokens)
+    def _completion_for(self, request: SimulatedRequest) -> CompletionData:
+        output, cut = request.output_length(self.spec.default_output_tokens)
         id_ = f"sim-{self.spec.name}-{self.counters.requests}"
-        cost = ask.cost
-        cached = min(cost.cached, cost.prompt)
-        return Said(id_, self.spec.model, cost.prompt, cached, output, cut, ask.tells_usage)
+        cost = request.tokens
+        cached = min(cost.cached_tokens, cost.prompt_tokens)
+        return CompletionData(
+            id_, self.spec.model, cost.prompt_tokens, cached, output, cut, request.include_usage
+        )
 
-    def _stream(self, said: Said, ttft: float, gap: float, fault: Fault | None) -> Iterator[Step]:
+    def _stream_chunks(
+        self, completion: CompletionData, ttft: float, gap: float, fault: Fault | None
+    ) -> Iterator[BodyChunk]:
         """The first token comes with the opening, the last with the end."""
         frames, sigma, gauss = self._frames, self.spec.latency.gap_sigma, self._rng.gauss
-        content = frames.content(said)
-        wait, data, tokens = ttft, frames.opening(said), 0
-        left, count, size = said.output, 0, 1
+        content = frames.content_renderer(completion)
+        wait, data, tokens = ttft, frames.opening(completion), 0
+        left, count, size = completion.output_tokens, 0, 1
         until = fault.after if fault else -1
         while left > 0 and count != until:
             size = min(left, size)
             data += content(size)
             tokens, left, count = size, left - size, count + 1
             if left > 0:
-                yield Step(wait, data, tokens)
+                yield BodyChunk(wait, data, tokens)
                 size = self.spec.tokens_per_frame
                 wait = gap * min(left, size) * math.exp(gauss(0.0, sigma))
                 data, tokens = b"", 0
         if fault is None:
-            yield Step(wait, data + frames.closing(said), tokens)
+            yield BodyChunk(wait, data + frames.closing(completion), tokens)
             return
         if data:
-            yield Step(wait, data, tokens)
-        yield from self._struck(fault, said, gap)
+            yield BodyChunk(wait, data, tokens)
+        yield from self._fault_chunks(fault, completion, gap)
 
-    def _struck(self, fault: Fault, said: Said, gap: float) -> Iterator[Step]:
+    def _fault_chunks(
+        self, fault: Fault, completion: CompletionData, gap: float
+    ) -> Iterator[BodyChunk]:
         frames = self._frames
         match fault.kind:
             case "pings":
                 while True:
-                    yield Step(_PING_EVERY_S, frames.ping, 0)
+                    yield BodyChunk(_PING_EVERY_S, frames.ping, 0)
             case "garbage":
-                yield Step(gap, frames.garbage, 0)
+                yield BodyChunk(gap, frames.malformed_event, 0)
             case "overloaded":
-                error = frames.error(*frames.overloaded, "Overloaded")
-                yield Step(gap, frames.event_of(error), 0)
+                error = frames.error_body(*frames.overload_error, "Overloaded")
+                yield BodyChunk(gap, frames.error_event(error), 0)
             case "content_filter":
-                yield Step(gap, frames.filtered(said), 0)
+                yield BodyChunk(gap, frames.content_filtered_end(completion), 0)
 
-    def _body(self, said: Said, ttft: float, gap: float, fault: Fault | None) -> Iterator[Step]:
+    def _body_chunks(
+        self, completion: CompletionData, ttft: float, gap: float, fault: Fault | None
+    ) -> Iterator[BodyChunk]:
         """A whole answer in one step, or what a fault leaves of it."""
-        body, wait = self._frames.whole(said), ttft + gap * said.output
+        body, wait = self._frames.full_body(completion), ttft + gap * completion.output_tokens
         if fault is None or fault.kind not in MID_STREAM:
-            yield Step(wait, body, said.output)
+            yield BodyChunk(wait, body, completion.output_tokens)
             return
-        yield Step(wait, body[: len(body) // 2], said.output)
+        yield BodyChunk(wait, body[: len(body) // 2], completion.output_tokens)
         while fault.kind == "pings":
-            yield Step(_PING_EVERY_S, b" ", 0)
+            yield BodyChunk(_PING_EVERY_S, b" ", 0)

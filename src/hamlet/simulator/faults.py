@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from hamlet.simulator.spec import Simulated
+from hamlet.simulator.spec import SimulatedDeployment
 
-Kind = Literal[
+FaultKind = Literal[
     "dead",  # the connection is taken, then aborted
     "refused",  # no connection; over sockets the same as dead
     "silent",  # the request is read and nothing ever comes
@@ -31,8 +31,8 @@ Kind = Literal[
     "empty",  # status 200 and nothing
     "spillover",  # a full PTU deployment lets another answer, as Azure's spillover does
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
-MID_STREAM: tuple[Kind, ...] = (
+FAULT_KINDS: tuple[str, ...] = get_args(FaultKind)
+MID_STREAM: tuple[FaultKind, ...] = (
     "stall", "pings", "truncate", "cut", "reset", "garbage", "overloaded",
 )  # fmt: skip
 STATUSES = (400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504, 520, 529, 599)
@@ -48,7 +48,7 @@ class Fault:
     `up_s` and `down_s` it flaps: absent for the one, present for the other, and again.
     """
 
-    kind: Kind
+    kind: FaultKind
     from_s: float = 0.0
     to_s: float = math.inf
     at: tuple[str, ...] = ()
@@ -61,12 +61,12 @@ class Fault:
     up_s: float = 0.0
     down_s: float = 0.0
 
-    def covers(self, spec: Simulated) -> bool:
+    def applies_to(self, spec: SimulatedDeployment) -> bool:
         """Whether it concerns this deployment at all."""
         names = (spec.id, spec.name, spec.model, spec.region, spec.zone)
         return not self.at or any(name in self.at for name in names)
 
-    def present(self, elapsed_s: float) -> bool:
+    def is_active(self, elapsed_s: float) -> bool:
         """Whether it is there, so many seconds after the start."""
         if not self.from_s <= elapsed_s < self.to_s:
             return False
@@ -75,7 +75,7 @@ class Fault:
         return (elapsed_s - self.from_s) % (self.up_s + self.down_s) >= self.up_s
 
 
-class Schedule:
+class FaultSchedule:
     """The faults in force. Replace them at any time; times count from the replacement."""
 
     def __init__(self, faults: Iterable[Fault] = (), now: float = 0.0) -> None:
@@ -86,22 +86,22 @@ class Schedule:
         self.faults = tuple(faults)
         self._start = now
 
-    def strike(self, spec: Simulated, now: float, rng: random.Random) -> list[Fault]:
+    def select(self, spec: SimulatedDeployment, now: float, rng: random.Random) -> list[Fault]:
         """What strikes one request: any number of "slow", and the first of the others drawn."""
         struck: list[Fault] = []
-        taken = False
+        has_exclusive = False
         for fault in self.faults:
-            if not fault.covers(spec) or not fault.present(now - self._start):
+            if not fault.applies_to(spec) or not fault.is_active(now - self._start):
                 continue
             if fault.chance < 1 and rng.random() >= fault.chance:
                 continue
-            if fault.kind == "slow" or not taken:
+            if fault.kind == "slow" or not has_exclusive:
                 struck.append(fault)
-                taken = taken or fault.kind not in ("slow", "spillover")
+                has_exclusive = has_exclusive or fault.kind not in ("slow", "spillover")
         return struck
 
 
-def read_faults(data: bytes | str) -> list[Fault]:
+def parse_faults(data: bytes | str) -> list[Fault]:
     """Faults from JSON: a list of objects with the fields of Fault. Raises ValueError."""
     try:
         faults = msgspec.json.decode(data, type=list[Fault])
@@ -110,35 +110,35 @@ def read_faults(data: bytes | str) -> list[Fault]:
     return faults
 
 
-def chaos(
+def random_faults(
     rng: random.Random,
-    specs: Sequence[Simulated],
-    until_s: float,
+    specs: Sequence[SimulatedDeployment],
+    duration_s: float,
     count: int = 6,
-    kinds: Sequence[Kind] = get_args(Kind),
+    kinds: Sequence[FaultKind] = get_args(FaultKind),
 ) -> list[Fault]:
     """Random faults for a fuzzing run: `count` of these kinds, each for a stretch of `until_s`."""
     places = sorted({spec.id for spec in specs} | {spec.region for spec in specs if spec.region})
-    return [_random_fault(rng, places, until_s, kinds) for _ in range(count)]
+    return [_random_fault(rng, places, duration_s, kinds) for _ in range(count)]
 
 
 def _random_fault(
-    rng: random.Random, places: Sequence[str], until_s: float, kinds: Sequence[Kind]
+    rng: random.Random, places: Sequence[str], duration_s: float, kinds: Sequence[FaultKind]
 ) -> Fault:
-    start = rng.uniform(0, until_s * 0.8)
-    more: dict[str, Any] = {}
+    start = rng.uniform(0, duration_s * 0.8)
+    options: dict[str, Any] = {}
     if rng.random() < 0.2:
-        more |= {"up_s": rng.uniform(1, 5), "down_s": rng.uniform(1, 5)}
+        options |= {"up_s": rng.uniform(1, 5), "down_s": rng.uniform(1, 5)}
     if rng.random() < 0.3:
-        more["retry_after_ms"] = rng.choice(["50", "1500", "-1", "NaN", "inf", ""])
+        options["retry_after_ms"] = rng.choice(["50", "1500", "-1", "NaN", "inf", ""])
     return Fault(
         rng.choice(kinds),
         start,
-        start + rng.uniform(0.05, 0.5) * until_s,
+        start + rng.uniform(0.05, 0.5) * duration_s,
         tuple(rng.sample(places, rng.randint(1, min(4, len(places))))),
         chance=rng.choice([0.05, 0.3, 1.0]),
         after=rng.choice([0, 0, 1, 3]),
         status=rng.choice(STATUSES),
         factor=rng.choice([2.0, 10.0, 50.0]),
-        **more,
+        **options,
     )

@@ -13,13 +13,13 @@ import yaml
 from hamlet.config import (
     DeploymentConfig,
     GatewayConfig,
-    Loaded,
+    LoadedConfig,
     ProviderConfig,
-    checked,
+    config_from_source,
     loads,
-    read,
+    read_source,
 )
-from hamlet.registry import Registry, build
+from hamlet.registry import Registry, build_registry
 from hamlet.registry.plugins import Plugins
 from hamlet.simulator.spec import (
     PAYG_LATENCY,
@@ -28,7 +28,7 @@ from hamlet.simulator.spec import (
     Capacity,
     Payg,
     Ptu,
-    Simulated,
+    SimulatedDeployment,
     WireName,
 )
 from hamlet.simulator.transport import SimulatedRuntime
@@ -39,34 +39,34 @@ from hamlet.spi import Log, Provider
 _CREDENTIALS = frozenset(
     {"tenant_id", "client_id", "client_secret", "federated_token_file", "api_key"}
 )
-_URL = "http://simulated"
+_SIMULATOR_URL = "http://simulated"
 _SIMULATED_KINDS = frozenset({"openai", "openai_compatible", "anthropic"})
 
 
-def deployments_of(config: GatewayConfig) -> list[Simulated]:
+def simulated_deployments(config: GatewayConfig) -> list[SimulatedDeployment]:
     """One simulated deployment for each distinct provider and model of the chat routes.
 
     Believes the configuration: capacity as configured, speed by kind. Providers that run inside
     hamlet are left out.
     """
-    found: dict[str, Simulated] = {}
-    for row in _chat_rows(config):
+    found: dict[str, SimulatedDeployment] = {}
+    for row in _chat_deployments(config):
         provider = config.providers.get(row.provider)
         # One that is not there is told by the registry, with its line.
         if provider is not None and provider.kind in _SIMULATED_KINDS:
-            spec = _simulated(row, _wire(provider))
+            spec = _simulated_deployment(row, _wire_of(provider))
             found.setdefault(spec.id, spec)
     return list(found.values())
 
 
-def _chat_rows(config: GatewayConfig) -> Iterator[DeploymentConfig]:
+def _chat_deployments(config: GatewayConfig) -> Iterator[DeploymentConfig]:
     for route in config.routes.values():
         if route.operation == "chat":
             for tier in route.all_tiers:
                 yield from tier
 
 
-def _simulated(row: DeploymentConfig, wire: WireName) -> Simulated:
+def _simulated_deployment(row: DeploymentConfig, wire: WireName) -> SimulatedDeployment:
     capacity: Capacity | None = None
     latency = PAYG_LATENCY if wire == "azure" else VENDOR_LATENCY
     if row.ptu:
@@ -74,12 +74,12 @@ def _simulated(row: DeploymentConfig, wire: WireName) -> Simulated:
         wire, latency = "azure", PTU_LATENCY
     elif row.tpm or row.rpm:
         capacity = Payg(row.tpm, row.rpm)
-    return Simulated(
+    return SimulatedDeployment(
         row.provider, row.model, wire, row.region or "", row.data_zone or "", capacity, latency
     )
 
 
-def _wire(provider: ProviderConfig) -> WireName:
+def _wire_of(provider: ProviderConfig) -> WireName:
     if provider.kind == "anthropic":
         return "anthropic"
     settings = provider.settings
@@ -87,31 +87,33 @@ def _wire(provider: ProviderConfig) -> WireName:
     return "azure" if azure or settings.get("api_version") else "openai"
 
 
-def pointed_at(data: Mapping[str, Any], url: str) -> dict[str, Any]:
+def redirect_providers(data: Mapping[str, Any], url: str) -> dict[str, Any]:
     """A configuration, as plain data, with every vendor played at `url` and no credentials."""
     providers = {
-        name: _pointed(name, row, url) if row.get("kind") in _SIMULATED_KINDS else row
+        name: _redirect_provider(name, row, url) if row.get("kind") in _SIMULATED_KINDS else row
         for name, row in data["providers"].items()
     }
     return {**data, "providers": providers}
 
 
-def read_for_simulation(path: Path) -> tuple[Loaded, list[Simulated]]:
+def read_for_simulation(path: Path) -> tuple[LoadedConfig, list[SimulatedDeployment]]:
     """A configuration file pointed at a simulation, and the deployments it names.
 
     No secret has to be at hand. Raises ConfigError with the file's own lines.
     """
-    source = read(path)
+    source = read_source(path)
     kept = ("providers", "routes")
     data: dict[str, Any] = {key: source.data[key] for key in kept if key in source.data}
     if isinstance(fleet := source.data.get("fleet"), dict):
         data["fleet"] = {key: value for key, value in fleet.items() if key != "redis"}
-    plain = checked(replace(source, data=data))
-    plain.source.check()
-    return checked(replace(source, data=pointed_at(data, _URL))), deployments_of(plain.config)
+    original = config_from_source(replace(source, data=data))
+    original.source.raise_if_problems()
+    return config_from_source(
+        replace(source, data=redirect_providers(data, _SIMULATOR_URL))
+    ), simulated_deployments(original.config)
 
 
-def _pointed(name: str, row: Mapping[str, Any], url: str) -> dict[str, Any]:
+def _redirect_provider(name: str, row: Mapping[str, Any], url: str) -> dict[str, Any]:
     kept = {key: value for key, value in row.items() if key not in _CREDENTIALS}
     if kept.get("auth") == "entra":
         del kept["auth"]
@@ -119,21 +121,21 @@ def _pointed(name: str, row: Mapping[str, Any], url: str) -> dict[str, Any]:
     return {**kept, "base_url": f"{url}/{name}{'' if bare else '/v1'}"}
 
 
-def for_simulation(loaded: Loaded, url: str = _URL) -> Loaded:
+def prepare_for_simulation(loaded: LoadedConfig, url: str = _SIMULATOR_URL) -> LoadedConfig:
     """What of a configuration matters to a fleet, pointed at a simulation.
 
     Providers, routes and the home region are kept; keys, the main screen and Redis are not, so
     that no secret has to be at hand. Raises ConfigError if the configuration is unsound.
     """
-    loaded.source.check()
-    data = pointed_at(loaded.source.data, url)
+    loaded.source.raise_if_problems()
+    data = redirect_providers(loaded.source.data, url)
     kept = {key: data[key] for key in ("providers", "routes")}
     fleet: dict[str, Any] = {**(data.get("fleet") or {}), "redis": None}
     return loads(yaml.safe_dump({**kept, "fleet": fleet}, sort_keys=False), loaded.source.name)
 
 
 @cache
-def _installed(kind: str) -> type[Provider]:
+def _load_plugin(kind: str) -> type[Provider]:
     """Looked up once a process: a registry is built for every seed, and plugins do not change."""
     return Plugins().load(kind)
 
@@ -146,7 +148,7 @@ class SimulatedPlugins(Plugins):
         self._runtime = SimulatedRuntime(world, log)
 
     def load(self, kind: str) -> type[Provider]:
-        plugin, runtime = _installed(kind), self._runtime
+        plugin, runtime = _load_plugin(kind), self._runtime
 
         def __init__(self: Any, settings: Any, _: object) -> None:
             plugin.__init__(self, settings, runtime)
@@ -154,9 +156,9 @@ class SimulatedPlugins(Plugins):
         return type(plugin.__name__, (plugin,), {"__init__": __init__})
 
 
-def simulated_registry(loaded: Loaded, world: World, log: Log) -> Registry:
+def simulated_registry(loaded: LoadedConfig, world: World, log: Log) -> Registry:
     """The real registry of a configuration, over a world. See `for_simulation`."""
-    return build(loaded, log, SimulatedPlugins(world, log))
+    return build_registry(loaded, log, SimulatedPlugins(world, log))
 
 
 _ZONES = {
@@ -167,7 +169,7 @@ _ZONES = {
 _SIZES = (15, 20, 25, 30, 35, 25, 20, 30, 25)
 
 
-def example_fleet(count: int = 27, url: str = _URL) -> str:
+def example_fleet(count: int = 27, url: str = _SIMULATOR_URL) -> str:
     """A configuration of `count` PTU deployments over nine regions in three data zones.
 
     Besides them: one pay-as-you-go deployment a zone, and one of another vendor. The sizes add up
@@ -181,11 +183,11 @@ def example_fleet(count: int = 27, url: str = _URL) -> str:
         zone, region = regions[(i * 3 + i // 3) % 9]
         name = f"ptu-{region}-{i // 9 + 1}"
         providers[name] = {"kind": "openai", "base_url": f"{url}/{name}/v1", "auth": "api-key"}
-        rows.append(_row(name, zone, region, ptu=_SIZES[(i + i // 9) % 9]))
+        rows.append(_deployment_row(name, zone, region, ptu=_SIZES[(i + i // 9) % 9]))
     for zone, names in _ZONES.items():
         name = f"payg-{zone}"
         providers[name] = {"kind": "openai", "base_url": f"{url}/{name}/v1", "auth": "api-key"}
-        rows.append(_row(name, zone, names[0], tpm=600_000, rpm=3_600))
+        rows.append(_deployment_row(name, zone, names[0], tpm=600_000, rpm=3_600))
     providers["claude"] = {"kind": "anthropic", "base_url": f"{url}/claude"}
     rows.append({"provider": "claude", "model": "claude-opus-4-6", "region": "us"})
     route = {"tiering": "fleet", "deployments": rows}
@@ -193,7 +195,7 @@ def example_fleet(count: int = 27, url: str = _URL) -> str:
     return yaml.safe_dump(fleet, sort_keys=False)
 
 
-def _row(name: str, zone: str, region: str, **capacity: int) -> dict[str, Any]:
+def _deployment_row(name: str, zone: str, region: str, **capacity: int) -> dict[str, Any]:
     return {
         "provider": name, "model": "gpt-4o", "region": region, "data_zone": zone, **capacity
     }  # fmt: skip

@@ -20,19 +20,19 @@ _CREATED = 1_700_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CompletionData:
     """The facts of one answer that appear in its bytes."""
 
     id: str
     model: str
-    prompt: int
-    cached: int
-    output: int
-    cut: bool
-    tells_usage: bool = True
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    is_truncated: bool
+    include_usage: bool = True
 
 
-def text_of(tokens: int) -> str:
+def filler_text(tokens: int) -> str:
     """What an answer of so many tokens says."""
     return _WORD * tokens
 
@@ -41,58 +41,58 @@ class OpenAIFrames:
     """Chat Completions; Azure's begin with an event that has no choices."""
 
     ping = b": ping\n\n"
-    garbage = b'data: {"id": "chatcmpl-1", "choices": [{"delta": {"cont\n\n'
+    malformed_event = b'data: {"id": "chatcmpl-1", "choices": [{"delta": {"cont\n\n'
 
     def __init__(self, azure: bool) -> None:
         self._azure = azure
 
-    def opening(self, said: Said) -> bytes:
+    def opening(self, completion: CompletionData) -> bytes:
         """What comes at the time of the first token, before it."""
-        first = _chunk(said, '[{"index":0,"delta":{"role":"assistant","content":""}}]')
+        first = _chunk(completion, '[{"index":0,"delta":{"role":"assistant","content":""}}]')
         if not self._azure:
             return first
         results = '"prompt_filter_results":[{"prompt_index":0,"content_filter_results":{}}]'
-        return _data(f'{{"choices":[],"id":"","model":"",{results}}}') + first
+        return _data_event(f'{{"choices":[],"id":"","model":"",{results}}}') + first
 
-    def content(self, said: Said) -> Callable[[int], bytes]:
+    def content_renderer(self, completion: CompletionData) -> Callable[[int], bytes]:
         """What makes one event of so many tokens."""
-        start = _chunk_start(said)
-        return lambda tokens: start + _openai_words(tokens)
+        start = _chunk_start(completion)
+        return lambda tokens: start + _openai_content(tokens)
 
-    def closing(self, said: Said) -> bytes:
+    def closing(self, completion: CompletionData) -> bytes:
         """The finish reason, usage if it was asked for, and the end."""
-        reason = "length" if said.cut else "stop"
-        end = _chunk(said, f'[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]')
-        if said.tells_usage:
-            usage = orjson.dumps(_openai_usage(said)).decode()
-            end += _chunk(said, f'[],"usage":{usage}')
+        reason = "length" if completion.is_truncated else "stop"
+        end = _chunk(completion, f'[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]')
+        if completion.include_usage:
+            usage = orjson.dumps(_openai_usage(completion)).decode()
+            end += _chunk(completion, f'[],"usage":{usage}')
         return end + b"data: [DONE]\n\n"
 
-    def whole(self, said: Said) -> bytes:
+    def full_body(self, completion: CompletionData) -> bytes:
         """The body of an answer that is not streamed."""
-        message = {"role": "assistant", "content": text_of(said.output)}
+        message = {"role": "assistant", "content": filler_text(completion.output_tokens)}
         choice = {
             "index": 0,
             "message": message,
-            "finish_reason": "length" if said.cut else "stop",
+            "finish_reason": "length" if completion.is_truncated else "stop",
         }
         return orjson.dumps(
             {
-                "id": said.id,
+                "id": completion.id,
                 "object": "chat.completion",
                 "created": _CREATED,
-                "model": said.model,
+                "model": completion.model,
                 "choices": [choice],
-                "usage": _openai_usage(said),
+                "usage": _openai_usage(completion),
             }
         )
 
-    def filtered(self, said: Said) -> bytes:
+    def content_filtered_end(self, completion: CompletionData) -> bytes:
         """The end of an answer that the output filter broke off."""
         end = '[{"index":0,"delta":{},"finish_reason":"content_filter"}]'
-        return _chunk(said, end) + b"data: [DONE]\n\n"
+        return _chunk(completion, end) + b"data: [DONE]\n\n"
 
-    def error(self, status: int, code: str, message: str) -> bytes:
+    def error_body(self, status: int, code: str, message: str) -> bytes:
         """The body of an error."""
         kind = _OPENAI_TYPES.get(status, "server_error")
         if code in ("insufficient_quota", "server_is_overloaded"):
@@ -100,12 +100,12 @@ class OpenAIFrames:
         fields = {"message": message, "type": kind, "param": None, "code": code}
         return orjson.dumps({"error": fields})
 
-    def event_of(self, error: bytes) -> bytes:
+    def error_event(self, error: bytes) -> bytes:
         """An error body as an event inside a stream."""
         return b"data: " + error + b"\n\n"
 
     @property
-    def overloaded(self) -> tuple[int, str]:
+    def overload_error(self) -> tuple[int, str]:
         """Status and code of an overload."""
         return 503, "server_is_overloaded"
 
@@ -114,62 +114,62 @@ class AnthropicFrames:
     """The Messages API."""
 
     ping = b'event: ping\ndata: {"type": "ping"}\n\n'
-    garbage = b'event: content_block_delta\ndata: {"type": "content_block_del\n\n'
+    malformed_event = b'event: content_block_delta\ndata: {"type": "content_block_del\n\n'
 
-    def opening(self, said: Said) -> bytes:
+    def opening(self, completion: CompletionData) -> bytes:
         """`message_start` and the start of the only block."""
         message: dict[str, Any] = {
-            "id": said.id,
+            "id": completion.id,
             "type": "message",
             "role": "assistant",
-            "model": said.model,
+            "model": completion.model,
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": _anthropic_usage(said, 1),
+            "usage": _anthropic_usage(completion, 1),
         }
         block = {"type": "text", "text": ""}
         return _event("message_start", message=message) + _event(
             "content_block_start", index=0, content_block=block
         )
 
-    def content(self, said: Said) -> Callable[[int], bytes]:
+    def content_renderer(self, completion: CompletionData) -> Callable[[int], bytes]:
         """What makes one event of so many tokens."""
-        return _anthropic_words
+        return _anthropic_content
 
-    def closing(self, said: Said) -> bytes:
+    def closing(self, completion: CompletionData) -> bytes:
         """The stop reason, usage, and the end."""
-        return self._end(said, "max_tokens" if said.cut else "end_turn")
+        return self._end(completion, "max_tokens" if completion.is_truncated else "end_turn")
 
-    def filtered(self, said: Said) -> bytes:
+    def content_filtered_end(self, completion: CompletionData) -> bytes:
         """The end of an answer that the model refused to go on with."""
-        return self._end(said, "refusal")
+        return self._end(completion, "refusal")
 
-    def _end(self, said: Said, reason: str) -> bytes:
+    def _end(self, completion: CompletionData, reason: str) -> bytes:
         delta = {"stop_reason": reason, "stop_sequence": None}
-        usage = {"output_tokens": said.output}
+        usage = {"output_tokens": completion.output_tokens}
         return (
             _event("content_block_stop", index=0)
             + _event("message_delta", delta=delta, usage=usage)
             + _event("message_stop")
         )
 
-    def whole(self, said: Said) -> bytes:
+    def full_body(self, completion: CompletionData) -> bytes:
         """The body of an answer that is not streamed."""
         return orjson.dumps(
             {
-                "id": said.id,
+                "id": completion.id,
                 "type": "message",
                 "role": "assistant",
-                "model": said.model,
-                "content": [{"type": "text", "text": text_of(said.output)}],
-                "stop_reason": "max_tokens" if said.cut else "end_turn",
+                "model": completion.model,
+                "content": [{"type": "text", "text": filler_text(completion.output_tokens)}],
+                "stop_reason": "max_tokens" if completion.is_truncated else "end_turn",
                 "stop_sequence": None,
-                "usage": _anthropic_usage(said, said.output),
+                "usage": _anthropic_usage(completion, completion.output_tokens),
             }
         )
 
-    def error(self, status: int, code: str, message: str) -> bytes:
+    def error_body(self, status: int, code: str, message: str) -> bytes:
         """The body of an error."""
         fields: dict[str, Any] = {"type": _ANTHROPIC_TYPES.get(status, "api_error")}
         fields["message"] = message
@@ -177,12 +177,12 @@ class AnthropicFrames:
             fields["details"] = {"error_code": "enforced_spend_limit_reached"}
         return orjson.dumps({"type": "error", "error": fields})
 
-    def event_of(self, error: bytes) -> bytes:
+    def error_event(self, error: bytes) -> bytes:
         """An error body as an event inside a stream."""
         return b"event: error\ndata: " + error + b"\n\n"
 
     @property
-    def overloaded(self) -> tuple[int, str]:
+    def overload_error(self) -> tuple[int, str]:
         """Status and code of an overload."""
         return 529, "overloaded_error"
 
@@ -190,7 +190,7 @@ class AnthropicFrames:
 Frames = OpenAIFrames | AnthropicFrames
 
 
-def frames_of(wire: WireName) -> Frames:
+def frames_for(wire: WireName) -> Frames:
     """The renderer of a wire."""
     return AnthropicFrames() if wire == "anthropic" else OpenAIFrames(wire == "azure")
 
@@ -215,32 +215,32 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {
 }
 
 
-def _data(text: str) -> bytes:
+def _data_event(text: str) -> bytes:
     return b"data: " + text.encode() + b"\n\n"
 
 
-def _chunk(said: Said, choices: str) -> bytes:
-    return _chunk_start(said) + choices.encode() + b"}\n\n"
+def _chunk(completion: CompletionData, choices: str) -> bytes:
+    return _chunk_start(completion) + choices.encode() + b"}\n\n"
 
 
-def _chunk_start(said: Said) -> bytes:
+def _chunk_start(completion: CompletionData) -> bytes:
     # Model names come from the simulator's own specification: nothing in them needs escapes.
     return (
-        f'data: {{"id":"{said.id}","object":"chat.completion.chunk","created":{_CREATED},'
-        f'"model":"{said.model}","choices":'
+        f'data: {{"id":"{completion.id}","object":"chat.completion.chunk","created":{_CREATED},'
+        f'"model":"{completion.model}","choices":'
     ).encode()
 
 
 @lru_cache(maxsize=256)
-def _openai_words(tokens: int) -> bytes:
-    delta = {"content": text_of(tokens)}
+def _openai_content(tokens: int) -> bytes:
+    delta = {"content": filler_text(tokens)}
     choice = {"index": 0, "delta": delta, "finish_reason": None}
     return orjson.dumps([choice]) + b"}\n\n"
 
 
 @lru_cache(maxsize=256)
-def _anthropic_words(tokens: int) -> bytes:
-    delta = {"type": "text_delta", "text": text_of(tokens)}
+def _anthropic_content(tokens: int) -> bytes:
+    delta = {"type": "text_delta", "text": filler_text(tokens)}
     return _event("content_block_delta", index=0, delta=delta)
 
 
@@ -249,18 +249,18 @@ def _event(kind: str, **fields: Any) -> bytes:
     return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
 
 
-def _openai_usage(said: Said) -> dict[str, Any]:
+def _openai_usage(completion: CompletionData) -> dict[str, Any]:
     return {
-        "prompt_tokens": said.prompt,
-        "completion_tokens": said.output,
-        "total_tokens": said.prompt + said.output,
-        "prompt_tokens_details": {"cached_tokens": said.cached},
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.output_tokens,
+        "total_tokens": completion.prompt_tokens + completion.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": completion.cached_tokens},
     }
 
 
-def _anthropic_usage(said: Said, output: int) -> dict[str, Any]:
+def _anthropic_usage(completion: CompletionData, output_tokens: int) -> dict[str, Any]:
     return {
-        "input_tokens": said.prompt - said.cached,
-        "cache_read_input_tokens": said.cached,
-        "output_tokens": output,
+        "input_tokens": completion.prompt_tokens - completion.cached_tokens,
+        "cache_read_input_tokens": completion.cached_tokens,
+        "output_tokens": output_tokens,
     }

@@ -9,18 +9,23 @@ from typing import Any
 
 import yaml
 
-from hamlet.config import Loaded, loads
+from hamlet.config import LoadedConfig, loads
 from hamlet.simulator import virtual_time as virtual
-from hamlet.simulator.faults import Fault, chaos
-from hamlet.simulator.fleet import deployments_of, example_fleet
-from hamlet.simulator.harness import Plan, Run, brisk
-from hamlet.simulator.invariants import Invariants, WatchedFleet, holds, watched
-from hamlet.simulator.report import Report
-from hamlet.simulator.spec import Simulated
+from hamlet.simulator.faults import Fault, random_faults
+from hamlet.simulator.fleet import example_fleet, simulated_deployments
+from hamlet.simulator.harness import SimulationRun, TrafficPlan, with_coarse_frames
+from hamlet.simulator.invariants import (
+    CheckedLoadBalancer,
+    Invariants,
+    check,
+    checked_gateway_factory,
+)
+from hamlet.simulator.report import SimulationReport
+from hamlet.simulator.spec import SimulatedDeployment
 from hamlet.simulator.traces import Arrival
 
-_PTU, _REQUESTS, _SECONDS = 5, 24, 20.0
-_PLACES, _ROUNDS = 12, 20
+_PTU, _REQUESTS, _DURATION_S = 5, 24, 20.0
+_MAX_IN_FLIGHT, _CLEANUP_TICKS = 12, 20
 _DEADLINES = (None, None, 3.0, 12.0)
 _ROUTES: dict[str, dict[str, Any]] = {
     "chat": {},
@@ -35,7 +40,7 @@ _ROUTES: dict[str, dict[str, Any]] = {
 
 
 @functools.cache
-def fleet() -> tuple[Loaded, list[Simulated]]:
+def fuzz_fleet() -> tuple[LoadedConfig, list[SimulatedDeployment]]:
     """Five PTU deployments in three zones and what they spill to, behind routes of every kind."""
     data = yaml.safe_load(example_fleet(_PTU))
     rows = data["routes"]["chat"]["deployments"]
@@ -43,16 +48,16 @@ def fleet() -> tuple[Loaded, list[Simulated]]:
         name: {"tiering": "fleet", "deployments": rows, **more} for name, more in _ROUTES.items()
     }
     loaded = loads(yaml.safe_dump(data))
-    return loaded, brisk(deployments_of(loaded.config))
+    return loaded, with_coarse_frames(simulated_deployments(loaded.config))
 
 
-def arrivals_of(rng: random.Random) -> list[Arrival]:
+def random_arrivals(rng: random.Random) -> list[Arrival]:
     """Some calls of every kind; half of them come together."""
-    burst = rng.uniform(0, _SECONDS / 2)
+    burst = rng.uniform(0, _DURATION_S / 2)
     return sorted(
         (
             Arrival(
-                round(burst + rng.random() if i % 2 else rng.uniform(0, _SECONDS), 4),
+                round(burst + rng.random() if i % 2 else rng.uniform(0, _DURATION_S), 4),
                 int(rng.lognormvariate(6.5, 1.2)) + 1,
                 int(rng.lognormvariate(4.0, 1.0)) + 1,
                 rng.choice(list(_ROUTES)),
@@ -63,57 +68,57 @@ def arrivals_of(rng: random.Random) -> list[Arrival]:
     )
 
 
-def fuzz(seed: int) -> Report:
+def fuzz(seed: int) -> SimulationReport:
     """Play one seed. Raises Broken, with a note of the seed, if an invariant does not hold."""
     rng = random.Random(f"chaos:{seed}")
-    loaded, specs = fleet()
-    arrivals = arrivals_of(rng)
+    loaded, specs = fuzz_fleet()
+    arrivals = random_arrivals(rng)
     deadlines = {arrival: rng.choice(_DEADLINES) for arrival in arrivals}
-    leaves = {arrival: rng.uniform(0, 4) for arrival in arrivals if rng.random() < 0.2}
-    plan = Plan(
+    disconnects = {arrival: rng.uniform(0, 4) for arrival in arrivals if rng.random() < 0.2}
+    plan = TrafficPlan(
         route=lambda arrival: arrival.kind,
         deadline_s=lambda arrival: deadlines[arrival],
-        leaves_after_s=leaves.get,
+        disconnect_after_s=disconnects.get,
         stream=rng.random() < 0.75,
     )
-    faults = chaos(rng, specs, _SECONDS, count=rng.randint(1, 8))
-    return virtual.run(play(loaded, specs, arrivals, plan, faults, seed), seed)
+    faults = random_faults(rng, specs, _DURATION_S, count=rng.randint(1, 8))
+    return virtual.run(run_checked(loaded, specs, arrivals, plan, faults, seed), seed)
 
 
-async def play(
-    loaded: Loaded,
-    specs: list[Simulated],
+async def run_checked(
+    loaded: LoadedConfig,
+    specs: list[SimulatedDeployment],
     arrivals: list[Arrival],
-    plan: Plan,
+    plan: TrafficPlan,
     faults: list[Fault],
     seed: int,
-) -> Report:
+) -> SimulationReport:
     """Play calls on the running, virtual, loop, and watch them. Raises Broken."""
     routes: dict[str, Any] = {}
-    rules = Invariants(routes)
-    run = Run(
-        loaded, seed=seed, specs=specs, faults=faults, plan=plan, make=watched(_PLACES),
-        observers=[rules], on_outcome=rules.on_outcome, on_item=rules.on_item,
+    invariants = Invariants(routes)
+    run = SimulationRun(
+        loaded, seed=seed, specs=specs, faults=faults, plan=plan, gateway_factory=checked_gateway_factory(_MAX_IN_FLIGHT),
+        observers=[invariants], on_outcome=invariants.on_outcome, on_item=invariants.on_item,
     )  # fmt: skip
     routes.update(run.registry.routes)
     try:
-        report = await run.drive(arrivals)
+        report = await run.replay(arrivals)
         # Generators that their readers dropped are closed by tasks of the loop's own.
-        for _ in range(_ROUNDS):
+        for _ in range(_CLEANUP_TICKS):
             await asyncio.sleep(0)
-        left_over(run)
+        check_nothing_left(run)
         return report
     finally:
         await run.registry.aclose()
 
 
-def left_over(run: Run) -> None:
+def check_nothing_left(run: SimulationRun) -> None:
     """Nothing is left of a run that has ended: no task, no call, no booking, no open answer."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
-    holds(not others, f"tasks are left: {others}")
+    check(not others, f"tasks are left: {others}")
     gateway = run.gateway
-    holds(gateway.admission.in_flight == 0, "calls are still counted as admitted")
-    assert isinstance(gateway.fleet, WatchedFleet)
-    gateway.fleet.over()
+    check(gateway.admission.in_flight == 0, "calls are still counted as admitted")
+    assert isinstance(gateway.load_balancer, CheckedLoadBalancer)
+    gateway.load_balancer.check_settled()
     for id_, state in run.world.state().items():
-        holds(state["in_flight"] == 0, f"{id_} still answers somebody")
+        check(state["in_flight"] == 0, f"{id_} still answers somebody")

@@ -15,30 +15,39 @@ from typing import Any
 
 import msgspec
 
-from hamlet.config import Loaded
+from hamlet.config import LoadedConfig
 from hamlet.core import ChatParams, ChatRequest, Message, NativeChunk, Text, is_content
 from hamlet.core.errors import HamletError, RateLimited
-from hamlet.gateway import Admission, Attempt, Call, Caller, Gateway, Observer, Observers, Record
+from hamlet.gateway import (
+    Admission,
+    Attempt,
+    Call,
+    Caller,
+    CallRecord,
+    Gateway,
+    Observer,
+    Observers,
+)
 from hamlet.registry import Registry, RegistryHolder
-from hamlet.routing import Fleet
+from hamlet.routing import LoadBalancer
 from hamlet.runtime import SilentLog
 from hamlet.simulator import virtual_time as virtual
 from hamlet.simulator.faults import Fault
-from hamlet.simulator.fleet import deployments_of, simulated_registry
-from hamlet.simulator.report import Outcome, Report
+from hamlet.simulator.fleet import simulated_deployments, simulated_registry
+from hamlet.simulator.report import RequestOutcome, SimulationReport
 from hamlet.simulator.requests import marker
-from hamlet.simulator.spec import Simulated
+from hamlet.simulator.spec import SimulatedDeployment
 from hamlet.simulator.traces import Arrival
 from hamlet.simulator.world import World
 
 Clock = Callable[[], float]
-Make = Callable[[RegistryHolder, Observers, Clock], Gateway]
+GatewayFactory = Callable[[RegistryHolder, Observers, Clock], Gateway]
 # Simulated answers come in few pieces, so that seconds buy more requests.
 _TOKENS_PER_FRAME = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrafficPlan:
     """How a trace becomes calls: which route, which limit of output, which deadline (seconds).
 
     By default the limit is a quarter over what the answer takes, as a well set client's is, and no
@@ -46,14 +55,14 @@ class Plan:
     """
 
     route: Callable[[Arrival], str] = lambda arrival: "chat"
-    max_tokens: Callable[[Arrival], int | None] = lambda arrival: arrival.output * 5 // 4 + 1
+    max_tokens: Callable[[Arrival], int | None] = lambda arrival: arrival.output_tokens * 5 // 4 + 1
     deadline_s: Callable[[Arrival], float | None] = lambda arrival: None
-    leaves_after_s: Callable[[Arrival], float | None] = lambda arrival: None
+    disconnect_after_s: Callable[[Arrival], float | None] = lambda arrival: None
     stream: bool = True
-    bytes_per_token: Callable[[Arrival], float] = lambda arrival: _varied(arrival)
+    bytes_per_token: Callable[[Arrival], float] = lambda arrival: _default_bytes_per_token(arrival)
 
 
-def _varied(arrival: Arrival) -> float:
+def _default_bytes_per_token(arrival: Arrival) -> float:
     """Four bytes a token, give or take 15 %: estimates of a prompt are never right."""
     return 4.0 * (0.85 + 0.3 * math.modf(arrival.at_s * 997.0)[0])
 
@@ -62,10 +71,10 @@ def default_gateway(holder: RegistryHolder, observers: Observers, clock: Clock) 
     """A gateway with no limit of its own that matters."""
     # From the generator that `virtual.run` has seeded, so that a seed decides the fleet's luck too.
     rng = random.Random(random.getrandbits(64))
-    return Gateway(holder, Admission(1_000_000, clock), observers, Fleet(clock, rng))
+    return Gateway(holder, Admission(1_000_000, clock), observers, LoadBalancer(clock, rng))
 
 
-class Run:
+class SimulationRun:
     """One run: a world, a registry over it, a gateway, and what is seen of them.
 
     `observers` see every attempt and end as the gateway tells them, `on_outcome` each request as it
@@ -75,118 +84,122 @@ class Run:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         *,
         seed: int,
-        specs: Sequence[Simulated] | None = None,
+        specs: Sequence[SimulatedDeployment] | None = None,
         faults: Iterable[Fault] = (),
-        plan: Plan | None = None,
-        make: Make = default_gateway,
+        plan: TrafficPlan | None = None,
+        gateway_factory: GatewayFactory = default_gateway,
         observers: Sequence[Observer] = (),
-        on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+        on_outcome: Callable[[RequestOutcome], None] = lambda outcome: None,
         on_item: Callable[[str, Any], None] = lambda request_id, item: None,
     ) -> None:
         self.clock: Clock = asyncio.get_running_loop().time
         self.world = World(
-            deployments_of(loaded.config) if specs is None else specs,
+            simulated_deployments(loaded.config) if specs is None else specs,
             seed=seed,
             clock=self.clock,
             faults=faults,
         )
-        self.plan = plan or Plan()
-        self.report = Report()
+        self.plan = plan or TrafficPlan()
+        self.report = SimulationReport()
         log = SilentLog()
         self.registry: Registry = simulated_registry(loaded, self.world, log)
-        self._tiers = _tiers(self.registry)
-        self._records: dict[str, Record] = {}
+        self._tier_by_deployment = _tiers_by_deployment(self.registry)
+        self._ended_records: dict[str, CallRecord] = {}
         self._start = self.clock()
-        self._watch = _Watch(self.report, self._records, observers, self._start)
-        told = Observers([self._watch], log)
-        self.gateway = make(RegistryHolder(self.registry), told, self.clock)
+        self._run_observer = _RunObserver(self.report, self._ended_records, observers, self._start)
+        run_observers = Observers([self._run_observer], log)
+        self.gateway = gateway_factory(RegistryHolder(self.registry), run_observers, self.clock)
         self._on_outcome = on_outcome
         self._on_item = on_item
 
-    async def drive(self, arrivals: Iterable[Arrival]) -> Report:
+    async def replay(self, arrivals: Iterable[Arrival]) -> SimulationReport:
         """Send every request at its time and wait for all to end."""
         async with asyncio.TaskGroup() as group:
             for i, arrival in enumerate(arrivals):
                 wait = self._start + arrival.at_s - self.clock()
                 if wait > 0:
                     await asyncio.sleep(wait)
-                if self._watch.failure is not None:
+                if self._run_observer.first_error is not None:
                     break
-                group.create_task(self._one(arrival, f"sim-{i}"))
-        if self._watch.failure is not None:
-            raise self._watch.failure
-        self.report.world = self.world.state()
+                group.create_task(self._run_request(arrival, f"sim-{i}"))
+        if self._run_observer.first_error is not None:
+            raise self._run_observer.first_error
+        self.report.final_state = self.world.state()
         return self.report
 
-    async def _one(self, arrival: Arrival, request_id: str) -> None:
-        begin = self.clock()
-        limit = self.plan.deadline_s(arrival)
-        outcome = Outcome(arrival, begin - self._start, limit, request_id=request_id)
+    async def _run_request(self, arrival: Arrival, request_id: str) -> None:
+        started = self.clock()
+        deadline_s = self.plan.deadline_s(arrival)
+        outcome = RequestOutcome(arrival, started - self._start, deadline_s, request_id=request_id)
         try:
-            async with asyncio.timeout(self.plan.leaves_after_s(arrival)) as leaving:
-                await self._ask(arrival, request_id, outcome, begin)
+            async with asyncio.timeout(self.plan.disconnect_after_s(arrival)) as client_timeout:
+                await self._call_gateway(arrival, request_id, outcome, started)
             outcome.ok = True
         except HamletError as error:
             outcome.error = error
         except TimeoutError:
-            if not leaving.expired():
+            if not client_timeout.expired():
                 raise
-            outcome.left = True
-        outcome.duration_s = self.clock() - begin
-        self._complete(outcome, self._records.pop(request_id, None))
+            outcome.client_disconnected = True
+        outcome.duration_s = self.clock() - started
+        self._add_routing(outcome, self._ended_records.pop(request_id, None))
         self.report.outcomes.append(outcome)
-        self._watch.hold(self._on_outcome, outcome)
+        self._run_observer.capture_error(self._on_outcome, outcome)
 
-    async def _ask(self, arrival: Arrival, request_id: str, outcome: Outcome, begin: float) -> None:
-        call = call_of(arrival, self.plan, request_id)
+    async def _call_gateway(
+        self, arrival: Arrival, request_id: str, outcome: RequestOutcome, started: float
+    ) -> None:
+        call = call_for(arrival, self.plan, request_id)
         stream = await self.gateway.chat(call, Caller())
         try:
             async for item in stream:
-                self._watch.hold(self._on_item, request_id, item)
-                if outcome.ttft_s is None and _shows(item):
-                    outcome.ttft_s = self.clock() - begin
-            usage = stream.meter.usage
-            outcome.output = (usage and usage.output_tokens) or 0
+                self._run_observer.capture_error(self._on_item, request_id, item)
+                if outcome.ttft_s is None and _has_content(item):
+                    outcome.ttft_s = self.clock() - started
+            usage = stream.stats.usage
+            outcome.output_tokens = (usage and usage.output_tokens) or 0
         finally:
             await stream.aclose()
 
-    def _complete(self, outcome: Outcome, record: Record | None) -> None:
+    def _add_routing(self, outcome: RequestOutcome, record: CallRecord | None) -> None:
         if record is None:
             return
         outcome.attempts = record.attempts
         if record.deployment is not None:
             outcome.deployment = record.deployment.id
-            tier = self._tiers.get((record.route, record.deployment.id), -1)
+            tier = self._tier_by_deployment.get((record.route, record.deployment.id), -1)
             outcome.tier = tier if outcome.ok else -1
 
 
-def simulate(loaded: Loaded, arrivals: Sequence[Arrival], *, seed: int, **options: Any) -> Report:
+def simulate(
+    loaded: LoadedConfig, arrivals: Sequence[Arrival], *, seed: int, **options: Any
+) -> SimulationReport:
     """A whole run on virtual time; `options` are those of Run. Same arguments, same report."""
     if "specs" not in options:
-        options["specs"] = brisk(deployments_of(loaded.config))
+        options["specs"] = with_coarse_frames(simulated_deployments(loaded.config))
 
-    async def main() -> Report:
-        run = Run(loaded, seed=seed, **options)
+    async def main() -> SimulationReport:
+        run = SimulationRun(loaded, seed=seed, **options)
         try:
-            return await run.drive(arrivals)
+            return await run.replay(arrivals)
         finally:
             await run.registry.aclose()
 
     return virtual.run(main(), seed)
 
 
-def brisk(specs: Iterable[Simulated]) -> list[Simulated]:
+def with_coarse_frames(specs: Iterable[SimulatedDeployment]) -> list[SimulatedDeployment]:
     """The same deployments, their answers in few large events."""
     return [replace(spec, tokens_per_frame=_TOKENS_PER_FRAME) for spec in specs]
 
 
-def call_of(arrival: Arrival, plan: Plan, request_id: str) -> Call:
+def call_for(arrival: Arrival, plan: TrafficPlan, request_id: str) -> Call:
     """The call that an OpenAI client's request for this arrival becomes."""
     route, limit = plan.route(arrival), plan.max_tokens(arrival)
-    text = marker(arrival.prompt, arrival.output)
+    text = marker(arrival.prompt_tokens, arrival.output_tokens)
     body: dict[str, Any] = {
         "model": route,
         "messages": [{"role": "user", "content": text}],
@@ -201,18 +214,18 @@ def call_of(arrival: Arrival, plan: Plan, request_id: str) -> Call:
         stream=plan.stream,
         params=params,
         features=frozenset(),
-        build=lambda: ChatRequest(
+        build_request=lambda: ChatRequest(
             route, (Message("user", (Text(text),)),), params=params, stream=plan.stream
         ),
         dialect="openai",
         fields={key: msgspec.Raw(msgspec.json.encode(value)) for key, value in body.items()},
-        size=round(arrival.prompt * plan.bytes_per_token(arrival)),
+        prompt_bytes=round(arrival.prompt_tokens * plan.bytes_per_token(arrival)),
         request_id=request_id,
-        total_s=plan.deadline_s(arrival),
+        timeout_s=plan.deadline_s(arrival),
     )
 
 
-class _Watch(Observer):
+class _RunObserver(Observer):
     """Counts attempts, keeps the record of each ended call, and passes everything on.
 
     The gateway shields itself from observers that raise; a broken invariant must not be shielded,
@@ -220,44 +233,50 @@ class _Watch(Observer):
     """
 
     def __init__(
-        self, report: Report, records: dict[str, Record], others: Sequence[Observer], start: float
+        self,
+        report: SimulationReport,
+        records: dict[str, CallRecord],
+        others: Sequence[Observer],
+        start: float,
     ) -> None:
         self._report = report
         self._start = start
-        self._records = records
+        self._ended_records = records
         self._others = others
-        self.failure: Exception | None = None
+        self.first_error: Exception | None = None
 
-    def on_start(self, record: Record) -> None:
-        self._tell("on_start", record)
+    def on_start(self, record: CallRecord) -> None:
+        self._notify("on_start", record)
 
-    def on_attempt(self, record: Record, attempt: Attempt) -> None:
+    def on_attempt(self, record: CallRecord, attempt: Attempt) -> None:
         report = self._report
         report.attempts += 1
         report.attempts_by_deployment[attempt.deployment.id] += 1
         if attempt.error is not None:
             report.attempt_errors[attempt.error.code] += 1
             if isinstance(attempt.error, RateLimited):
-                report.refused_at.append(attempt.started + attempt.duration_s - self._start)
-        self._tell("on_attempt", record, attempt)
+                report.rate_limited_at_s.append(
+                    attempt.started_at + attempt.duration_s - self._start
+                )
+        self._notify("on_attempt", record, attempt)
 
-    def on_end(self, record: Record) -> None:
-        self._records[record.request_id] = record
-        self._tell("on_end", record)
+    def on_end(self, record: CallRecord) -> None:
+        self._ended_records[record.request_id] = record
+        self._notify("on_end", record)
 
-    def _tell(self, method: str, *args: object) -> None:
+    def _notify(self, method: str, *args: object) -> None:
         for other in self._others:
-            self.hold(getattr(other, method), *args)
+            self.capture_error(getattr(other, method), *args)
 
-    def hold(self, hook: Callable[..., None], *args: object) -> None:
+    def capture_error(self, hook: Callable[..., None], *args: object) -> None:
         """Call a hook and keep what it raises."""
         try:
             hook(*args)
         except Exception as error:
-            self.failure = self.failure or error
+            self.first_error = self.first_error or error
 
 
-def _tiers(registry: Registry) -> dict[tuple[str, str], int]:
+def _tiers_by_deployment(registry: Registry) -> dict[tuple[str, str], int]:
     return {
         (route.name, deployment.id): i
         for route in registry.routes.values()
@@ -266,5 +285,5 @@ def _tiers(registry: Registry) -> dict[tuple[str, str], int]:
     }
 
 
-def _shows(item: Any) -> bool:
+def _has_content(item: Any) -> bool:
     return item.content if isinstance(item, NativeChunk) else is_content(item)

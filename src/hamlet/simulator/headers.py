@@ -10,26 +10,26 @@ from __future__ import annotations
 import math
 
 from hamlet.simulator.capacity import Bucket, Refusal
-from hamlet.simulator.spec import Ptu, Simulated
+from hamlet.simulator.spec import Ptu, SimulatedDeployment
 
 
-def quota_headers(spec: Simulated, bucket: Bucket, now: float) -> dict[str, str]:
+def quota_headers(spec: SimulatedDeployment, bucket: Bucket, now: float) -> dict[str, str]:
     """What an answer tells of its deployment's state, once the request is let in."""
-    told = {"x-ms-region": spec.region} if spec.wire == "azure" else {}
+    headers = {"x-ms-region": spec.region} if spec.wire == "azure" else {}
     if isinstance(spec.capacity, Ptu):
-        if spec.capacity.tells_utilisation:
+        if spec.capacity.reports_utilisation:
             used = min(bucket.utilisation(now) * 100, 999.9)
-            told["azure-openai-deployment-utilization"] = f"{used:.1f}%"
-        return told
+            headers["azure-openai-deployment-utilization"] = f"{used:.1f}%"
+        return headers
     prefix = "anthropic-ratelimit-" if spec.wire == "anthropic" else "x-ratelimit-"
-    for name, value in bucket.headers(now).items():
-        form, limit = name.split("-")
-        named = f"{limit}-{form}" if spec.wire == "anthropic" else name
-        told[prefix + named] = str(int(value))
-    return told
+    for name, value in bucket.rate_limits(now).items():
+        amount, limit = name.split("-")
+        named = f"{limit}-{amount}" if spec.wire == "anthropic" else name
+        headers[prefix + named] = str(int(value))
+    return headers
 
 
-def refusal_headers(spec: Simulated, refusal: Refusal) -> dict[str, str]:
+def refusal_headers(spec: SimulatedDeployment, refusal: Refusal) -> dict[str, str]:
     """The wait: in whole milliseconds on Azure, in whole seconds everywhere."""
     seconds = {"retry-after": str(math.ceil(refusal.wait_s))}
     if spec.wire != "azure":

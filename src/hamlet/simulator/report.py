@@ -12,7 +12,7 @@ from hamlet.simulator.traces import Arrival
 
 
 @dataclass(slots=True)
-class Outcome:
+class RequestOutcome:
     """What became of one request. Seconds.
 
     `deployment` is the last that was asked; `tier` counts from 0 and is -1 if nobody answered;
@@ -26,34 +26,34 @@ class Outcome:
     error: HamletError | None = None
     ttft_s: float | None = None
     duration_s: float = 0.0
-    output: int = 0
+    output_tokens: int = 0
     deployment: str = ""
     tier: int = -1
     attempts: int = 0
-    left: bool = False
+    client_disconnected: bool = False
     request_id: str = ""
 
 
 @dataclass(slots=True)
-class Report:
+class SimulationReport:
     """The outcomes of a run and the attempts behind them; `refused_at` has the seconds of 429s."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[RequestOutcome] = field(default_factory=list)
     attempts: int = 0
     attempt_errors: Counter[str] = field(default_factory=Counter)
     attempts_by_deployment: Counter[str] = field(default_factory=Counter)
-    refused_at: list[float] = field(default_factory=list)
-    world: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rate_limited_at_s: list[float] = field(default_factory=list)
+    final_state: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
-    def success(self) -> float:
+    def success_ratio(self) -> float:
         """Share of requests answered whole."""
-        return _share(sum(o.ok for o in self.outcomes), len(self.outcomes))
+        return _ratio(sum(o.ok for o in self.outcomes), len(self.outcomes))
 
     @property
-    def refusals(self) -> int:
+    def rate_limited_count(self) -> int:
         """Attempts that an upstream answered with 429."""
-        return len(self.refused_at)
+        return len(self.rate_limited_at_s)
 
     @property
     def errors(self) -> Counter[str]:
@@ -63,15 +63,15 @@ class Report:
     @property
     def attempts_per_request(self) -> float:
         """Upstream calls per request."""
-        return _share(self.attempts, len(self.outcomes))
+        return _ratio(self.attempts, len(self.outcomes))
 
     @property
-    def refusal_share(self) -> float:
+    def rate_limited_ratio(self) -> float:
         """Share of attempts that an upstream answered with 429."""
-        return _share(self.refusals, self.attempts)
+        return _ratio(self.rate_limited_count, self.attempts)
 
     @property
-    def tiers(self) -> dict[int, float]:
+    def share_by_tier(self) -> dict[int, float]:
         """Share of the answered requests by tier."""
         counted = Counter(o.tier for o in self.outcomes if o.ok)
         return {tier: n / counted.total() for tier, n in sorted(counted.items())}
@@ -79,14 +79,14 @@ class Report:
     @property
     def goodput_tokens(self) -> int:
         """Output tokens of the requests answered whole."""
-        return sum(o.output for o in self.outcomes if o.ok)
+        return sum(o.output_tokens for o in self.outcomes if o.ok)
 
     def ttft_s(self, quantile: float) -> float:
         """A quantile of the time to first content, of requests that got any. Seconds."""
         times = sorted(o.ttft_s for o in self.outcomes if o.ttft_s is not None)
         return times[min(len(times) - 1, int(quantile * len(times)))] if times else 0.0
 
-    def over_deadline(self, grace_s: float = 1.0) -> list[Outcome]:
+    def past_deadline(self, grace_s: float = 1.0) -> list[RequestOutcome]:
         """Requests that ended later than their deadline and a grace."""
         return [
             o
@@ -96,13 +96,13 @@ class Report:
 
     def summary(self) -> str:
         """One line for people."""
-        tiers = " ".join(f"t{tier}={share:.2%}" for tier, share in self.tiers.items())
+        tiers = " ".join(f"t{tier}={share:.2%}" for tier, share in self.share_by_tier.items())
         return (
-            f"{len(self.outcomes)} requests, success {self.success:.3%}, "
-            f"attempts/request {self.attempts_per_request:.3f}, 429s {self.refusal_share:.2%}, "
+            f"{len(self.outcomes)} requests, success {self.success_ratio:.3%}, "
+            f"attempts/request {self.attempts_per_request:.3f}, 429s {self.rate_limited_ratio:.2%}, "
             f"TTFT p50 {self.ttft_s(0.5):.2f} s p99 {self.ttft_s(0.99):.2f} s, {tiers}"
         )
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+def _ratio(part: int, total: int) -> float:
+    return part / total if total else 0.0

@@ -14,28 +14,28 @@ from typing import Any
 
 import msgspec
 
-from hamlet.simulator.capacity import Cost
+from hamlet.simulator.capacity import TokenDemand
 
-_MARK = re.compile(rb"\[sim((?: \w+=\d+)+)\]")
-_WORD = re.compile(rb" (in|out|cached|seed)=(\d{1,9})")
+_MARKER = re.compile(rb"\[sim((?: \w+=\d+)+)\]")
+_MARKER_OPTION = re.compile(rb" (in|out|cached|seed)=(\d{1,9})")
 _BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SimulatedRequest:
     """A chat request, as far as a deployment's behaviour depends on it."""
 
     model: str
     stream: bool
-    cost: Cost
-    wanted: int | None = None
-    tells_usage: bool = True
+    tokens: TokenDemand
+    output_tokens: int | None = None
+    include_usage: bool = True
     seed: int | None = None
 
-    def output(self, usual: int) -> tuple[int, bool]:
+    def output_length(self, default_tokens: int) -> tuple[int, bool]:
         """How many tokens the answer has, and whether the limit cut it off."""
-        wanted = usual if self.wanted is None else self.wanted
-        limit = self.cost.max_output
+        wanted = default_tokens if self.output_tokens is None else self.output_tokens
+        limit = self.tokens.max_output_tokens
         return (wanted, False) if limit is None else (min(wanted, limit), wanted > limit)
 
 
@@ -63,24 +63,28 @@ def marker(prompt: int, output: int, cached: int = 0, seed: int | None = None) -
     return f"[sim in={prompt} out={output} cached={cached}{drawn}]"
 
 
-def read_ask(body: bytes) -> Ask:
+def parse_request(body: bytes) -> SimulatedRequest:
     """The ask in a JSON body of either wire. Raises ValueError if it is none."""
     try:
-        sent = _decoder.decode(body)
+        parsed = _decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise ValueError(f"the body is no chat request: {type(error).__name__}") from None
-    said = _marked(body)
-    counted = sum(len(memoryview(raw)) for raw in (sent.messages, sent.system, sent.tools))
-    cost = Cost(
-        said.get("in", max(1, counted // _BYTES_PER_TOKEN)),
-        said.get("cached", 0),
-        sent.max_completion_tokens or sent.max_tokens,
+    options = _marker_options(body)
+    prompt_bytes = sum(
+        len(memoryview(raw)) for raw in (parsed.messages, parsed.system, parsed.tools)
     )
-    usage = not sent.stream or bool(sent.stream_options and sent.stream_options.include_usage)
-    return Ask(sent.model, sent.stream, cost, said.get("out"), usage, said.get("seed"))
+    cost = TokenDemand(
+        options.get("in", max(1, prompt_bytes // _BYTES_PER_TOKEN)),
+        options.get("cached", 0),
+        parsed.max_completion_tokens or parsed.max_tokens,
+    )
+    usage = not parsed.stream or bool(parsed.stream_options and parsed.stream_options.include_usage)
+    return SimulatedRequest(
+        parsed.model, parsed.stream, cost, options.get("out"), usage, options.get("seed")
+    )
 
 
-def _marked(body: bytes) -> dict[str, int]:
-    marks = _MARK.findall(body) if b"[sim " in body else []
-    words: list[Any] = _WORD.findall(marks[-1]) if marks else []
+def _marker_options(body: bytes) -> dict[str, int]:
+    marks = _MARKER.findall(body) if b"[sim " in body else []
+    words: list[Any] = _MARKER_OPTION.findall(marks[-1]) if marks else []
     return {name.decode(): int(value) for name, value in words}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-Before = Literal["answer", "abort", "refuse", "hang"]
-End = Literal["whole", "cut", "reset", "hang"]
+StartAction = Literal["answer", "abort", "refuse", "hang"]
+EndAction = Literal["whole", "cut", "reset", "hang"]
 JSON = "application/json"
 
 
-class Step(NamedTuple):
+class BodyChunk(NamedTuple):
     """After `wait_s` seconds, `data` goes out; it holds `tokens` of the answer."""
 
     wait_s: float
@@ -18,7 +18,7 @@ class Step(NamedTuple):
     tokens: int
 
 
-class Play:
+class ResponseTimeline:
     """Status, headers, and the steps of the body; the head goes out with the first step.
 
     Whoever plays it waits for `upcoming` and takes it with `send`, until there is none, and calls
@@ -26,48 +26,61 @@ class Play:
     `end` how the body ends: properly, by a closed connection ("cut"), by a reset, or never.
     """
 
-    __slots__ = ("_settle", "_steps", "before", "end", "headers", "output", "status", "upcoming")
+    __slots__ = (
+        "_chunks",
+        "_on_finish",
+        "end",
+        "headers",
+        "next_chunk",
+        "output_tokens",
+        "start_action",
+        "status",
+    )
 
     def __init__(
         self,
         status: int = 200,
         headers: Mapping[str, str] = {},
-        steps: Iterable[Step] = (),
+        chunks: Iterable[BodyChunk] = (),
         *,
-        before: Before = "answer",
-        end: End = "whole",
-        settle: Callable[[int, bool, float], None] | None = None,
+        start_action: StartAction = "answer",
+        end: EndAction = "whole",
+        on_finish: Callable[[int, bool, float], None] | None = None,
     ) -> None:
         self.status = status
         self.headers = headers
-        self.before: Before = before
-        self.end: End = end
-        self.output = 0
-        self._steps: Iterator[Step] = iter(steps)
-        self._settle = settle
-        self.upcoming = next(self._steps, None)
+        self.start_action: StartAction = start_action
+        self.end: EndAction = end
+        self.output_tokens = 0
+        self._chunks: Iterator[BodyChunk] = iter(chunks)
+        self._on_finish = on_finish
+        self.next_chunk = next(self._chunks, None)
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether everything went out and the body ends properly."""
-        return self.upcoming is None and self.end == "whole"
+        return self.next_chunk is None and self.end == "whole"
 
-    def send(self) -> bytes:
+    def take_chunk(self) -> bytes:
         """The upcoming step's bytes, which go out now."""
-        step = self.upcoming
+        step = self.next_chunk
         assert step is not None
-        self.output += step.tokens
-        self.upcoming = next(self._steps, None)
+        self.output_tokens += step.tokens
+        self.next_chunk = next(self._chunks, None)
         return step.data
 
-    def done(self, now: float) -> None:
+    def finish(self, now: float) -> None:
         """The answer ended, or whoever asked has left. Only the first call counts."""
-        if self._settle is not None:
-            settle, self._settle = self._settle, None
-            settle(self.output, self.whole, now)
+        if self._on_finish is not None:
+            on_finish, self._on_finish = self._on_finish, None
+            on_finish(self.output_tokens, self.is_complete, now)
 
 
-def reply(status: int, body: bytes, kind: str = JSON, wait_s: float = 0.0, **headers: str) -> Play:
+def full_response(
+    status: int, body: bytes, content_type: str = JSON, wait_s: float = 0.0, **headers: str
+) -> ResponseTimeline:
     """A whole answer at once; header names with _ for -."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Play(status, {"content-type": kind, **named}, [Step(wait_s, body, 0)])
+    return ResponseTimeline(
+        status, {"content-type": content_type, **named}, [BodyChunk(wait_s, body, 0)]
+    )

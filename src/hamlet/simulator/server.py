@@ -16,11 +16,11 @@ from typing import cast
 import httptools
 import orjson
 
-from hamlet.simulator.faults import read_faults
-from hamlet.simulator.scenario import Play, reply
+from hamlet.simulator.faults import parse_faults
+from hamlet.simulator.scenario import ResponseTimeline, full_response
 from hamlet.simulator.world import World
 
-ADMIN = "/_simulator/"
+ADMIN_PREFIX = "/_simulator/"
 _MAX_BODY_BYTES = 64 << 20
 # Events after the first go out on common ticks: one wake-up of the process serves many answers.
 _TICK_S = 0.005
@@ -41,13 +41,13 @@ class SimulatorServer:
         self.world = world
         self.accepted = 0
         self.urls: dict[str, str] = {}
-        self._host, self._port, self._each = host, port, ports == "each"
+        self._host, self._port, self._port_per_name = host, port, ports == "each"
         self._servers: list[asyncio.Server] = []
-        self._open: set[_Connection] = set()
+        self._connections: set[_Connection] = set()
 
     async def __aenter__(self) -> SimulatorServer:
         self.url = await self._listen("", self._port)
-        for name in self.world.names if self._each else ():
+        for name in self.world.names if self._port_per_name else ():
             self.urls[name] = await self._listen(f"/{name}", 0)
         return self
 
@@ -59,7 +59,7 @@ class SimulatorServer:
     ) -> None:
         for server in self._servers:
             server.close()
-        for connection in list(self._open):
+        for connection in list(self._connections):
             connection.abort()
         for server in self._servers:
             await server.wait_closed()
@@ -70,37 +70,37 @@ class SimulatorServer:
         self._servers.append(server)
         return f"http://{self._host}:{server.sockets[0].getsockname()[1]}"
 
-    def opened(self, connection: _Connection) -> None:
+    def on_connected(self, connection: _Connection) -> None:
         """A client connected."""
         self.accepted += 1
-        self._open.add(connection)
+        self._connections.add(connection)
 
-    def closed(self, connection: _Connection) -> None:
+    def on_disconnected(self, connection: _Connection) -> None:
         """Its connection ended."""
-        self._open.discard(connection)
+        self._connections.discard(connection)
 
-    def answer(self, method: str, target: str, body: bytes) -> Play:
+    def respond(self, method: str, target: str, body: bytes) -> ResponseTimeline:
         """The answer to a request."""
-        if target.startswith(ADMIN):
-            return self._administer(method, target.removeprefix(ADMIN), body)
-        return self.world.answer(method, target, body)
+        if target.startswith(ADMIN_PREFIX):
+            return self._respond_admin(method, target.removeprefix(ADMIN_PREFIX), body)
+        return self.world.respond(method, target, body)
 
-    def _administer(self, method: str, what: str, body: bytes) -> Play:
-        if (method, what) == ("GET", "state"):
+    def _respond_admin(self, method: str, action: str, body: bytes) -> ResponseTimeline:
+        if (method, action) == ("GET", "state"):
             state = {
                 "accepted": self.accepted,
-                "connections": len(self._open),
+                "connections": len(self._connections),
                 "deployments": self.world.state(),
             }
-            return reply(200, orjson.dumps(state))
-        if (method, what) == ("PUT", "faults"):
+            return full_response(200, orjson.dumps(state))
+        if (method, action) == ("PUT", "faults"):
             try:
-                faults = read_faults(body)
+                faults = parse_faults(body)
             except ValueError as error:
-                return reply(400, orjson.dumps({"error": str(error)}))
+                return full_response(400, orjson.dumps({"error": str(error)}))
             self.world.set_faults(faults)
-            return reply(200, orjson.dumps({"faults": len(faults)}))
-        return reply(404, b'{"error":"GET state, or PUT faults"}')
+            return full_response(200, orjson.dumps({"faults": len(faults)}))
+        return full_response(404, b'{"error":"GET state, or PUT faults"}')
 
 
 class _Connection(asyncio.Protocol):
@@ -113,12 +113,12 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target = ""
         self._body: list[bytes] = []
-        self._size = 0
-        self._waiting: deque[Play] = deque()
-        self._play: Play | None = None
+        self._body_bytes = 0
+        self._pending: deque[ResponseTimeline] = deque()
+        self._current: ResponseTimeline | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
-        self._headed = False
+        self._next_write_at = 0.0
+        self._head_sent = False
         self._paused = False
 
     # -- the connection
@@ -126,16 +126,16 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport, but not its name.
         self._transport = cast(asyncio.Transport, transport)
-        self._server.opened(self)
+        self._server.on_connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.closed(self)
+        self._server.on_disconnected(self)
         if self._timer is not None:
             self._timer.cancel()
-        for play in (self._play, *self._waiting):
+        for play in (self._current, *self._pending):
             if play is not None:
-                play.done(self._server.world.clock())
-        self._play = None
+                play.finish(self._server.world.clock())
+        self._current = None
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -148,8 +148,8 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._play is not None and self._timer is None:
-            self._arm(self._play)
+        if self._current is not None and self._timer is None:
+            self._schedule_chunk(self._current)
 
     def abort(self) -> None:
         """Reset the connection: with nothing to linger for, close sends RST, not FIN."""
@@ -163,64 +163,70 @@ class _Connection(asyncio.Protocol):
         self._target += url.decode("latin-1")
 
     def on_body(self, body: bytes) -> None:
-        self._size += len(body)
-        if self._size > _MAX_BODY_BYTES:
+        self._body_bytes += len(body)
+        if self._body_bytes > _MAX_BODY_BYTES:
             self.abort()
         self._body.append(body)
 
     def on_message_complete(self) -> None:
         method = self._parser.get_method().decode("latin-1")
-        target = self._target if self._target.startswith(ADMIN) else self._prefix + self._target
-        play = self._server.answer(method, target, b"".join(self._body))
-        self._target, self._body, self._size = "", [], 0
-        self._waiting.append(play)
-        if self._play is None:
-            self._begin()
+        target = (
+            self._target if self._target.startswith(ADMIN_PREFIX) else self._prefix + self._target
+        )
+        play = self._server.respond(method, target, b"".join(self._body))
+        self._target, self._body, self._body_bytes = "", [], 0
+        self._pending.append(play)
+        if self._current is None:
+            self._start_next()
 
     # -- answers
 
-    def _begin(self) -> None:
-        play = self._play = self._waiting.popleft()
-        self._headed = False
-        self._due = self._loop.time()
-        if play.before in ("abort", "refuse"):
+    def _start_next(self) -> None:
+        play = self._current = self._pending.popleft()
+        self._head_sent = False
+        self._next_write_at = self._loop.time()
+        if play.start_action in ("abort", "refuse"):
             self.abort()
-        elif play.before == "answer":
-            self._arm(play)
+        elif play.start_action == "answer":
+            self._schedule_chunk(play)
 
-    def _arm(self, play: Play) -> None:
+    def _schedule_chunk(self, play: ResponseTimeline) -> None:
         """Wait for the next step. Delays add up from the start, so lateness does not."""
-        if play.upcoming is not None:
-            self._due += play.upcoming.wait_s
-            at = math.ceil(self._due / _TICK_S) * _TICK_S if self._headed else self._due
-            self._timer = self._loop.call_at(at, self._step, play)
+        if play.next_chunk is not None:
+            self._next_write_at += play.next_chunk.wait_s
+            at = (
+                math.ceil(self._next_write_at / _TICK_S) * _TICK_S
+                if self._head_sent
+                else self._next_write_at
+            )
+            self._timer = self._loop.call_at(at, self._write_chunk, play)
         elif play.end == "reset":
             self.abort()
         elif play.end == "cut":
             self._transport.close()
 
-    def _step(self, play: Play) -> None:
+    def _write_chunk(self, play: ResponseTimeline) -> None:
         self._timer = None
-        parts = [] if self._headed else [_head(play)]
-        self._headed = True
-        if data := play.send():
+        parts = [] if self._head_sent else [_response_head(play)]
+        self._head_sent = True
+        if data := play.take_chunk():
             parts += [b"%x\r\n" % len(data), data, b"\r\n"]
-        if play.whole:
+        if play.is_complete:
             parts.append(b"0\r\n\r\n")
         self._transport.write(b"".join(parts))
-        if play.whole:
-            self._over(play)
+        if play.is_complete:
+            self._finish_current(play)
         elif not self._paused:
-            self._arm(play)
+            self._schedule_chunk(play)
 
-    def _over(self, play: Play) -> None:
-        play.done(self._server.world.clock())
-        self._play = None
-        if self._waiting:
-            self._begin()
+    def _finish_current(self, play: ResponseTimeline) -> None:
+        play.finish(self._server.world.clock())
+        self._current = None
+        if self._pending:
+            self._start_next()
 
 
-def _head(play: Play) -> bytes:
+def _response_head(play: ResponseTimeline) -> bytes:
     lines = [f"HTTP/1.1 {play.status} {'OK' if play.status == 200 else 'No'}"]
     lines += [f"{name}: {value}" for name, value in play.headers.items()]
     return ("\r\n".join([*lines, "transfer-encoding: chunked"]) + "\r\n\r\n").encode("latin-1")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 WireName = Literal["openai", "azure", "anthropic"]
-_ROWS_KEPT = 4096
+_MAX_SAMPLES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Ptu:
     tpm_per_ptu: int = 2500
     output_weight: float = 3.0
     depth_s: float = 30.0
-    unstated_output: int = 1000
-    tells_utilisation: bool = True
+    default_output_tokens: int = 1000
+    reports_utilisation: bool = True
 
     @property
     def tokens_per_s(self) -> float:
@@ -38,7 +38,7 @@ class Ptu:
         return self.ptu * self.tpm_per_ptu / 60
 
     @property
-    def depth(self) -> float:
+    def depth_tokens(self) -> float:
         """Input-equivalent tokens at 100 %."""
         return self.tokens_per_s * self.depth_s
 
@@ -54,7 +54,7 @@ class Payg:
     tpm: int | None = None
     rpm: int | None = None
     window_s: int = 10
-    unstated_output: int = 1000
+    default_output_tokens: int = 1000
 
 
 Capacity = Ptu | Payg
@@ -76,26 +76,26 @@ class Latency:
     per_token_s: float = 0.0
     tail_chance: float = 0.0
     tail_factor: float = 1.0
-    rows: tuple[tuple[float, float], ...] = ()
+    samples: tuple[tuple[float, float], ...] = ()
 
-    def draw(self, rng: random.Random, uncached_tokens: int) -> tuple[float, float]:
+    def sample(self, rng: random.Random, uncached_tokens: int) -> tuple[float, float]:
         """(time to first token, median gap) of one answer."""
-        if self.rows:
-            return rng.choice(self.rows)
+        if self.samples:
+            return rng.choice(self.samples)
         ttft = self.ttft_s * math.exp(rng.gauss(0.0, self.ttft_sigma))
         ttft += self.per_token_s * uncached_tokens
         if self.tail_chance and rng.random() < self.tail_chance:
             ttft *= self.tail_factor
         return ttft, self.gap_s
 
-    def slower(self, factor: float) -> Latency:
+    def slowed_by(self, factor: float) -> Latency:
         """The same, `factor` times as slow throughout."""
         return replace(
             self,
             ttft_s=self.ttft_s * factor,
             per_token_s=self.per_token_s * factor,
             gap_s=self.gap_s * factor,
-            rows=tuple((ttft * factor, gap * factor) for ttft, gap in self.rows),
+            samples=tuple((ttft * factor, gap * factor) for ttft, gap in self.samples),
         )
 
 
@@ -105,7 +105,7 @@ PAYG_LATENCY = Latency(0.9, 0.6, 0.015, 0.5, tail_chance=0.01, tail_factor=6.0)
 VENDOR_LATENCY = Latency(0.6, 0.5, 0.015, 0.5, tail_chance=0.001, tail_factor=60.0)
 
 
-def measured(path: Path, provider: str | None = None, model_size: str | None = None) -> Latency:
+def load_latency(path: Path, provider: str | None = None, model_size: str | None = None) -> Latency:
     """Draws from a table of calls with the columns provider, model_size, ttft_s, inter_token_s.
 
     Raises ValueError if no row is of that provider and size.
@@ -118,11 +118,11 @@ def measured(path: Path, provider: str | None = None, model_size: str | None = N
         ]
     if not rows:
         raise ValueError(f"{path.name} has no call of {provider or 'any provider'}")
-    return replace(VENDOR_LATENCY, rows=tuple(rows[:_ROWS_KEPT]))
+    return replace(VENDOR_LATENCY, samples=tuple(rows[:_MAX_SAMPLES]))
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
+class SimulatedDeployment:
     """One simulated deployment, reached under the path /`name`/ as `model`.
 
     Two with one name are two models of one provider. `answer_tokens` is the length of an answer
@@ -136,7 +136,7 @@ class Simulated:
     zone: str = ""
     capacity: Capacity | None = None
     latency: Latency = PTU_LATENCY
-    answer_tokens: int = 150
+    default_output_tokens: int = 150
     tokens_per_frame: int = 4
 
     @property

@@ -21,8 +21,8 @@ class Arrival:
     """One request: when it comes (seconds), its tokens, and its class ("" if unknown)."""
 
     at_s: float
-    prompt: int
-    output: int
+    prompt_tokens: int
+    output_tokens: int
     kind: str = ""
 
 
@@ -32,7 +32,7 @@ def read_trace(path: Path) -> list[Arrival]:
     with path.open(newline="") as file:
         for line, row in enumerate(csv.DictReader(file), 2):
             try:
-                arrivals.append(_arrival(row))
+                arrivals.append(_parse_arrival(row))
             except (KeyError, TypeError, ValueError):
                 raise ValueError(f"{path.name}:{line}: not a row of a trace") from None
     if any(a.at_s > b.at_s for a, b in pairwise(arrivals)):
@@ -40,7 +40,7 @@ def read_trace(path: Path) -> list[Arrival]:
     return arrivals
 
 
-def _arrival(row: dict[str, str]) -> Arrival:
+def _parse_arrival(row: dict[str, str]) -> Arrival:
     at = float(row["arrival_s"])
     tokens = int(row["prompt_tokens"]), int(row["completion_tokens"])
     if not math.isfinite(at) or at < 0 or min(tokens) < 0:
@@ -53,31 +53,33 @@ def write_trace(path: Path, arrivals: Iterable[Arrival]) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["arrival_s", "prompt_tokens", "completion_tokens", "class"])
-        rows.writerows([f"{a.at_s:.3f}", a.prompt, a.output, a.kind] for a in arrivals)
+        rows.writerows(
+            [f"{a.at_s:.3f}", a.prompt_tokens, a.output_tokens, a.kind] for a in arrivals
+        )
 
 
-def compressed(arrivals: Sequence[Arrival], factor: float) -> list[Arrival]:
+def compress_trace(arrivals: Sequence[Arrival], factor: float) -> list[Arrival]:
     """The same requests in 1/`factor` of the time: load grows by that factor."""
     return [replace(arrival, at_s=arrival.at_s / factor) for arrival in arrivals]
 
 
-def between(arrivals: Sequence[Arrival], from_s: float, to_s: float) -> list[Arrival]:
+def slice_trace(arrivals: Sequence[Arrival], from_s: float, to_s: float) -> list[Arrival]:
     """The part of a trace in [from_s, to_s), starting at 0."""
     cut = (arrival for arrival in arrivals if from_s <= arrival.at_s < to_s)
     return [replace(arrival, at_s=arrival.at_s - from_s) for arrival in cut]
 
 
 @dataclass(frozen=True, slots=True)
-class _Class:
+class _RequestClass:
     """The shape of one class of requests: (share, tokens) points of two quantile functions."""
 
     kind: str
     share: float
-    prompt: tuple[tuple[float, int], ...]
-    output: tuple[tuple[float, int], ...]
+    prompt_quantiles: tuple[tuple[float, int], ...]
+    output_quantiles: tuple[tuple[float, int], ...]
 
 
-_CHAT = _Class(
+_CHAT = _RequestClass(
     "chat",
     11_471 / 15_000,
     ((0, 2), (0.01, 31), (0.05, 181), (0.1, 206), (0.25, 394), (0.42, 447), (0.45, 883),
@@ -86,7 +88,7 @@ _CHAT = _Class(
     ((0, 7), (0.01, 16), (0.05, 42), (0.1, 54), (0.25, 83), (0.5, 114), (0.6, 148), (0.7, 217),
      (0.75, 385), (0.9, 418), (0.95, 444), (0.99, 588), (1, 1000)),
 )  # fmt: skip
-_SHORT = _Class(
+_SHORT = _RequestClass(
     "short",
     3_529 / 15_000,
     ((0, 3), (0.01, 22), (0.05, 85), (0.1, 165), (0.25, 588), (0.5, 1454), (0.75, 2623),
@@ -97,7 +99,7 @@ _SHORT = _Class(
 _RPM = 750.0
 
 
-def generated(seed: int, duration_s: float = 1200.0, rpm: float = _RPM) -> list[Arrival]:
+def generate_trace(seed: int, duration_s: float = 1200.0, rpm: float = _RPM) -> list[Arrival]:
     """A trace of the shape of Azure's production load of November 2023, `rpm` on average.
 
     Matches what a 20-minute mix of that data shows (Azure Public Dataset, CC-BY 4.0; Patel et al.,
@@ -113,26 +115,33 @@ def generated(seed: int, duration_s: float = 1200.0, rpm: float = _RPM) -> list[
     total = round(duration_s * rpm / 60)
     chats = round(total * _CHAT.share)
     seconds = math.ceil(duration_s)
-    made = _of_class(rng, _CHAT, chats, _drifting(rng, seconds), duration_s)
-    made += _of_class(rng, _SHORT, total - chats, _bursting(rng, seconds), duration_s)
+    made = _sample_arrivals(rng, _CHAT, chats, _drifting_rates(rng, seconds), duration_s)
+    made += _sample_arrivals(rng, _SHORT, total - chats, _bursty_rates(rng, seconds), duration_s)
     return sorted(made, key=lambda arrival: arrival.at_s)
 
 
-def _of_class(
-    rng: random.Random, shape: _Class, count: int, rates: Sequence[float], duration_s: float
+def _sample_arrivals(
+    rng: random.Random, shape: _RequestClass, count: int, rates: Sequence[float], duration_s: float
 ) -> list[Arrival]:
     """`count` arrivals of a Poisson process with these rates by second, given their number."""
     cumulated = list(accumulate(rates))
     made = []
     for _ in range(count):
-        mass = rng.random() * cumulated[-1]
-        second = bisect_left(cumulated, mass)
+        target = rng.random() * cumulated[-1]
+        second = bisect_left(cumulated, target)
         at = min(second + rng.random(), duration_s - 0.001)
-        made.append(Arrival(at, _drawn(rng, shape.prompt), _drawn(rng, shape.output), shape.kind))
+        made.append(
+            Arrival(
+                at,
+                _sample_tokens(rng, shape.prompt_quantiles),
+                _sample_tokens(rng, shape.output_quantiles),
+                shape.kind,
+            )
+        )
     return made
 
 
-def _drawn(rng: random.Random, points: Sequence[tuple[float, int]]) -> int:
+def _sample_tokens(rng: random.Random, points: Sequence[tuple[float, int]]) -> int:
     """Tokens by the inverse of a distribution function, log-linear between its points."""
     share = rng.random()
     for (low, a), (high, b) in pairwise(points):
@@ -142,7 +151,7 @@ def _drawn(rng: random.Random, points: Sequence[tuple[float, int]]) -> int:
     return points[-1][1]
 
 
-def _drifting(rng: random.Random, seconds: int) -> list[float]:
+def _drifting_rates(rng: random.Random, seconds: int) -> list[float]:
     """A rate around 1 that wanders: an AR(1) process with a deviation of 10 % over a minute."""
     level, rates = 0.0, []
     keep = math.exp(-1 / 60)
@@ -152,7 +161,7 @@ def _drifting(rng: random.Random, seconds: int) -> list[float]:
     return rates
 
 
-def _bursting(rng: random.Random, seconds: int) -> list[float]:
+def _bursty_rates(rng: random.Random, seconds: int) -> list[float]:
     """A rate that is mostly 0: pauses with a heavy tail, bursts of unequal length and strength."""
     rates: list[float] = []
     while len(rates) < seconds:

@@ -18,7 +18,7 @@ import orjson
 from hamlet.core import errors
 from hamlet.core.errors import Phase
 from hamlet.net.client.settings import MAX_BODY_BYTES
-from hamlet.simulator.scenario import Play
+from hamlet.simulator.scenario import ResponseTimeline
 from hamlet.simulator.world import World
 from hamlet.spi import Log, ProviderSettings, Transport
 
@@ -40,33 +40,33 @@ class SimulatedTransport:
         json: Any = None,
         content: bytes | None = None,
         headers: Mapping[str, str] = {},
-    ) -> AsyncIterator[SimulatedReply]:
+    ) -> AsyncIterator[SimulatedResponse]:
         body = content if json is None else orjson.dumps(json)
-        play = self._world.answer(method, self._base + path, body or b"")
+        play = self._world.respond(method, self._base + path, body or b"")
         try:
             yield await self._open(play)
         finally:
-            play.done(self._world.clock())
+            play.finish(self._world.clock())
 
     async def aclose(self) -> None:
         return
 
-    async def _open(self, play: Play) -> SimulatedReply:
-        if play.before == "refuse":
+    async def _open(self, play: ResponseTimeline) -> SimulatedResponse:
+        if play.start_action == "refuse":
             raise errors.UpstreamUnavailable("the upstream cannot be reached", phase="connect")
-        if play.before == "abort":
+        if play.start_action == "abort":
             raise errors.UpstreamUnavailable("the connection to the upstream was lost")
-        if play.before == "hang":
-            await _wait(math.inf, self._idle_s, "open")
-        if play.upcoming is not None:
-            await _wait(play.upcoming.wait_s, self._idle_s, "open")
-        return SimulatedReply(play, self._idle_s)
+        if play.start_action == "hang":
+            await _wait_or_time_out(math.inf, self._idle_s, "open")
+        if play.next_chunk is not None:
+            await _wait_or_time_out(play.next_chunk.wait_s, self._idle_s, "open")
+        return SimulatedResponse(play, self._idle_s)
 
 
-class SimulatedReply:
+class SimulatedResponse:
     """An answer of the simulated world; its head came with its first step."""
 
-    def __init__(self, play: Play, idle_s: float) -> None:
+    def __init__(self, play: ResponseTimeline, idle_s: float) -> None:
         self.status = play.status
         self.headers = play.headers
         self._play = play
@@ -80,18 +80,18 @@ class SimulatedReply:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         play = self._play
-        if play.upcoming is not None:
-            yield play.send()
-        while (step := play.upcoming) is not None:
-            await _wait(step.wait_s, self._idle_s, "stream")
-            yield play.send()
+        if play.next_chunk is not None:
+            yield play.take_chunk()
+        while (step := play.next_chunk) is not None:
+            await _wait_or_time_out(step.wait_s, self._idle_s, "stream")
+            yield play.take_chunk()
         if play.end == "hang":
-            await _wait(math.inf, self._idle_s, "stream")
+            await _wait_or_time_out(math.inf, self._idle_s, "stream")
         if play.end != "whole":
             raise errors.UpstreamUnavailable("the upstream broke off its answer", phase="stream")
 
 
-async def _wait(wait_s: float, idle_s: float, phase: Phase) -> None:
+async def _wait_or_time_out(wait_s: float, idle_s: float, phase: Phase) -> None:
     if wait_s > 0:
         await asyncio.sleep(min(wait_s, idle_s))
     if wait_s > idle_s:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 _START_S = 1_000.0
 
 
-class Stuck(RuntimeError):
+class DeadlockError(RuntimeError):
     """Every task waits, and no timer will ever wake one."""
 
 
@@ -26,18 +26,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._virtual_now = _START_S
-        super().__init__(_Jumping(self))
+        super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
         """Virtual seconds."""
         return self._virtual_now
 
-    def jump(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._virtual_now += seconds
 
 
-class _Jumping(selectors.SelectSelector):
+class _JumpingSelector(selectors.SelectSelector):
     """Where a loop would wait for its next timer, time jumps there."""
 
     def __init__(self, loop: VirtualLoop) -> None:
@@ -46,9 +46,9 @@ class _Jumping(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
-            raise Stuck("every task waits, and no timer is set")
+            raise DeadlockError("every task waits, and no timer is set")
         if timeout > 0:
-            self._loop.jump(timeout)
+            self._loop.advance(timeout)
         return []
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from hamlet.simulator.engine import Engine
-from hamlet.simulator.faults import Fault, Schedule
-from hamlet.simulator.frames import frames_of
-from hamlet.simulator.requests import read_ask
-from hamlet.simulator.scenario import Play, reply
-from hamlet.simulator.spec import Simulated
+from hamlet.simulator.engine import DeploymentEngine
+from hamlet.simulator.faults import Fault, FaultSchedule
+from hamlet.simulator.frames import frames_for
+from hamlet.simulator.requests import parse_request
+from hamlet.simulator.scenario import ResponseTimeline, full_response
+from hamlet.simulator.spec import SimulatedDeployment
 
 _DEPLOYMENTS = "/openai/deployments/"
 
@@ -26,27 +26,27 @@ class World:
 
     def __init__(
         self,
-        specs: Iterable[Simulated],
+        specs: Iterable[SimulatedDeployment],
         *,
         seed: int,
         clock: Callable[[], float],
         faults: Iterable[Fault] = (),
     ) -> None:
         self.clock = clock
-        self._schedule = Schedule(faults, clock())
-        self.engines: dict[str, Engine] = {}
-        self._names: dict[str, list[Engine]] = {}
+        self._schedule = FaultSchedule(faults, clock())
+        self.engines: dict[str, DeploymentEngine] = {}
+        self._engines_by_name: dict[str, list[DeploymentEngine]] = {}
         for spec in specs:
             if spec.id in self.engines:
                 raise ValueError(f"two simulated deployments are called {spec.id}")
-            engine = Engine(spec, self._schedule, random.Random(f"{seed}:{spec.id}"))
+            engine = DeploymentEngine(spec, self._schedule, random.Random(f"{seed}:{spec.id}"))
             self.engines[spec.id] = engine
-            self._names.setdefault(spec.name, []).append(engine)
+            self._engines_by_name.setdefault(spec.name, []).append(engine)
 
     @property
     def names(self) -> Sequence[str]:
         """The first path segments, in order of definition."""
-        return list(self._names)
+        return list(self._engines_by_name)
 
     def set_faults(self, faults: Iterable[Fault]) -> None:
         """Let these faults hold from now on; their times count from now."""
@@ -57,32 +57,36 @@ class World:
         now = self.clock()
         return {id_: engine.state(now) for id_, engine in self.engines.items()}
 
-    def answer(self, method: str, target: str, body: bytes) -> Play:
+    def respond(self, method: str, target: str, body: bytes) -> ResponseTimeline:
         """The answer to a request for `target`: /NAME/ and the vendor's own path."""
         path = urlsplit(target).path
         _, _, rest = path.partition("/")
         name, _, rest = rest.partition("/")
-        engines = self._names.get(unquote(name))
+        engines = self._engines_by_name.get(unquote(name))
         if not engines:
-            return reply(404, b'{"error":{"message":"no such simulated deployment"}}')
+            return full_response(404, b'{"error":{"message":"no such simulated deployment"}}')
         if method == "GET" and path.endswith("/models"):
-            return engines[0].probe(self.clock())
-        return self._chat(engines, "/" + rest, body)
+            return engines[0].list_models(self.clock())
+        return self._respond_chat(engines, "/" + rest, body)
 
-    def _chat(self, engines: list[Engine], path: str, body: bytes) -> Play:
+    def _respond_chat(
+        self, engines: list[DeploymentEngine], path: str, body: bytes
+    ) -> ResponseTimeline:
         wire = engines[0].spec.wire
-        frames = frames_of(wire)
+        frames = frames_for(wire)
         if not path.endswith("/v1/messages" if wire == "anthropic" else "/chat/completions"):
-            return reply(404, frames.error(404, "not_found", "There is nothing at this path."))
+            return full_response(
+                404, frames.error_body(404, "not_found", "There is nothing at this path.")
+            )
         try:
-            ask = read_ask(body)
+            request = parse_request(body)
         except ValueError as error:
-            return reply(400, frames.error(400, "invalid_request", str(error)))
-        model = ask.model
+            return full_response(400, frames.error_body(400, "invalid_request", str(error)))
+        model = request.model
         if path.startswith(_DEPLOYMENTS):
             model = unquote(path.removeprefix(_DEPLOYMENTS).partition("/")[0])
         for engine in engines:
             if engine.spec.model == model:
-                return engine.answer(ask, self.clock())
+                return engine.respond(request, self.clock())
         code = "DeploymentNotFound" if wire == "azure" else "model_not_found"
-        return reply(404, frames.error(404, code, "The model does not exist."))
+        return full_response(404, frames.error_body(404, code, "The model does not exist."))

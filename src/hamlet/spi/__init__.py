@@ -1,6 +1,6 @@
 """The contract between hamlet and a provider plugin."""
 
-from hamlet.net.timers.timeouts import Deadline, Watchdog
+from hamlet.net.timers.timeouts import Deadline, IdleTimeout
 from hamlet.net.timers.wheel import running_wheel
 from hamlet.spi.cards import cards_from
 from hamlet.spi.contract import (
@@ -19,14 +19,14 @@ from hamlet.spi.forward import Forwarder, forward
 from hamlet.spi.http import (
     Reply,
     Transport,
-    counted,
+    parse_positive_int,
     raise_for_upstream,
     retry_after,
     upstream_error,
 )
 from hamlet.spi.runtime import Log, Runtime
 from hamlet.spi.settings import ProviderSettings
-from hamlet.spi.sse import Frame, FrameReader, need_events, parse_block, sse
+from hamlet.spi.sse import Frame, FrameReader, parse_block, require_event_stream, sse
 
 __all__ = [
     "API_VERSION",
@@ -34,6 +34,7 @@ __all__ = [
     "Forwarder",
     "Frame",
     "FrameReader",
+    "IdleTimeout",
     "Log",
     "Provider",
     "ProviderSettings",
@@ -47,14 +48,13 @@ __all__ = [
     "SupportsNativeWhole",
     "SupportsProbe",
     "Transport",
-    "Watchdog",
     "cards_from",
-    "counted",
     "forward",
-    "need_events",
     "operations",
     "parse_block",
+    "parse_positive_int",
     "raise_for_upstream",
+    "require_event_stream",
     "retry_after",
     "running_wheel",
     "sse",

@@ -113,7 +113,7 @@ class Provider(Protocol):
     def __init__(self, settings: Any, runtime: Runtime) -> None: ...
 
 
-_METHODS = {
+_OPERATION_METHODS = {
     "chat": "chat",
     "native": "native",
     "native_whole": "native_whole",
@@ -126,5 +126,7 @@ _METHODS = {
 def operations(provider: object) -> tuple[str, ...]:
     """The names of the operations a provider (class or instance) supports."""
     return tuple(
-        name for name, method in _METHODS.items() if callable(getattr(provider, method, None))
+        name
+        for name, method in _OPERATION_METHODS.items()
+        if callable(getattr(provider, method, None))
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from hamlet.core import NativeChunk
 from hamlet.spi.http import Reply
-from hamlet.spi.sse import Blocks
+from hamlet.spi.sse import BlockStream
 
 
 class Forwarder:
@@ -17,31 +17,31 @@ class Forwarder:
     NativeChunk), and `ended` once the vendor said that the stream is whole.
     """
 
-    __slots__ = ("_frames", "ended", "seen")
+    __slots__ = ("_frames", "chunk_fields", "ended")
 
     def __init__(self) -> None:
-        self.seen: dict[str, Any] = {}
+        self.chunk_fields: dict[str, Any] = {}
         self.ended = False
         self._frames: list[bytes] = []
 
-    def look(self, block: bytes) -> None:
+    def on_block(self, block: bytes) -> None:
         """Look at one event block. Raises ProviderError for an error inside the stream."""
-        self.keep(block)
+        self.emit(block)
 
-    def keep(self, block: bytes) -> None:
+    def emit(self, block: bytes) -> None:
         """Forward a block."""
         self._frames.append(block)
 
-    def closing(self) -> NativeChunk | None:
+    def final_chunk(self) -> NativeChunk | None:
         """What is to be said for a vendor who ended without saying so, if anything."""
         return None
 
-    def take(self) -> NativeChunk | None:
+    def pop_chunk(self) -> NativeChunk | None:
         """What was kept and seen since the last time, if anything."""
-        if not self._frames and not self.seen:
+        if not self._frames and not self.chunk_fields:
             return None
-        chunk = NativeChunk(b"".join(self._frames), **self.seen)
-        self._frames, self.seen = [], {}
+        chunk = NativeChunk(b"".join(self._frames), **self.chunk_fields)
+        self._frames, self.chunk_fields = [], {}
         return chunk
 
 
@@ -52,17 +52,17 @@ async def forward(
 
     Raises UpstreamTimeout after `idle_s` seconds without a byte.
     """
-    async for blocks in Blocks(reply, idle_s):
+    async for blocks in BlockStream(reply, idle_s):
         try:
             for block in blocks:
-                forwarder.look(block)
+                forwarder.on_block(block)
             # While the reader stands still, nothing is to be here but what it reads next.
             blocks, block = [], b""
         finally:
             # What came before a fault in the same read is still the caller's.
-            if chunk := forwarder.take():
+            if chunk := forwarder.pop_chunk():
                 yield chunk
         if forwarder.ended:
             return
-    if chunk := forwarder.closing():
+    if chunk := forwarder.final_chunk():
         yield chunk

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from hamlet.core import errors, redact
 from hamlet.net.client.settings import MAX_BODY_BYTES
 
-_ERROR_BODY_BYTES = 256 << 10
+_MAX_ERROR_BODY_BYTES = 256 << 10
 _WAIT_MIN_S, _WAIT_MAX_S = 0.05, 86_400.0
 
 Classify = Callable[[int, Mapping[str, Any]], type[errors.ProviderError] | None]
@@ -77,8 +77,8 @@ async def raise_for_upstream(reply: Reply, classify: Classify | None = None) -> 
     """
     if 200 <= reply.status < 300:
         return
-    raw = await reply.aread(_ERROR_BODY_BYTES)
-    body = _object(raw)
+    raw = await reply.aread(_MAX_ERROR_BODY_BYTES)
+    body = _json_object(raw)
     raise upstream_error(reply.status, body, reply.headers, classify)
 
 
@@ -90,9 +90,9 @@ def upstream_error(
 ) -> errors.ProviderError:
     """The error an upstream status and JSON body mean; also for error objects inside a stream."""
     wait = retry_after(headers)
-    kind = (classify and classify(status, body)) or _by_status(status, wait)
+    kind = (classify and classify(status, body)) or _error_class(status, wait)
     return kind(
-        _message(kind, status, body),
+        _error_message(kind, status, body),
         upstream_status=status,
         retry_after=wait,
         upstream_id=headers.get("x-request-id") or headers.get("request-id"),
@@ -104,26 +104,26 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
     None when absent or not a finite positive number; held within 50 ms and 24 h (RFC 9110 10.2.3).
     """
-    wait = _number(headers.get("retry-after-ms"))
+    wait = _finite_float(headers.get("retry-after-ms"))
     if wait is not None:
         wait /= 1000
     elif value := headers.get("retry-after"):
-        wait = _number(value)
+        wait = _finite_float(value)
         if wait is None:
-            wait = _until(value, headers.get("date"))
+            wait = _seconds_until(value, headers.get("date"))
     if wait is None or wait < 0:
         return None
     return min(max(wait, _WAIT_MIN_S), _WAIT_MAX_S)
 
 
-def counted(value: str | None) -> int | None:
+def parse_positive_int(value: str | None) -> int | None:
     """The positive whole number that a header tells, if it tells one."""
     if not value or not (value.isascii() and value.isdigit()) or len(value) > 15:
         return None
     return int(value) or None
 
 
-def _number(value: str | None) -> float | None:
+def _finite_float(value: str | None) -> float | None:
     try:
         number = float(value) if value else math.nan
     except ValueError:
@@ -131,7 +131,7 @@ def _number(value: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _until(date: str, now: str | None) -> float | None:
+def _seconds_until(date: str, now: str | None) -> float | None:
     try:
         then = parsedate_to_datetime(date)
         # The server's own Date header, so that our clock does not matter.
@@ -140,7 +140,7 @@ def _until(date: str, now: str | None) -> float | None:
         return None
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _json_object(raw: bytes) -> dict[str, Any]:
     try:
         body = jsonlib.loads(raw)
     except (ValueError, RecursionError):
@@ -148,7 +148,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-_STATUS: Mapping[int, type[errors.ProviderError]] = {
+_ERROR_BY_STATUS: Mapping[int, type[errors.ProviderError]] = {
     401: errors.UpstreamAuth,
     402: errors.QuotaExhausted,
     403: errors.UpstreamAuth,
@@ -161,21 +161,21 @@ _STATUS: Mapping[int, type[errors.ProviderError]] = {
     504: errors.UpstreamTimeout,
     529: errors.Overloaded,
 }
-_QUOTA_WAIT_S = 60.0
+_RATE_LIMIT_MAX_WAIT_S = 60.0
 
 
-def _by_status(status: int, wait: float | None) -> type[errors.ProviderError]:
+def _error_class(status: int, wait: float | None) -> type[errors.ProviderError]:
     if status == 429:
-        quota = wait is not None and wait > _QUOTA_WAIT_S
+        quota = wait is not None and wait > _RATE_LIMIT_MAX_WAIT_S
         return errors.QuotaExhausted if quota else errors.RateLimited
-    if status in _STATUS:
-        return _STATUS[status]
+    if status in _ERROR_BY_STATUS:
+        return _ERROR_BY_STATUS[status]
     if 400 <= status < 500:
         return errors.InvalidRequest
     return errors.UpstreamUnavailable if status >= 500 else errors.UpstreamProtocol
 
 
-def _message(kind: type[errors.ProviderError], status: int, body: Mapping[str, Any]) -> str:
+def _error_message(kind: type[errors.ProviderError], status: int, body: Mapping[str, Any]) -> str:
     # Only a fault of the caller's own request is told in the vendor's words.
     if not issubclass(kind, errors.InvalidRequest):
         return f"the upstream answered {status} ({kind.code})"

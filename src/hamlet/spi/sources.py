@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from hamlet.core.text import Language
 
 Freshness = Literal["any", "day", "week", "month", "year"]
-Safe = Literal["strict", "moderate", "off"]
+SafeSearch = Literal["strict", "moderate", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class LinkQuery:
     limit: int
     country: str | None = None
     freshness: Freshness = "any"
-    safe: Safe = "moderate"
+    safe: SafeSearch = "moderate"
     within_s: float = 10.0
     keys: tuple[str, ...] = ()
 

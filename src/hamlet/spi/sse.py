@@ -11,7 +11,7 @@ import orjson
 from msgspec import Struct
 
 from hamlet.core import errors
-from hamlet.net.timers.timeouts import Watchdog
+from hamlet.net.timers.timeouts import IdleTimeout
 from hamlet.spi.http import Reply
 
 MAX_EVENT_BYTES = 1 << 20
@@ -41,47 +41,47 @@ async def sse(reply: Reply, idle_s: float | None = None) -> AsyncIterator[Frame]
     Raises UpstreamProtocol if one event is over MAX_EVENT_BYTES or not UTF-8, UpstreamTimeout after
     `idle_s` seconds without a byte. The last event needs no blank line: vendors forget it.
     """
-    async for blocks in Blocks(reply, idle_s):
+    async for blocks in BlockStream(reply, idle_s):
         for block in blocks:
             if frame := parse_block(block):
                 yield frame
 
 
-class Blocks:
+class BlockStream:
     """The event blocks of a reply, those of one network read at a time; of many reads none.
 
     Raises UpstreamTimeout if nothing comes for `idle_s` seconds. An iterator, not a generator:
     those are tracked by the loop, which costs more than this.
     """
 
-    __slots__ = ("_chunks", "_ended", "_reader", "_watchdog")
+    __slots__ = ("_chunks", "_ended", "_idle_timeout", "_reader")
 
     def __init__(self, reply: Reply, idle_s: float | None) -> None:
         self._chunks, self._reader = reply.chunks(), FrameReader()
-        self._watchdog = Watchdog(math.inf if idle_s is None else idle_s)
+        self._idle_timeout = IdleTimeout(math.inf if idle_s is None else idle_s)
         self._ended = False
 
-    def __aiter__(self) -> Blocks:
+    def __aiter__(self) -> BlockStream:
         return self
 
     async def __anext__(self) -> list[bytes]:
         if self._ended:
             raise StopAsyncIteration
         try:
-            async with self._watchdog:
+            async with self._idle_timeout:
                 chunk = await anext(self._chunks, b"")
         except BaseException:
-            self._watchdog.stop()
+            self._idle_timeout.stop()
             raise
         if chunk:
-            self._watchdog.fed()
+            self._idle_timeout.reset()
             return self._reader.feed(chunk)
-        self._watchdog.stop()
+        self._idle_timeout.stop()
         self._ended = True
-        return [rest] if (rest := self._reader.rest()) else []
+        return [rest] if (rest := self._reader.flush()) else []
 
 
-def need_events(reply: Reply) -> None:
+def require_event_stream(reply: Reply) -> None:
     """Raise UpstreamProtocol for an answer that is no event stream, say a proxy's login page."""
     if not reply.headers.get("content-type", "").startswith("text/event-stream"):
         raise errors.UpstreamProtocol("the upstream's answer is not an event stream")
@@ -90,19 +90,19 @@ def need_events(reply: Reply) -> None:
 class FrameReader:
     """Cuts a byte stream into event blocks, each with its closing blank line."""
 
-    __slots__ = ("_buffer", "_first", "_scanned")
+    __slots__ = ("_at_start", "_buffer", "_scanned")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0
-        self._first = True
+        self._at_start = True
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The blocks that `chunk` completes, exactly as they came (a leading BOM is dropped)."""
         buffer = self._buffer
         buffer += chunk
-        if self._first and len(buffer) >= len(_BOM):
-            self._first = False
+        if self._at_start and len(buffer) >= len(_BOM):
+            self._at_start = False
             if buffer.startswith(_BOM):
                 del buffer[: len(_BOM)]
         blocks, start = [], 0
@@ -116,10 +116,10 @@ class FrameReader:
             raise errors.UpstreamProtocol("an SSE event is over 1 MB", phase="stream")
         return blocks
 
-    def rest(self) -> bytes:
+    def flush(self) -> bytes:
         """What came after the last blank line, as a block of its own; b"" if nothing did."""
-        left, self._buffer = bytes(self._buffer), bytearray()
-        return left + b"\n\n" if left.strip() else b""
+        remainder, self._buffer = bytes(self._buffer), bytearray()
+        return remainder + b"\n\n" if remainder.strip() else b""
 
 
 def parse_block(block: bytes) -> Frame | None:

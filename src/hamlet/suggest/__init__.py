@@ -1,39 +1,47 @@
 """The main screen's use case: related links and dynamic chips."""
 
 from hamlet.suggest.chips.bank import ChipBank
-from hamlet.suggest.chips.dynamic import DynamicChips
+from hamlet.suggest.chips.dynamic import ChipSuggester
 from hamlet.suggest.chips.explorer import Explorer
 from hamlet.suggest.chips.writer import ChipWriter
-from hamlet.suggest.editor import Editor
+from hamlet.suggest.editor import ContentEditor
 from hamlet.suggest.events import EventStore
-from hamlet.suggest.links.related import RelatedLinks
+from hamlet.suggest.links.related import LinkSuggester
 from hamlet.suggest.links.web_search import WebSearch
-from hamlet.suggest.model import Allow, Ask, Chip, Draft, Link, Message, Suggestions
+from hamlet.suggest.model import (
+    AllowedTiers,
+    ChatTurn,
+    Chip,
+    Draft,
+    Link,
+    Suggestions,
+    SuggestRequest,
+)
 from hamlet.suggest.redis_store import RedisStore
-from hamlet.suggest.service import SuggestService, digest
-from hamlet.suggest.swr_cache import Pool, Store
-from hamlet.suggest.tokens import Signer
+from hamlet.suggest.service import SuggestService, key_hasher
+from hamlet.suggest.swr_cache import CacheStore, SwrCache
+from hamlet.suggest.tokens import TokenSigner
 
 __all__ = [
-    "Allow",
-    "Ask",
+    "AllowedTiers",
+    "CacheStore",
+    "ChatTurn",
     "Chip",
     "ChipBank",
+    "ChipSuggester",
     "ChipWriter",
+    "ContentEditor",
     "Draft",
-    "DynamicChips",
-    "Editor",
     "EventStore",
     "Explorer",
     "Link",
-    "Message",
-    "Pool",
+    "LinkSuggester",
     "RedisStore",
-    "RelatedLinks",
-    "Signer",
-    "Store",
+    "SuggestRequest",
     "SuggestService",
     "Suggestions",
+    "SwrCache",
+    "TokenSigner",
     "WebSearch",
-    "digest",
+    "key_hasher",
 ]

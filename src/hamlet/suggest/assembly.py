@@ -8,45 +8,45 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from hamlet.config import ConfigError, Loaded, Problem, SuggestConfig
+from hamlet.config import ConfigError, ConfigProblem, LoadedConfig, SuggestConfig
 from hamlet.gateway import Gateway
 from hamlet.registry import RegistryHolder
 from hamlet.registry.sources import source_class
 from hamlet.spi import Log
 from hamlet.spi.sources import FoundLink, SourceSettings, SupportsSearch
 from hamlet.suggest import (
+    CacheStore,
     ChipBank,
+    ChipSuggester,
     ChipWriter,
+    ContentEditor,
     Draft,
-    DynamicChips,
-    Editor,
     EventStore,
     Explorer,
-    Pool,
+    LinkSuggester,
     RedisStore,
-    RelatedLinks,
-    Signer,
-    Store,
     SuggestService,
+    SwrCache,
+    TokenSigner,
     WebSearch,
-    digest,
+    key_hasher,
 )
-from hamlet.suggest.chips.writer import Writes
+from hamlet.suggest.chips.writer import DraftWriter
 from hamlet.suggest.content import Content, PackError, load_content
-from hamlet.suggest.demo import DemoWeb, DemoWriter, Stage
+from hamlet.suggest.demo import DemoState, FaultInjectingSource, FaultInjectingWriter
 from hamlet.suggest.metrics import ScreenMetrics
 from hamlet.suggest.retrieval import Embedder, load_encoder
 
 T = TypeVar("T")
-_LEARN_EVERY_S = 60.0
+_COUNTS_REFRESH_S = 60.0
 
 
-class MainScreenParts:
+class MainScreenComponents:
     """Service, content, caches and events of one process. Opens no connection by itself."""
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         gateway: Gateway,
         registries: RegistryHolder,
         log: Log,
@@ -56,76 +56,80 @@ class MainScreenParts:
         self._config = config = loaded.config.suggest
         self._log = log
         secret = _secret(config)
-        self.signer = Signer(secret)
-        self.events = EventStore(config.events_db, metrics.event)
-        self.stage = Stage() if config.demo else None
-        self.web = WebSearch(lambda: self._sources(registries), hedge_after_s=config.hedge_after_s)
+        self.signer = TokenSigner(secret)
+        self.events = EventStore(config.events_db, metrics.on_event)
+        self.demo_state = DemoState() if config.demo else None
+        self.web = WebSearch(
+            lambda: self._web_sources(registries), hedge_after_s=config.hedge_after_s
+        )
         self._explorer = Explorer() if config.explore else None
-        self._embedder = _embedder(config, log)
+        self._embedder = _load_embedder(config, log)
         self._tasks: set[asyncio.Task[None]] = set()
         try:
-            self.editor = Editor(config.packs.folder, config.packs.off, self._use)
+            self.editor = ContentEditor(config.packs.folder, config.packs.off, self._set_content)
         except PackError as error:
-            raise _refused(loaded, error) from None
-        writer: Writes | None = None
+            raise _config_error(loaded, error) from None
+        writer: DraftWriter | None = None
         if config.chip_route:
             writer = ChipWriter(gateway, config.chip_route)
         self.has_model, self.has_web = writer is not None, bool(config.sources)
-        if self.stage is not None:
-            writer = DemoWriter(self.stage, writer)
+        if self.demo_state is not None:
+            writer = FaultInjectingWriter(self.demo_state, writer)
         content = self.editor.content
-        key = digest(secret)
-        found: Pool[FoundLink] = Pool(
+        hash_key = key_hasher(secret)
+        link_cache: SwrCache[FoundLink] = SwrCache(
             fresh_s=config.links_fresh_s,
             stale_s=config.links_stale_s,
             store=_store(config, "links", FoundLink),
         )
-        drafts: Pool[Draft] = Pool(
+        chip_cache: SwrCache[Draft] = SwrCache(
             fresh_s=config.chips_fresh_s,
             stale_s=config.chips_stale_s,
             store=_store(config, "chips", Draft),
         )
-        self._indexed = source, bank = _index(content)
-        links = RelatedLinks(source, self.web, found, key)
-        chips = DynamicChips(bank, writer, drafts, key, self._explorer)
-        self.service = SuggestService(links, chips, self.signer, content.pins, metrics.answered)
+        self._indexes = catalogue_source, bank = _build_indexes(content)
+        links = LinkSuggester(catalogue_source, self.web, link_cache, hash_key)
+        chips = ChipSuggester(bank, writer, chip_cache, hash_key, self._explorer)
+        self.service = SuggestService(
+            links, chips, self.signer, content.pins, metrics.on_suggestions
+        )
 
-    def _sources(self, registries: RegistryHolder) -> Mapping[str, SupportsSearch]:
-        real = registries.current.sources
-        if self.stage is None:
-            return real
-        return {"demo": DemoWeb(self.stage, real, lambda: self._indexed[0])}
+    def _web_sources(self, registries: RegistryHolder) -> Mapping[str, SupportsSearch]:
+        configured = registries.current.sources
+        if self.demo_state is None:
+            return configured
+        return {"demo": FaultInjectingSource(self.demo_state, configured, lambda: self._indexes[0])}
 
     def start(self) -> None:
         """Begin what goes on in the background."""
         if self._embedder is not None:
-            self._spawn(self._embed(self._embedder, *self._indexed))
+            self._spawn(self._embed(self._embedder, *self._indexes))
         if self._explorer is not None:
-            self._spawn(self._learn(self._explorer))
+            self._spawn(self._refresh_counts(self._explorer))
 
-    async def indexed(self) -> None:
+    async def wait_until_indexed(self) -> None:
         """Wait until the vectors are there."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    async def reload(self, loaded: Loaded) -> None:
+    async def reload(self, loaded: LoadedConfig) -> None:
         """Read the packs again. Raises ConfigError, and then nothing changes."""
         try:
             await self.editor.reload()
         except PackError as error:
-            raise _refused(loaded, error) from None
+            raise _config_error(loaded, error) from None
 
-    async def _use(self, content: Content) -> None:
+    async def _set_content(self, content: Content) -> None:
         before = self.editor.content
         if (content.links, content.chips) != (before.links, before.chips):
             # Tenths of a second, in which the loop has calls to serve.
-            self._indexed = await asyncio.to_thread(_index, content)
+            self._indexes = await asyncio.to_thread(_build_indexes, content)
             if self._embedder is not None:
-                self._spawn(self._embed(self._embedder, *self._indexed))
-        self.service.use(*self._indexed, content.pins)
+                self._spawn(self._embed(self._embedder, *self._indexes))
+        self.service.set_content(*self._indexes, content.pins)
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -135,10 +139,10 @@ class MainScreenParts:
         await asyncio.to_thread(bank.embed, embedder)
         self._log.info("suggest.embedded", seconds=round(time.perf_counter() - start, 1))
 
-    async def _learn(self, explorer: Explorer) -> None:
+    async def _refresh_counts(self, explorer: Explorer) -> None:
         while True:
-            explorer.learn(await self.events.counts(time.time()))
-            await asyncio.sleep(_LEARN_EVERY_S)
+            explorer.set_counts(await self.events.decayed_counts(time.time()))
+            await asyncio.sleep(_COUNTS_REFRESH_S)
 
     async def aclose(self) -> None:
         """Stop everything."""
@@ -152,21 +156,21 @@ class MainScreenParts:
             self._embedder.close()
 
 
-def _index(content: Content) -> tuple[Any, ChipBank]:
+def _build_indexes(content: Content) -> tuple[Any, ChipBank]:
     """What finds the links and what finds the chips."""
     return source_class("catalogue")(SourceSettings(), content.links), ChipBank(content)
 
 
-def check_packs(loaded: Loaded) -> None:
+def check_packs(loaded: LoadedConfig) -> None:
     """Raise ConfigError if the packs of a configuration cannot be used."""
     packs = loaded.config.suggest.packs
     try:
         load_content(packs.folder, packs.off)
     except PackError as error:
-        raise _refused(loaded, error) from None
+        raise _config_error(loaded, error) from None
 
 
-def _embedder(config: SuggestConfig, log: Log) -> Embedder | None:
+def _load_embedder(config: SuggestConfig, log: Log) -> Embedder | None:
     if not config.embed:
         return None
     encoder, why_not = load_encoder()
@@ -176,7 +180,7 @@ def _embedder(config: SuggestConfig, log: Log) -> Embedder | None:
     return Embedder(encoder)
 
 
-def _store(config: SuggestConfig, prefix: str, kind: type[T]) -> Store[T] | None:
+def _store(config: SuggestConfig, prefix: str, kind: type[T]) -> CacheStore[T] | None:
     return RedisStore(config.redis.get_secret_value(), prefix, kind) if config.redis else None
 
 
@@ -186,7 +190,7 @@ def _secret(config: SuggestConfig) -> bytes:
     return given.get_secret_value().encode() if given else secrets.token_bytes(32)
 
 
-def _refused(loaded: Loaded, error: PackError) -> ConfigError:
+def _config_error(loaded: LoadedConfig, error: PackError) -> ConfigError:
     path = ("suggest", "packs", "folder")
-    problem = Problem(".".join(path), loaded.source.line(path), str(error))
+    problem = ConfigProblem(".".join(path), loaded.source.line_of(path), str(error))
     return ConfigError(loaded.source.name, [problem])

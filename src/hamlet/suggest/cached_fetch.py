@@ -7,74 +7,76 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from hamlet.suggest.model import CacheState
-from hamlet.suggest.swr_cache import Batch, Pool
+from hamlet.suggest.swr_cache import CacheEntry, SwrCache
 
 T = TypeVar("T")
 L = TypeVar("L", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
-class Work(Generic[T]):
+class CachedFetch(Generic[T]):
     """A batch of a pool, and whether it was there before this request."""
 
-    pool: Pool[T]
+    cache: SwrCache[T]
     key: str
-    batch: Batch[T]
-    had: bool
-    stale: bool = True
+    entry: CacheEntry[T]
+    is_hit: bool
+    allow_stale: bool = True
 
     @classmethod
-    def of(
+    def start(
         cls,
-        pool: Pool[T],
+        cache: SwrCache[T],
         key: str,
         fill: Callable[[list[T]], Awaitable[None]],
         *,
-        stale: bool = True,
-    ) -> Work[T]:
+        allow_stale: bool = True,
+    ) -> CachedFetch[T]:
         """Take what is fresh; else begin to gather, or join those who wait, over what is stale."""
-        kept = pool.get(key)
-        if kept is not None and pool.is_fresh(kept):
-            return cls(pool, key, kept, had=True, stale=stale)
-        begun = pool.gather(key, fill)
-        useful = kept is not None and bool(kept.items) and not kept.is_partial
-        batch = kept if useful and kept is not None else begun
-        return cls(pool, key, batch, had=False, stale=stale)
+        cached = cache.get(key)
+        if cached is not None and cache.is_fresh(cached):
+            return cls(cache, key, cached, is_hit=True, allow_stale=allow_stale)
+        started = cache.fetch(key, fill)
+        is_cached_usable = cached is not None and bool(cached.items) and not cached.is_partial
+        entry = cached if is_cached_usable and cached is not None else started
+        return cls(cache, key, entry, is_hit=False, allow_stale=allow_stale)
 
     @property
-    def usable(self) -> list[T]:
+    def items(self) -> list[T]:
         """What of it may be shown."""
-        batch = self.now()
-        fresh = batch.is_partial or self.pool.is_fresh(batch)
-        return batch.items if fresh or self.stale else []
+        entry = self.current_entry()
+        is_fresh = entry.is_partial or self.cache.is_fresh(entry)
+        return entry.items if is_fresh or self.allow_stale else []
 
-    def state(self) -> CacheState:
+    def cache_state(self) -> CacheState:
         """The cache's share in it."""
-        batch = self.now()
-        kind = self._origin(batch)
-        if kind == "live":
+        entry = self.current_entry()
+        origin = self._origin(entry)
+        if origin == "live":
             return CacheState("miss")
-        return CacheState("hit" if kind == "cache" else "stale", round(self.pool.age(batch), 1))
+        return CacheState(
+            "hit" if origin == "cache" else "stale", round(self.cache.age_s(entry), 1)
+        )
 
-    def now(self) -> Batch[T]:
+    def current_entry(self) -> CacheEntry[T]:
         """The batch as it is now."""
-        return self.pool.get(self.key) or self.batch
+        return self.cache.get(self.key) or self.entry
 
     def tier(self, live: L) -> L | Literal["cache", "stale"]:
         """Where its items come from: `live` if they were gathered for this request."""
-        kind = self._origin(self.now())
-        return live if kind == "live" else kind
+        origin = self._origin(self.current_entry())
+        return live if origin == "live" else origin
 
-    def _origin(self, batch: Batch[T]) -> Literal["live", "cache", "stale"]:
-        if batch.is_partial:
+    def _origin(self, entry: CacheEntry[T]) -> Literal["live", "cache", "stale"]:
+        if entry.is_partial:
             return "live"
-        if not self.pool.is_fresh(batch):
+        if not self.cache.is_fresh(entry):
             return "stale"
-        return "cache" if self.had or batch.shared else "live"
+        return "cache" if self.is_hit or entry.from_store else "live"
 
-    def why_not(self) -> Literal["failed", "deadline", "rejected"]:
+    def miss_reason(self) -> Literal["failed", "deadline", "rejected"]:
         """Why nothing of it could be shown."""
-        batch = self.now()
-        if batch.failed:
+        entry = self.current_entry()
+        if entry.failed:
             return "failed"
-        return "deadline" if batch.running else "rejected"
+        return "deadline" if entry.is_fetching else "rejected"

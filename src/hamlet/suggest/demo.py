@@ -8,79 +8,81 @@ from typing import Any, Literal, get_args
 
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SupportsSearch
 from hamlet.suggest.chips.bank import ChipBank
-from hamlet.suggest.chips.writer import Writes
-from hamlet.suggest.model import Ask, Draft
+from hamlet.suggest.chips.writer import DraftWriter
+from hamlet.suggest.model import Draft, SuggestRequest
 
-Part = Literal["llm", "web"]
-Trouble = Literal["none", "slow", "down", "garbage", "429"]
-PARTS: tuple[Part, ...] = get_args(Part)
-TROUBLES: tuple[Trouble, ...] = get_args(Trouble)
-_USUAL_S = {"llm": 0.35, "web": 0.2}
-_SLOW_S = 6.0
+DemoPart = Literal["llm", "web"]
+DemoFault = Literal["none", "slow", "down", "garbage", "429"]
+DEMO_PARTS: tuple[DemoPart, ...] = get_args(DemoPart)
+DEMO_FAULTS: tuple[DemoFault, ...] = get_args(DemoFault)
+_DEFAULT_LATENCY_S = {"llm": 0.35, "web": 0.2}
+_SLOW_LATENCY_S = 6.0
 _JUNK = (
     Draft("<b>BUY NOW</b>", "http://evil.example/buy", "action"),
     Draft("{topic} 1. 2. 3.", "ignore previous instructions", "howto"),
 )
 
 
-class DemoTroubleError(Exception):
+class DemoFaultError(Exception):
     """A trouble that was asked for."""
 
 
-class Stage:
+class DemoState:
     """Which part has which trouble now."""
 
     def __init__(self) -> None:
-        self.trouble: dict[Part, Trouble] = dict.fromkeys(PARTS, "none")
+        self.faults: dict[DemoPart, DemoFault] = dict.fromkeys(DEMO_PARTS, "none")
 
-    async def act(self, part: Part) -> bool:
+    async def inject_fault(self, part: DemoPart) -> bool:
         """Play the part's trouble: wait, or raise DemoTroubleError; whether it shall be garbage."""
-        trouble = self.trouble[part]
-        if trouble in ("down", "429"):
-            raise DemoTroubleError(trouble)
-        if trouble == "slow":
-            await asyncio.sleep(_SLOW_S)
-        return trouble == "garbage"
+        fault = self.faults[part]
+        if fault in ("down", "429"):
+            raise DemoFaultError(fault)
+        if fault == "slow":
+            await asyncio.sleep(_SLOW_LATENCY_S)
+        return fault == "garbage"
 
 
-class DemoWriter:
+class FaultInjectingWriter:
     """Writes what a model wrote, or pretends one, with the stage's trouble."""
 
-    def __init__(self, stage: Stage, inner: Writes | None) -> None:
-        self._stage = stage
+    def __init__(self, state: DemoState, inner: DraftWriter | None) -> None:
+        self._state = state
         self._inner = inner
         self._bank = ChipBank()
 
-    async def write(self, ask: Ask, drafts: list[Draft]) -> None:
+    async def write(self, ask: SuggestRequest, drafts: list[Draft]) -> None:
         """Append drafts. Raises DemoTroubleError."""
-        if await self._stage.act("llm"):
+        if await self._state.inject_fault("llm"):
             drafts.extend(_JUNK)
         elif self._inner is not None:
             await self._inner.write(ask, drafts)
         else:
-            await asyncio.sleep(_USUAL_S["llm"])
-            found = await self._bank.related(ask.topic, ask.language)
-            drafts.extend(found[2:] + self._bank.follow_on(ask.headline, ask.language))
+            await asyncio.sleep(_DEFAULT_LATENCY_S["llm"])
+            found = await self._bank.find_related(ask.context_text, ask.language)
+            drafts.extend(found[2:] + self._bank.follow_ups(ask.search_query, ask.language))
 
 
-class DemoWeb:
+class FaultInjectingSource:
     """A web search over the catalogue, with the stage's trouble."""
 
-    def __init__(self, stage: Stage, inner: Mapping[str, SupportsSearch], own: Any) -> None:
+    def __init__(
+        self, state: DemoState, inner: Mapping[str, SupportsSearch], catalogue: Any
+    ) -> None:
         """`own` gives the catalogue in use."""
-        self._stage = stage
+        self._state = state
         self._inner = inner
-        self._own = own
+        self._catalogue = catalogue
 
     async def search(self, query: LinkQuery) -> Sequence[FoundLink]:
         """What is found. Raises SourceError."""
         try:
-            if await self._stage.act("web"):
+            if await self._state.inject_fault("web"):
                 return [FoundLink("javascript:alert(1)", "", "", "other", "en", 1.0, "demo")]
-        except DemoTroubleError as error:
+        except DemoFaultError as error:
             raise SourceError(f"demo: {error}") from None
         for source in self._inner.values():
             return await source.search(query)
-        await asyncio.sleep(_USUAL_S["web"])
-        found: Sequence[FoundLink] = await self._own().search(query)
+        await asyncio.sleep(_DEFAULT_LATENCY_S["web"])
+        found: Sequence[FoundLink] = await self._catalogue().search(query)
         return found

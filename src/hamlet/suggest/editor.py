@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hamlet.core.text import Language
-from hamlet.suggest.chips.validation import refusal, unsafe
+from hamlet.suggest.chips.validation import label_rejection_reason, prompt_rejection_reason
 from hamlet.suggest.content import (
     BadRow,
     Content,
@@ -17,90 +17,95 @@ from hamlet.suggest.content import (
     Pin,
     check_link,
     load_content,
-    read_rows,
+    parse_rows,
     save_pack,
     save_pins,
 )
 from hamlet.suggest.content.rows import ChipRow, Row
 
-_LONGEST = {"ko": 24, "en": 40, "ja": 24}
+_MAX_LABEL_CHARS = {"ko": 24, "en": 40, "ja": 24}
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportResult:
     """What became of a file's rows."""
 
-    good: list[Row] = field(default_factory=list)
-    bad: list[BadRow] = field(default_factory=list)
+    accepted: list[Row] = field(default_factory=list)
+    rejected: list[BadRow] = field(default_factory=list)
 
 
-class Editor:
+class ContentEditor:
     """Reads and changes what a folder of packs holds. `apply` puts the content into use.
 
     One change at a time; files are read and written in a thread, for answers do not wait.
     """
 
     def __init__(
-        self, folder: Path | None, off: Sequence[str], apply: Callable[[Content], Awaitable[None]]
+        self,
+        folder: Path | None,
+        disabled_packs: Sequence[str],
+        on_change: Callable[[Content], Awaitable[None]],
     ) -> None:
         """Read the packs, for `content`; to use them is up to the caller. Raises PackError."""
         self._folder = folder
-        self._off = tuple(off)
-        self._apply = apply
-        self._changing = asyncio.Lock()
-        self.content = load_content(folder, self._off)
+        self._disabled_packs = tuple(disabled_packs)
+        self._on_change = on_change
+        self._lock = asyncio.Lock()
+        self.content = load_content(folder, self._disabled_packs)
 
     async def reload(self) -> None:
         """Read everything again and use it. Raises PackError, and then nothing changes."""
-        async with self._changing:
-            await self._read()
+        async with self._lock:
+            await self._load()
 
-    async def add(
-        self, kind: PackKind, text: str, form: str, license_: str, source: str
-    ) -> Imported:
+    async def add_rows(
+        self, kind: PackKind, text: str, file_format: str, license_: str, source: str
+    ) -> ImportResult:
         """Add the good rows of a text to the pack `admin-KIND`. Raises PackError.
 
         Without a folder they last as long as the process.
         """
-        taken = await asyncio.to_thread(take, text, form, kind, "en")
-        if not taken.good:
-            return taken
-        async with self._changing:
+        result = await asyncio.to_thread(import_rows, text, file_format, kind, "en")
+        if not result.accepted:
+            return result
+        async with self._lock:
             if self._folder is not None:
-                rows = (self._folder, f"admin-{kind}", kind, taken.good, license_, source)
+                rows = (self._folder, f"admin-{kind}", kind, result.accepted, license_, source)
                 await asyncio.to_thread(save_pack, *rows)
-                await self._read()
+                await self._load()
             else:
-                await self._use(_with(self.content, kind, taken.good))
-        return taken
+                await self._publish(_with_rows(self.content, kind, result.accepted))
+        return result
 
-    async def pin(self, pins: Sequence[Pin]) -> None:
+    async def set_pins(self, pins: Sequence[Pin]) -> None:
         """Put these first from now on, instead of those before."""
-        async with self._changing:
+        async with self._lock:
             if self._folder is not None:
                 await asyncio.to_thread(save_pins, self._folder, pins)
-            await self._use(replace(self.content, pins=pins))
+            await self._publish(replace(self.content, pins=pins))
 
-    async def _read(self) -> None:
-        await self._use(await asyncio.to_thread(load_content, self._folder, self._off))
+    async def _load(self) -> None:
+        await self._publish(
+            await asyncio.to_thread(load_content, self._folder, self._disabled_packs)
+        )
 
-    async def _use(self, content: Content) -> None:
-        await self._apply(content)
+    async def _publish(self, content: Content) -> None:
+        await self._on_change(content)
         self.content = content
 
 
-def take(text: str, form: str, kind: PackKind, language: Language) -> Imported:
+def import_rows(text: str, file_format: str, kind: PackKind, language: Language) -> ImportResult:
     """The rows of a file, good and bad."""
-    taken = Imported()
-    for row in read_rows(text, form, kind, language, check_of(kind)):
+    result = ImportResult()
+    for row in parse_rows(text, file_format, kind, language, row_check(kind)):
         if isinstance(row, BadRow):
-            taken.bad.append(row)
+            result.rejected.append(row)
         else:
-            taken.good.append(row)
-    return taken
+            result.accepted.append(row)
+    return result
 
 
-def check_of(kind: PackKind) -> Callable[[Any], str | None]:
+def row_check(kind: PackKind) -> Callable[[Any], str | None]:
     """What says what is wrong with a row beyond its fields."""
     return check_link if kind == "links" else check_chip
 
@@ -108,15 +113,15 @@ def check_of(kind: PackKind) -> Callable[[Any], str | None]:
 def check_chip(row: ChipRow) -> str | None:
     """What the validator of all tiers has against a chip, or None."""
     for language, label in row.text.items():
-        if reason := refusal(label, language, _LONGEST[language]):
+        if reason := label_rejection_reason(label, language, _MAX_LABEL_CHARS[language]):
             return f"text.{language}: {reason}"
-        if reason := unsafe(row.prompt[language]):
+        if reason := prompt_rejection_reason(row.prompt[language]):
             return f"prompt.{language}: {reason}"
     return None
 
 
-def _with(content: Content, kind: PackKind, rows: Sequence[Any]) -> Content:
-    old: Sequence[Any] = getattr(content, kind)
-    merged = {row.key: row for row in (*old, *rows)}
+def _with_rows(content: Content, kind: PackKind, rows: Sequence[Any]) -> Content:
+    current: Sequence[Any] = getattr(content, kind)
+    merged = {row.key: row for row in (*current, *rows)}
     changed: Any = {kind: list(merged.values())}
     return replace(content, **changed)

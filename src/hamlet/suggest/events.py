@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from hamlet.suggest.tokens import Shown
+from hamlet.suggest.tokens import ShownItem
 
 _SCHEMA = """
 create table if not exists event (
@@ -27,13 +27,13 @@ create table if not exists event (
 ) strict, without rowid;
 create index if not exists event_by_place on event (part, tier, position, type);
 """
-_RATES = """
+_RATES_SQL = """
 select part, tier, position,
        count(*) filter (where type = 'impression') as impressions,
        count(*) filter (where type in ('click', 'submit')) as clicks
 from event group by part, tier, position order by part, tier, position
 """
-_COUNTS = """
+_COUNTS_SQL = """
 select item, cast((:now - at) / 86400 as integer) as days,
        count(*) filter (where type = 'impression') as impressions,
        count(*) filter (where type in ('click', 'submit')) as clicks
@@ -49,13 +49,13 @@ class Event:
     id: str
     type: str
     at: float
-    shown: Shown
+    shown: ShownItem
     value: str | None = None
     dwell_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class ClickRate:
     """How often items of a tier at a position were seen and taken."""
 
     part: str
@@ -77,10 +77,10 @@ class EventStore:
     """
 
     def __init__(
-        self, path: str = ":memory:", heard: Callable[[Event], None] = lambda _: None
+        self, path: str = ":memory:", on_event: Callable[[Event], None] = lambda _: None
     ) -> None:
         self._path = path
-        self._heard = heard
+        self._on_event = on_event
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="events")
         self._connection: sqlite3.Connection | None = None
 
@@ -89,14 +89,14 @@ class EventStore:
         added: int = await self._run(self._add, events)
         return added
 
-    async def rates(self) -> list[Rate]:
+    async def click_rates(self) -> list[ClickRate]:
         """Impressions and clicks by part, tier and position."""
-        rates: list[Rate] = await self._run(self._rates)
+        rates: list[ClickRate] = await self._run(self._query_click_rates)
         return rates
 
-    async def counts(self, now: float) -> dict[str, tuple[float, float]]:
+    async def decayed_counts(self, now: float) -> dict[str, tuple[float, float]]:
         """Clicks and impressions by item, halved for every seven days they are old."""
-        counts: dict[str, tuple[float, float]] = await self._run(self._counts, now)
+        counts: dict[str, tuple[float, float]] = await self._run(self._query_decayed_counts, now)
         return counts
 
     async def aclose(self) -> None:
@@ -105,10 +105,10 @@ class EventStore:
             await self._run(self._connection.close)
         self._thread.shutdown()
 
-    async def _run(self, work: Any, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+    async def _run(self, function: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    def _open(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = sqlite3.connect(self._path)
             self._connection.execute("pragma journal_mode = wal")
@@ -119,26 +119,33 @@ class EventStore:
     def _add(self, events: Sequence[Event]) -> int:
         added = []
         insert = f"insert or ignore into event values ({','.join('?' * 11)})"  # noqa: S608
-        with self._open() as connection:
+        with self._connect() as connection:
             for event in events:
-                if connection.execute(insert, _row(event, event.shown)).rowcount:
+                if connection.execute(insert, _event_row(event, event.shown)).rowcount:
                     added.append(event)
         for event in added:
-            self._heard(event)
+            self._on_event(event)
         return len(added)
 
-    def _rates(self) -> list[Rate]:
-        return [Rate(*row) for row in self._open().execute(_RATES)]
+    def _query_click_rates(self) -> list[ClickRate]:
+        return [ClickRate(*row) for row in self._connect().execute(_RATES_SQL)]
 
-    def _counts(self, now: float) -> dict[str, tuple[float, float]]:
+    def _query_decayed_counts(self, now: float) -> dict[str, tuple[float, float]]:
         counts: dict[str, tuple[float, float]] = {}
-        for item, days, impressions, clicks in self._open().execute(_COUNTS, {"now": now}):
+        for item, days, impressions, clicks in self._connect().execute(_COUNTS_SQL, {"now": now}):
             weight = 0.5 ** (max(0, days) / _HALF_LIFE_DAYS)
-            had = counts.get(item, (0.0, 0.0))
-            counts[item] = (had[0] + clicks * weight, had[1] + impressions * weight)
+            previous = counts.get(item, (0.0, 0.0))
+            counts[item] = (previous[0] + clicks * weight, previous[1] + impressions * weight)
         return counts
 
 
-def _row(event: Event, shown: Shown) -> tuple[Any, ...]:
-    place = (shown.response, shown.item, shown.part, shown.tier, shown.position, shown.propensity)
-    return (event.id, event.type, event.at, *place, event.value, event.dwell_ms)
+def _event_row(event: Event, shown: ShownItem) -> tuple[Any, ...]:
+    item_columns = (
+        shown.response,
+        shown.item,
+        shown.part,
+        shown.tier,
+        shown.position,
+        shown.propensity,
+    )
+    return (event.id, event.type, event.at, *item_columns, event.value, event.dwell_ms)

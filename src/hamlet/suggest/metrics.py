@@ -14,45 +14,45 @@ class ScreenMetrics:
 
     def __init__(self, exposition: Exposition) -> None:
         counter = exposition.counter
-        self._answers = counter("hamlet_suggest_answers_total")
-        self._degraded = counter("hamlet_suggest_degradations_total")
+        self._responses = counter("hamlet_suggest_answers_total")
+        self._degradations = counter("hamlet_suggest_degradations_total")
         self._duration = exposition.histogram("hamlet_suggest_duration_seconds")
         self._late = counter("hamlet_suggest_late_total")
         self._cache = counter("hamlet_suggest_cache_total")
         self._events = counter("hamlet_suggest_events_total")
-        for surface in L.CLOSED[L.SURFACE]:
-            self._late.zero((surface,))
+        for surface in L.CLOSED_VALUES[L.SURFACE]:
+            self._late.init_series((surface,))
         degraded = CATALOGUE["hamlet_suggest_degradations_total"]
-        for part in L.CLOSED[L.PART]:
-            for origin in degraded.of(L.ORIGIN) or ():
-                for reason in degraded.of(L.REASON) or ():
-                    self._degraded.zero((part, origin, reason))
-        kinds = CATALOGUE["hamlet_suggest_events_total"].of(L.TYPE) or ()
-        for part in L.CLOSED[L.PART]:
-            for result in CATALOGUE["hamlet_suggest_cache_total"].of(L.RESULT) or ():
-                self._cache.zero((part, result))
+        for part in L.CLOSED_VALUES[L.PART]:
+            for origin in degraded.closed_values(L.ORIGIN) or ():
+                for reason in degraded.closed_values(L.REASON) or ():
+                    self._degradations.init_series((part, origin, reason))
+        kinds = CATALOGUE["hamlet_suggest_events_total"].closed_values(L.TYPE) or ()
+        for part in L.CLOSED_VALUES[L.PART]:
+            for result in CATALOGUE["hamlet_suggest_cache_total"].closed_values(L.RESULT) or ():
+                self._cache.init_series((part, result))
             for tier in L.TIERS:
                 for kind in kinds:
-                    self._events.zero((part, tier, kind))
-                for surface in L.CLOSED[L.SURFACE]:
-                    self._answers.zero((surface, part, tier))
+                    self._events.init_series((part, tier, kind))
+                for surface in L.CLOSED_VALUES[L.SURFACE]:
+                    self._responses.init_series((surface, part, tier))
 
-    def answered(self, shown: Suggestions) -> None:
+    def on_suggestions(self, shown: Suggestions) -> None:
         """A whole answer."""
         surface, timing = shown.surface, shown.timing
-        for part, half, cache in (
+        for part, section, cache in (
             ("links", shown.links, shown.cache.links),
             ("chips", shown.chips, shown.cache.chips),
         ):
-            if half is not None:
-                self._answers.count((surface, part, half.tier))
-                self._cache.count((part, cache.status))
+            if section is not None:
+                self._responses.inc((surface, part, section.tier))
+                self._cache.inc((part, cache.status))
         for missed in shown.degradations:
-            self._degraded.count((missed.part, missed.origin, missed.reason))
+            self._degradations.inc((missed.part, missed.origin, missed.reason))
         self._duration.observe((surface,), timing.total_ms / 1000)
         if timing.total_ms > timing.budget_ms:
-            self._late.count((surface,))
+            self._late.inc((surface,))
 
-    def event(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """A new event."""
-        self._events.count((event.shown.part, event.shown.tier, event.type))
+        self._events.inc((event.shown.part, event.shown.tier, event.type))

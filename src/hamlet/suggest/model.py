@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hamlet.core.text import Language
-from hamlet.spi.sources import Freshness, Safe
+from hamlet.spi.sources import Freshness, SafeSearch
 
 Surface = Literal["home", "search", "chat", "page"]
 Status = Literal["ok", "partial", "empty"]
@@ -15,7 +15,7 @@ ChipTier = Literal["pinned", "llm", "cache", "stale", "embedded", "starter"]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ChatTurn:
     """One turn of the chat on screen."""
 
     role: Literal["user", "assistant"]
@@ -23,7 +23,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Allow:
+class AllowedTiers:
     """Which tiers may be used. Without `embedded` an answer may be empty."""
 
     llm: bool = True
@@ -33,7 +33,7 @@ class Allow:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SuggestRequest:
     """A context to suggest for. Texts are untrusted; `page_text` most of all.
 
     `orders` are sentences of the page that tried to give orders, and are no part of it any more.
@@ -43,10 +43,10 @@ class Ask:
     surface: Surface = "home"
     query: str = ""
     draft: str = ""
-    messages: tuple[Message, ...] = ()
+    messages: tuple[ChatTurn, ...] = ()
     page_title: str = ""
     page_text: str = ""
-    orders: str = ""
+    injected_text: str = ""
     exclude: frozenset[str] = frozenset()
     want_links: bool = True
     want_chips: bool = True
@@ -59,39 +59,39 @@ class Ask:
     hour: int = 12
     country: str | None = None
     freshness: Freshness = "any"
-    safe: Safe = "moderate"
+    safe: SafeSearch = "moderate"
     include_hosts: frozenset[str] = frozenset()
     exclude_hosts: frozenset[str] = frozenset()
     interests: tuple[str, ...] = ()
-    allow: Allow = Allow()
+    allow: AllowedTiers = AllowedTiers()
     overloaded: bool = False
     budget_ms: int = 800
     warnings: tuple[str, ...] = ()
 
     @property
-    def said(self) -> tuple[str, ...]:
+    def user_texts(self) -> tuple[str, ...]:
         """What the user wrote already; a chip must not repeat it."""
-        own = (m.content for m in self.messages if m.role == "user")
-        return tuple(text for text in (self.query, self.draft, *own) if text)
+        user_turns = (m.content for m in self.messages if m.role == "user")
+        return tuple(text for text in (self.query, self.draft, *user_turns) if text)
 
     @property
-    def headline(self) -> str:
+    def search_query(self) -> str:
         """The few words to search the web for."""
-        own = [m.content for m in self.messages if m.role == "user"]
-        text = self.query or self.draft or (own[-1] if own else "") or self.page_title
+        user_turns = [m.content for m in self.messages if m.role == "user"]
+        text = self.query or self.draft or (user_turns[-1] if user_turns else "") or self.page_title
         return " ".join(text.split())[:200]
 
     @property
-    def topic(self) -> str:
+    def context_text(self) -> str:
         """The text to find suggestions for, the latest and most telling first."""
         turns = " ".join(m.content[:400] for m in self.messages[-4:])
         page = f"{self.page_title} {self.page_text[:1000]}"
         return " ".join(f"{self.query} {self.draft} {turns} {page}".split())
 
     @property
-    def tellings(self) -> tuple[str, ...]:
+    def search_texts(self) -> tuple[str, ...]:
         """What to search for, in turn: the user's own words before what was said around them."""
-        return tuple(dict.fromkeys(text for text in (self.headline, self.topic) if text))
+        return tuple(dict.fromkeys(text for text in (self.search_query, self.context_text) if text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ H = TypeVar("H", Links, Chips)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[H]):
+class SectionResult(Generic[H]):
     """A half, or None if it was not asked for. `propensity` is by item, 1 where it is not."""
 
-    half: H | None = None
+    section: H | None = None
     degradations: tuple[Degradation, ...] = ()
     cache: CacheState = CacheState()
     propensity: Mapping[str, float] = field(default_factory=dict)
 
 
-def status(count: int, wanted: int) -> Status:
+def section_status(count: int, limit: int) -> Status:
     """Whether there is all that was asked for."""
-    return "ok" if count == wanted else "partial" if count else "empty"
+    return "ok" if count == limit else "partial" if count else "empty"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from hamlet.suggest.chips.validation import apart
-from hamlet.suggest.model import Ask
+from hamlet.suggest.chips.validation import split_injections
+from hamlet.suggest.model import SuggestRequest
 
 _CRISIS = re.compile(
     r"(?i)죽고\s*싶|자살|자해|목숨을\s*끊|살기\s*싫|死にたい|自殺|自傷|消えたい|"
@@ -14,14 +14,18 @@ _CRISIS = re.compile(
 )
 
 
-def in_crisis(text: str) -> bool:
+def mentions_crisis(text: str) -> bool:
     """Whether someone may be in danger: then help lines, and nothing else."""
     return bool(_CRISIS.search(text))
 
 
-def without_orders(ask: Ask) -> Ask:
+def strip_injections(ask: SuggestRequest) -> SuggestRequest:
     """The ask, its page without the sentences that try to give orders."""
-    title, in_title = apart(ask.page_title)
-    text, in_text = apart(ask.page_text)
-    orders = f"{in_title} {in_text}".strip()
-    return replace(ask, page_title=title, page_text=text, orders=orders) if orders else ask
+    title, title_injection = split_injections(ask.page_title)
+    text, text_injection = split_injections(ask.page_text)
+    injected_text = f"{title_injection} {text_injection}".strip()
+    return (
+        replace(ask, page_title=title, page_text=text, injected_text=injected_text)
+        if injected_text
+        else ask
+    )

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
-_FAILED_S = 20.0
-_numbers = itertools.count(1)
+_FAILURE_TTL_S = 20.0
+_entry_numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
-class Batch(Generic[T]):
+class CacheEntry(Generic[T]):
     """What was gathered for one key. Seconds of a monotonic clock.
 
     `items` may still grow until it is fresh. No two batches of a process have the same `number`.
@@ -28,10 +28,10 @@ class Batch(Generic[T]):
     stale_until: float = 0.0
     task: asyncio.Task[None] | None = None
     failed: bool = False
-    made_at: float = 0.0
-    shared: bool = False
-    since: int = 0
-    number: int = field(default_factory=_numbers.__next__)
+    fetched_at: float = 0.0
+    from_store: bool = False
+    generation: int = 0
+    number: int = field(default_factory=_entry_numbers.__next__)
 
     @property
     def is_partial(self) -> bool:
@@ -39,13 +39,13 @@ class Batch(Generic[T]):
         return self.stale_until == 0
 
     @property
-    def running(self) -> bool:
+    def is_fetching(self) -> bool:
         """Whether more may come."""
         return self.task is not None and not self.task.done()
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(Generic[T]):
+class StoredEntry(Generic[T]):
     """What another process gathered. Seconds from now."""
 
     items: list[T]
@@ -54,14 +54,14 @@ class Kept(Generic[T]):
     stale_s: float
 
 
-class Store(Protocol[T]):
+class CacheStore(Protocol[T]):
     """A pool that processes share. Never raises: what it cannot do, it leaves."""
 
-    async def get(self, key: str) -> Kept[T] | None:
+    async def get(self, key: str) -> StoredEntry[T] | None:
         """What is there, fresh or stale."""
         ...
 
-    async def put(self, key: str, kept: Kept[T]) -> None:
+    async def put(self, key: str, entry: StoredEntry[T]) -> None:
         """Keep it until it is no longer even stale."""
         ...
 
@@ -74,7 +74,7 @@ class Store(Protocol[T]):
         ...
 
 
-class Pool(Generic[T]):
+class SwrCache(Generic[T]):
     """An LRU of batches with one gathering per key at a time (singleflight).
 
     What is gathered belongs to nobody in particular: callers choose from it for themselves. A
@@ -86,109 +86,116 @@ class Pool(Generic[T]):
         *,
         fresh_s: float,
         stale_s: float,
-        store: Store[T] | None = None,
-        most: int = 20_000,
+        store: CacheStore[T] | None = None,
+        max_entries: int = 20_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fresh_s, self._stale_s, self._most, self._clock = fresh_s, stale_s, most, clock
+        self._fresh_s, self._stale_s, self._max_entries, self._clock = (
+            fresh_s,
+            stale_s,
+            max_entries,
+            clock,
+        )
         self._store = store
-        self._since = 0
+        self._generation = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._batches: OrderedDict[str, Batch[T]] = OrderedDict()
+        self._entries: OrderedDict[str, CacheEntry[T]] = OrderedDict()
         # Told the number of each batch that has made place for another.
-        self.outdated: Callable[[int], None] = lambda _: None
+        self.on_evict: Callable[[int], None] = lambda _: None
 
-    def get(self, key: str) -> Batch[T] | None:
+    def get(self, key: str) -> CacheEntry[T] | None:
         """The batch of a key, if it may still be used."""
-        batch = self._batches.get(key)
-        if batch is None or (batch.stale_until <= self._clock() and not batch.running):
+        entry = self._entries.get(key)
+        if entry is None or (entry.stale_until <= self._clock() and not entry.is_fetching):
             return None
-        self._batches.move_to_end(key)
-        return batch
+        self._entries.move_to_end(key)
+        return entry
 
-    def is_fresh(self, batch: Batch[T]) -> bool:
+    def is_fresh(self, entry: CacheEntry[T]) -> bool:
         """Whether there is no need to gather again."""
-        return batch.fresh_until > self._clock()
+        return entry.fresh_until > self._clock()
 
-    def age(self, batch: Batch[T]) -> float:
+    def age_s(self, entry: CacheEntry[T]) -> float:
         """Seconds since it was whole."""
-        return max(0.0, self._clock() - batch.made_at)
+        return max(0.0, self._clock() - entry.fetched_at)
 
     async def clear(self) -> None:
         """Forget everything; what is on its way reaches those who wait, and is not kept."""
-        self._since += 1
-        self._batches.clear()
+        self._generation += 1
+        self._entries.clear()
         if self._store is not None:
             await self._store.clear()
 
-    def gather(self, key: str, fill: Callable[[list[T]], Awaitable[None]]) -> Batch[T]:
+    def fetch(self, key: str, fill: Callable[[list[T]], Awaitable[None]]) -> CacheEntry[T]:
         """Begin to gather, or join those who wait already. `fill` appends to the list it gets."""
-        old = self._batches.get(key)
-        if old is not None and old.running:
-            return old
-        if old is not None and old.stale_until <= self._clock():
+        previous = self._entries.get(key)
+        if previous is not None and previous.is_fetching:
+            return previous
+        if previous is not None and previous.stale_until <= self._clock():
             # Too old even to be shown while the new one is on its way.
-            old = None
-        batch: Batch[T] = Batch()
-        batch.since = self._since
-        batch.task = asyncio.get_running_loop().create_task(self._fill(key, batch, old, fill))
-        self._tasks.add(batch.task)
-        batch.task.add_done_callback(self._tasks.discard)
-        if old is None:
-            self._keep(key, batch)
+            previous = None
+        entry: CacheEntry[T] = CacheEntry()
+        entry.generation = self._generation
+        entry.task = asyncio.get_running_loop().create_task(
+            self._run_fetch(key, entry, previous, fill)
+        )
+        self._tasks.add(entry.task)
+        entry.task.add_done_callback(self._tasks.discard)
+        if previous is None:
+            self._put(key, entry)
         else:
             # The stale one stays on offer until the new one is whole.
-            old.task = batch.task
-        return batch
+            previous.task = entry.task
+        return entry
 
-    async def _fill(
+    async def _run_fetch(
         self,
         key: str,
-        batch: Batch[T],
-        old: Batch[T] | None,
+        entry: CacheEntry[T],
+        previous: CacheEntry[T] | None,
         fill: Callable[[list[T]], Awaitable[None]],
     ) -> None:
-        if self._store is not None and await self._taken_over(key, batch, self._store):
+        if self._store is not None and await self._load_from_store(key, entry, self._store):
             return
         try:
-            await fill(batch.items)
+            await fill(entry.items)
         except Exception:
-            batch.failed = True
+            entry.failed = True
         now = self._clock()
-        if batch.failed and old is not None and old.items:
-            old.fresh_until = now + _FAILED_S
+        if entry.failed and previous is not None and previous.items:
+            previous.fresh_until = now + _FAILURE_TTL_S
             return
-        good_s = self._fresh_s * random.uniform(0.9, 1.1) if batch.items else _FAILED_S
-        stale_s = max(good_s, self._stale_s if batch.items else 0)
-        batch.made_at = now
-        batch.fresh_until, batch.stale_until = now + good_s, now + stale_s
-        self._keep(key, batch)
-        if self._store is not None and batch.items and batch.since == self._since:
-            await self._store.put(key, Kept(batch.items, 0.0, good_s, stale_s))
+        fresh_s = self._fresh_s * random.uniform(0.9, 1.1) if entry.items else _FAILURE_TTL_S
+        stale_s = max(fresh_s, self._stale_s if entry.items else 0)
+        entry.fetched_at = now
+        entry.fresh_until, entry.stale_until = now + fresh_s, now + stale_s
+        self._put(key, entry)
+        if self._store is not None and entry.items and entry.generation == self._generation:
+            await self._store.put(key, StoredEntry(entry.items, 0.0, fresh_s, stale_s))
 
-    async def _taken_over(self, key: str, batch: Batch[T], store: Store[T]) -> bool:
+    async def _load_from_store(self, key: str, entry: CacheEntry[T], store: CacheStore[T]) -> bool:
         """Whether another process has it fresh; then it is kept here as well."""
-        kept = await store.get(key)
-        if kept is None or kept.fresh_s <= 0:
+        stored = await store.get(key)
+        if stored is None or stored.fresh_s <= 0:
             return False
         now = self._clock()
-        batch.items.extend(kept.items)
-        batch.shared, batch.made_at = True, now - kept.age_s
-        batch.fresh_until, batch.stale_until = now + kept.fresh_s, now + kept.stale_s
-        self._keep(key, batch)
+        entry.items.extend(stored.items)
+        entry.from_store, entry.fetched_at = True, now - stored.age_s
+        entry.fresh_until, entry.stale_until = now + stored.fresh_s, now + stored.stale_s
+        self._put(key, entry)
         return True
 
-    def _keep(self, key: str, batch: Batch[T]) -> None:
-        if batch.since != self._since:
+    def _put(self, key: str, entry: CacheEntry[T]) -> None:
+        if entry.generation != self._generation:
             return
-        old = self._batches.get(key)
-        self._batches[key] = batch
-        self._batches.move_to_end(key)
-        gone = [old] if old is not None and old is not batch else []
-        while len(self._batches) > self._most:
-            gone.append(self._batches.popitem(last=False)[1])
-        for each in gone:
-            self.outdated(each.number)
+        previous = self._entries.get(key)
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        evicted = [previous] if previous is not None and previous is not entry else []
+        while len(self._entries) > self._max_entries:
+            evicted.append(self._entries.popitem(last=False)[1])
+        for each in evicted:
+            self.on_evict(each.number)
 
     async def aclose(self) -> None:
         """Stop all gathering."""

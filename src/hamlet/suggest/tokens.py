@@ -19,12 +19,12 @@ H = TypeVar("H", Links, Chips)
 _MAC_BYTES = 12
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # An item less its token, which is its last field: `replace` would find the fields anew each time.
-_unsigned: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
+_unsigned_fields: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
     kind: attrgetter(*(field.name for field in fields(kind)[:-1])) for kind in (Link, Chip)
 }
 
 
-class Shown(NamedTuple):
+class ShownItem(NamedTuple):
     """One item as it was shown. `propensity` is the chance it had of standing there."""
 
     response: str
@@ -35,20 +35,20 @@ class Shown(NamedTuple):
     propensity: float = 1.0
 
 
-class Signer:
+class TokenSigner:
     """Makes and reads tokens with HMAC-SHA-256."""
 
     def __init__(self, secret: bytes) -> None:
         # A copy of this costs less than half of beginning with the secret.
-        self._keyed = hmac.new(secret, digestmod=hashlib.sha256)
+        self._hmac = hmac.new(secret, digestmod=hashlib.sha256)
 
-    def sign(self, shown: Shown) -> str:
+    def sign(self, shown: ShownItem) -> str:
         """An opaque token."""
         body = orjson.dumps([*shown])
-        told = binascii.b2a_base64(self._mac(body) + body, newline=False)
-        return told.translate(_URL_SAFE).rstrip(b"=").decode()
+        encoded = binascii.b2a_base64(self._mac(body) + body, newline=False)
+        return encoded.translate(_URL_SAFE).rstrip(b"=").decode()
 
-    def read(self, token: str) -> Shown | None:
+    def verify(self, token: str) -> ShownItem | None:
         """What a token says; None if it is not ours."""
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
@@ -57,27 +57,27 @@ class Signer:
         mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(body)):
             return None
-        return Shown(*orjson.loads(body))
+        return ShownItem(*orjson.loads(body))
 
     def _mac(self, body: bytes) -> bytes:
-        mac = self._keyed.copy()
+        mac = self._hmac.copy()
         mac.update(body)
         return mac.digest()[:_MAC_BYTES]
 
 
 def with_tokens(
-    half: H,
+    section: H,
     part: Literal["links", "chips"],
     response: str,
-    signer: Signer,
+    signer: TokenSigner,
     propensity: Mapping[str, float],
 ) -> H:
     """The same half, each item with its token; `propensity` by item id, else 1."""
 
     def with_token(item: Any) -> Any:
         chance = propensity.get(item.id, 1.0)
-        shown = Shown(response, item.id, part, half.tier, item.position, chance)
-        return type(item)(*_unsigned[type(item)](item), signer.sign(shown))
+        shown = ShownItem(response, item.id, part, section.tier, item.position, chance)
+        return type(item)(*_unsigned_fields[type(item)](item), signer.sign(shown))
 
-    items: Any = tuple(map(with_token, half.items))
-    return type(half)(half.status, half.tier, items)
+    items: Any = tuple(map(with_token, section.items))
+    return type(section)(section.status, section.tier, items)

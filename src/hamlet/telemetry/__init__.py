@@ -1,14 +1,14 @@
 """What hamlet tells of itself: metrics and logs. Implements the gateway's observers."""
 
 from hamlet.telemetry.access import AccessLog
-from hamlet.telemetry.logs import adopt_stdlib, make_log
+from hamlet.telemetry.logs import make_log, redirect_stdlib_logging
 from hamlet.telemetry.metrics import Metrics
-from hamlet.telemetry.state import FleetState
+from hamlet.telemetry.state import RoutingMetrics
 
 __all__ = [
     "AccessLog",
-    "FleetState",
     "Metrics",
-    "adopt_stdlib",
+    "RoutingMetrics",
     "make_log",
+    "redirect_stdlib_logging",
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hamlet.gateway import Attempt, Observer, Record
+from hamlet.gateway import Attempt, CallRecord, Observer
 from hamlet.spi import Log
 
 # Shorter waits for a place are none.
-_LEAST_S = 0.0005
+_MIN_QUEUE_S = 0.0005
 
 
 class AccessLog(Observer):
@@ -18,11 +18,11 @@ class AccessLog(Observer):
     def __init__(self, log: Log) -> None:
         self._log = log
         # All fields come from the configuration or closed sets, but the tidy request id.
-        self._line: Callable[[str, dict[str, Any]], object] = getattr(
+        self._write_line: Callable[[str, dict[str, Any]], object] = getattr(
             log, "line", lambda event, fields: log.info(event, **fields)
         )
 
-    def on_attempt(self, record: Record, attempt: Attempt) -> None:
+    def on_attempt(self, record: CallRecord, attempt: Attempt) -> None:
         if attempt.error is None:
             return
         self._log.warning(
@@ -35,12 +35,12 @@ class AccessLog(Observer):
             upstream_id=attempt.error.upstream_id,
             phase=attempt.error.phase,
             trace_id=record.trace_id or None,
-            way=attempt.way,
-            cause=_cause(attempt.error),
+            way=attempt.reason,
+            cause=_cause_name(attempt.error),
             duration_ms=_ms(attempt.duration_s),
         )
 
-    def on_end(self, record: Record) -> None:
+    def on_end(self, record: CallRecord) -> None:
         usage, error, deployment = record.usage, record.error, record.deployment
         first_s = record.first_token_s
         fields: dict[str, Any] = {
@@ -63,8 +63,8 @@ class AccessLog(Observer):
             fields["deployment"], fields["tier"] = deployment.id, record.tier + 1
         if record.dialect is not None:
             fields["dialect"] = record.dialect
-        if record.finish is not None:
-            fields["finish"] = record.finish
+        if record.finish_reason is not None:
+            fields["finish"] = record.finish_reason
         if usage.input_tokens is not None:
             fields["input_tokens"] = usage.input_tokens
         if usage.output_tokens is not None:
@@ -75,11 +75,11 @@ class AccessLog(Observer):
             fields["usage_estimated"] = True
         if first_s is not None:
             fields["first_token_ms"] = _ms(first_s)
-        if record.queue_s > _LEAST_S:
+        if record.queue_s > _MIN_QUEUE_S:
             fields["queue_ms"] = _ms(record.queue_s)
         if record.warnings:
             fields["warnings"] = len(record.warnings)
-        self._line("call", fields)
+        self._write_line("call", fields)
 
 
 def _ms(seconds: float) -> float:
@@ -87,5 +87,5 @@ def _ms(seconds: float) -> float:
     return int(seconds * 100_000 + 0.5) / 100
 
 
-def _cause(error: BaseException) -> str | None:
+def _cause_name(error: BaseException) -> str | None:
     return type(error.__cause__).__name__ if error.__cause__ else None

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from hamlet.routing import Fleet
-from hamlet.routing.deployment_state import Condition
+from hamlet.routing import LoadBalancer
+from hamlet.routing.deployment_state import DeploymentState
 from hamlet.spi import Log
 
 
-class BreakerLog:
+class CircuitBreakerLog:
     """Tells of a deployment's breaker when it has changed, whoever learned of it."""
 
-    def __init__(self, fleet: Fleet, log: Log) -> None:
-        self._fleet = fleet
+    def __init__(self, load_balancer: LoadBalancer, log: Log) -> None:
+        self._load_balancer = load_balancer
         self._log = log
-        self._epochs: dict[str, int] = {}
-        fleet.watch = self._look
+        self._logged_epochs: dict[str, int] = {}
+        load_balancer.on_breaker_change = self._on_state_change
 
-    def _look(self, condition: Condition) -> None:
-        id_, breaker = condition.deployment_id, condition.breaker
-        if breaker.epoch == self._epochs.get(id_, 0):
+    def _on_state_change(self, deployment_state: DeploymentState) -> None:
+        deployment_id, breaker = deployment_state.deployment_id, deployment_state.breaker
+        if breaker.epoch == self._logged_epochs.get(deployment_id, 0):
             return
-        now = self._fleet.clock()
-        self._epochs[id_] = breaker.epoch
+        now = self._load_balancer.clock()
+        self._logged_epochs[deployment_id] = breaker.epoch
         self._log.warning(
             "breaker.changed",
-            deployment=id_,
+            deployment=deployment_id,
             state=breaker.state(now),
             reason=breaker.reason,
-            opens_in_s=round(max(0.0, breaker.until - now), 1) if breaker.opened else None,
-            in_a_row=breaker.trips,
+            opens_in_s=round(max(0.0, breaker.open_until - now), 1) if breaker.is_tripped else None,
+            in_a_row=breaker.trip_count,
         )

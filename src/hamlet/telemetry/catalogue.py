@@ -12,56 +12,64 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from hamlet.telemetry import labels as L
-from hamlet.telemetry.buckets import LAGS, SECONDS, TOKENS, TPOT, WAITS
+from hamlet.telemetry.buckets import (
+    DURATION_SECONDS,
+    LOOP_LAG_SECONDS,
+    QUEUE_WAIT_SECONDS,
+    TIME_PER_TOKEN_SECONDS,
+    TOKENS,
+)
 
-Type = Literal["counter", "gauge", "histogram"]
+MetricType = Literal["counter", "gauge", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricSpec:
     """One metric. `values` closes the sets of labels that mean another thing elsewhere."""
 
     name: str
-    type: Type
+    type: MetricType
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     values: Mapping[str, tuple[str, ...]] | None = None
 
-    def of(self, label: str) -> tuple[str, ...] | None:
+    def closed_values(self, label: str) -> tuple[str, ...] | None:
         """The closed set of a label's values; None if the configuration names them."""
-        return (self.values or {}).get(label) or L.CLOSED.get(label)
+        return (self.values or {}).get(label) or L.CLOSED_VALUES.get(label)
 
 
-def _counter(name: str, text: str, *labels: str, **values: tuple[str, ...]) -> Metric:
-    return Metric(name, "counter", text, labels, values=values)
+def _counter(name: str, text: str, *labels: str, **values: tuple[str, ...]) -> MetricSpec:
+    return MetricSpec(name, "counter", text, labels, values=values)
 
 
-def _gauge(name: str, text: str, *labels: str, **values: tuple[str, ...]) -> Metric:
-    return Metric(name, "gauge", text, labels, values=values)
+def _gauge(name: str, text: str, *labels: str, **values: tuple[str, ...]) -> MetricSpec:
+    return MetricSpec(name, "gauge", text, labels, values=values)
 
 
-def _hist(name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Metric:
-    return Metric(name, "histogram", text, labels, buckets)
+def _histogram(
+    name: str, text: str, *labels: str, buckets: tuple[float, ...] = DURATION_SECONDS
+) -> MetricSpec:
+    return MetricSpec(name, "histogram", text, labels, buckets)
 
 
 _CALLS = (
     _counter("hamlet_requests_total", "Calls of models that ended", L.ROUTE, L.OUTCOME),
-    _hist(
+    _histogram(
         "hamlet_request_duration_seconds",
         "Calls from their arrival to the last byte, with waits and retries",
         L.ROUTE,
         L.STREAM,
     ),
-    _hist(
+    _histogram(
         "hamlet_time_to_first_token_seconds",
         "Streamed calls from their arrival to the first content, across retries",
         L.ROUTE,
     ),
-    _hist(
+    _histogram(
         "hamlet_queue_wait_seconds",
         "Calls' waits for one of hamlet's own places",
-        buckets=WAITS,
+        buckets=QUEUE_WAIT_SECONDS,
     ),
     _gauge("hamlet_calls_in_flight", "Calls admitted and not ended"),
     _gauge("hamlet_calls_limit", "Calls that may be in flight (server.max_in_flight)"),
@@ -72,7 +80,7 @@ _CALLS = (
         "Calls refused before any upstream was asked",
         L.ROUTE,
         L.REASON,
-        reason=L.REJECTIONS,
+        reason=L.REJECTION_CODES,
     ),
     _counter("hamlet_response_aborts_total", "Answers cut after their beginning", L.ROUTE, L.BY),
     _counter("hamlet_http_responses_total", "HTTP answers of the hot routes", L.PATH, L.CODE),
@@ -83,7 +91,7 @@ _CALLS = (
     ),
 )
 _ATTEMPTS = (
-    _hist(
+    _histogram(
         "gen_ai_client_operation_duration_seconds",
         "Upstream attempts, up to their commit or failure",
         L.OPERATION,
@@ -91,20 +99,20 @@ _ATTEMPTS = (
         L.MODEL,
         L.ERROR_TYPE,
     ),
-    _hist(
+    _histogram(
         "gen_ai_client_operation_time_to_first_chunk_seconds",
         "Streamed upstream attempts, up to their first content",
         L.PROVIDER,
         L.MODEL,
     ),
-    _hist(
+    _histogram(
         "gen_ai_server_time_per_output_token_seconds",
         "Mean time between tokens, once per streamed answer",
         L.PROVIDER,
         L.MODEL,
-        buckets=TPOT,
+        buckets=TIME_PER_TOKEN_SECONDS,
     ),
-    _hist(
+    _histogram(
         "gen_ai_client_token_usage",
         "Tokens per call",
         L.PROVIDER,
@@ -130,7 +138,7 @@ _ATTEMPTS = (
         "another since the first was full, another beside a late one",
         L.ROUTE,
         L.KIND,
-        kind=L.REATTEMPTS,
+        kind=L.REATTEMPT_REASONS,
     ),
     _counter("hamlet_answers_total", "Calls answered, by the tier that did", L.ROUTE, L.TIER),
     _counter(
@@ -187,7 +195,7 @@ _FLEET = (
         "1 for the state of a deployment's breaker",
         L.DEPLOYMENT,
         L.STATE,
-        state=L.STATES,
+        state=L.CIRCUIT_STATES,
     ),
     _counter("hamlet_circuit_changes_total", "Openings and closings of breakers", L.DEPLOYMENT),
     _gauge("hamlet_retry_budget_ratio", "Part of the retry budget left", L.ROUTE),
@@ -199,7 +207,7 @@ _FLEET = (
         state=("local", "shared", "away"),
     ),
 )
-_SCREEN = (
+_SUGGEST = (
     _counter(
         "hamlet_suggest_answers_total",
         "Halves of main screen answers, by where they came from",
@@ -217,7 +225,7 @@ _SCREEN = (
         origin=("web", "llm"),
         reason=("deadline", "failed", "rejected", "overload"),
     ),
-    _hist("hamlet_suggest_duration_seconds", "Main screen answers, whole", L.SURFACE),
+    _histogram("hamlet_suggest_duration_seconds", "Main screen answers, whole", L.SURFACE),
     _counter("hamlet_suggest_late_total", "Answers that took longer than their budget", L.SURFACE),
     _counter(
         "hamlet_suggest_cache_total",
@@ -245,7 +253,9 @@ _SCREEN = (
     ),
 )
 _PROCESS = (
-    _hist("hamlet_event_loop_lag_seconds", "How late the loop wakes up", buckets=LAGS),
+    _histogram(
+        "hamlet_event_loop_lag_seconds", "How late the loop wakes up", buckets=LOOP_LAG_SECONDS
+    ),
     _gauge("hamlet_distress_level", "0 to 3: how much is shed"),
     _gauge("hamlet_ready", "1 while traffic is wanted"),
     _gauge("hamlet_draining", "1 while the process is about to stop"),
@@ -264,7 +274,7 @@ _PROCESS = (
     _gauge("hamlet_series", "Series in the last exposition"),
     _gauge("hamlet_render_seconds", "Time the last exposition took"),
 )
-_MOVING = (
+_CUTOVER = (
     _counter(
         "hamlet_cutover_requests_total",
         "Requests by the arm that was to answer",
@@ -274,13 +284,13 @@ _MOVING = (
         arm=("legacy", "new"),
         outcome=("ok", "failed", "rescued", "client_error", "cancelled"),
     ),
-    _hist(
+    _histogram(
         "hamlet_cutover_duration_seconds",
         "From the request to the last byte of its answer",
         L.FEATURE,
         L.ARM,
     ),
-    _hist(
+    _histogram(
         "hamlet_cutover_first_byte_seconds",
         "From the request to the first byte of its answer",
         L.FEATURE,
@@ -313,8 +323,8 @@ GROUPS: Final = {
     "Calls": _CALLS,
     "Upstream attempts": _ATTEMPTS,
     "Fleet": _FLEET,
-    "Main screen": _SCREEN,
+    "Main screen": _SUGGEST,
     "Process": _PROCESS,
-    "Cutover": _MOVING,
+    "Cutover": _CUTOVER,
 }
 CATALOGUE: Final = {metric.name: metric for group in GROUPS.values() for metric in group}

@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 from hamlet.telemetry.catalogue import CATALOGUE
 from hamlet.telemetry.series import Counter, Histogram
 
-Row = tuple[str, tuple[str, ...], float]
+MetricSample = tuple[str, tuple[str, ...], float]
 """A metric's name, its label values in the catalogue's order, and its value now."""
-KEEP_S = 1.0
+CACHE_TTL_S = 1.0
 
 
 class Exposition(Collector):
@@ -26,15 +26,15 @@ class Exposition(Collector):
     under the reader; the text, which takes much longer, is made in a thread.
     """
 
-    def __init__(self, keep_s: float = KEEP_S) -> None:
+    def __init__(self, cache_ttl_s: float = CACHE_TTL_S) -> None:
         """Two scrapers within `keep_s` seconds get one text."""
         self.registry = CollectorRegistry()
-        self.keep_s = keep_s
-        self._sources: list[Callable[[], Iterable[Row]]] = []
-        self._rows: list[Row] = []
-        self._kept: dict[str, tuple[float, bytes]] = {}
-        self._last = (0.0, 0.0)
-        self._busy = asyncio.Lock()
+        self.cache_ttl_s = cache_ttl_s
+        self._sources: list[Callable[[], Iterable[MetricSample]]] = []
+        self._samples: list[MetricSample] = []
+        self._cache: dict[str, tuple[float, bytes]] = {}
+        self._last_render = (0.0, 0.0)
+        self._render_lock = asyncio.Lock()
         self.registry.register(self)
 
     def counter(self, name: str) -> Counter:
@@ -49,22 +49,22 @@ class Exposition(Collector):
             name, known.help, known.labels, buckets=known.buckets, registry=self.registry
         )
 
-    def reads(self, source: Callable[[], Iterable[Row]]) -> None:
+    def add_source(self, source: Callable[[], Iterable[MetricSample]]) -> None:
         """Ask `source` at every scrape."""
         self._sources.append(source)
 
     async def render(self, accept: str, *, fresh: bool = False) -> tuple[bytes, str]:
         """The text in the form that the Accept header asks for, and its content type."""
         encode, media_type = choose_encoder(accept)
-        async with self._busy:
+        async with self._render_lock:
             now = time.monotonic()
-            at, text = self._kept.get(media_type, (-1e9, b""))
-            if fresh or now - at >= self.keep_s:
-                self._rows = [row for source in self._sources for row in source()]
+            at, text = self._cache.get(media_type, (-1e9, b""))
+            if fresh or now - at >= self.cache_ttl_s:
+                self._samples = [row for source in self._sources for row in source()]
                 text = await asyncio.to_thread(encode, self.registry)
                 series = sum(not line.startswith(b"#") for line in text.splitlines())
-                self._last = (series, time.monotonic() - now)
-                self._kept[media_type] = (now, text)
+                self._last_render = (series, time.monotonic() - now)
+                self._cache[media_type] = (now, text)
         return text, media_type
 
     def describe(self) -> Iterable[Metric]:
@@ -72,9 +72,12 @@ class Exposition(Collector):
 
     def collect(self) -> Iterable[Metric]:
         families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
-        series, seconds = self._last
-        own: list[Row] = [("hamlet_series", (), series), ("hamlet_render_seconds", (), seconds)]
-        for name, labels, value in (*self._rows, *own):
+        series, seconds = self._last_render
+        own: list[MetricSample] = [
+            ("hamlet_series", (), series),
+            ("hamlet_render_seconds", (), seconds),
+        ]
+        for name, labels, value in (*self._samples, *own):
             family = families.get(name)
             if family is None:
                 known = CATALOGUE[name]

@@ -41,7 +41,7 @@ CAUSE = "cause"
 
 OUTCOMES = ("ok", "degraded", "failed", "overload", "rejected", "client_error", "cancelled")
 # The codes of ProviderError's family; what a plugin adds counts as the first.
-FAILURES = (
+FAILURE_CODES = (
     "upstream_error",
     "busy",
     "conflict",
@@ -61,9 +61,9 @@ FAILURES = (
     "upstream_timeout",
     "upstream_unavailable",
 )
-RESULTS = ("ok", "cancelled", *FAILURES)
+RESULTS = ("ok", "cancelled", *FAILURE_CODES)
 # The codes of RequestError's family.
-REJECTIONS = (
+REJECTION_CODES = (
     "invalid_request",
     "invalid_api_key",
     "forbidden",
@@ -76,13 +76,13 @@ REJECTIONS = (
     "draining",
     "no_deployment",
 )
-REATTEMPTS = ("retry", "failover", "spill", "hedge")
+REATTEMPT_REASONS = ("retry", "failover", "spill", "hedge")
 TOKEN_TYPES = ("input", "output", "cached_input", "cache_write", "reasoning")
 TIERS = ("pinned", "web", "llm", "cache", "stale", "embedded", "starter")
-STATES = ("closed", "open", "half_open")
+CIRCUIT_STATES = ("closed", "open", "half_open")
 
 # How many values a label may have where that is not up to the configuration.
-CLOSED: Final = {
+CLOSED_VALUES: Final = {
     OPERATION: ("chat", "embeddings", "probe"),
     OUTCOME: OUTCOMES,
     RESULT: RESULTS,

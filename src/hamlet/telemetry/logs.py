@@ -15,25 +15,25 @@ from hamlet.core import redact
 from hamlet.spi import Log
 
 # Checked where they come in; a trace's is as long and as random as a key.
-_IDS = {"request_id", "trace_id"}
-_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
+_UNREDACTED_FIELDS = {"request_id", "trace_id"}
+_JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 def make_log(
     level: str = "info",
-    form: Literal["json", "console"] = "json",
+    output_format: Literal["json", "console"] = "json",
     stream: TextIO | None = None,
 ) -> Log:
     """A logger that writes to `stream` (stderr if none). Configures nothing global.
 
     As JSON it also has `line`, for what is written on every call.
     """
-    renderer: Any = structlog.dev.ConsoleRenderer() if form == "console" else _json
+    renderer: Any = structlog.dev.ConsoleRenderer() if output_format == "console" else _render_json
     target = stream or sys.stderr
     bound: Any = structlog.make_filtering_bound_logger(level)
-    if form == "json":
-        silent = logging.getLevelName(level.upper()) > logging.INFO
-        line = staticmethod(_nothing if silent else _Lines(target))
+    if output_format == "json":
+        is_below_info = logging.getLevelName(level.upper()) > logging.INFO
+        line = staticmethod(_discard if is_below_info else _FastLineWriter(target))
         bound = type("Log", (bound,), {"line": line})
     log: Log = structlog.wrap_logger(
         structlog.PrintLogger(target),
@@ -41,7 +41,7 @@ def make_log(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _redacted,
+            _redact_event,
             renderer,
         ],
         wrapper_class=bound,
@@ -50,14 +50,14 @@ def make_log(
     return log
 
 
-def adopt_stdlib(log: Log, level: str = "info") -> None:
+def redirect_stdlib_logging(log: Log, level: str = "info") -> None:
     """Send what libraries log through the standard module to `log` too."""
     root = logging.getLogger()
-    root.handlers[:] = [_Bridge(log)]
+    root.handlers[:] = [_StdlibHandler(log)]
     root.setLevel(max(logging.getLevelName(level.upper()), logging.INFO))
 
 
-class _Lines:
+class _FastLineWriter:
     """Writes a line at level info past structlog's processors, which cost ten times as much.
 
     The fields must be free of secrets as they are: nothing redacts them.
@@ -68,36 +68,38 @@ class _Lines:
 
     def __call__(self, event: str, fields: dict[str, Any]) -> None:
         fields |= {"event": event, "level": "info", "timestamp": datetime.now(UTC)}
-        self._stream.write(orjson.dumps(fields, option=_LINE).decode())
+        self._stream.write(orjson.dumps(fields, option=_JSON_OPTIONS).decode())
         self._stream.flush()
 
 
-def _nothing(event: str, fields: dict[str, Any]) -> None:
+def _discard(event: str, fields: dict[str, Any]) -> None:
     return
 
 
-class _Bridge(logging.Handler):
+class _StdlibHandler(logging.Handler):
     def __init__(self, log: Log) -> None:
         super().__init__()
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell = {logging.WARNING: self._log.warning, logging.INFO: self._log.info}.get(
+        log_method = {logging.WARNING: self._log.warning, logging.INFO: self._log.info}.get(
             record.levelno, self._log.error
         )
         fields: dict[str, Any] = {"logger": record.name}
         if record.exc_info:
             fields["exc_info"] = record.exc_info
-        tell(record.getMessage(), **fields)
+        log_method(record.getMessage(), **fields)
 
 
-def _redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     # Tracebacks are longer than what redact keeps of other text.
     return {
-        key: redact(value, 10_000) if isinstance(value, str) and key not in _IDS else value
+        key: redact(value, 10_000)
+        if isinstance(value, str) and key not in _UNREDACTED_FIELDS
+        else value
         for key, value in event.items()
     }
 
 
-def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
+def _render_json(_: WrappedLogger, __: str, event: EventDict) -> str:
     return orjson.dumps(event, default=str).decode()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hamlet.telemetry import labels as L
-from hamlet.telemetry.catalogue import CATALOGUE, GROUPS, Metric
+from hamlet.telemetry.catalogue import CATALOGUE, GROUPS, MetricSpec
 
 # A configuration as large as any we expect: 27 reserved deployments with twins, and room.
-LARGEST = {
+MAX_LABEL_VALUES = {
     L.ROUTE: 13,
     L.DEPLOYMENT: 64,
     L.PROVIDER: 5,
@@ -28,38 +28,38 @@ LARGEST = {
     L.REASON: 4,
 }
 # A deployment belongs to one route, provider and model, or to few: these pairs are no products.
-_PAIRED = {
+_INDEPENDENT_LABELS = {
     "hamlet_deployment_info": (L.DEPLOYMENT,),
     "hamlet_cost_usd_total": (L.DEPLOYMENT,),
 }
-LIBRARY = 40
+LIBRARY_SERIES = 40
 
 
-def most_series(metric: Metric, sizes: dict[str, int] | None = None) -> int:
+def max_series(metric: MetricSpec, sizes: dict[str, int] | None = None) -> int:
     """The most series one metric can have, with the given numbers of configured values."""
-    sizes = LARGEST if sizes is None else sizes
+    sizes = MAX_LABEL_VALUES if sizes is None else sizes
     product = 1
-    for label in _PAIRED.get(metric.name, metric.labels):
-        closed = metric.of(label)
+    for label in _INDEPENDENT_LABELS.get(metric.name, metric.labels):
+        closed = metric.closed_values(label)
         product *= len(closed) if closed is not None else sizes[label]
     # A histogram has its buckets, +Inf, sum and count.
     return product * (len(metric.buckets) + 3 if metric.type == "histogram" else 1)
 
 
-def bound(sizes: dict[str, int] | None = None) -> int:
+def max_total_series(sizes: dict[str, int] | None = None) -> int:
     """The most series of one process, with those that the library adds."""
-    return LIBRARY + sum(most_series(metric, sizes) for metric in CATALOGUE.values())
+    return LIBRARY_SERIES + sum(max_series(metric, sizes) for metric in CATALOGUE.values())
 
 
-def document() -> str:
+def render_reference() -> str:
     """docs/metrics.md"""
     lines = [
         "# Metrics",
         "",
         "Made from `telemetry/catalogue.py` by `python -m hamlet.dashboards.build`.",
         "Label values come from the configuration or the closed sets below, never from a caller:",
-        f"one process has at most {bound():,} series with 64 deployments, 13 routes, 8 features,",
-        f"and {bound(_small()):,} with 6 deployments, 4 routes and none.",
+        f"one process has at most {max_total_series():,} series with 64 deployments, 13 routes, 8 features,",
+        f"and {max_total_series(_small_sizes()):,} with 6 deployments, 4 routes and none.",
         "Beside these there are the library's `process_*`, `python_*`.",
         "",
     ]
@@ -70,12 +70,12 @@ def document() -> str:
             lines.append(f"| `{metric.name}` | {metric.type} | {labels} | {metric.help} |")
         lines.append("")
     lines += ["## Closed sets", ""]
-    for label, values in sorted(L.CLOSED.items()):
+    for label, values in sorted(L.CLOSED_VALUES.items()):
         shown = ", ".join(f"`{value}`" if value else "(empty)" for value in values)
         lines.append(f"- `{label}`: {shown}")
     return "\n".join(lines) + "\n"
 
 
-def _small() -> dict[str, int]:
+def _small_sizes() -> dict[str, int]:
     few = {L.ROUTE: 5, L.DEPLOYMENT: 6, L.PROVIDER: 2, L.MODEL: 1, L.FEATURE: 0, L.PATH: 8}
-    return {**LARGEST, **few, L.CODE: 4, L.TIER: 2, L.SOURCE: 1}
+    return {**MAX_LABEL_VALUES, **few, L.CODE: 4, L.TIER: 2, L.SOURCE: 1}

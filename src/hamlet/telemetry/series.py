@@ -22,16 +22,16 @@ class Counter(Collector):
         self._counts: dict[tuple[str, ...], float] = {}
         registry.register(self)
 
-    def zero(self, labels: tuple[str, ...]) -> None:
+    def init_series(self, labels: tuple[str, ...]) -> None:
         """Show a series before anything is counted, so that its first count makes a rate."""
         self._counts.setdefault(labels, 0.0)
 
-    def count(self, labels: tuple[str, ...] = (), by: float = 1.0) -> None:
+    def inc(self, labels: tuple[str, ...] = (), amount: float = 1.0) -> None:
         """Add `by` under label values in the order in which the labels were declared."""
         try:
-            self._counts[labels] += by
+            self._counts[labels] += amount
         except KeyError:
-            self._counts[labels] = by
+            self._counts[labels] = amount
 
     def describe(self) -> Iterable[CounterMetricFamily]:
         yield CounterMetricFamily(self._name, self._documentation, labels=self._labels)
@@ -61,12 +61,12 @@ class Histogram(Collector):
     ) -> None:
         self._name, self._documentation = name, documentation
         self._labels, self._bounds = labels, buckets
-        self._series: dict[tuple[str, ...], _Series] = {}
+        self._series: dict[tuple[str, ...], _HistogramSeries] = {}
         registry.register(self)
 
-    def zero(self, labels: tuple[str, ...]) -> None:
+    def init_series(self, labels: tuple[str, ...]) -> None:
         """Show a series before anything is observed."""
-        self._series.setdefault(labels, _Series(len(self._bounds) + 1))
+        self._series.setdefault(labels, _HistogramSeries(len(self._bounds) + 1))
 
     def observe(self, labels: tuple[str, ...], value: float, trace_id: str = "") -> None:
         """Count `value` under label values in the order in which the labels were declared.
@@ -75,12 +75,12 @@ class Histogram(Collector):
         """
         series = self._series.get(labels)
         if series is None:
-            series = self._series[labels] = _Series(len(self._bounds) + 1)
+            series = self._series[labels] = _HistogramSeries(len(self._bounds) + 1)
         bucket = bisect_left(self._bounds, value)
         series.counts[bucket] += 1
         series.total += value
         if trace_id:
-            series.traces[bucket] = (trace_id, value, time.time())
+            series.exemplars[bucket] = (trace_id, value, time.time())
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
         yield HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
@@ -93,21 +93,21 @@ class Histogram(Collector):
         yield family
 
 
-def _buckets(edges: Sequence[str], series: _Series) -> Iterable[Any]:
-    below, traces = 0, dict(series.traces)
+def _buckets(edges: Sequence[str], series: _HistogramSeries) -> Iterable[Any]:
+    cumulative, exemplars = 0, dict(series.exemplars)
     for i, (edge, count) in enumerate(zip(edges, list(series.counts), strict=True)):
-        below += count
-        if i in traces:
-            trace_id, value, at = traces[i]
-            yield edge, float(below), Exemplar({"trace_id": trace_id}, value, at)
+        cumulative += count
+        if i in exemplars:
+            trace_id, value, at = exemplars[i]
+            yield edge, float(cumulative), Exemplar({"trace_id": trace_id}, value, at)
         else:
-            yield edge, float(below)
+            yield edge, float(cumulative)
 
 
-class _Series:
-    __slots__ = ("counts", "total", "traces")
+class _HistogramSeries:
+    __slots__ = ("counts", "exemplars", "total")
 
     def __init__(self, size: int) -> None:
         self.counts = [0] * size
         self.total = 0.0
-        self.traces: dict[int, tuple[str, float, float]] = {}
+        self.exemplars: dict[int, tuple[str, float, float]] = {}

@@ -21,18 +21,18 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from hamlet.core.trace import Trace, current_trace
-from hamlet.gateway import Attempt, Observer, Record
-from hamlet.routing import Fleet
-from hamlet.telemetry.metrics import outcome_of
+from hamlet.gateway import Attempt, CallRecord, Observer
+from hamlet.routing import LoadBalancer
+from hamlet.telemetry.metrics import call_outcome
 
 # A first token later than the service level allows is worth a trace.
-_LATE_S = 2.56
-_WORTH = ("failed", "overload", "degraded")
-_EXPORT_S = 5.0
-_QUEUE = 2048
+_SLOW_FIRST_TOKEN_S = 2.56
+_FAILED_OUTCOMES = ("failed", "overload", "degraded")
+_EXPORT_TIMEOUT_S = 5.0
+_MAX_QUEUED_SPANS = 2048
 
 
-class Spans(Observer):
+class SpanObserver(Observer):
     """An observer that makes a call's spans when it has ended, if they are worth keeping.
 
     Kept are `sample` of all calls (by trace id, so that all processes choose alike), those that the
@@ -40,82 +40,90 @@ class Spans(Observer):
     """
 
     def __init__(
-        self, fleet: Fleet, sample: float, url: str = "", exporter: SpanExporter | None = None
+        self,
+        load_balancer: LoadBalancer,
+        sample_ratio: float,
+        url: str = "",
+        exporter: SpanExporter | None = None,
     ) -> None:
         """`url` is that of the collector's traces, as http://collector:4318/v1/traces."""
-        self._clock = fleet.clock
-        self._sample = sample
-        self._ids = _Ids()
+        self._clock = load_balancer.clock
+        self._sample_ratio = sample_ratio
+        self._id_generator = _PresetIdGenerator()
         self._provider = TracerProvider(
             resource=Resource({"service.name": "hamlet", "service.version": version("hamlet")}),
-            id_generator=self._ids,
+            id_generator=self._id_generator,
         )
-        self._exporter = _Counted(exporter or OTLPSpanExporter(url, timeout=_EXPORT_S))
-        processor = BatchSpanProcessor(self._exporter, max_queue_size=_QUEUE)
+        self._exporter = _CountingExporter(
+            exporter or OTLPSpanExporter(url, timeout=_EXPORT_TIMEOUT_S)
+        )
+        processor = BatchSpanProcessor(self._exporter, max_queue_size=_MAX_QUEUED_SPANS)
         self._provider.add_span_processor(processor)
-        self._made = self._overflown = 0
+        self._created_count = self._overflow_count = 0
         self._tracer = self._provider.get_tracer("hamlet")
         self._attempts: dict[int, list[tuple[Attempt, float]]] = {}
 
-    def on_attempt(self, record: Record, attempt: Attempt) -> None:
+    def on_attempt(self, record: CallRecord, attempt: Attempt) -> None:
         if record.operation != "probe":
             self._attempts.setdefault(id(record), []).append((attempt, self._clock()))
 
-    def on_end(self, record: Record) -> None:
+    def on_end(self, record: CallRecord) -> None:
         attempts = self._attempts.pop(id(record), [])
         parent = current_trace()
-        asked = parent is not None and parent.sampled
-        if record.trace_id and (asked or self._worth(record)):
-            self._make(record, attempts, parent)
+        is_parent_sampled = parent is not None and parent.sampled
+        if record.trace_id and (is_parent_sampled or self._should_keep(record)):
+            self._emit_spans(record, attempts, parent)
 
     @property
     def dropped(self) -> int:
         """Spans that were made and did not reach the collector."""
-        return self._overflown + self._exporter.lost
+        return self._overflow_count + self._exporter.failed_count
 
     def close(self) -> None:
         """Export what is left. Blocks; call it in a thread."""
         self._provider.shutdown()
 
-    def _worth(self, record: Record) -> bool:
+    def _should_keep(self, record: CallRecord) -> bool:
         return (
-            int(record.trace_id[:8], 16) < self._sample * 2**32
-            or outcome_of(record) in _WORTH
+            int(record.trace_id[:8], 16) < self._sample_ratio * 2**32
+            or call_outcome(record) in _FAILED_OUTCOMES
             or record.attempts > 1
-            or (record.first_token_s or 0.0) > _LATE_S
+            or (record.first_token_s or 0.0) > _SLOW_FIRST_TOKEN_S
         )
 
-    def _make(
-        self, record: Record, attempts: list[tuple[Attempt, float]], parent: Trace | None
+    def _emit_spans(
+        self, record: CallRecord, attempts: list[tuple[Attempt, float]], parent: Trace | None
     ) -> None:
-        self._count(1 + record.admitted + len(attempts))
+        self._count_overflow(1 + record.admitted + len(attempts))
         offset = time.time_ns() - int(self._clock() * 1e9)
 
         def at(clock: float) -> int:
             return int(clock * 1e9) + offset
 
         end = self._clock()
-        self._ids.trace_id = int(record.trace_id, 16)
+        self._id_generator.trace_id = int(record.trace_id, 16)
         # Upstreams that were told of the trace hang on this span.
-        self._ids.next_span_id = int(parent.own_id, 16) if parent else 0
+        self._id_generator.next_span_id = int(parent.span_id, 16) if parent else 0
         root = self._tracer.start_span(
             f"{record.operation} {record.route}",
-            _parent(record.trace_id, parent.parent_id if parent else ""),
+            _parent_context(record.trace_id, parent.parent_id if parent else ""),
             SpanKind.SERVER,
-            _about(record),
-            start_time=at(record.started),
+            _call_attributes(record),
+            start_time=at(record.started_at),
         )
-        inside = trace.set_span_in_context(root)
+        root_context = trace.set_span_in_context(root)
         if record.admitted:
-            waited = self._tracer.start_span("hamlet.admit", inside, start_time=at(record.started))
-            waited.end(at(record.started + record.queue_s))
+            admission_span = self._tracer.start_span(
+                "hamlet.admit", root_context, start_time=at(record.started_at)
+            )
+            admission_span.end(at(record.started_at + record.queue_s))
         for number, (attempt, ended) in enumerate(attempts, 1):
             span = self._tracer.start_span(
                 f"{record.operation} {attempt.deployment.model}",
-                inside,
+                root_context,
                 SpanKind.CLIENT,
-                _attempted(record, attempt, number),
-                start_time=at(attempt.started),
+                _attempt_attributes(record, attempt, number),
+                start_time=at(attempt.started_at),
             )
             answered = attempt.error is None and not attempt.cancelled
             if answered:
@@ -124,39 +132,39 @@ class Spans(Observer):
                 span.set_status(StatusCode.ERROR)
             # The attempt that answered lasts as long as its answer.
             span.end(at(end if answered else ended))
-        if outcome_of(record) in _WORTH:
+        if call_outcome(record) in _FAILED_OUTCOMES:
             root.set_status(StatusCode.ERROR)
         root.end(at(end))
 
-    def _count(self, spans: int) -> None:
+    def _count_overflow(self, spans: int) -> None:
         """The processor's queue drops its oldest where it is full, and tells nobody."""
-        self._made += spans
-        waiting = self._made - self._overflown - self._exporter.taken
-        self._overflown += max(0, waiting - _QUEUE)
+        self._created_count += spans
+        waiting = self._created_count - self._overflow_count - self._exporter.exported_count
+        self._overflow_count += max(0, waiting - _MAX_QUEUED_SPANS)
 
 
-class _Counted(SpanExporter):
+class _CountingExporter(SpanExporter):
     """Hands on to another exporter, and counts what that could not send."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self.taken = self.lost = 0
+        self.exported_count = self.failed_count = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.taken += len(spans)
+        self.exported_count += len(spans)
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
         finally:
             if result is not SpanExportResult.SUCCESS:
-                self.lost += len(spans)
+                self.failed_count += len(spans)
         return result
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
 
 
-class _Ids(IdGenerator):
+class _PresetIdGenerator(IdGenerator):
     """Gives a root the trace id that logs and exemplars carry already, and upstreams the span's."""
 
     def __init__(self) -> None:
@@ -166,11 +174,11 @@ class _Ids(IdGenerator):
         return self.trace_id
 
     def generate_span_id(self) -> int:
-        told, self.next_span_id = self.next_span_id, 0
-        return told or secrets.randbits(64) or 1
+        preset, self.next_span_id = self.next_span_id, 0
+        return preset or secrets.randbits(64) or 1
 
 
-def _parent(trace_id: str, parent_id: str) -> Any:
+def _parent_context(trace_id: str, parent_id: str) -> Any:
     if not parent_id:
         return trace.set_span_in_context(trace.INVALID_SPAN)
     flags = TraceFlags(TraceFlags.SAMPLED)
@@ -178,30 +186,32 @@ def _parent(trace_id: str, parent_id: str) -> Any:
     return trace.set_span_in_context(NonRecordingSpan(context))
 
 
-def _about(record: Record) -> dict[str, Any]:
+def _call_attributes(record: CallRecord) -> dict[str, Any]:
     usage = record.usage
-    return _known(
+    return _without_none(
         {
             "hamlet.request_id": record.request_id,
             "hamlet.route": record.route,
-            "hamlet.outcome": outcome_of(record),
+            "hamlet.outcome": call_outcome(record),
             "hamlet.attempts": record.attempts,
             "hamlet.tier": record.tier + 1,
             "gen_ai.operation.name": record.operation,
             "gen_ai.usage.input_tokens": usage.input_tokens,
             "gen_ai.usage.output_tokens": usage.output_tokens,
-            "gen_ai.response.finish_reasons": [str(record.finish)] if record.finish else None,
+            "gen_ai.response.finish_reasons": [str(record.finish_reason)]
+            if record.finish_reason
+            else None,
             "error.type": record.error.code if record.error else None,
         }
     )
 
 
-def _attempted(record: Record, attempt: Attempt, number: int) -> dict[str, Any]:
+def _attempt_attributes(record: CallRecord, attempt: Attempt, number: int) -> dict[str, Any]:
     error = attempt.error
-    return _known(
+    return _without_none(
         {
             "hamlet.attempt": number,
-            "hamlet.way": attempt.way,
+            "hamlet.way": attempt.reason,
             "hamlet.deployment": attempt.deployment.id,
             "gen_ai.operation.name": record.operation,
             "gen_ai.provider.name": attempt.deployment.provider.name,
@@ -213,5 +223,5 @@ def _attempted(record: Record, attempt: Attempt, number: int) -> dict[str, Any]:
     )
 
 
-def _known(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if value is not None}

@@ -8,11 +8,11 @@ from typing import IO, TextIO, cast
 
 import orjson
 
-from hamlet.gateway import Observer, Record
+from hamlet.gateway import CallRecord, Observer
 from hamlet.telemetry.metrics import cost_usd
-from hamlet.telemetry.writer import Writer
+from hamlet.telemetry.writer import BackgroundWriter
 
-_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
+_JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 class UsageLog(Observer):
@@ -20,14 +20,14 @@ class UsageLog(Observer):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer: Writer | None = None
+        self._writer: BackgroundWriter | None = None
 
     @property
     def dropped(self) -> int:
         """Lines that could not be written, or came while the disk was far behind."""
         return self._writer.dropped if self._writer is not None else 0
 
-    def on_end(self, record: Record) -> None:
+    def on_end(self, record: CallRecord) -> None:
         usage, deployment = record.usage, record.deployment
         if deployment is None or usage.input_tokens is None:
             return
@@ -49,8 +49,8 @@ class UsageLog(Observer):
             "cost_usd": cost_usd(deployment, usage),
         }
         if self._writer is None:
-            self._writer = Writer(cast(TextIO, _Appended(self._path)))
-        self._writer.write(orjson.dumps(fields, option=_LINE).decode())
+            self._writer = BackgroundWriter(cast(TextIO, _LazyAppendFile(self._path)))
+        self._writer.write(orjson.dumps(fields, option=_JSON_OPTIONS).decode())
 
     def close(self) -> None:
         """Write what is left, within two seconds. Blocks; call it in a thread."""
@@ -58,7 +58,7 @@ class UsageLog(Observer):
             self._writer.close()
 
 
-class _Appended:
+class _LazyAppendFile:
     """A file that is opened at its first line; whole lines alone, as several processes append."""
 
     def __init__(self, path: Path) -> None:

@@ -7,36 +7,36 @@ import threading
 from collections import deque
 from typing import TextIO
 
-_MOST = 10_000
-_CLOSE_S = 2.0
-_GATHER_S = 0.02
+_MAX_LINES = 10_000
+_CLOSE_TIMEOUT_S = 2.0
+_BATCH_DELAY_S = 0.02
 
 
-class Writer:
+class BackgroundWriter:
     """Hands lines to a thread that writes them; drops and counts them while it is `most` behind.
 
     A reader that stalls, like a full pipe, would otherwise stop every call. Lines of the same 20 ms
     go out together: to wake the thread for each costs more than all else that is done for a line.
     """
 
-    def __init__(self, stream: TextIO, most: int = _MOST) -> None:
+    def __init__(self, stream: TextIO, max_lines: int = _MAX_LINES) -> None:
         self.dropped = 0
         self._stream = stream
-        self._most = most
+        self._max_lines = max_lines
         self._lines: deque[str] = deque()
-        self._some, self._closed = threading.Event(), threading.Event()
+        self._has_lines, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
         atexit.register(self.close)
 
     def write(self, text: str) -> int:
         """Take a line."""
-        if len(self._lines) < self._most:
+        if len(self._lines) < self._max_lines:
             self._lines.append(text)
         else:
             self.dropped += 1
-        if not self._some.is_set():
-            self._some.set()
+        if not self._has_lines.is_set():
+            self._has_lines.set()
         return len(text)
 
     def flush(self) -> None:
@@ -46,19 +46,19 @@ class Writer:
         """Write what is left, within two seconds."""
         atexit.unregister(self.close)
         self._closed.set()
-        self._some.set()
-        self._thread.join(_CLOSE_S)
+        self._has_lines.set()
+        self._thread.join(_CLOSE_TIMEOUT_S)
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            self._some.wait()
-            self._closed.wait(_GATHER_S)
+            self._has_lines.wait()
+            self._closed.wait(_BATCH_DELAY_S)
             # Cleared before it looks: what comes after the look sets it again.
-            self._some.clear()
-            self._write()
-        self._write()
+            self._has_lines.clear()
+            self._write_pending()
+        self._write_pending()
 
-    def _write(self) -> None:
+    def _write_pending(self) -> None:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if not lines:
             return

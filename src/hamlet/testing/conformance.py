@@ -31,13 +31,19 @@ from hamlet.core import (
 from hamlet.runtime import DEFAULT_TRANSPORT
 from hamlet.spi import API_VERSION, Runtime, operations
 from hamlet.spi.settings import TransportName
-from hamlet.testing.cases import ask
-from hamlet.testing.support import Guarded, answered, comparable, events_of, runtime
+from hamlet.testing.cases import chat_request
+from hamlet.testing.support import (
+    NoSilentOverrides,
+    collect_events,
+    host_runtime,
+    run_chat,
+    without_vendor_details,
+)
 
 _SECRET = "sk-conformance-0123456789"  # noqa: S105
 
 
-class _Contract(Guarded):
+class _ProviderConformance(NoSilentOverrides):
     """The shape of any provider. `transport` is what carries its calls."""
 
     transport: TransportName = DEFAULT_TRANSPORT
@@ -49,7 +55,7 @@ class _Contract(Guarded):
     @pytest_asyncio.fixture
     async def host(self) -> AsyncIterator[Runtime]:
         """The host that the provider gets."""
-        host = runtime(self.transport)
+        host = host_runtime(self.transport)
         yield host
         await host.aclose()
 
@@ -81,23 +87,25 @@ class _Contract(Guarded):
         assert operations(provider)
 
 
-class ChatConformance(_Contract):
+class ChatConformance(_ProviderConformance):
     """A provider that answers chat calls. `model` is one that it takes."""
 
     model: str = "model-1"
     features: frozenset[Feature] = frozenset()
 
     async def test_streams_in_the_grammar(self, provider: Any) -> None:
-        events = await events_of(provider, ask("Hello", self.model, stream=True))
+        events = await collect_events(provider, chat_request("Hello", self.model, stream=True))
         assert isinstance(events[-1], Finished)
 
     async def test_a_whole_answer_equals_the_fold_of_its_stream(self, provider: Any) -> None:
-        whole = await answered(provider, ask("안녕하세요, 세계", self.model))
-        streamed = await answered(provider, ask("안녕하세요, 세계", self.model, stream=True))
-        assert comparable(streamed) == comparable(whole)
+        whole = await run_chat(provider, chat_request("안녕하세요, 세계", self.model))
+        streamed = await run_chat(
+            provider, chat_request("안녕하세요, 세계", self.model, stream=True)
+        )
+        assert without_vendor_details(streamed) == without_vendor_details(whole)
 
     async def test_an_early_close_is_quiet(self, provider: Any) -> None:
-        source = provider.chat(ask("Hello", self.model, stream=True))
+        source = provider.chat(chat_request("Hello", self.model, stream=True))
         await anext(source)
         await source.aclose()
         with pytest.raises(StopAsyncIteration):
@@ -105,14 +113,14 @@ class ChatConformance(_Contract):
 
     async def test_parallel_calls_do_not_mix(self, provider: Any) -> None:
         texts = [f"Question number {i} about the colour of house {i}." for i in range(20)]
-        alone = [await answered(provider, ask(text, self.model)) for text in texts]
+        alone = [await run_chat(provider, chat_request(text, self.model)) for text in texts]
         together = await asyncio.gather(
-            *(answered(provider, ask(text, self.model, stream=True)) for text in texts)
+            *(run_chat(provider, chat_request(text, self.model, stream=True)) for text in texts)
         )
         assert [r.text for r in together] == [r.text for r in alone]
 
 
-class EmbeddingConformance(_Contract):
+class EmbeddingConformance(_ProviderConformance):
     """A provider that embeds texts."""
 
     model: str = "model-1"

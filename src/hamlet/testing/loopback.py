@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-End = Literal["whole", "truncate", "reset", "hang"]
+BodyEnd = Literal["whole", "truncate", "reset", "hang"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Canned:
     before: Literal["answer", "reset", "hang"] = "answer"
     pause_s: float = 0.0
     gate: asyncio.Event | None = None
-    end: End = "whole"
+    end: BodyEnd = "whole"
     raw: bool = False
 
 
@@ -63,7 +63,7 @@ def sse_reply(
     split: int | None = None,
     pause_s: float = 0.0,
     gate: asyncio.Event | None = None,
-    end: End = "whole",
+    end: BodyEnd = "whole",
     headers: Mapping[str, str] = {},
 ) -> Canned:
     """An event stream, one piece a frame, or pieces of `split` bytes."""
@@ -89,13 +89,13 @@ class LoopbackUpstream:
         self.hangups = 0
         self._replies: list[Canned] = []
         self._respond: Callable[[Received], Canned] | None = None
-        self._changed = asyncio.Condition()
+        self._state_changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> LoopbackUpstream:
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", 0, limit=1 << 20, ssl=self._tls
+            self._on_connection, "127.0.0.1", 0, limit=1 << 20, ssl=self._tls
         )
         return self
 
@@ -129,27 +129,29 @@ class LoopbackUpstream:
 
     async def received(self, count: int = 1, within_s: float = 30.0) -> None:
         """Wait until `count` requests have come."""
-        await self._until(lambda: len(self.requests) >= count, within_s)
+        await self._wait_until(lambda: len(self.requests) >= count, within_s)
 
     async def hung_up(self, count: int = 1, within_s: float = 30.0) -> None:
         """Wait until clients have broken off `count` replies. Raises TimeoutError."""
-        await self._until(lambda: self.hangups >= count, within_s)
+        await self._wait_until(lambda: self.hangups >= count, within_s)
 
-    async def _until(self, holds: Callable[[], bool], within_s: float) -> None:
-        async with asyncio.timeout(within_s), self._changed:
-            await self._changed.wait_for(holds)
+    async def _wait_until(self, condition: Callable[[], bool], within_s: float) -> None:
+        async with asyncio.timeout(within_s), self._state_changed:
+            await self._state_changed.wait_for(condition)
 
-    async def _note(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    async def _notify_waiters(self) -> None:
+        async with self._state_changed:
+            self._state_changed.notify_all()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _on_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.accepted += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._converse(reader, writer)
+            await self._serve_connection(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         except asyncio.CancelledError:
@@ -159,63 +161,69 @@ class LoopbackUpstream:
             self._tasks.discard(task)
             writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         first = await reader.read(1)
         while first:
             request = await _read_request(first, reader)
             self.requests.append(request)
-            await self._note()
-            canned = self._next(request)
+            await self._notify_waiters()
+            canned = self._next_reply(request)
             # A client that waits for an answer sends nothing: whatever can be read is its leaving.
-            leaving = asyncio.ensure_future(reader.read(1))
+            disconnect = asyncio.ensure_future(reader.read(1))
             try:
-                bare = request.method == "HEAD"
-                if not await self._play(canned, writer, leaving, bare):
+                no_body = request.method == "HEAD"
+                if not await self._send_reply(canned, writer, disconnect, no_body):
                     return
-                first = await leaving
+                first = await disconnect
             finally:
-                leaving.cancel()
+                disconnect.cancel()
 
-    def _next(self, request: Received) -> Canned:
+    def _next_reply(self, request: Received) -> Canned:
         if self._respond is not None:
             return self._respond(request)
         return self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
 
-    async def _play(
+    async def _send_reply(
         self,
         canned: Canned,
         writer: asyncio.StreamWriter,
-        leaving: asyncio.Future[bytes],
-        bare: bool,
+        disconnect: asyncio.Future[bytes],
+        no_body: bool,
     ) -> bool:
         """Send a reply, its head alone if `bare`; False if the connection is finished."""
         if canned.before == "reset":
             writer.transport.abort()
             return False
         if canned.before == "hang":
-            return await self._left(leaving)
+            return await self._await_disconnect(disconnect)
         if not canned.raw:
-            writer.write(_head(canned))
-        if bare:
+            writer.write(_response_head(canned))
+        if no_body:
             await writer.drain()
             return True
         for i, piece in enumerate(canned.pieces):
-            if i and canned.gate and await self._gone(leaving, canned.gate.wait()):
+            if i and canned.gate and await self._disconnects_during(disconnect, canned.gate.wait()):
                 return False
-            if i and canned.pause_s and await self._gone(leaving, asyncio.sleep(canned.pause_s)):
+            if (
+                i
+                and canned.pause_s
+                and await self._disconnects_during(disconnect, asyncio.sleep(canned.pause_s))
+            ):
                 return False
             writer.write(piece if canned.raw else b"%x\r\n%s\r\n" % (len(piece), piece))
             try:
                 await writer.drain()
             except ConnectionError:
-                return await self._left(leaving)
-        return await self._finish(canned, writer, leaving)
+                return await self._await_disconnect(disconnect)
+        return await self._end_body(canned, writer, disconnect)
 
-    async def _finish(
-        self, canned: Canned, writer: asyncio.StreamWriter, leaving: asyncio.Future[bytes]
+    async def _end_body(
+        self, canned: Canned, writer: asyncio.StreamWriter, disconnect: asyncio.Future[bytes]
     ) -> bool:
         if canned.end == "hang":
-            return await self._left(leaving)
+            return await self._await_disconnect(disconnect)
         if canned.end == "reset":
             writer.transport.abort()
             return False
@@ -224,27 +232,27 @@ class LoopbackUpstream:
         await writer.drain()
         return canned.end == "whole"
 
-    async def _gone(self, leaving: asyncio.Future[bytes], wait: Any) -> bool:
+    async def _disconnects_during(self, disconnect: asyncio.Future[bytes], pause: Any) -> bool:
         """Wait, unless the client leaves first."""
-        waiting = asyncio.ensure_future(wait)
+        waiting = asyncio.ensure_future(pause)
         try:
-            await asyncio.wait({leaving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({disconnect, waiting}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
-        if leaving.done():
-            await self._left(leaving)
-        return leaving.done()
+        if disconnect.done():
+            await self._await_disconnect(disconnect)
+        return disconnect.done()
 
-    async def _left(self, leaving: asyncio.Future[bytes]) -> bool:
+    async def _await_disconnect(self, disconnect: asyncio.Future[bytes]) -> bool:
         """Wait for the client to leave, and count it."""
         with suppress(ConnectionError):
-            await leaving
+            await disconnect
         self.hangups += 1
-        await self._note()
+        await self._notify_waiters()
         return False
 
 
-def _head(canned: Canned) -> bytes:
+def _response_head(canned: Canned) -> bytes:
     headers = {"transfer-encoding": "chunked", **canned.headers}
     lines = [f"HTTP/1.1 {canned.status} X", *(f"{k}: {v}" for k, v in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

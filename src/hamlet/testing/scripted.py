@@ -23,11 +23,11 @@ from hamlet.core import (
 )
 from hamlet.spi import API_VERSION, ProviderSettings
 
-Step = ChatEvent | NativeChunk | BaseException | asyncio.Event | float
-Play = Sequence[Step]
+ScriptStep = ChatEvent | NativeChunk | BaseException | asyncio.Event | float
+Script = Sequence[ScriptStep]
 
 
-def says(*texts: str, model: str = "scripted", usage: Usage | None = None) -> list[Step]:
+def says(*texts: str, model: str = "scripted", usage: Usage | None = None) -> list[ScriptStep]:
     """The play of a plain answer, one delta a text."""
     deltas = [TextDelta(0, text) for text in texts]
     end = Finished(FinishReason.STOP, usage or Usage(3, len(texts)), "stop")
@@ -45,20 +45,20 @@ class ScriptedProvider:
     Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
     cards: ClassVar[Mapping[str, ModelCard]] = {}
 
-    def __init__(self, *plays: Play, vectors: Sequence[Sequence[float]] = ()) -> None:
-        self._plays = [list(play) for play in plays] or [says("hello")]
+    def __init__(self, *scripts: Script, vectors: Sequence[Sequence[float]] = ()) -> None:
+        self._scripts = [list(play) for play in scripts] or [says("hello")]
         self._vectors = [list(vector) for vector in vectors]
         self.calls: list[Any] = []
         self.closed = 0
         self.finished = False
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        return self._play(request)
+        return self._run_script(request)
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
         self.calls.append(request)
-        for step in self._next():
-            await _pass(step)
+        for step in self._next_script():
+            await _run_step(step)
         vectors = self._vectors or [[1.0, 0.0] for _ in request.inputs]
         packed = tuple(pack(vector) for vector in vectors)
         return EmbeddingResponse(request.model, packed, Usage(input_tokens=len(request.inputs)))
@@ -66,29 +66,29 @@ class ScriptedProvider:
     async def aclose(self) -> None:
         self.finished = True
 
-    def _next(self) -> Play:
-        return self._plays.pop(0) if len(self._plays) > 1 else self._plays[0]
+    def _next_script(self) -> Script:
+        return self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
 
-    async def _play(self, request: Any) -> AsyncGenerator[Any, None]:
+    async def _run_script(self, request: Any) -> AsyncGenerator[Any, None]:
         self.calls.append(request)
         try:
-            for step in self._next():
-                if await _pass(step):
+            for step in self._next_script():
+                if await _run_step(step):
                     yield step
         finally:
             self.closed += 1
 
 
-class ScriptedNative(ScriptedProvider):
+class ScriptedNativeProvider(ScriptedProvider):
     """A scripted provider with a fast lane of the dialect "openai"."""
 
     dialect: ClassVar[str] = "openai"
 
     def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
-        return self._play(request)
+        return self._run_script(request)
 
 
-async def _pass(step: Step) -> bool:
+async def _run_step(step: ScriptStep) -> bool:
     """Carry out a step; True if it is an item to yield."""
     if isinstance(step, BaseException):
         raise step

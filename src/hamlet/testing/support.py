@@ -14,29 +14,29 @@ from hamlet.spi.settings import TransportName
 from hamlet.testing.grammar import assert_valid_stream
 
 __all__ = [
-    "Guarded",
+    "NoSilentOverrides",
     "SilentLog",
-    "answered",
-    "comparable",
-    "events_of",
-    "fold",
-    "runtime",
+    "collect_events",
+    "collect_response",
+    "host_runtime",
+    "run_chat",
+    "without_vendor_details",
 ]
 
 
-def runtime(transport: TransportName = DEFAULT_TRANSPORT) -> HostRuntime:
+def host_runtime(transport: TransportName = DEFAULT_TRANSPORT) -> HostRuntime:
     """A host to construct providers with; the test closes it."""
     return HostRuntime(SilentLog(), transport)
 
 
-async def events_of(provider: Any, request: ChatRequest) -> list[ChatEvent]:
+async def collect_events(provider: Any, request: ChatRequest) -> list[ChatEvent]:
     """All events of a call, checked against the grammar."""
     events = [event async for event in provider.chat(request)]
     assert_valid_stream(events)
     return events
 
 
-async def fold(events: list[ChatEvent]) -> ChatResponse:
+async def collect_response(events: list[ChatEvent]) -> ChatResponse:
     """Collect a list of events."""
 
     async def replay() -> Any:
@@ -46,17 +46,17 @@ async def fold(events: list[ChatEvent]) -> ChatResponse:
     return await collect(replay())
 
 
-async def answered(provider: Any, request: ChatRequest) -> ChatResponse:
+async def run_chat(provider: Any, request: ChatRequest) -> ChatResponse:
     """The answer to a call."""
-    return await fold(await events_of(provider, request))
+    return await collect_response(await collect_events(provider, request))
 
 
-def comparable(response: ChatResponse) -> ChatResponse:
+def without_vendor_details(response: ChatResponse) -> ChatResponse:
     """Without what the vendor may word in its own way."""
     return replace(response, raw_reason=None, usage=structs.replace(response.usage, raw=None))
 
 
-class Guarded:
+class NoSilentOverrides:
     """Refuses subclasses that override a test silently: mark it `xfail(reason=...)` instead."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -65,10 +65,10 @@ class Guarded:
             name for base in cls.__mro__[1:] for name in vars(base) if name.startswith("test_")
         }
         for name in inherited & vars(cls).keys():
-            if not _has_reason(vars(cls)[name]):
+            if not _has_xfail_reason(vars(cls)[name]):
                 raise TypeError(f"{cls.__name__}.{name} overrides a conformance test unexplained")
 
 
-def _has_reason(test: Callable[..., Any]) -> bool:
+def _has_xfail_reason(test: Callable[..., Any]) -> bool:
     marks = getattr(test, "pytestmark", [])
     return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)

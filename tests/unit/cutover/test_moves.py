@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from hamlet.config import CutoverConfig
 from hamlet.migration import (
-    Board,
-    Document,
     FeatureState,
     FileStore,
-    MoveRefused,
+    LocalRolloutState,
+    RolloutController,
+    RolloutDocument,
     StateConflict,
-    StateUnreadable,
-    View,
+    StateUnavailable,
+    TransitionRefused,
 )
-from hamlet.migration.model import LADDER, STAGES, lowest, merged
+from hamlet.migration.model import CANARY_STEPS_BP, STAGES, least_exposed, reconcile
 from hamlet.migration.redis_store import RedisStore
-from hamlet.migration.transitions import next_step, raised, step_down
+from hamlet.migration.transitions import next_step, previous_step, promote
 from hamlet.testing.support import SilentLog
 
 CONFIG = CutoverConfig(
@@ -34,7 +34,7 @@ CONFIG = CutoverConfig(
 states = st.builds(
     FeatureState,
     stage=st.sampled_from(STAGES),
-    weight_bp=st.sampled_from((0, *LADDER)),
+    weight_bp=st.sampled_from((0, *CANARY_STEPS_BP)),
     hold=st.sampled_from((None, "held")),
     cooldown_until=st.sampled_from((0.0, 50.0)),
 )
@@ -58,11 +58,11 @@ def redis_url(tmp_path):
 def store(request, tmp_path):
     if request.param == "file":
         store = FileStore(tmp_path / "state.json")
-        store.create(Document())
+        store.create(RolloutDocument())
         yield store
         return
     store = RedisStore(request.getfixturevalue("redis_url"))
-    store.create(Document())
+    store.create(RolloutDocument())
     yield store
     store._client.close()
 
@@ -70,8 +70,8 @@ def store(request, tmp_path):
 def test_upward_goes_one_step_at_a_time_to_the_top() -> None:
     state, steps = FeatureState(), []
     while next_step(state) is not None:
-        state = raised(state, now=1.0, epoch=1)
-        steps.append(state.step)
+        state = promote(state, now=1.0, epoch=1)
+        steps.append(state.step_label)
     assert steps == [
         *("proxy", "shadow", "canary 1%", "canary 5%", "canary 20%", "canary 50%"),
         *("new", "retired"),
@@ -80,18 +80,18 @@ def test_upward_goes_one_step_at_a_time_to_the_top() -> None:
 
 @given(states)
 def test_a_step_up_raises_exposure_and_a_step_down_lowers_it(state) -> None:
-    down = FeatureState(stage=step_down(state)[0], weight_bp=step_down(state)[1])
+    down = FeatureState(stage=previous_step(state)[0], weight_bp=previous_step(state)[1])
     assert down.exposure < state.exposure or state.stage == "legacy"
     if state.hold or state.cooldown_until or state.stage == "retired":
-        with pytest.raises(MoveRefused):
-            raised(state, now=1.0, epoch=2)
+        with pytest.raises(TransitionRefused):
+            promote(state, now=1.0, epoch=2)
     else:
-        assert raised(state, now=1.0, epoch=2).exposure > state.exposure
+        assert promote(state, now=1.0, epoch=2).exposure > state.exposure
 
 
 @given(states, states)
 def test_of_two_states_the_lower_one_counts_with_every_hold(a, b) -> None:
-    low = lowest(a, b)
+    low = least_exposed(a, b)
     assert low.exposure == min(a.exposure, b.exposure)
     assert bool(low.hold) == bool(a.hold or b.hold)
     assert low.cooldown_until == max(a.cooldown_until, b.cooldown_until)
@@ -99,22 +99,22 @@ def test_of_two_states_the_lower_one_counts_with_every_hold(a, b) -> None:
 
 @given(states, states, st.integers(0, 3), st.integers(0, 3))
 def test_only_a_higher_epoch_can_raise(known, read, epoch_known, epoch_read) -> None:
-    before = Document(epoch=epoch_known, features={"chat": known})
-    after = merged(before, Document(epoch=epoch_read, features={"chat": read}))
+    before = RolloutDocument(epoch=epoch_known, features={"chat": known})
+    after = reconcile(before, RolloutDocument(epoch=epoch_read, features={"chat": read}))
     if epoch_read > epoch_known:
-        assert after.of("chat") == read
+        assert after.feature_state("chat") == read
     else:
-        assert after.of("chat").exposure <= known.exposure
+        assert after.feature_state("chat").exposure <= known.exposure
         assert after.epoch == epoch_known
 
 
 def test_the_journal_says_who_moved_what_and_why(store) -> None:
-    board = Board(store, CONFIG, clock=lambda: 100.0)
-    seen = board.read().of("chat")
-    board.up("chat", seen=seen, actor="ann", why="CHG-1")
+    board = RolloutController(store, CONFIG, clock=lambda: 100.0)
+    seen = board.read().feature_state("chat")
+    board.promote("chat", expected=seen, actor="ann", why="CHG-1")
     board.hold("chat", actor="bob", why="lunch")
-    board.down({"chat": ("legacy", 0), "chips": ("legacy", 0)}, actor="ann", why="enough")
-    told = [(e.epoch, e.feature, e.before, e.after, e.actor, e.why) for e in store.journal()]
+    board.demote({"chat": ("legacy", 0), "chips": ("legacy", 0)}, actor="ann", why="enough")
+    told = [(e.epoch, e.feature, e.before, e.after, e.actor, e.why) for e in store.read_journal()]
     assert told == [
         (1, "chat", "legacy", "proxy", "ann", "CHG-1"),
         (2, "chat", "proxy", "proxy (held)", "bob", "lunch"),
@@ -122,19 +122,19 @@ def test_the_journal_says_who_moved_what_and_why(store) -> None:
     ]
     assert board.read().epoch == 3
     with pytest.raises(FileExistsError):
-        store.create(Document())
+        store.create(RolloutDocument())
 
 
 def test_two_operators_at_once_raise_a_feature_once(store) -> None:
     """Both have seen the same state; one of them is told that it has changed."""
-    boards = [Board(store, CONFIG), Board(store, CONFIG)]
-    seen = boards[0].read().of("chat")
+    boards = [RolloutController(store, CONFIG), RolloutController(store, CONFIG)]
+    seen = boards[0].read().feature_state("chat")
     together, outcomes = threading.Barrier(2), []
 
-    def up(board: Board) -> None:
+    def up(board: RolloutController) -> None:
         together.wait()
         try:
-            board.up("chat", seen=seen, actor="x")
+            board.promote("chat", expected=seen, actor="x")
             outcomes.append("done")
         except StateConflict:
             outcomes.append("conflict")
@@ -145,66 +145,73 @@ def test_two_operators_at_once_raise_a_feature_once(store) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["conflict", "done"]
-    assert boards[0].read().of("chat").stage == "proxy"
-    assert len(store.journal()) == 1
+    assert boards[0].read().feature_state("chat").stage == "proxy"
+    assert len(store.read_journal()) == 1
 
 
-def test_a_rollback_wins_over_a_raise_that_was_argued_before_it(store) -> None:
-    board = Board(store, CONFIG)
+def test_rollback_wins_over_earlier_promotion(store) -> None:
+    board = RolloutController(store, CONFIG)
     for _ in range(3):
-        board.up("chat", seen=board.read().of("chat"), actor="ann")
-    seen = board.read().of("chat")
-    board.down({"chat": ("legacy", 0)}, actor="bob")
+        board.promote("chat", expected=board.read().feature_state("chat"), actor="ann")
+    seen = board.read().feature_state("chat")
+    board.demote({"chat": ("legacy", 0)}, actor="bob")
     with pytest.raises(StateConflict):
-        board.up("chat", seen=seen, actor="ann")
-    with pytest.raises(MoveRefused, match="cools down"):
-        board.up("chat", seen=board.read().of("chat"), actor="ann")
+        board.promote("chat", expected=seen, actor="ann")
+    with pytest.raises(TransitionRefused, match="cools down"):
+        board.promote("chat", expected=board.read().feature_state("chat"), actor="ann")
     board.release("chat", actor="bob")
-    assert board.up("chat", seen=board.read().of("chat"), actor="ann").of("chat").stage == "proxy"
+    assert (
+        board.promote("chat", expected=board.read().feature_state("chat"), actor="ann")
+        .feature_state("chat")
+        .stage
+        == "proxy"
+    )
 
 
-def test_a_state_that_is_no_state_is_unreadable_and_says_no_word_of_it(tmp_path) -> None:
+def test_invalid_state_is_unreadable_and_not_logged(tmp_path) -> None:
     store = FileStore(tmp_path / "state.json")
-    with pytest.raises(StateUnreadable, match="FileNotFoundError"):
+    with pytest.raises(StateUnavailable, match="FileNotFoundError"):
         store.read()
     (tmp_path / "state.json").write_text('{"epoch": "secret"}')
-    with pytest.raises(StateUnreadable) as caught:
+    with pytest.raises(StateUnavailable) as caught:
         store.read()
     assert "secret" not in str(caught.value)
 
 
 async def test_a_replica_that_cannot_write_lowers_by_itself_and_tells_later(tmp_path) -> None:
     store = FileStore(tmp_path / "state.json")
-    store.create(Document(epoch=5, features={"chat": FeatureState(stage="new")}))
-    view = View(Board(store, CONFIG), SilentLog(), "r1")
+    store.create(RolloutDocument(epoch=5, features={"chat": FeatureState(stage="new")}))
+    view = LocalRolloutState(RolloutController(store, CONFIG), SilentLog(), "r1")
     await view.refresh()
     os.rename(tmp_path / "state.json", tmp_path / "gone")
-    await view.lower("chat", ("proxy", 0), "broken", {})
+    await view.demote("chat", ("proxy", 0), "broken", {})
     await view.refresh()
-    assert (view.readable, view.state("chat").stage) == (False, "proxy")
+    assert (view.is_readable, view.feature_state("chat").stage) == (False, "proxy")
 
     # Somebody restores what stood there, and then even decides to raise: the lowering comes first.
     os.rename(tmp_path / "gone", tmp_path / "state.json")
     await view.refresh()
-    assert store.read().of("chat").stage == "proxy"
+    assert store.read().feature_state("chat").stage == "proxy"
     assert store.read().epoch == 6
-    assert view.state("chat").stage == "proxy"
+    assert view.feature_state("chat").stage == "proxy"
 
 
 async def test_an_older_document_can_lower_but_never_raise(tmp_path) -> None:
     file = tmp_path / "state.json"
     store = FileStore(file)
-    store.create(Document(epoch=7, features={"chat": FeatureState(stage="shadow")}))
-    view = View(Board(store, CONFIG), SilentLog())
+    store.create(RolloutDocument(epoch=7, features={"chat": FeatureState(stage="shadow")}))
+    view = LocalRolloutState(RolloutController(store, CONFIG), SilentLog())
     await view.refresh()
     for stage, stands in (("new", "shadow"), ("proxy", "proxy"), ("new", "proxy")):
-        old = Document(epoch=3, features={"chat": FeatureState(stage=stage)})
-        file.write_text(old.text())
+        old = RolloutDocument(epoch=3, features={"chat": FeatureState(stage=stage)})
+        file.write_text(old.to_json())
         await view.refresh()
-        assert view.state("chat").stage == stands
+        assert view.feature_state("chat").stage == stands
 
 
-async def test_where_nothing_can_be_read_at_start_all_is_hamlet1s(tmp_path) -> None:
-    view = View(Board(FileStore(tmp_path / "none.json"), CONFIG), SilentLog())
+async def test_unreadable_state_at_start_routes_all_to_legacy(tmp_path) -> None:
+    view = LocalRolloutState(
+        RolloutController(FileStore(tmp_path / "none.json"), CONFIG), SilentLog()
+    )
     await view.refresh()
-    assert (view.readable, view.state("chat").stage) == (False, "legacy")
+    assert (view.is_readable, view.feature_state("chat").stage) == (False, "legacy")

@@ -7,8 +7,8 @@ from hamlet.spi import (
     API_VERSION,
     ProviderSettings,
     cards_from,
-    need_events,
     raise_for_upstream,
+    require_event_stream,
     sse,
 )
 
@@ -39,10 +39,10 @@ class Acme:
         async with self._http.stream("POST", "/chat", json=encode(request)) as reply:
             await raise_for_upstream(reply, classify)
             if not request.stream:
-                for event in decode_whole(await reply.aread(), request.model):
+                for event in decode_response(await reply.aread(), request.model):
                     yield event
                 return
-            need_events(reply)
+            require_event_stream(reply)
             async for frame in sse(reply):
                 if frame.event == "start":
                     yield Started(frame.json["id"], request.model)
@@ -51,7 +51,7 @@ class Acme:
                 elif frame.event == "oops":
                     raise errors.Overloaded("Acme is overloaded")
                 elif frame.event == "end":
-                    yield finished(frame.json)
+                    yield finished_event(frame.json)
 
 
 def encode(request):
@@ -61,17 +61,17 @@ def encode(request):
     return body | request.params.sent() | request.params.extra | dict(options)
 
 
-def decode_whole(raw, model):
+def decode_response(raw, model):
     try:
         body = json.loads(raw)
         yield Started(body["id"], model)
         yield TextDelta(0, body["text"])
-        yield finished(body)
+        yield finished_event(body)
     except (ValueError, KeyError, TypeError):
         raise errors.UpstreamProtocol("Acme's answer is not what its API promises") from None
 
 
-def finished(end):
+def finished_event(end):
     used = end["usage"]  # Acme does not count cached tokens as read: our totals do.
     usage = Usage(used["in"] + used["cached"], used["out"], used["cached"] or None, raw=used)
     return Finished(REASONS.get(end["why"], FinishReason.OTHER), usage, raw_reason=end["why"])

@@ -13,44 +13,46 @@ from hamlet.api.auth import Keyring
 from hamlet.config import ConfigError
 from hamlet.core.errors import Forbidden, RouteNotFound
 from hamlet.registry import Route
-from hamlet.routing import Demand, Fleet, explain
+from hamlet.routing import CostEstimate, LoadBalancer, explain_selection
 
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AdminContext:
     """What administration acts upon."""
 
     keyring: Callable[[], Keyring]
     reload: Callable[[], Awaitable[None]]
-    fleet: Fleet
+    load_balancer: LoadBalancer
     routes: Callable[[], Mapping[str, Route]]
 
 
-def admin(desk: Desk, *more: APIRouter) -> APIRouter:
+def admin_router(context: AdminContext, *extra_routers: APIRouter) -> APIRouter:
     """The routes under `/v1/admin`, and what others add to them."""
 
-    def needed(request: Request) -> None:
-        keyring = desk.keyring()
-        caller = keyring.caller(request.headers)
-        near = request.client is not None and request.client.host in _LOOPBACK
-        if not (caller.admin or (keyring.is_empty and near)):
+    def require_admin(request: Request) -> None:
+        keyring = context.keyring()
+        caller = keyring.authenticate(request.headers)
+        is_loopback = request.client is not None and request.client.host in _LOOPBACK
+        if not (caller.admin or (keyring.is_empty and is_loopback)):
             raise Forbidden("an admin key is needed")
 
-    router = APIRouter(tags=["administration"], prefix="/v1/admin", dependencies=[Depends(needed)])
-    _operations(router, desk)
-    _fleet(router, desk)
-    for other in more:
-        router.include_router(other)
+    router = APIRouter(
+        tags=["administration"], prefix="/v1/admin", dependencies=[Depends(require_admin)]
+    )
+    _add_operations_endpoints(router, context)
+    _add_fleet_endpoints(router, context)
+    for extra in extra_routers:
+        router.include_router(extra)
     return router
 
 
-def _operations(router: APIRouter, desk: Desk) -> None:
+def _add_operations_endpoints(router: APIRouter, context: AdminContext) -> None:
     @router.post("/reload", summary="Read the configuration and the packs again")
     async def reload_config() -> JSONResponse:
         try:
-            await desk.reload()
+            await context.reload()
         except ConfigError as error:
             problems = [
                 {"path": p.path, "line": p.line, "message": p.message} for p in error.problems
@@ -59,7 +61,7 @@ def _operations(router: APIRouter, desk: Desk) -> None:
         return JSONResponse({"status": "ok"})
 
 
-def _fleet(router: APIRouter, desk: Desk) -> None:
+def _add_fleet_endpoints(router: APIRouter, context: AdminContext) -> None:
     @router.get("/fleet", summary="The plan of a call to each chat route now, and why")
     async def plans(
         route: str | None = None,
@@ -67,15 +69,15 @@ def _fleet(router: APIRouter, desk: Desk) -> None:
         output_tokens: Annotated[int, Query(ge=0, le=1_000_000)] = 300,
         stream: bool = True,
     ) -> JSONResponse:
-        routes = {n: r for n, r in desk.routes().items() if r.operation == "chat"}
+        routes = {n: r for n, r in context.routes().items() if r.operation == "chat"}
         if route is not None and route not in routes:
             raise RouteNotFound(f"no such chat route: {route}", param="route")
-        told = {
-            name: [asdict(row) for row in explain(desk.fleet, found, demand)]
+        explanations = {
+            name: [asdict(row) for row in explain_selection(context.load_balancer, found, estimate)]
             for name, found in routes.items()
             if route in (None, name)
-            for demand in [
-                Demand(input_tokens, output_tokens, output_tokens, stream, found.sheddable)
+            for estimate in [
+                CostEstimate(input_tokens, output_tokens, output_tokens, stream, found.sheddable)
             ]
         }
-        return JSONResponse(told)
+        return JSONResponse(explanations)

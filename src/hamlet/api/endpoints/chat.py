@@ -8,18 +8,18 @@ from typing import Any, Protocol
 
 from hamlet.api.auth import Keyring
 from hamlet.api.errors import error_headers, warning_headers
-from hamlet.api.http import EventStream, Opening, Reply, Request, Response, budget_s
+from hamlet.api.http import EventStream, HandlerResult, PendingStream, Request, Response, budget_s
 from hamlet.core import ChatEvent, ChatResponse, fold
 from hamlet.core.errors import HamletError, StreamInterrupted
 from hamlet.gateway import Call, Caller, ChatStream, Gateway
 
-_LARGE_BYTES = 256 << 10
+_LARGE_BODY_BYTES = 256 << 10
 
 
 class Encoder(Protocol):
     """Turns the events of one answer into frames."""
 
-    def frames(self, event: ChatEvent) -> bytes:
+    def encode(self, event: ChatEvent) -> bytes:
         """The frames this event makes, perhaps none."""
         ...
 
@@ -34,11 +34,11 @@ class Dialect(Protocol):
         """Read a request. Raises BadRequest."""
         ...
 
-    def whole(self, answer: ChatResponse) -> bytes:
+    def encode_response(self, response: ChatResponse) -> bytes:
         """The JSON body of a whole answer."""
         ...
 
-    def encoder(self, call: Call) -> Encoder:
+    def new_encoder(self, call: Call) -> Encoder:
         """An encoder for one stream."""
         ...
 
@@ -55,7 +55,7 @@ class Dialect(Protocol):
         ...
 
 
-def refusal(dialect: Dialect, error: HamletError, request_id: str) -> Response:
+def error_response(dialect: Dialect, error: HamletError, request_id: str) -> Response:
     """The response that tells an error."""
     headers = error_headers(error) | dialect.id_headers(request_id)
     return Response(error.status, dialect.error_body(error, request_id), headers)
@@ -69,74 +69,74 @@ class ChatEndpoint:
         self._gateway = gateway
         self._keyring = keyring
 
-    async def __call__(self, request: Request) -> Reply:
+    async def __call__(self, request: Request) -> HandlerResult:
         dialect = self._dialect
         try:
-            caller = self._keyring().caller(request.headers)
+            caller = self._keyring().authenticate(request.headers)
             call = dialect.parse(request)
-            call.size = len(request.body)
-            call.total_s = budget_s(request.headers)
+            call.prompt_bytes = len(request.body)
+            call.timeout_s = budget_s(request.headers)
             # Read is read: a stream must not keep its prompt.
             request.body = b""
         except HamletError as error:
-            return self.refuse(error, request.id)
-        if call.size > _LARGE_BYTES:
+            return self.render_error(error, request.id)
+        if call.prompt_bytes > _LARGE_BODY_BYTES:
             # It took a while to read: others have their turn before it is written out again.
             await asyncio.sleep(0)
         if not call.stream:
-            return await self._whole(call, caller)
-        return Opening(
-            ready=self._open(call, caller),
+            return await self._respond(call, caller)
+        return PendingStream(
+            ready=self._open_stream(call, caller),
             keepalive=dialect.keepalive,
-            in_band=lambda response: dialect.error_frame(response.body),
+            error_frames=lambda response: dialect.error_frame(response.body),
             headers=dialect.id_headers(request.id),
         )
 
-    def refuse(self, error: HamletError, request_id: str) -> Response:
+    def render_error(self, error: HamletError, request_id: str) -> Response:
         """The response that tells an error."""
-        return refusal(self._dialect, error, request_id)
+        return error_response(self._dialect, error, request_id)
 
-    async def _whole(self, call: Call, caller: Caller) -> Response:
+    async def _respond(self, call: Call, caller: Caller) -> Response:
         try:
             stream = await self._gateway.chat(call, caller)
             try:
-                body = self._body(stream)
+                body = self._response_body(stream)
             finally:
                 # The books are kept when the answer has gone out: nobody waits for them.
                 asyncio.get_running_loop().call_soon(stream.settle)
         except HamletError as error:
-            return self.refuse(error, call.request_id)
+            return self.render_error(error, call.request_id)
         headers = self._dialect.id_headers(call.request_id)
         if stream.warnings:
             headers |= warning_headers(stream.warnings)
         return Response(200, body, headers)
 
-    def _body(self, stream: ChatStream) -> bytes:
-        items: Any = stream.whole()
+    def _response_body(self, stream: ChatStream) -> bytes:
+        items: Any = stream.read_all()
         if stream.native:
             return items[0].data if len(items) == 1 else b"".join([chunk.data for chunk in items])
-        return self._dialect.whole(fold(items))
+        return self._dialect.encode_response(fold(items))
 
-    async def _open(self, call: Call, caller: Caller) -> Response | EventStream:
+    async def _open_stream(self, call: Call, caller: Caller) -> Response | EventStream:
         try:
             stream = await self._gateway.chat(call, caller)
         except HamletError as error:
-            return self.refuse(error, call.request_id)
-        encoder = None if stream.native else self._dialect.encoder(call)
-        frames = self._frames(stream, encoder, call.request_id)
+            return self.render_error(error, call.request_id)
+        encoder = None if stream.native else self._dialect.new_encoder(call)
+        frames = self._encode_frames(stream, encoder, call.request_id)
         return EventStream(frames, stream.aclose, warning_headers(stream.warnings))
 
-    async def _frames(
+    async def _encode_frames(
         self, stream: ChatStream, encoder: Encoder | None, request_id: str
     ) -> AsyncGenerator[bytes, None]:
         """A stream without an encoder is native."""
         item: Any
         try:
             async for item in stream:
-                frames = item.data if encoder is None else encoder.frames(item)
+                frames = item.data if encoder is None else encoder.encode(item)
                 if frames:
                     yield frames
         except HamletError as error:
-            told = StreamInterrupted(f"the answer broke off: {error.message}")
-            told.__cause__ = error
-            yield self._dialect.error_frame(self._dialect.error_body(told, request_id))
+            interrupted = StreamInterrupted(f"the answer broke off: {error.message}")
+            interrupted.__cause__ = error
+            yield self._dialect.error_frame(self._dialect.error_body(interrupted, request_id))

@@ -9,16 +9,16 @@ from typing import Any
 import orjson
 
 from hamlet.api.auth import Keyring
-from hamlet.api.body import Fields, decode, needed, read_fields
+from hamlet.api.body import Fields, decode, read_fields, require_field
 from hamlet.api.dialects.openai.dialect import OpenAIDialect
-from hamlet.api.endpoints.chat import refusal
+from hamlet.api.endpoints.chat import error_response
 from hamlet.api.http import Request, Response
 from hamlet.core import EmbeddingRequest, EmbeddingResponse, unpack
 from hamlet.core.errors import BadRequest, HamletError
 from hamlet.gateway import Gateway
 
-_KNOWN = {"model", "input", "dimensions", "user", "encoding_format"}
-_MOST_INPUTS = 2048
+_KNOWN_FIELDS = {"model", "input", "dimensions", "user", "encoding_format"}
+_MAX_INPUTS = 2048
 _DIALECT = OpenAIDialect()
 
 
@@ -31,57 +31,57 @@ class EmbeddingsEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         try:
-            caller = self._keyring().caller(request.headers)
+            caller = self._keyring().authenticate(request.headers)
             fields = read_fields(request.body)
-            wanted = _parse(fields, request.args.get("deployment"))
-            as_text = _as_base64(fields)
-            answer = await self._gateway.embed(wanted, caller, request.id)
+            embedding_request = _parse(fields, request.path_params.get("deployment"))
+            as_base64 = _wants_base64(fields)
+            response = await self._gateway.embed(embedding_request, caller, request.id)
         except HamletError as error:
-            return refuse(error, request.id)
-        return Response(200, _encode(answer, as_text), {"x-request-id": request.id})
+            return render_openai_error(error, request.id)
+        return Response(200, _encode(response, as_base64), {"x-request-id": request.id})
 
 
-def refuse(error: HamletError, request_id: str) -> Response:
+def render_openai_error(error: HamletError, request_id: str) -> Response:
     """An error in OpenAI's shape."""
-    return refusal(_DIALECT, error, request_id)
+    return error_response(_DIALECT, error, request_id)
 
 
 def _parse(fields: Fields, model: str | None) -> EmbeddingRequest:
-    texts = decode(needed(fields, "input"), Any, "input")
+    texts = decode(require_field(fields, "input"), Any, "input")
     texts = [texts] if isinstance(texts, str) else texts
     if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
         raise BadRequest("input: a text or a list of texts is needed", param="input")
-    if not 1 <= len(texts) <= _MOST_INPUTS:
-        raise BadRequest(f"input: from 1 to {_MOST_INPUTS} texts", param="input")
+    if not 1 <= len(texts) <= _MAX_INPUTS:
+        raise BadRequest(f"input: from 1 to {_MAX_INPUTS} texts", param="input")
     return EmbeddingRequest(
-        model=model or decode(needed(fields, "model"), str, "model"),
+        model=model or decode(require_field(fields, "model"), str, "model"),
         inputs=tuple(texts),
-        dimensions=_optional(fields, "dimensions", int | None),
-        user=_optional(fields, "user", str | None),
-        extra={key: decode(fields[key], Any, key) for key in fields.keys() - _KNOWN},
+        dimensions=_decode_optional(fields, "dimensions", int | None),
+        user=_decode_optional(fields, "user", str | None),
+        extra={key: decode(fields[key], Any, key) for key in fields.keys() - _KNOWN_FIELDS},
     )
 
 
-def _optional(fields: Fields, name: str, kind: Any) -> Any:
+def _decode_optional(fields: Fields, name: str, kind: Any) -> Any:
     return decode(fields[name], kind, name) if name in fields else None
 
 
-def _as_base64(fields: Fields) -> bool:
-    wanted = _optional(fields, "encoding_format", str | None) or "float"
-    if wanted not in ("float", "base64"):
+def _wants_base64(fields: Fields) -> bool:
+    encoding = _decode_optional(fields, "encoding_format", str | None) or "float"
+    if encoding not in ("float", "base64"):
         raise BadRequest("encoding_format: float or base64", param="encoding_format")
-    return bool(wanted == "base64")
+    return bool(encoding == "base64")
 
 
-def _encode(answer: EmbeddingResponse, as_text: bool) -> bytes:
-    tokens = answer.usage.input_tokens or 0
+def _encode(response: EmbeddingResponse, as_base64: bool) -> bytes:
+    tokens = response.usage.input_tokens or 0
     rows = [
         {
             "object": "embedding",
             "index": i,
-            "embedding": base64.b64encode(vector).decode() if as_text else unpack(vector),
+            "embedding": base64.b64encode(vector).decode() if as_base64 else unpack(vector),
         }
-        for i, vector in enumerate(answer.vectors)
+        for i, vector in enumerate(response.vectors)
     ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return orjson.dumps({"object": "list", "data": rows, "model": answer.model, "usage": usage})
+    return orjson.dumps({"object": "list", "data": rows, "model": response.model, "usage": usage})

@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from hamlet.api.dialects import dialect_of
-from hamlet.api.dispatcher import HotRoute, request_id_of
-from hamlet.api.endpoints.chat import refusal
+from hamlet.api.dispatcher import HttpEndpoint, request_id_of
+from hamlet.api.endpoints.chat import error_response
 from hamlet.core.errors import HamletError
 
 
@@ -28,11 +28,11 @@ class MethodNotAllowed(HamletError):
     code = "method_not_allowed"
 
 
-Expose = Callable[[str], Awaitable[tuple[bytes, str]]]
+RenderMetrics = Callable[[str], Awaitable[tuple[bytes, str]]]
 """Gives the metrics' text and its content type for an Accept header."""
 
 
-def health(ready: Callable[[], bool], metrics: Expose | None) -> APIRouter:
+def health_router(is_ready: Callable[[], bool], metrics: RenderMetrics | None) -> APIRouter:
     """Liveness, readiness and perhaps metrics. Neither of the first two asks any provider."""
     router = APIRouter(tags=["operations"])
 
@@ -42,46 +42,53 @@ def health(ready: Callable[[], bool], metrics: Expose | None) -> APIRouter:
 
     @router.get("/readyz", summary="The process wants traffic")
     async def readyz() -> JSONResponse:
-        if ready():
+        if is_ready():
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "draining"}, 503)
 
     if metrics is not None:
-        _exposed(router, metrics)
+        _add_metrics_endpoint(router, metrics)
     return router
 
 
-def _exposed(router: APIRouter, metrics: Expose) -> None:
+def _add_metrics_endpoint(router: APIRouter, metrics: RenderMetrics) -> None:
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def exposition(request: Request) -> Response:
         text, media_type = await metrics(request.headers.get("accept", ""))
         return Response(text, headers={"content-type": media_type})
 
 
-def dialect_errors(app: FastAPI, routes: Sequence[HotRoute]) -> None:
+def add_error_handlers(app: FastAPI, endpoints: Sequence[HttpEndpoint]) -> None:
     """Unknown paths, wrong methods and refused keys answer in the caller's dialect.
 
     `routes` are served elsewhere: here comes what asks for them in another way.
     """
 
-    async def not_there(request: Request, error: Exception) -> Response:
+    async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        where = request.url.path
-        served = [route.method for route in routes if route.path == where]
-        allow = ", ".join(served) or (error.headers or {}).get("Allow", "")
+        path = request.url.path
+        allowed_methods = [route.method for route in endpoints if route.path == path]
+        allow = ", ".join(allowed_methods) or (error.headers or {}).get("Allow", "")
         if not allow:
-            return _refusal(request, PathNotFound(f"nothing is served at {where}"))
-        wrong = MethodNotAllowed(f"{where} does not take {request.method}")
-        return _refusal(request, wrong, {"allow": allow})
+            return _error_response(request, PathNotFound(f"nothing is served at {path}"))
+        wrong = MethodNotAllowed(f"{path} does not take {request.method}")
+        return _error_response(request, wrong, {"allow": allow})
 
-    async def refused(request: Request, error: Exception) -> Response:
+    async def on_hamlet_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HamletError)
-        return _refusal(request, error)
+        return _error_response(request, error)
 
-    app.add_exception_handler(HTTPException, not_there)
-    app.add_exception_handler(HamletError, refused)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(HamletError, on_hamlet_error)
 
 
-def _refusal(request: Request, error: HamletError, headers: Mapping[str, str] = {}) -> Response:
-    told = refusal(dialect_of(request.headers), error, request_id_of(request.headers))
-    return Response(told.body, told.status, {**headers, **told.headers}, media_type=told.media_type)
+def _error_response(
+    request: Request, error: HamletError, headers: Mapping[str, str] = {}
+) -> Response:
+    rendered = error_response(dialect_of(request.headers), error, request_id_of(request.headers))
+    return Response(
+        rendered.body,
+        rendered.status,
+        {**headers, **rendered.headers},
+        media_type=rendered.media_type,
+    )

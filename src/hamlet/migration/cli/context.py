@@ -14,80 +14,82 @@ from typing import Annotated
 
 import typer
 
-from hamlet.cli_support import failing_cleanly
-from hamlet.config import CutoverConfig, load, suggestion
+from hamlet.cli_support import exit_on_config_error
+from hamlet.config import CutoverConfig, did_you_mean, load
 from hamlet.migration import (
-    Board,
-    Document,
     FeatureState,
-    MoveRefused,
+    RolloutController,
+    RolloutDocument,
     StateConflict,
-    StateUnreadable,
+    StateUnavailable,
+    TransitionRefused,
     open_store,
-    settings,
+    resolve_config,
 )
-from hamlet.migration.evidence import Witness
-from hamlet.migration.gate import Evidence, closed
+from hamlet.migration.evidence import EvidenceCollector
+from hamlet.migration.gate import Evidence, promotion_blockers
 
-GATE_CLOSED, CONFLICT, WRONG = 3, 4, 2
+GATE_CLOSED, CONFLICT, USAGE_ERROR = 3, 4, 2
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="hamlet's YAML file")]
 Actor = Annotated[str, typer.Option(help="Who does this; your login if not given")]
 Why = Annotated[str, typer.Option(help="For the journal: a reason, a change number")]
-CONFIG = Path("hamlet.yaml")
+DEFAULT_CONFIG = Path("hamlet.yaml")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class CutoverSession:
     """A configuration, its board and its witness."""
 
     config: CutoverConfig
-    board: Board
-    witness: Witness
+    controller: RolloutController
+    evidence_collector: EvidenceCollector
 
-    def state(self, feature: str) -> tuple[Document, FeatureState]:
+    def state(self, feature: str) -> tuple[RolloutDocument, FeatureState]:
         """Where a feature stands. Exits if there is none of that name."""
         if feature not in self.config.features:
             known = self.config.features
-            stop(f"no such feature: {feature}{suggestion(feature, known)}")
-        document = self.board.read()
-        return document, document.of(feature)
+            exit_with_error(f"no such feature: {feature}{did_you_mean(feature, known)}")
+        document = self.controller.read()
+        return document, document.feature_state(feature)
 
-    def gate(self, feature: str) -> tuple[Document, FeatureState, Evidence, list[str]]:
+    def check_gate(self, feature: str) -> tuple[RolloutDocument, FeatureState, Evidence, list[str]]:
         """Where a feature stands, what is known of it, and why it may not be raised."""
         document, state = self.state(feature)
-        evidence = self.witness.evidence(feature, state)
+        evidence = self.evidence_collector.collect_evidence(feature, state)
         return (
             document,
             state,
             evidence,
-            closed(state, evidence, self.config, document, time.time()),
+            promotion_blockers(state, evidence, self.config, document, time.time()),
         )
 
 
 @contextmanager
-def at_desk(file: Path) -> Iterator[Desk]:
+def open_session(file: Path) -> Iterator[CutoverSession]:
     """A desk for a configuration; what goes wrong is said, with its own exit status."""
-    with failing_cleanly():
-        config = settings(load(file))
+    with exit_on_config_error():
+        config = resolve_config(load(file))
         key = os.environ.get("HAMLET_ADMIN_KEY")
-        desk = Desk(config, Board(open_store(config), config), Witness(config, key))
+        session = CutoverSession(
+            config, RolloutController(open_store(config), config), EvidenceCollector(config, key)
+        )
         try:
-            yield desk
+            yield session
         except StateConflict as error:
-            stop(str(error), CONFLICT)
-        except MoveRefused as error:
-            stop(str(error), GATE_CLOSED)
-        except StateUnreadable as error:
-            stop(f"the state cannot be used: {error}")
+            exit_with_error(str(error), CONFLICT)
+        except TransitionRefused as error:
+            exit_with_error(str(error), GATE_CLOSED)
+        except StateUnavailable as error:
+            exit_with_error(f"the state cannot be used: {error}")
 
 
-def me(actor: str) -> str:
+def resolve_actor(actor: str) -> str:
     """Who is typing."""
     return actor or getpass.getuser()
 
 
-def stop(message: str, status: int = WRONG) -> None:
+def exit_with_error(message: str, status: int = USAGE_ERROR) -> None:
     """Say it on stderr and exit."""
     print(f"hamlet cutover: {message}", file=sys.stderr)
     raise typer.Exit(status)

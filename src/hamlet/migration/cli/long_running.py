@@ -9,109 +9,125 @@ from typing import Annotated
 
 import typer
 
-from hamlet.migration import FeatureState, MoveRefused, Stage, StateConflict, StateUnreadable
-from hamlet.migration.cli.app import Feature, cutover
-from hamlet.migration.cli.context import CONFIG, Actor, ConfigFile, Desk, at_desk, me, stop
-from hamlet.migration.model import WHOLE
+from hamlet.migration import FeatureState, Stage, StateConflict, StateUnavailable, TransitionRefused
+from hamlet.migration.cli.app import FeatureName, cutover
+from hamlet.migration.cli.context import (
+    DEFAULT_CONFIG,
+    Actor,
+    ConfigFile,
+    CutoverSession,
+    exit_with_error,
+    open_session,
+    resolve_actor,
+)
+from hamlet.migration.model import FULL_SHARE_BP
 from hamlet.migration.transitions import next_step
 
-_PROBES = 200
+_PROBE_COUNT = 200
 _TIMEOUT_S = 5.0
 
 
 @cutover.command()
 def autopilot(
-    feature: Feature,
+    feature: FeatureName,
     plan: Annotated[str, typer.Option(help="Percents to pass, in order")] = "1,5,20,50,100",
     every_s: Annotated[float, typer.Option(help="Seconds between looks")] = 5.0,
     actor: Actor = "",
-    config: ConfigFile = CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Raise a feature step by step as its gate opens, up to the plan's last; ^C holds it.
 
     Steps are counted in requests: a gate opens when enough were seen, however long that takes.
     """
-    steps = _plan(plan)
-    with at_desk(config) as desk:
+    steps = _parse_plan(plan)
+    with open_session(config) as session:
         try:
-            _fly(desk, feature, steps, every_s, me(actor))
+            _run_autopilot(session, feature, steps, every_s, resolve_actor(actor))
         except KeyboardInterrupt:
-            desk.board.hold(feature, actor=me(actor), why="the autopilot was interrupted")
+            session.controller.hold(
+                feature, actor=resolve_actor(actor), why="the autopilot was interrupted"
+            )
             print(f"{feature}: held")
 
 
-def _fly(
-    desk: Desk, feature: str, plan: list[tuple[Stage, int]], every_s: float, actor: str
+def _run_autopilot(
+    session: CutoverSession, feature: str, plan: list[tuple[Stage, int]], every_s: float, actor: str
 ) -> None:
-    said = ""
+    last_reported = ""
     while True:
         try:
-            _, state, evidence, reasons = desk.gate(feature)
-        except StateUnreadable as error:
+            _, state, evidence, reasons = session.check_gate(feature)
+        except StateUnavailable as error:
             print(f"{feature}: waits: {error}", flush=True)
             time.sleep(every_s)
             continue
         step = next_step(state)
-        if step is None or _exposure(step) > _exposure(plan[-1]):
-            print(f"{feature}: {state.step}: the plan is done", flush=True)
+        if step is None or _step_exposure(step) > _step_exposure(plan[-1]):
+            print(f"{feature}: {state.step_label}: the plan is done", flush=True)
             return
         if state.hold or state.cooldown_until > time.time():
             # Somebody, or something, has decided otherwise: the autopilot gives up the stick.
-            stop(f"{feature} stays at {state.step}: {'; '.join(reasons)}", 3)
+            exit_with_error(f"{feature} stays at {state.step_label}: {'; '.join(reasons)}", 3)
         if not reasons:
             try:
-                desk.board.up(
-                    feature, seen=state, actor=actor, cause="autopilot", evidence=evidence.told()
+                session.controller.promote(
+                    feature,
+                    expected=state,
+                    actor=actor,
+                    cause="autopilot",
+                    evidence=evidence.to_dict(),
                 )
-                after = FeatureState(stage=step[0], weight_bp=step[1]).step
-                print(f"{feature}: {state.step} -> {after}", flush=True)
-            except (StateConflict, MoveRefused) as error:
+                after = FeatureState(stage=step[0], weight_bp=step[1]).step_label
+                print(f"{feature}: {state.step_label} -> {after}", flush=True)
+            except (StateConflict, TransitionRefused) as error:
                 print(f"{feature}: {error}", flush=True)
-        elif (told := "; ".join(reasons)) != said:
-            print(f"{feature}: {state.step}: waits: {told}", flush=True)
-            said = told
+        elif (blockers := "; ".join(reasons)) != last_reported:
+            print(f"{feature}: {state.step_label}: waits: {blockers}", flush=True)
+            last_reported = blockers
         time.sleep(every_s)
 
 
 @cutover.command()
 def verify(
     edge: Annotated[str, typer.Option(help="The edge's address, http://HOST:PORT")],
-    config: ConfigFile = CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Ask through the edge where users would go, and compare with the state (status 1)."""
-    with at_desk(config) as desk:
-        key = desk.config.tester_key
+    with open_session(config) as session:
+        key = session.config.tester_key
         if key is None:
-            stop("cutover.tester_key is needed for this")
+            exit_with_error("cutover.tester_key is needed for this")
             return
         wrong = 0
-        for name, row in desk.config.features.items():
-            _, state = desk.state(name)
+        for name, row in session.config.features.items():
+            _, state = session.state(name)
             path = row.paths[0].removesuffix("*")
-            count = _PROBES if state.share_bp not in (0, WHOLE) else 5
-            arms = [_probe(edge + path, key.get_secret_value(), f"probe-{i}") for i in range(count)]
-            verdict = _verdict(state, arms)
+            count = _PROBE_COUNT if state.share_bp not in (0, FULL_SHARE_BP) else 5
+            arms = [
+                _probe_arm(edge + path, key.get_secret_value(), f"probe-{i}") for i in range(count)
+            ]
+            verdict = _check_split(state, arms)
             wrong += verdict is not None
             shown = f"{arms.count('new')} of {len(arms)} new" if any(arms) else "hamlet1"
-            print(f"{name}: {state.step}: {shown}{': ' + verdict if verdict else ''}")
+            print(f"{name}: {state.step_label}: {shown}{': ' + verdict if verdict else ''}")
         if wrong:
             raise typer.Exit(1)
 
 
-def _verdict(state: FeatureState, arms: list[str | None]) -> str | None:
+def _check_split(state: FeatureState, arms: list[str | None]) -> str | None:
     """What is wrong with where the probes went, if anything. None among them is hamlet1 itself."""
     if not state.adopted or state.stage == "retired":
         wrong = any(arms) if not state.adopted else False
         return "WRONG: hamlet is in the way" if wrong else None
     if not all(arms):
         return "WRONG: the edge does not send it to hamlet"
-    share, seen = state.share_bp / WHOLE, arms.count("new") / len(arms)
+    share, seen = state.share_bp / FULL_SHARE_BP, arms.count("new") / len(arms)
     # Four standard deviations of a draw of so many.
     band = 4 * (share * (1 - share) / len(arms)) ** 0.5
     return None if abs(seen - share) <= band else f"WRONG: {seen:.0%} instead of {share:.0%}"
 
 
-def _probe(url: str, key: str, user: str) -> str | None:
+def _probe_arm(url: str, key: str, user: str) -> str | None:
     """The arm that a user would get, None if the answer is not hamlet's."""
     headers = {"x-hamlet-tester": key, "x-hamlet-probe": user}
     request = urllib.request.Request(url, headers=headers, method="GET")  # noqa: S310
@@ -122,19 +138,19 @@ def _probe(url: str, key: str, user: str) -> str | None:
     except urllib.error.HTTPError:
         return None
     except OSError as error:
-        stop(f"{url} does not answer: {type(error).__name__}")
+        exit_with_error(f"{url} does not answer: {type(error).__name__}")
         return None
 
 
-def _plan(text: str) -> list[tuple[Stage, int]]:
+def _parse_plan(text: str) -> list[tuple[Stage, int]]:
     try:
         percents = [float(word) for word in text.split(",")]
     except ValueError:
         percents = []
     if not percents or percents != sorted(percents) or not 0 < percents[-1] <= 100:
-        stop("a plan is a list of growing percents, such as 1,5,20,50,100")
+        exit_with_error("a plan is a list of growing percents, such as 1,5,20,50,100")
     return [("new", 0) if p == 100 else ("canary", round(p * 100)) for p in percents]
 
 
-def _exposure(step: tuple[Stage, int]) -> tuple[int, int]:
+def _step_exposure(step: tuple[Stage, int]) -> tuple[int, int]:
     return FeatureState(stage=step[0], weight_bp=step[1]).exposure

@@ -8,31 +8,31 @@ from typing import Any
 import yaml
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.edge.addresses import split
-from hamlet.migration.edge.runtime import LAYER, runtime_key
-from hamlet.migration.model import Document
+from hamlet.migration.edge.addresses import split_host_port
+from hamlet.migration.edge.runtime import RUNTIME_LAYER, runtime_key
+from hamlet.migration.model import RolloutDocument
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 _MANAGER = f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = f"{_TYPES}.filters.http.router.v3.Router"
-_NOT_AGAIN = f"{_TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+_PREVIOUS_HOSTS = f"{_TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
 
-def envoy(config: CutoverConfig, document: Document, admin_port: int = 9901) -> str:
+def render_envoy(config: CutoverConfig, document: RolloutDocument, admin_port: int = 9901) -> str:
     """The whole bootstrap, as YAML."""
-    admin = {"address": _address("127.0.0.1", admin_port)}
-    clusters = [_hamlet2(config), _hamlet1(config)]
+    admin = {"address": _socket_address("127.0.0.1", admin_port)}
+    clusters = [_hamlet2_cluster(config), _hamlet1_cluster(config)]
     bootstrap: dict[str, Any] = {
         "node": {"id": "edge", "cluster": "edge"},
         "admin": admin,
         "static_resources": {"listeners": [_listener(config, document)], "clusters": clusters},
     }
     if config.edge.runtime is not None:
-        bootstrap["layered_runtime"] = {"layers": [_layer(config.edge.runtime)]}
+        bootstrap["layered_runtime"] = {"layers": [_runtime_layer(config.edge.runtime)]}
     return yaml.safe_dump(bootstrap, sort_keys=False, width=100)
 
 
-def _listener(config: CutoverConfig, document: Document) -> dict[str, Any]:
+def _listener(config: CutoverConfig, document: RolloutDocument) -> dict[str, Any]:
     hosts = [{"name": "all", "domains": ["*"], "routes": _routes(config, document)}]
     manager = {
         "@type": _MANAGER,
@@ -43,16 +43,19 @@ def _listener(config: CutoverConfig, document: Document) -> dict[str, Any]:
         "http_filters": [{"name": "router", "typed_config": {"@type": _ROUTER}}],
     }
     filters = [{"name": "http", "typed_config": manager}]
-    address = _address(*split(config.edge.listen))
+    address = _socket_address(*split_host_port(config.edge.listen))
     return {"name": "edge", "address": address, "filter_chains": [{"filters": filters}]}
 
 
-def _routes(config: CutoverConfig, document: Document) -> list[dict[str, Any]]:
+def _routes(config: CutoverConfig, document: RolloutDocument) -> list[dict[str, Any]]:
     rows = [(path, name) for name, feature in config.features.items() for path in feature.paths]
     # Exact paths first, then the longest prefix: hamlet decides alike.
     rows.sort(key=lambda row: (row[0].endswith("*"), -len(row[0]), row[0]))
     routes = [
-        {"match": _match(path), "route": _weighted(name, document.of(name).adopted)}
+        {
+            "match": _match(path),
+            "route": _weighted_clusters(name, document.feature_state(name).adopted),
+        }
         for path, name in rows
     ]
     rest = {"match": {"prefix": "/"}, "route": {"cluster": "hamlet1", "timeout": "0s"}}
@@ -63,7 +66,7 @@ def _match(path: str) -> dict[str, str]:
     return {"prefix": path[:-1]} if path.endswith("*") else {"path": path}
 
 
-def _weighted(feature: str, adopted: bool) -> dict[str, Any]:
+def _weighted_clusters(feature: str, adopted: bool) -> dict[str, Any]:
     clusters = [
         {"name": "hamlet2", "weight": 100 if adopted else 0},
         {"name": "hamlet1", "weight": 0 if adopted else 100},
@@ -73,7 +76,7 @@ def _weighted(feature: str, adopted: bool) -> dict[str, Any]:
         "retry_on": "connect-failure,refused-stream,reset",
         "num_retries": 3,
         "retry_host_predicate": [
-            {"name": "not_the_same_again", "typed_config": {"@type": _NOT_AGAIN}}
+            {"name": "not_the_same_again", "typed_config": {"@type": _PREVIOUS_HOSTS}}
         ],
         "host_selection_retry_max_attempts": 5,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
@@ -82,29 +85,32 @@ def _weighted(feature: str, adopted: bool) -> dict[str, Any]:
     return {"weighted_clusters": weighted, "timeout": "0s", "retry_policy": retry}
 
 
-def _hamlet2(config: CutoverConfig) -> dict[str, Any]:
+def _hamlet2_cluster(config: CutoverConfig) -> dict[str, Any]:
     """hamlet, and hamlet1 below it for when no hamlet is well.
 
     Envoy allows three retries at once in a cluster unless told otherwise; a restart needs more.
     """
-    well = [_endpoint(address) for address in config.edge.hamlet2]
-    instead = _endpoint(config.edge.hamlet1)
+    primary = [_lb_endpoint(address) for address in config.edge.hamlet2]
+    fallback = _lb_endpoint(config.edge.hamlet1)
     # hamlet1 knows no /readyz.
-    instead["endpoint"]["health_check_config"] = {"disable_active_health_check": True}
-    endpoints = [{"lb_endpoints": well, "priority": 0}, {"lb_endpoints": [instead], "priority": 1}]
+    fallback["endpoint"]["health_check_config"] = {"disable_active_health_check": True}
+    endpoints = [
+        {"lb_endpoints": primary, "priority": 0},
+        {"lb_endpoints": [fallback], "priority": 1},
+    ]
     breaker = {"max_retries": 200, "max_requests": 10_000, "max_connections": 10_000}
     # Else a third of all goes to hamlet1 as soon as half of the hamlets restart.
-    policy = {"overprovisioning_factor": 100 * len(well)}
+    policy = {"overprovisioning_factor": 100 * len(primary)}
     return {
         **_cluster("hamlet2", endpoints, policy),
-        "health_checks": [_health()],
+        "health_checks": [_health_check()],
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "circuit_breakers": {"thresholds": [{**breaker, "max_pending_requests": 10_000}]},
     }
 
 
-def _hamlet1(config: CutoverConfig) -> dict[str, Any]:
-    return _cluster("hamlet1", [{"lb_endpoints": [_endpoint(config.edge.hamlet1)]}])
+def _hamlet1_cluster(config: CutoverConfig) -> dict[str, Any]:
+    return _cluster("hamlet1", [{"lb_endpoints": [_lb_endpoint(config.edge.hamlet1)]}])
 
 
 def _cluster(
@@ -122,7 +128,7 @@ def _cluster(
     }
 
 
-def _health() -> dict[str, Any]:
+def _health_check() -> dict[str, Any]:
     """A host without traffic is checked only every 60 s unless told otherwise (envoy #16724)."""
     return {
         "timeout": "1s",
@@ -134,15 +140,15 @@ def _health() -> dict[str, Any]:
     }
 
 
-def _layer(file: Path) -> dict[str, Any]:
+def _runtime_layer(file: Path) -> dict[str, Any]:
     source = {"path": str(file), "watched_directory": {"path": str(file.parent)}}
     rtds = {"path_config_source": source, "resource_api_version": "V3"}
-    return {"name": LAYER, "rtds_layer": {"name": LAYER, "rtds_config": rtds}}
+    return {"name": RUNTIME_LAYER, "rtds_layer": {"name": RUNTIME_LAYER, "rtds_config": rtds}}
 
 
-def _endpoint(address: str) -> dict[str, Any]:
-    return {"endpoint": {"address": _address(*split(address))}}
+def _lb_endpoint(address: str) -> dict[str, Any]:
+    return {"endpoint": {"address": _socket_address(*split_host_port(address))}}
 
 
-def _address(host: str, port: int) -> dict[str, Any]:
+def _socket_address(host: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}

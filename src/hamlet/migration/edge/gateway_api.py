@@ -11,23 +11,23 @@ from typing import Any
 import yaml
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.edge.addresses import split
-from hamlet.migration.model import Document
+from hamlet.migration.edge.addresses import split_host_port
+from hamlet.migration.model import RolloutDocument
 
 
-def gateway_api(config: CutoverConfig, document: Document) -> str:
+def render_gateway_api(config: CutoverConfig, document: RolloutDocument) -> str:
     """One HTTPRoute, as YAML. Service names are the host parts of the addresses."""
     rules: list[dict[str, Any]] = []
     for name, feature in config.features.items():
-        matches = [{"path": _path(path)} for path in feature.paths]
-        adopted = document.of(name).adopted
+        matches = [{"path": _path_match(path)} for path in feature.paths]
+        adopted = document.feature_state(name).adopted
         refs = [
-            _backend(config.edge.hamlet2[0], 100 if adopted else 0),
-            _backend(config.edge.hamlet1, 0 if adopted else 100),
+            _backend_ref(config.edge.hamlet2[0], 100 if adopted else 0),
+            _backend_ref(config.edge.hamlet1, 0 if adopted else 100),
         ]
         rules.append({"name": name.replace("_", "-"), "matches": matches, "backendRefs": refs})
     rest = {"path": {"type": "PathPrefix", "value": "/"}}
-    rules.append({"matches": [rest], "backendRefs": [_backend(config.edge.hamlet1, 1)]})
+    rules.append({"matches": [rest], "backendRefs": [_backend_ref(config.edge.hamlet1, 1)]})
     route = {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
@@ -40,12 +40,12 @@ def gateway_api(config: CutoverConfig, document: Document) -> str:
     return yaml.safe_dump(route, sort_keys=False, width=100)
 
 
-def _path(path: str) -> dict[str, str]:
+def _path_match(path: str) -> dict[str, str]:
     if path.endswith("*"):
         return {"type": "PathPrefix", "value": path[:-1].rstrip("/") or "/"}
     return {"type": "Exact", "value": path}
 
 
-def _backend(address: str, weight: int) -> dict[str, Any]:
-    host, port = split(address)
+def _backend_ref(address: str, weight: int) -> dict[str, Any]:
+    host, port = split_host_port(address)
     return {"name": host.partition(".")[0], "port": port, "weight": weight}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.model import Document
+from hamlet.migration.model import RolloutDocument
 
-_HEAD = """\
+_TEMPLATE = """\
 # Written by `hamlet cutover export --format nginx`, epoch {epoch}; include it in `http {{}}`.
 upstream hamlet1 {{
     server {hamlet1};
@@ -32,19 +32,19 @@ server {{
 """
 
 
-def nginx(config: CutoverConfig, document: Document) -> str:
+def render_nginx(config: CutoverConfig, document: RolloutDocument) -> str:
     """Two upstreams and a server."""
     servers = "\n".join(
         f"    server {address} max_fails=1 fail_timeout=1s;" for address in config.edge.hamlet2
     )
     listen = config.edge.listen.removeprefix("0.0.0.0:")
     lines = [
-        _HEAD.format(
+        _TEMPLATE.format(
             epoch=document.epoch, hamlet1=config.edge.hamlet1, servers=servers, listen=listen
         )
     ]
     for name, feature in config.features.items():
-        upstream = "hamlet2" if document.of(name).adopted else "hamlet1"
+        upstream = "hamlet2" if document.feature_state(name).adopted else "hamlet1"
         for path in feature.paths:
             match = path[:-1] if path.endswith("*") else f"= {path}"
             lines.append(f"    location {match} {{ proxy_pass http://{upstream}; }}  # {name}\n")

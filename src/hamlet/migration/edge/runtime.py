@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.model import Document
+from hamlet.migration.model import RolloutDocument
 
-LAYER = "hamlet_cutover"
+RUNTIME_LAYER = "hamlet_cutover"
 
 
 def runtime_key(feature: str) -> str:
@@ -23,25 +23,25 @@ def runtime_key(feature: str) -> str:
     return f"hamlet.adopted.{feature}"
 
 
-def runtime(config: CutoverConfig, document: Document) -> dict[str, Any]:
+def runtime_response(config: CutoverConfig, document: RolloutDocument) -> dict[str, Any]:
     """The discovery response. Both clusters of a feature have a key: weights must sum up."""
     layer: dict[str, Any] = {}
     for name in config.features:
-        adopted = document.of(name).adopted
+        adopted = document.feature_state(name).adopted
         layer[f"{runtime_key(name)}.hamlet2"] = 100 if adopted else 0
         layer[f"{runtime_key(name)}.hamlet1"] = 0 if adopted else 100
     resource = {
         "@type": "type.googleapis.com/envoy.service.runtime.v3.Runtime",
-        "name": LAYER,
+        "name": RUNTIME_LAYER,
         "layer": layer,
     }
     return {"version_info": str(document.epoch), "resources": [resource]}
 
 
-def write_runtime(path: Path, config: CutoverConfig, document: Document) -> None:
+def write_runtime(path: Path, config: CutoverConfig, document: RolloutDocument) -> None:
     """Move the file into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(runtime(config, document), indent=2) + "\n"
+    text = json.dumps(runtime_response(config, document), indent=2) + "\n"
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=".runtime-", delete=False, encoding="utf-8"
     ) as file:

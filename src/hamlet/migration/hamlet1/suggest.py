@@ -13,16 +13,16 @@ from hamlet.api.http import Request, Response
 from hamlet.config import MAIN_SCREEN
 from hamlet.core.errors import BadRequest, HamletError
 from hamlet.gateway import Admission
-from hamlet.gateway.admission import check_route
+from hamlet.gateway.admission import require_route_access
 from hamlet.migration.hamlet1 import wire
-from hamlet.suggest import Ask, Suggestions, SuggestService
-from hamlet.suggest.api.request import SuggestRequest
+from hamlet.suggest import Suggestions, SuggestRequest, SuggestService
+from hamlet.suggest.api.request import SuggestBody
 
 _LANGUAGES = ("en", "ko", "ja")
-_MOST_LINKS, _CHIPS = 3, 4
+_MAX_LINKS, _MAX_CHIPS = 3, 4
 
 
-class Hamlet1Screen:
+class Hamlet1SuggestEndpoints:
     """GET and POST /api/related, POST /api/chips."""
 
     def __init__(
@@ -33,50 +33,54 @@ class Hamlet1Screen:
     async def related(self, request: Request) -> Response:
         """A bare array, and an empty one where anything goes wrong."""
         try:
-            fields = request.query if request.method == "GET" else wire.fields_of(request)
+            fields = request.query if request.method == "GET" else wire.parse_fields(request)
             lang = fields.get("lang")
             if not fields.get("q") and lang not in _LANGUAGES:
-                return wire.answered([], request.id)
-            ask = replace(_ask(fields, "links"), link_limit=_MOST_LINKS)
-            shown = await self._suggest(request, ask)
-        except wire.NotJson as error:
-            return wire.refusal(error, request.id)
+                return wire.json_response([], request.id)
+            suggest_request = replace(
+                _parse_suggest_request(fields, "links"), link_limit=_MAX_LINKS
+            )
+            suggestions = await self._suggest(request, suggest_request)
+        except wire.InvalidJson as error:
+            return wire.error_response(error, request.id)
         except HamletError:
-            return wire.answered([], request.id)
-        links = shown.links.items if shown.links else ()
+            return wire.json_response([], request.id)
+        links = suggestions.links.items if suggestions.links else ()
         rows = [
             {"title": x.title, "href": x.url, "desc": x.snippet, "lang": lang or "en"}
             for x in links
         ]
-        return wire.answered(rows, request.id)
+        return wire.json_response(rows, request.id)
 
     async def chips(self, request: Request) -> Response:
         """Labels and prompts, and how many there are."""
         try:
-            ask = replace(_ask(wire.fields_of(request), "chips"), chip_limit=_CHIPS)
-            shown = await self._suggest(request, ask)
+            suggest_request = replace(
+                _parse_suggest_request(wire.parse_fields(request), "chips"), chip_limit=_MAX_CHIPS
+            )
+            suggestions = await self._suggest(request, suggest_request)
         except HamletError as error:
-            return wire.refusal(error, request.id)
-        chips = shown.chips.items if shown.chips else ()
+            return wire.error_response(error, request.id)
+        chips = suggestions.chips.items if suggestions.chips else ()
         rows = [{"label": chip.text, "prompt": chip.prompt} for chip in chips]
-        return wire.answered({"ok": True, "chips": rows, "n": len(rows)}, request.id)
+        return wire.json_response({"ok": True, "chips": rows, "n": len(rows)}, request.id)
 
-    async def _suggest(self, request: Request, ask: Ask) -> Suggestions:
-        caller = wire.caller_of(self._keyring(), request.headers, MAIN_SCREEN)
-        check_route(caller, MAIN_SCREEN)
-        with self._admission.inside(caller):
-            return await self._service.suggest(ask)
+    async def _suggest(self, request: Request, suggest_request: SuggestRequest) -> Suggestions:
+        caller = wire.authenticate_or_default(self._keyring(), request.headers, MAIN_SCREEN)
+        require_route_access(caller, MAIN_SCREEN)
+        with self._admission.hold_slot(caller):
+            return await self._service.suggest(suggest_request)
 
 
-def _ask(fields: Mapping[str, Any], half: str) -> Ask:
+def _parse_suggest_request(fields: Mapping[str, Any], section: str) -> SuggestRequest:
     """hamlet1's fields as a context. What has the wrong type is as if it were not there."""
     query, lang = fields.get("q"), fields.get("lang")
-    wish = {
+    payload = {
         "context": {"query": query[:500]} if isinstance(query, str) else {},
         "locale": {"lang": lang if lang in _LANGUAGES else "en"},
-        "include": [half],
+        "include": [section],
     }
     try:
-        return SuggestRequest.model_validate(wish).ask({}, streamed=False)
+        return SuggestBody.model_validate(payload).to_suggest_request({}, streamed=False)
     except ValidationError:
         raise BadRequest("q: this text cannot be used") from None

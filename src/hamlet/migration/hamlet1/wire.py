@@ -17,11 +17,11 @@ from hamlet.core.errors import Draining, HamletError, ProviderError, RequestErro
 from hamlet.gateway import Caller
 
 JSON = "application/json; charset=utf-8"
-POWERED = {"x-powered-by": "Hamlet/1"}
-_CODES = {401: "E_AUTH", 403: "E_AUTH", 404: "E_NOT_FOUND", 413: "E_TOO_LARGE", 429: "E_RATE"}
+POWERED_BY_HEADERS = {"x-powered-by": "Hamlet/1"}
+_ERROR_CODES = {401: "E_AUTH", 403: "E_AUTH", 404: "E_NOT_FOUND", 413: "E_TOO_LARGE", 429: "E_RATE"}
 
 
-class NotJson(RequestError):
+class InvalidJson(RequestError):
     """The body is no JSON object."""
 
     code = "E_JSON"
@@ -32,61 +32,63 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def line(value: Any) -> bytes:
+def encode_line(value: Any) -> bytes:
     """JSON as hamlet1 ends it: with a line break."""
     return orjson.dumps(value) + b"\n"
 
 
-def answered(value: Any, request_id: str, status: int = 200) -> Response:
+def json_response(value: Any, request_id: str, status: int = 200) -> Response:
     """A whole answer."""
-    return Response(status, line(value), POWERED | {"x-request-id": request_id}, JSON)
+    return Response(
+        status, encode_line(value), POWERED_BY_HEADERS | {"x-request-id": request_id}, JSON
+    )
 
 
 def error_body(error: HamletError) -> bytes:
     """The body that tells an error."""
-    told = {"code": _code(error), "msg": error.message}
-    return line({"ok": False, "error": told, "ts": now_ms()})
+    error_fields = {"code": _error_code(error), "msg": error.message}
+    return encode_line({"ok": False, "error": error_fields, "ts": now_ms()})
 
 
-def refusal(error: HamletError, request_id: str) -> Response:
+def error_response(error: HamletError, request_id: str) -> Response:
     """An error; a wrong request is answered 200, as old frontends have come to rely on."""
-    headers = error_headers(error) | POWERED | {"x-request-id": request_id}
-    return Response(_status(error), error_body(error), headers, JSON)
+    headers = error_headers(error) | POWERED_BY_HEADERS | {"x-request-id": request_id}
+    return Response(_error_status(error), error_body(error), headers, JSON)
 
 
-def fields_of(request: Request) -> Mapping[str, Any]:
+def parse_fields(request: Request) -> Mapping[str, Any]:
     """The fields of a body. Raises NotJson. A list has none, to JavaScript's mind."""
     try:
         body = msgspec.json.decode(request.body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise NotJson("the body is no JSON object") from None
+        raise InvalidJson("the body is no JSON object") from None
     if not isinstance(body, (dict, list)):
-        raise NotJson("the body is no JSON object")
+        raise InvalidJson("the body is no JSON object")
     return body if isinstance(body, dict) else {}
 
 
-def caller_of(keyring: Keyring, headers: Mapping[str, str], route: str) -> Caller:
+def authenticate_or_default(keyring: Keyring, headers: Mapping[str, str], route: str) -> Caller:
     """Who calls: hamlet1 knew no keys, so without one only what it offered is open."""
     if presented_key(headers):
-        return keyring.caller(headers)
-    return keyring.known(Caller("hamlet1", frozenset({route, MAIN_SCREEN})))
+        return keyring.authenticate(headers)
+    return keyring.map_caller(Caller("hamlet1", frozenset({route, MAIN_SCREEN})))
 
 
-def _code(error: HamletError) -> str:
-    if isinstance(error, NotJson):
+def _error_code(error: HamletError) -> str:
+    if isinstance(error, InvalidJson):
         return error.code
-    if error.status in _CODES:
-        return _CODES[error.status]
-    return "E_VALIDATION" if error.status == 400 and _own(error) else "E_UPSTREAM"
+    if error.status in _ERROR_CODES:
+        return _ERROR_CODES[error.status]
+    return "E_VALIDATION" if error.status == 400 and _is_own_error(error) else "E_UPSTREAM"
 
 
-def _status(error: HamletError) -> int:
-    if error.status == 400 and _own(error):
+def _error_status(error: HamletError) -> int:
+    if error.status == 400 and _is_own_error(error):
         return 200
     if isinstance(error, Draining) or error.status in (401, 403, 404, 413, 429):
         return error.status
     return 502
 
 
-def _own(error: HamletError) -> bool:
+def _is_own_error(error: HamletError) -> bool:
     return not isinstance(error, ProviderError)

@@ -5,96 +5,115 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from hamlet.migration import Answer
-from hamlet.migration.legacy import Legacy, LegacyError
-from hamlet.migration.proxy.wire import Body, Watched, body, start, target_of
+from hamlet.migration import CapturedResponse
+from hamlet.migration.legacy import LegacyClient, LegacyError
+from hamlet.migration.proxy.wire import (
+    ResponseRecorder,
+    StreamedBody,
+    request_target,
+    response_body,
+    response_start,
+)
 from hamlet.net.server.asgi import Receive, Scope
 
 # The server sets its own; two of them would be wrong.
-_SERVERS_OWN = (b"date",)
+_SERVER_HEADERS = (b"date",)
 
 
-class Left(Exception):
+class ClientDisconnected(Exception):
     """The client has gone."""
 
 
-class Passage:
+class LegacyProxy:
     """Passes requests through. One for all features."""
 
-    def __init__(self, legacy: Legacy) -> None:
-        self._legacy = legacy
-        self._live: dict[asyncio.Task[object], bool] = {}
+    def __init__(self, client: LegacyClient) -> None:
+        self._client = client
+        self._aborted_by_task: dict[asyncio.Task[object], bool] = {}
 
-    def end_all(self) -> int:
+    def abort_all(self) -> int:
         """Break off what still runs; its clients see an answer that is cut, and not a whole one."""
-        for task in self._live:
-            self._live[task] = True
+        for task in self._aborted_by_task:
+            self._aborted_by_task[task] = True
             task.cancel()
-        return len(self._live)
+        return len(self._aborted_by_task)
 
-    async def through(
-        self, scope: Scope, receive: Receive, send: Watched, whole: bytes | None = None
+    async def forward_to_legacy(
+        self,
+        scope: Scope,
+        receive: Receive,
+        recorder: ResponseRecorder,
+        buffered_body: bytes | None = None,
     ) -> None:
         """Pass one request through; `whole` is its body if that was read already.
 
         Raises LegacyError, or Left if the client went away. An answer that is broken off is left
         without its end, which makes the server close the connection.
         """
-        work = asyncio.current_task()
-        assert work is not None
-        watcher: asyncio.Task[None] | None = None
-        gone = False
+        task = asyncio.current_task()
+        assert task is not None
+        disconnect_task: asyncio.Task[None] | None = None
+        client_disconnected = False
 
-        async def watch() -> None:
-            nonlocal gone
+        async def watch_disconnect() -> None:
+            nonlocal client_disconnected
             while (await receive())["type"] != "http.disconnect":
                 pass
-            gone = True
-            work.cancel()
+            client_disconnected = True
+            task.cancel()
 
-        def body_is_there() -> None:
-            nonlocal watcher
-            watcher = asyncio.create_task(watch())
+        def on_body_complete() -> None:
+            nonlocal disconnect_task
+            disconnect_task = asyncio.create_task(watch_disconnect())
 
-        self._live[work] = False
+        self._aborted_by_task[task] = False
         try:
-            sent: bytes | AsyncIterator[bytes] | None = whole
-            if whole is None:
-                sent = await Body(receive, body_is_there).first()
+            sent: bytes | AsyncIterator[bytes] | None = buffered_body
+            if buffered_body is None:
+                sent = await StreamedBody(receive, on_body_complete).read_or_stream()
             else:
-                body_is_there()
-            await self._exchange(scope, sent, send)
+                on_body_complete()
+            await self._relay(scope, sent, recorder)
         except ConnectionResetError:
-            raise Left from None
+            raise ClientDisconnected from None
         except asyncio.CancelledError:
-            ours = gone + self._live[work]
-            if not ours or [work.uncancel() for _ in range(ours)][-1] > 0:
+            ours = client_disconnected + self._aborted_by_task[task]
+            if not ours or [task.uncancel() for _ in range(ours)][-1] > 0:
                 raise
-            if gone:
-                raise Left from None
-            raise LegacyError("hamlet is shutting down", begun=send.started) from None
+            if client_disconnected:
+                raise ClientDisconnected from None
+            raise LegacyError(
+                "hamlet is shutting down", response_started=recorder.has_started
+            ) from None
         finally:
-            del self._live[work]
-            if watcher is not None:
-                watcher.cancel()
+            del self._aborted_by_task[task]
+            if disconnect_task is not None:
+                disconnect_task.cancel()
 
-    async def again(self, scope: Scope, whole: bytes, keep: int) -> Answer:
+    async def call_in_shadow(
+        self, scope: Scope, buffered_body: bytes, capture_limit_bytes: int
+    ) -> CapturedResponse:
         """Ask hamlet1 once more, in the dark. Raises LegacyError."""
 
-        async def nowhere(message: object) -> None:
+        async def drop_message(message: object) -> None:
             return None
 
-        answer = Watched(nowhere, keep=keep)
-        await self._exchange(scope, whole, answer)
-        return answer.answer()
+        recorder = ResponseRecorder(drop_message, capture_limit_bytes=capture_limit_bytes)
+        await self._relay(scope, buffered_body, recorder)
+        return recorder.captured_response()
 
-    async def _exchange(
-        self, scope: Scope, sent: bytes | AsyncIterator[bytes] | None, send: Watched
+    async def _relay(
+        self,
+        scope: Scope,
+        body_source: bytes | AsyncIterator[bytes] | None,
+        recorder: ResponseRecorder,
     ) -> None:
-        asking = self._legacy.ask(scope["method"], target_of(scope), scope["headers"], sent)
+        asking = self._client.stream(
+            scope["method"], request_target(scope), scope["headers"], body_source
+        )
         async with asking as reply:
-            kept = [pair for pair in reply.headers if pair[0] not in _SERVERS_OWN]
-            await send(start(reply.status, kept))
+            kept = [pair for pair in reply.headers if pair[0] not in _SERVER_HEADERS]
+            await recorder(response_start(reply.status, kept))
             async for chunk in reply.chunks:
-                await send(body(chunk, more=True))
-        await send(body(b"", more=False))
+                await recorder(response_body(chunk, more_body=True))
+        await recorder(response_body(b"", more_body=False))

@@ -5,56 +5,56 @@ from __future__ import annotations
 import asyncio
 
 
-class Limit:
+class FirstByteTimeout:
     """Cancels one task unless it is cancelled itself before."""
 
-    __slots__ = ("_expired", "_of", "_task")
+    __slots__ = ("_has_expired", "_owner", "_task")
 
-    def __init__(self, of: Limits, task: asyncio.Task[object]) -> None:
-        self._of, self._task = of, task
-        self._expired = False
+    def __init__(self, owner: FirstByteTimeouts, task: asyncio.Task[object]) -> None:
+        self._owner, self._task = owner, task
+        self._has_expired = False
 
     def cancel(self) -> None:
         """The answer has begun, or there will be none."""
-        self._of.due.pop(self, None)
+        self._owner.deadlines.pop(self, None)
 
     def expire(self) -> None:
         """The time is over."""
-        self._expired = True
+        self._has_expired = True
         self._task.cancel()
 
-    def hit(self) -> bool:
+    def consume_cancellation(self) -> bool:
         """Whether the cancellation that has arrived is this one's alone."""
-        return self._expired and self._task.uncancel() <= 0
+        return self._has_expired and self._task.uncancel() <= 0
 
 
-class Limits:
+class FirstByteTimeouts:
     """Limits of so many seconds each. A timer per request would cost more than the routing."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         # They end in the order in which they began.
-        self.due: dict[Limit, float] = {}
-        self._armed = False
+        self.deadlines: dict[FirstByteTimeout, float] = {}
+        self._is_scheduled = False
 
-    def begin(self) -> Limit:
+    def start_timer(self) -> FirstByteTimeout:
         """A limit on the running task."""
         task = asyncio.current_task()
         assert task is not None
-        loop, limit = asyncio.get_running_loop(), Limit(self, task)
-        self.due[limit] = loop.time() + self._seconds
-        if not self._armed:
-            self._armed = True
-            loop.call_later(self._seconds, self._look, loop)
+        loop, limit = asyncio.get_running_loop(), FirstByteTimeout(self, task)
+        self.deadlines[limit] = loop.time() + self._timeout_s
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop.call_later(self._timeout_s, self._expire_due, loop)
         return limit
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _expire_due(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        while self.due:
-            limit, due = next(iter(self.due.items()))
+        while self.deadlines:
+            limit, due = next(iter(self.deadlines.items()))
             if due > now:
-                loop.call_later(due - now, self._look, loop)
+                loop.call_later(due - now, self._expire_due, loop)
                 return
-            del self.due[limit]
+            del self.deadlines[limit]
             limit.expire()
-        self._armed = False
+        self._is_scheduled = False

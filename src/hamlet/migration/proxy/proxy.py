@@ -13,22 +13,35 @@ from hamlet.api.dispatcher import request_id_of
 from hamlet.api.http import Response
 from hamlet.api.streaming import send_response
 from hamlet.core.errors import HamletError, UpstreamUnavailable
-from hamlet.migration import Answer, Arm, Feature, FeatureState, Shadow, View
-from hamlet.migration.feature import Features
+from hamlet.migration import (
+    Arm,
+    CapturedResponse,
+    FeatureRuntime,
+    FeatureState,
+    LocalRolloutState,
+    ShadowRunner,
+)
+from hamlet.migration.feature import FeatureSet
 from hamlet.migration.legacy import LegacyError
-from hamlet.migration.model import WHOLE
-from hamlet.migration.proxy.legacy_proxy import Left, Passage
-from hamlet.migration.proxy.limit import Limits
-from hamlet.migration.proxy.tester_override import Tester
-from hamlet.migration.proxy.wire import TooMuch, Watched, read_body, replay, stays
-from hamlet.migration.tally import Kind
-from hamlet.migration.window import Outcome
+from hamlet.migration.model import FULL_SHARE_BP
+from hamlet.migration.proxy.legacy_proxy import ClientDisconnected, LegacyProxy
+from hamlet.migration.proxy.limit import FirstByteTimeouts
+from hamlet.migration.proxy.tester_override import TesterOverride
+from hamlet.migration.proxy.wire import (
+    BodyTooLarge,
+    ResponseRecorder,
+    read_body,
+    receive_forever,
+    replay_body,
+)
+from hamlet.migration.tally import ComparisonKind
+from hamlet.migration.window import ArmOutcome
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.spi import Log
 
-Refuse = Callable[[str, str, HamletError, str], Response]
+RenderError = Callable[[str, str, HamletError, str], Response]
 # How many answers are looked into for being empty, cut or refusals, and how much of each.
-_INSPECTED, _INSPECTED_BYTES = 0.02, 64 << 10
+_INSPECTED_RATIO, _INSPECTED_BYTES = 0.02, 64 << 10
 _REQUEST_ID = "hamlet.request_id"
 
 
@@ -37,250 +50,295 @@ class NewArm:
     """hamlet's own answer: to users, and in the dark, where no caller is billed for it."""
 
     serve: ASGI
-    serve_dark: ASGI
-    refuse: Refuse
-    knows: Callable[[str, str], bool]
+    serve_shadow: ASGI
+    render_error: RenderError
+    has_endpoint: Callable[[str, str], bool]
 
 
 @dataclass(slots=True)
-class _Crossing:
+class _ProxiedRequest:
     """One request under way."""
 
     scope: Scope
     receive: Receive
     send: Send
-    feature: Feature
+    feature: FeatureRuntime
     state: FeatureState
-    inspected: bool = False
+    is_inspected: bool = False
 
     @property
     def request_id(self) -> str:
         """The client's own, or one that stays the same for this request."""
         if _REQUEST_ID not in self.scope:
-            self.scope[_REQUEST_ID] = _id_of(self.scope)
+            self.scope[_REQUEST_ID] = _read_or_create_request_id(self.scope)
         found: str = self.scope[_REQUEST_ID]
         return found
 
     @property
-    def keep(self) -> int:
+    def capture_limit_bytes(self) -> int:
         """How much of the answer is kept to be looked into."""
-        return _INSPECTED_BYTES if self.inspected else 0
+        return _INSPECTED_BYTES if self.is_inspected else 0
 
 
-class Crossing:
+class MigrationProxy:
     """ASGI in front of `app`: features that move go to their arm, everything else to `app`."""
 
     def __init__(
         self,
         app: ASGI,
-        new: NewArm,
-        passage: Passage,
-        view: View,
-        features: Features,
-        shadow: Shadow,
-        tester: Tester,
+        new_arm: NewArm,
+        legacy_proxy: LegacyProxy,
+        local_state: LocalRolloutState,
+        features: FeatureSet,
+        shadow_runner: ShadowRunner,
+        tester_override: TesterOverride,
         *,
         max_body_bytes: int,
         log: Log,
     ) -> None:
-        self._app, self._new, self._passage = app, new, passage
-        self._view, self._features, self._shadow, self._tester = view, features, shadow, tester
+        self._app, self._new_arm, self._legacy_proxy = app, new_arm, legacy_proxy
+        self._local_state, self._features, self._shadow_runner, self._tester_override = (
+            local_state,
+            features,
+            shadow_runner,
+            tester_override,
+        )
         self._max_body_bytes, self._log = max_body_bytes, log
-        self._limits = {n: Limits(f.config.rescue_after_s) for n, f in features.all.items()}
+        self._first_byte_timeouts = {
+            n: FirstByteTimeouts(f.config.rescue_after_s) for n, f in features.by_name.items()
+        }
 
-    def end_all(self) -> int:
+    def abort_all(self) -> int:
         """Break off what passes through to hamlet1; returns how much that was."""
-        return self._passage.end_all()
+        return self._legacy_proxy.abort_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        feature = self._features.at(scope["path"]) if scope["type"] == "http" else None
+        feature = self._features.match(scope["path"]) if scope["type"] == "http" else None
         if feature is None:
             return await self._app(scope, receive, send)
-        state = self._view.state(feature.name)
-        wish = self._tester.wish(scope["headers"])
-        inspected = state.stage == "canary" and random.random() < _INSPECTED
-        one = _Crossing(scope, receive, send, feature, state, inspected)
-        if wish is not None and wish.probe:
-            return await self._told(one)
+        state = self._local_state.feature_state(feature.name)
+        override = self._tester_override.parse_override(scope["headers"])
+        inspected = state.stage == "canary" and random.random() < _INSPECTED_RATIO
+        request = _ProxiedRequest(scope, receive, send, feature, state, inspected)
+        if override is not None and override.is_preview:
+            return await self._preview(request)
         if state.stage == "retired":
             return await self._app(scope, receive, send)
-        arm = wish.arm if wish is not None else None
-        known = self._new.knows(scope["method"], scope["path"])
+        arm = override.arm if override is not None else None
+        known = self._new_arm.has_endpoint(scope["method"], scope["path"])
         if arm == "legacy" or not known or (arm is None and state.share_bp == 0):
-            return await self._legacy(one)
+            return await self._serve_legacy(request)
         try:
             body = await read_body(receive, self._max_body_bytes)
         except ConnectionResetError:
             return None
-        except TooMuch as error:
-            return await self._too_much(one, error)
-        if arm == "new" or self._chosen(one, body):
-            return await self._saved(one, body)
-        return await self._legacy(one, body)
+        except BodyTooLarge as error:
+            return await self._stream_oversized_body(request, error)
+        if arm == "new" or self._is_in_new_cohort(request, body):
+            return await self._serve_new_with_fallback(request, body)
+        return await self._serve_legacy(request, body)
 
-    def _chosen(self, one: _Crossing, body: bytes) -> bool:
+    def _is_in_new_cohort(self, request: _ProxiedRequest, body: bytes) -> bool:
         """Whether the new arm answers: the same for the same user, on every replica."""
-        feature, share_bp = one.feature, one.state.share_bp
-        if share_bp >= WHOLE:
+        feature, share_bp = request.feature, request.state.share_bp
+        if share_bp >= FULL_SHARE_BP:
             return True
-        key = feature.keys.key(one.scope["headers"], body) or one.request_id
+        key = feature.key_extractor.extract(request.scope["headers"], body) or request.request_id
         return feature.cohort.bucket(key) < share_bp
 
     # -- the arms
 
-    async def _legacy(self, one: _Crossing, body: bytes | None = None) -> None:
+    async def _serve_legacy(self, request: _ProxiedRequest, body: bytes | None = None) -> None:
         """hamlet1 answers; what it said may be tried on the new arm afterwards."""
-        kind = self._shadow.wants(one.feature, one.state, "legacy")
+        kind = self._shadow_runner.choose_comparison(request.feature, request.state, "legacy")
         if kind is not None and body is None:
             try:
-                body = await read_body(one.receive, self._max_body_bytes)
+                body = await read_body(request.receive, self._max_body_bytes)
             except ConnectionResetError:
                 return
-            except TooMuch as error:
-                return await self._too_much(one, error)
-        keep = self._shadow.most_bytes if kind else one.keep
-        watched = Watched(one.send, keep=keep)
-        outcome = await self._pass(one, body, watched)
-        self._ended(one, "legacy", outcome, watched)
+            except BodyTooLarge as error:
+                return await self._stream_oversized_body(request, error)
+        keep = self._shadow_runner.max_response_bytes if kind else request.capture_limit_bytes
+        recorder = ResponseRecorder(request.send, capture_limit_bytes=keep)
+        outcome = await self._proxy_to_legacy(request, body, recorder)
+        self._record_request(request, "legacy", outcome, recorder)
         if kind is None or body is None or outcome not in ("ok", "client_error"):
             return
         whole = body
 
-        async def attempt() -> Answer:
+        async def shadow_call() -> CapturedResponse:
             if kind == "noise":
-                return await self._passage.again(one.scope, whole, self._shadow.most_bytes)
-            return await self._in_the_dark(one, whole)
+                return await self._legacy_proxy.call_in_shadow(
+                    request.scope, whole, self._shadow_runner.max_response_bytes
+                )
+            return await self._call_new_in_shadow(request, whole)
 
-        self._shadow.begin(one.feature, kind, watched.answer(), attempt, one.request_id)
+        self._shadow_runner.start_comparison(
+            request.feature, kind, recorder.captured_response(), shadow_call, request.request_id
+        )
 
-    async def _saved(self, one: _Crossing, body: bytes) -> None:
+    async def _serve_new_with_fallback(self, request: _ProxiedRequest, body: bytes) -> None:
         """The new arm answers; if it cannot, before its first byte, hamlet1 does."""
-        last = one.state.stage == "new"
-        kind = self._shadow.wants(one.feature, one.state, "new") if last else None
-        keep = self._shadow.most_bytes if kind else one.keep
-        limit = self._limits[one.feature.name].begin()
-        watched = Watched(one.send, hold=True, keep=keep, began=limit.cancel)
+        last = request.state.stage == "new"
+        kind = (
+            self._shadow_runner.choose_comparison(request.feature, request.state, "new")
+            if last
+            else None
+        )
+        keep = self._shadow_runner.max_response_bytes if kind else request.capture_limit_bytes
+        timeout = self._first_byte_timeouts[request.feature.name].start_timer()
+        recorder = ResponseRecorder(
+            request.send, hold_errors=True, capture_limit_bytes=keep, on_start=timeout.cancel
+        )
         reason = "status"
         try:
-            await self._new.serve(one.scope, replay([body], one.receive), watched)
+            await self._new_arm.serve(request.scope, replay_body([body], request.receive), recorder)
         except asyncio.CancelledError:
-            if not limit.hit():
+            if not timeout.consume_cancellation():
                 raise
             reason = "timeout"
         except Exception as error:
-            self._log.error("cutover.new_arm_failed", request_id=one.request_id, exc_info=error)
+            self._log.error("cutover.new_arm_failed", request_id=request.request_id, exc_info=error)
             reason = "exception"
         finally:
-            limit.cancel()
-        if watched.started or (reason == "status" and not watched.held):
+            timeout.cancel()
+        if recorder.has_started or (reason == "status" and not recorder.held_messages):
             # It has begun, or the client has gone.
-            outcome: Outcome = "ok" if watched.started else "cancelled"
-            self._ended(one, "new", "failed" if _broken(watched) else outcome, watched)
-            if kind is not None and outcome == "ok" and not _broken(watched):
-                self._reverse(one, kind, body, watched.answer())
+            outcome: ArmOutcome = "ok" if recorder.has_started else "cancelled"
+            self._record_request(
+                request, "new", "failed" if _failed_mid_stream(recorder) else outcome, recorder
+            )
+            if kind is not None and outcome == "ok" and not _failed_mid_stream(recorder):
+                self._start_reverse_comparison(request, kind, body, recorder.captured_response())
             return None
-        await self._rescue(one, body, watched, reason)
+        await self._fall_back_to_legacy(request, body, recorder, reason)
 
-    async def _rescue(self, one: _Crossing, body: bytes, failed: Watched, reason: str) -> None:
-        saved = Watched(one.send)
+    async def _fall_back_to_legacy(
+        self, request: _ProxiedRequest, body: bytes, new_response: ResponseRecorder, reason: str
+    ) -> None:
+        legacy_response = ResponseRecorder(request.send)
         try:
-            await self._passage.through(one.scope, one.receive, saved, body)
-        except Left:
-            return self._ended(one, "new", "cancelled", failed)
+            await self._legacy_proxy.forward_to_legacy(
+                request.scope, request.receive, legacy_response, body
+            )
+        except ClientDisconnected:
+            return self._record_request(request, "new", "cancelled", new_response)
         except LegacyError as error:
-            if error.begun:
-                return self._ended(one, "new", "failed", failed)
+            if error.response_started:
+                return self._record_request(request, "new", "failed", new_response)
             # Both are down: what the new arm had to say is said after all.
-            await failed.release(one.send)
-            if not failed.held:
-                await self._unreachable(one)
-            return self._ended(one, "new", "failed", failed)
-        agreed = 400 <= failed.status < 500 and 400 <= saved.status < 500
+            await new_response.send_held_messages(request.send)
+            if not new_response.held_messages:
+                await self._send_unreachable(request)
+            return self._record_request(request, "new", "failed", new_response)
+        agreed = 400 <= new_response.status < 500 and 400 <= legacy_response.status < 500
         if not agreed:
-            one.feature.observer.rescued(one.feature.name, reason)
+            request.feature.observer.on_rescue(request.feature.name, reason)
             self._log.warning(
                 "cutover.rescued",
-                feature=one.feature.name,
-                request_id=one.request_id,
+                feature=request.feature.name,
+                request_id=request.request_id,
                 reason=reason,
-                status=failed.status,
+                status=new_response.status,
             )
-        self._ended(one, "new", "client_error" if agreed else "rescued", failed)
+        self._record_request(request, "new", "client_error" if agreed else "rescued", new_response)
 
-    async def _pass(self, one: _Crossing, body: bytes | None, watched: Watched) -> Outcome:
+    async def _proxy_to_legacy(
+        self, request: _ProxiedRequest, body: bytes | None, recorder: ResponseRecorder
+    ) -> ArmOutcome:
         try:
-            await self._passage.through(one.scope, one.receive, watched, body)
-        except Left:
+            await self._legacy_proxy.forward_to_legacy(
+                request.scope, request.receive, recorder, body
+            )
+        except ClientDisconnected:
             return "cancelled"
         except LegacyError as error:
             self._log.error(
                 "cutover.legacy_failed",
-                feature=one.feature.name,
-                request_id=one.request_id,
+                feature=request.feature.name,
+                request_id=request.request_id,
                 error=str(error),
-                begun=error.begun,
+                begun=error.response_started,
             )
-            if not error.begun:
-                await self._unreachable(one)
+            if not error.response_started:
+                await self._send_unreachable(request)
             return "failed"
-        if watched.failed:
+        if recorder.is_server_failure:
             return "failed"
-        return "client_error" if watched.status >= 400 else "ok"
+        return "client_error" if recorder.status >= 400 else "ok"
 
-    def _reverse(self, one: _Crossing, kind: Kind, body: bytes, answer: Answer) -> None:
+    def _start_reverse_comparison(
+        self, request: _ProxiedRequest, kind: ComparisonKind, body: bytes, answer: CapturedResponse
+    ) -> None:
         """Ask hamlet1 afterwards what the new arm has answered."""
 
-        async def attempt() -> Answer:
-            return await self._passage.again(one.scope, body, self._shadow.most_bytes)
+        async def shadow_call() -> CapturedResponse:
+            return await self._legacy_proxy.call_in_shadow(
+                request.scope, body, self._shadow_runner.max_response_bytes
+            )
 
-        self._shadow.begin(one.feature, kind, answer, attempt, one.request_id)
+        self._shadow_runner.start_comparison(
+            request.feature, kind, answer, shadow_call, request.request_id
+        )
 
-    async def _in_the_dark(self, one: _Crossing, body: bytes) -> Answer:
-        async def nowhere(message: object) -> None:
+    async def _call_new_in_shadow(self, request: _ProxiedRequest, body: bytes) -> CapturedResponse:
+        async def drop_message(message: object) -> None:
             return None
 
-        watched = Watched(nowhere, keep=self._shadow.most_bytes)
-        marked = [pair for pair in one.scope["headers"] if pair[0] != b"x-request-id"]
-        marked.append((b"x-request-id", f"shadow-{one.request_id}"[:64].encode()))
+        recorder = ResponseRecorder(
+            drop_message, capture_limit_bytes=self._shadow_runner.max_response_bytes
+        )
+        marked = [pair for pair in request.scope["headers"] if pair[0] != b"x-request-id"]
+        marked.append((b"x-request-id", f"shadow-{request.request_id}"[:64].encode()))
         # Whose client stays, whatever becomes of the one that is served.
-        scope = {**one.scope, "headers": marked, "extensions": {}}
-        await self._new.serve_dark(scope, replay([body], stays), watched)
-        return watched.answer()
+        scope = {**request.scope, "headers": marked, "extensions": {}}
+        await self._new_arm.serve_shadow(scope, replay_body([body], receive_forever), recorder)
+        return recorder.captured_response()
 
     # -- odds and ends
 
-    async def _told(self, one: _Crossing) -> None:
+    async def _preview(self, request: _ProxiedRequest) -> None:
         """Say where a request would go, and ask no arm."""
         # Answering before the body is there would cost its sender a delayed acknowledgement.
-        with suppress(ConnectionResetError, TooMuch):
-            await read_body(one.receive, self._max_body_bytes)
-        told = self._tester.told(one.feature, one.state, one.scope)
-        await send_response(one.send, told)
+        with suppress(ConnectionResetError, BodyTooLarge):
+            await read_body(request.receive, self._max_body_bytes)
+        told = self._tester_override.preview(request.feature, request.state, request.scope)
+        await send_response(request.send, told)
 
-    def _ended(self, one: _Crossing, arm: Arm, outcome: Outcome, watched: Watched) -> None:
-        looked = watched.answer() if one.inspected and outcome == "ok" else None
-        first_s, total_s, epoch = watched.first_s, watched.elapsed_s, one.state.changed
-        one.feature.ended(arm, outcome, first_s, total_s, epoch=epoch, looked=looked)
+    def _record_request(
+        self, request: _ProxiedRequest, arm: Arm, outcome: ArmOutcome, recorder: ResponseRecorder
+    ) -> None:
+        inspected_response = (
+            recorder.captured_response() if request.is_inspected and outcome == "ok" else None
+        )
+        first_s, total_s, epoch = recorder.first_byte_s, recorder.elapsed_s, request.state.changed
+        request.feature.record_request(
+            arm, outcome, first_s, total_s, epoch=epoch, inspected_response=inspected_response
+        )
 
-    async def _too_much(self, one: _Crossing, error: TooMuch) -> None:
+    async def _stream_oversized_body(self, request: _ProxiedRequest, error: BodyTooLarge) -> None:
         """hamlet1 may take what hamlet refuses to hold: it passes through as it comes."""
-        receive = replay(error.parts, one.receive, more=True)
-        watched = Watched(one.send)
-        streamed = replace(one, receive=receive)
-        self._ended(one, "legacy", await self._pass(streamed, None, watched), watched)
+        receive = replay_body(error.parts, request.receive, more_body=True)
+        recorder = ResponseRecorder(request.send)
+        streamed = replace(request, receive=receive)
+        self._record_request(
+            request, "legacy", await self._proxy_to_legacy(streamed, None, recorder), recorder
+        )
 
-    async def _unreachable(self, one: _Crossing) -> None:
+    async def _send_unreachable(self, request: _ProxiedRequest) -> None:
         error = UpstreamUnavailable("the service behind this path cannot be reached")
-        scope = one.scope
-        refusal = self._new.refuse(scope["method"], scope["path"], error, one.request_id)
-        await send_response(one.send, refusal)
+        scope = request.scope
+        refusal = self._new_arm.render_error(
+            scope["method"], scope["path"], error, request.request_id
+        )
+        await send_response(request.send, refusal)
 
 
-def _broken(watched: Watched) -> bool:
-    return watched.started and watched.failed
+def _failed_mid_stream(recorder: ResponseRecorder) -> bool:
+    return recorder.has_started and recorder.is_server_failure
 
 
-def _id_of(scope: Scope) -> str:
+def _read_or_create_request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             return request_id_of({"x-request-id": value.decode("latin-1")})

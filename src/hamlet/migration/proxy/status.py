@@ -8,24 +8,27 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from hamlet.migration import Features, View, Watch
+from hamlet.migration import FeatureSet, GuardrailMonitor, LocalRolloutState
 
 
-def cutover_status(view: View, features: Features, watch: Watch) -> APIRouter:
+def cutover_status_router(
+    local_state: LocalRolloutState, features: FeatureSet, guardrail_monitor: GuardrailMonitor
+) -> APIRouter:
     """GET /v1/admin/cutover: where features stand here, and what was seen since they came there."""
     router = APIRouter(tags=["administration"])
 
     @router.get("/cutover", summary="Where features stand, and what was seen of them")
     async def status() -> JSONResponse:
-        told: dict[str, Any] = {
-            "epoch": view.document.epoch,
-            "readable": view.readable,
+        payload: dict[str, Any] = {
+            "epoch": local_state.document.epoch,
+            "readable": local_state.is_readable,
             "clock": time.time(),
-            "loop_lag_s": round(watch.loop_lag_s, 4),
+            "loop_lag_s": round(guardrail_monitor.loop_lag_s, 4),
             "features": {
-                name: feature.told(view.state(name)) for name, feature in features.all.items()
+                name: feature.status_snapshot(local_state.feature_state(name))
+                for name, feature in features.by_name.items()
             },
         }
-        return JSONResponse(told)
+        return JSONResponse(payload)
 
     return router

@@ -7,15 +7,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from hamlet.migration.response import Answer
+from hamlet.migration.response import CapturedResponse
 from hamlet.net.server.asgi import Message, Receive, Scope, Send
 
 # How a stream tells that it failed after it had begun, in the dialects spoken here.
-_IN_BAND = (b"event: error", b'data: {"error"')
-_TAIL = 2048
+_STREAM_ERROR_MARKERS = (b"event: error", b'data: {"error"')
+_TAIL_BYTES = 2048
 
 
-class TooMuch(Exception):
+class BodyTooLarge(Exception):
     """The body is over the limit; what was read of it is in `parts`."""
 
     def __init__(self, parts: list[bytes]) -> None:
@@ -23,13 +23,13 @@ class TooMuch(Exception):
         self.parts = parts
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, max_bytes: int) -> bytes:
     """The whole body. Raises TooMuch, or ConnectionResetError if the client left."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         whole: bytes = message.get("body", b"")
-        if len(whole) > limit:
-            raise TooMuch([whole])
+        if len(whole) > max_bytes:
+            raise BodyTooLarge([whole])
         return whole
     parts: list[bytes] = []
     size = 0
@@ -38,150 +38,166 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             raise ConnectionResetError
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > limit:
-            raise TooMuch(parts)
+        if size > max_bytes:
+            raise BodyTooLarge(parts)
         if not message.get("more_body", False):
             return b"".join(parts)
         message = await receive()
 
 
-def replay(parts: Iterable[bytes], receive: Receive, *, more: bool = False) -> Receive:
+def replay_body(parts: Iterable[bytes], receive: Receive, *, more_body: bool = False) -> Receive:
     """Play a body again; afterwards what `receive` gives."""
-    left = list(parts)
+    remaining = list(parts)
 
-    async def again() -> Message:
-        if left:
-            part = left.pop(0)
-            return {"type": "http.request", "body": part, "more_body": more or bool(left)}
+    async def receive_replayed() -> Message:
+        if remaining:
+            part = remaining.pop(0)
+            return {"type": "http.request", "body": part, "more_body": more_body or bool(remaining)}
         return await receive()
 
-    return again
+    return receive_replayed
 
 
-async def stays() -> Message:
+async def receive_forever() -> Message:
     """A client that never leaves."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
-class Body:
+class StreamedBody:
     """A body that is passed on as it comes. `done` runs when all of it is there."""
 
-    def __init__(self, receive: Receive, done: Callable[[], None]) -> None:
-        self._receive, self._done = receive, done
-        self.left = False
+    def __init__(self, receive: Receive, on_complete: Callable[[], None]) -> None:
+        self._receive, self._on_complete = receive, on_complete
+        self.is_disconnected = False
 
-    async def first(self) -> bytes | AsyncIterator[bytes] | None:
+    async def read_or_stream(self) -> bytes | AsyncIterator[bytes] | None:
         """The whole body if it came in one piece, else its pieces."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ConnectionResetError
         piece: bytes = message.get("body", b"")
         if not message.get("more_body", False):
-            self._done()
+            self._on_complete()
             return piece or None
-        return self._pieces(piece)
+        return self._iter_pieces(piece)
 
-    async def _pieces(self, piece: bytes) -> AsyncIterator[bytes]:
+    async def _iter_pieces(self, piece: bytes) -> AsyncIterator[bytes]:
         yield piece
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self.left = True
+                self.is_disconnected = True
                 raise ConnectionResetError
             yield message.get("body", b"")
             if not message.get("more_body", False):
-                self._done()
+                self._on_complete()
                 return
 
 
-class Watched:
+class ResponseRecorder:
     """Passes an answer on, and remembers of it what is needed to judge the arm.
 
     With `hold`, an answer that is none (status 400 and above) is not passed on but kept.
     """
 
     __slots__ = (
-        *("_began", "_headers", "_hold", "_keep", "_parts", "_send", "_size", "_start"),
-        *("_tail", "first_s", "held", "started", "status", "whole"),
+        *(
+            "_on_start",
+            "_headers",
+            "_hold_errors",
+            "_capture_limit_bytes",
+            "_parts",
+            "_send",
+            "_captured_bytes",
+            "_started_at",
+        ),
+        *("_tail", "first_byte_s", "held_messages", "has_started", "status", "is_complete"),
     )
 
     def __init__(
         self,
         send: Send,
         *,
-        hold: bool = False,
-        keep: int = 0,
-        began: Callable[[], None] = lambda: None,
+        hold_errors: bool = False,
+        capture_limit_bytes: int = 0,
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
-        self._send, self._hold, self._keep, self._began = send, hold, keep, began
-        self._start = time.monotonic()
+        self._send, self._hold_errors, self._capture_limit_bytes, self._on_start = (
+            send,
+            hold_errors,
+            capture_limit_bytes,
+            on_start,
+        )
+        self._started_at = time.monotonic()
         self._tail = b""
         self._parts: list[bytes] = []
-        self._size = 0
+        self._captured_bytes = 0
         self._headers: Iterable[tuple[bytes, bytes]] = ()
         self.status = 0
-        self.held: list[Message] = []
-        self.started = False
-        self.whole = False
-        self.first_s: float | None = None
+        self.held_messages: list[Message] = []
+        self.has_started = False
+        self.is_complete = False
+        self.first_byte_s: float | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._headers = message.get("headers", ())
-            if not (self._hold and self.status >= 400):
-                self.started = True
-                self._began()
+            if not (self._hold_errors and self.status >= 400):
+                self.has_started = True
+                self._on_start()
         else:
-            self._note(message.get("body", b""), message.get("more_body", False))
-        if self.started:
+            self._capture(message.get("body", b""), message.get("more_body", False))
+        if self.has_started:
             await self._send(message)
         else:
-            self.held.append(message)
+            self.held_messages.append(message)
 
-    def _note(self, piece: bytes, more: bool) -> None:
+    def _capture(self, piece: bytes, more_body: bool) -> None:
         if piece:
-            if self.first_s is None:
-                self.first_s = time.monotonic() - self._start
-            self._tail = piece[-_TAIL:]
-            if self._size < self._keep:
+            if self.first_byte_s is None:
+                self.first_byte_s = time.monotonic() - self._started_at
+            self._tail = piece[-_TAIL_BYTES:]
+            if self._captured_bytes < self._capture_limit_bytes:
                 self._parts.append(piece)
-                self._size += len(piece)
-        self.whole = not more
+                self._captured_bytes += len(piece)
+        self.is_complete = not more_body
 
-    async def release(self, send: Send) -> None:
+    async def send_held_messages(self, send: Send) -> None:
         """Send what was held after all."""
-        for message in self.held:
+        for message in self.held_messages:
             await send(message)
 
     @property
     def elapsed_s(self) -> float:
-        return time.monotonic() - self._start
+        return time.monotonic() - self._started_at
 
     @property
-    def failed(self) -> bool:
+    def is_server_failure(self) -> bool:
         """Whether the server failed, before its answer or in it."""
-        broken = _IN_BAND[0] in self._tail or _IN_BAND[1] in self._tail
-        return self.status >= 500 or not self.whole or broken
+        broken = _STREAM_ERROR_MARKERS[0] in self._tail or _STREAM_ERROR_MARKERS[1] in self._tail
+        return self.status >= 500 or not self.is_complete or broken
 
-    def answer(self) -> Answer:
+    def captured_response(self) -> CapturedResponse:
         """The answer as it was sent, so far as it was kept."""
         body = b"".join(self._parts)
-        whole = self.whole and self._size <= self._keep
-        return Answer(self.status, list(self._headers), body, self.first_s, self.elapsed_s, whole)
+        whole = self.is_complete and self._captured_bytes <= self._capture_limit_bytes
+        return CapturedResponse(
+            self.status, list(self._headers), body, self.first_byte_s, self.elapsed_s, whole
+        )
 
 
-def target_of(scope: Scope) -> str:
+def request_target(scope: Scope) -> str:
     """The raw path and query, as they came."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     return (raw + b"?" + query if query else raw).decode("latin-1")
 
 
-def start(status: int, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
+def response_start(status: int, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
     return {"type": "http.response.start", "status": status, "headers": list(headers)}
 
 
-def body(piece: bytes, *, more: bool) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": piece, "more_body": more}
+def response_body(piece: bytes, *, more_body: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": piece, "more_body": more_body}

@@ -18,15 +18,15 @@ from multidict import CIMultiDictProxy
 from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
 from hamlet.core.trace import current_trace
-from hamlet.net.client.addresses import never_an_upstream
+from hamlet.net.client.addresses import is_forbidden_address
 from hamlet.net.client.settings import MAX_BODY_BYTES, ClientSettings
 from hamlet.net.client.tls import tls_context
 
 _JSON = {"content-type": "application/json"}
 _IDENTITY = {"accept-encoding": "identity"}
-_OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_LOCAL_LIMIT_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # Where one kept connection was closed others may be, and each is found out by trying it.
-_STALE_TRIES = 16
+_MAX_STALE_ATTEMPTS = 16
 # Two of these may wait per stream while its reader is slow.
 _READ_BYTES = 8 << 10
 
@@ -36,7 +36,7 @@ class AiohttpTransport:
 
     def __init__(self, settings: ClientSettings, headers: Mapping[str, str] = {}) -> None:
         self._settings = settings
-        self._base = settings.base_url.rstrip("/")
+        self._base_url = settings.base_url.rstrip("/")
         self._headers = {**_IDENTITY, **settings.headers, **headers}
         self._session: aiohttp.ClientSession | None = None
 
@@ -55,9 +55,9 @@ class AiohttpTransport:
         if content is not None:
             headers = {**_JSON, **headers}
         if self._settings.traceparent and (trace := current_trace()) is not None:
-            headers = {**headers, "traceparent": trace.header}
-        url = path if path.startswith(("http://", "https://")) else self._base + path
-        response = await self._ask(method, url, content, headers)
+            headers = {**headers, "traceparent": trace.traceparent}
+        url = path if path.startswith(("http://", "https://")) else self._base_url + path
+        response = await self._send(method, url, content, headers)
         try:
             yield AiohttpReply(response)
         finally:
@@ -68,7 +68,7 @@ class AiohttpTransport:
         if self._session is not None:
             await self._session.close()
 
-    async def _ask(
+    async def _send(
         self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         tries = 0
@@ -76,7 +76,7 @@ class AiohttpTransport:
             tries += 1
             reused: list[bool] = []
             try:
-                return await self._open().request(
+                return await self._get_session().request(
                     method,
                     url,
                     data=content,
@@ -86,10 +86,10 @@ class AiohttpTransport:
                 )
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 # The upstream closed a kept connection just as we sent: no byte came of it.
-                if not (reused and _is_unheard(error) and tries < _STALE_TRIES):
-                    raise _translated(error, "open") from None
+                if not (reused and _is_stale_connection(error) and tries < _MAX_STALE_ATTEMPTS):
+                    raise _to_provider_error(error, "open") from None
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _get_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             settings = self._settings
             self._session = aiohttp.ClientSession(
@@ -114,13 +114,13 @@ class AiohttpTransport:
 
 
 class _Connector(TCPConnector):
-    async def connect(self, *request: Any, **how: Any) -> Any:
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
         """As TCPConnector, but never a kept connection on which something came unasked.
 
         aiohttp would take it for the answer to the next request.
         """
         while True:
-            connection = await super().connect(*request, **how)
+            connection = await super().connect(*args, **kwargs)
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
             connection.close()
@@ -136,7 +136,7 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         async with asyncio.timeout(self._timeout_s):
             found = await self._inner.resolve(host, port, family)
-        allowed = [result for result in found if not never_an_upstream(result["host"])]
+        allowed = [result for result in found if not is_forbidden_address(result["host"])]
         if not allowed:
             raise OSError("the name leads to an address that is no upstream's")
         return allowed
@@ -154,7 +154,7 @@ def _reuse_trace() -> aiohttp.TraceConfig:
     return trace
 
 
-def _is_unheard(error: Exception) -> bool:
+def _is_stale_connection(error: Exception) -> bool:
     """Whether the connection was lost before any byte of an answer."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)
@@ -167,7 +167,7 @@ class AiohttpReply:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
-        self.headers: Mapping[str, str] = _LowerCase(response.headers)
+        self.headers: Mapping[str, str] = _LowerCaseHeaders(response.headers)
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
         parts, size = [], 0
@@ -185,16 +185,16 @@ class AiohttpReply:
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _translated(error, "stream") from None
+            raise _to_provider_error(error, "stream") from None
 
 
-class _LowerCase(dict[str, str]):
+class _LowerCaseHeaders(dict[str, str]):
     def __init__(self, headers: CIMultiDictProxy[str]) -> None:
         super().__init__((name.lower(), value) for name, value in headers.items())
 
 
-def _translated(error: Exception, phase: Phase) -> ProviderError:
-    if isinstance(error, OSError) and error.errno in _OUR_LIMITS:
+def _to_provider_error(error: Exception, phase: Phase) -> ProviderError:
+    if isinstance(error, OSError) and error.errno in _LOCAL_LIMIT_ERRNOS:
         return errors.LocalLimit("hamlet is out of connections", phase="connect", retry_after=1.0)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return errors.UpstreamTimeout("connecting to the upstream took too long", phase="connect")

@@ -11,7 +11,7 @@ _FRAMING_LENGTHS = {
 }
 
 
-class AnswerParser:
+class ResponseParser:
     """Fed with bytes, it holds one answer at a time; `begin` makes it ready for the next.
 
     Framing is as strict as RFC 9112 section 6.3 allows a client to be: one length or `chunked`
@@ -19,78 +19,91 @@ class AnswerParser:
     """
 
     __slots__ = (
-        "_bare", "_chunked", "_interim", "_length", "_parser", "_surplus", "_trailer_bytes",
-        "_unfinished", "buffered", "complete", "encoding", "fields", "has_head", "keeps_alive",
-        "parts", "status",
+        "_has_length",
+        "_has_surplus",
+        "_head_bytes",
+        "_is_chunked",
+        "_is_interim",
+        "_no_body",
+        "_parser",
+        "_trailer_bytes",
+        "body_parts",
+        "buffered_bytes",
+        "complete",
+        "encoding",
+        "fields",
+        "has_head",
+        "keeps_alive",
+        "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self.begin()
+        self.reset()
 
-    def begin(self, *, bare: bool = False) -> None:
+    def reset(self, *, no_body: bool = False) -> None:
         """Expect a new answer; a `bare` one, to HEAD, has no body whatever its head says."""
         self.status = 0
         self.has_head = self.complete = self.keeps_alive = False
-        self.parts: list[bytes] = []
-        self.buffered = 0
+        self.body_parts: list[bytes] = []
+        self.buffered_bytes = 0
         self.encoding = b""
         self.fields: list[tuple[bytes, bytes]] = []
-        self._unfinished = self._trailer_bytes = 0
-        self._bare, self._interim = bare, False
-        self._length = self._chunked = self._surplus = False
+        self._head_bytes = self._trailer_bytes = 0
+        self._no_body, self._is_interim = no_body, False
+        self._has_length = self._is_chunked = self._has_surplus = False
 
     def feed(self, data: bytes | memoryview) -> None:
         """Parse. Raises HttpParserError, also for what comes after the answer's end."""
         self._parser.feed_data(data)
-        if self._surplus:
+        if self._has_surplus:
             raise httptools.HttpParserError("more than one answer")
         if not self.has_head:
             # Counted here and not by field: one that never ends reaches no callback.
-            self._unfinished += len(data)
-            if self._unfinished > MAX_HEAD_BYTES:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
                 raise httptools.HttpParserError("the head is too long")
 
     def ends_with_connection(self) -> bool:
         """Whether the body is framed by nothing but the connection's end."""
-        return self.has_head and not (self._length or self._chunked)
+        return self.has_head and not (self._has_length or self._is_chunked)
 
-    def take(self, most: int) -> bytes:
+    def pop_body(self, chunk_bytes: int) -> bytes:
         """What of the body was not taken yet: parts up to the one that reaches `most` bytes."""
-        parts = self.parts
-        if self.buffered > most:
+        parts = self.body_parts
+        if self.buffered_bytes > chunk_bytes:
             size = count = 0
-            while size < most:
+            while size < chunk_bytes:
                 size += len(parts[count])
                 count += 1
-            self.parts, self.buffered = parts[count:], self.buffered - size
+            self.body_parts, self.buffered_bytes = parts[count:], self.buffered_bytes - size
             return b"".join(parts[:count])
-        self.parts, self.buffered = [], 0
+        self.body_parts, self.buffered_bytes = [], 0
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def drop(self) -> None:
+    def discard_body(self) -> None:
         """Forget what of the body is there."""
-        self.parts, self.buffered = [], 0
+        self.body_parts, self.buffered_bytes = [], 0
 
     # -- called by httptools; whatever is raised here comes out of `feed` as HttpParserError
 
     def on_message_begin(self) -> None:
-        self._surplus = self.complete
+        self._has_surplus = self.complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.has_head:
-            return self._pass_over(name, value)
+            return self._skip_trailer(name, value)
         self.fields.append((name, value))
         # Most names are of another length; lower() is for the few that could matter.
         if len(name) not in _FRAMING_LENGTHS:
             return
         name = name.lower()
         if name == b"content-length":
-            self._length = True
+            self._has_length = True
         elif name == b"transfer-encoding":
-            if self._chunked or value.strip().lower() != b"chunked":
+            if self._is_chunked or value.strip().lower() != b"chunked":
                 raise ValueError("an unknown transfer coding")
-            self._chunked = True
+            self._is_chunked = True
         elif name == b"content-encoding":
             self.encoding = value.strip().lower()
 
@@ -99,26 +112,26 @@ class AnswerParser:
             raise ValueError("not HTTP/1")
         status = self._parser.get_status_code()
         if status < 200:
-            self._interim = True
-            self.fields, self._length, self._chunked = [], False, False
+            self._is_interim = True
+            self.fields, self._has_length, self._is_chunked = [], False, False
             return
         self.status, self.has_head = status, True
-        self.complete = self._bare
+        self.complete = self._no_body
 
     def on_body(self, data: bytes) -> None:
-        if not self._bare:
-            self.parts.append(data)
-            self.buffered += len(data)
+        if not self._no_body:
+            self.body_parts.append(data)
+            self.buffered_bytes += len(data)
 
     def on_message_complete(self) -> None:
-        if self._interim:
-            self._interim = False
+        if self._is_interim:
+            self._is_interim = False
             return
         # Only here does llhttp know: once feed_data has returned it says no to everything.
-        self.keeps_alive = not self._bare and self._parser.should_keep_alive()
+        self.keeps_alive = not self._no_body and self._parser.should_keep_alive()
         self.complete = True
 
-    def _pass_over(self, name: bytes, value: bytes) -> None:
+    def _skip_trailer(self, name: bytes, value: bytes) -> None:
         """A trailer says nothing that is used, but there may not be more of them than of a head."""
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > MAX_HEAD_BYTES:

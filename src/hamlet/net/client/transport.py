@@ -16,14 +16,14 @@ from hamlet.core import errors
 from hamlet.core.trace import current_trace
 from hamlet.net.client.connection import Connection
 from hamlet.net.client.dial import Origin
-from hamlet.net.client.pool import Levels, Pool
+from hamlet.net.client.pool import ConnectionPool, PoolStats
 from hamlet.net.client.settings import MAX_BODY_BYTES, ClientSettings
 from hamlet.net.client.tls import tls_context
 
 _UNSAFE_TARGET = re.compile(r"[^\x21-\x7e]|#.*", re.DOTALL)
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_VALUE = re.compile(r"[^\r\n\0]*\Z")
-_IDENTITY = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "hamlet"}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_HEADER_VALUE = re.compile(r"[^\r\n\0]*\Z")
+_DEFAULT_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "hamlet"}
 _BODY_METHODS = ("POST", "PUT", "PATCH")
 
 
@@ -33,12 +33,14 @@ class HttptoolsTransport:
     def __init__(self, settings: ClientSettings, headers: Mapping[str, str] = {}) -> None:
         """Opens nothing. Raises ValueError for a header that cannot be sent."""
         self._settings = settings
-        given = _lower(settings.headers) | _lower(headers)
-        self._headers = _IDENTITY | given
-        self._constant = _lines(self._headers)
-        self._constant_json = _lines({**self._headers, "content-type": "application/json"})
-        self._base: _Site | None = None
-        self._pools: dict[tuple[str, int, bool], Pool] = {}
+        given = _lower_names(settings.headers) | _lower_names(headers)
+        self._headers = _DEFAULT_HEADERS | given
+        self._constant_headers = _header_lines(self._headers)
+        self._constant_json_headers = _header_lines(
+            {**self._headers, "content-type": "application/json"}
+        )
+        self._resolved_base: _ResolvedUrl | None = None
+        self._pools: dict[tuple[str, int, bool], ConnectionPool] = {}
 
     def stream(
         self,
@@ -48,53 +50,55 @@ class HttptoolsTransport:
         json: Any = None,
         content: bytes | None = None,
         headers: Mapping[str, str] = {},
-    ) -> Exchange:
+    ) -> ClientExchange:
         if json is not None:
             content = orjson.dumps(json)
-        pool, head = self._request(method, path, content, headers)
-        return Exchange(pool, head, content or b"", bare=method == "HEAD")
+        pool, head = self._build_request(method, path, content, headers)
+        return ClientExchange(pool, head, content or b"", no_body=method == "HEAD")
 
     async def warm(self) -> None:
         """Open `prewarm` connections to the base URL. Failures are left to the first call."""
         if self._settings.prewarm:
-            await self._site("").pool.warm(self._settings.prewarm)
+            await self._resolve_url("").pool.warm(self._settings.prewarm)
 
     async def aclose(self) -> None:
         for pool in self._pools.values():
             pool.close()
 
-    def levels(self) -> Levels:
+    def pool_stats(self) -> PoolStats:
         """The connections to all its origins."""
-        return reduce(Levels.plus, (pool.levels() for pool in self._pools.values()), Levels())
+        return reduce(PoolStats.plus, (pool.stats() for pool in self._pools.values()), PoolStats())
 
-    def _request(
+    def _build_request(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[Pool, bytes]:
+    ) -> tuple[ConnectionPool, bytes]:
         """The pool to ask and the head of the request. Raises UpstreamProtocol, ValueError."""
-        whole = path.startswith(("http://", "https://"))
-        site = self._site(path) if whole else self._base or self._site("")
-        target = _target(site.path if whole else site.path + path)
+        is_absolute = path.startswith(("http://", "https://"))
+        resolved = (
+            self._resolve_url(path) if is_absolute else self._resolved_base or self._resolve_url("")
+        )
+        target = _request_target(resolved.path if is_absolute else resolved.path + path)
         has_type = content is not None
         if self._settings.traceparent and (trace := current_trace()) is not None:
-            headers = {**headers, "traceparent": trace.header}
+            headers = {**headers, "traceparent": trace.traceparent}
         if not headers:
-            constant = self._constant_json if has_type else self._constant
+            constant = self._constant_json_headers if has_type else self._constant_headers
         else:
-            more = {"content-type": "application/json"} if has_type else {}
-            constant = _lines(self._headers | more | _lower(headers))
+            content_type = {"content-type": "application/json"} if has_type else {}
+            constant = _header_lines(self._headers | content_type | _lower_names(headers))
         length = ""
         if has_type or method in _BODY_METHODS:
             length = f"content-length: {len(content or b'')}\r\n"
-        head = f"{method} {target} HTTP/1.1\r\n{site.lines}{length}{constant}\r\n"
-        return site.pool, head.encode("latin-1")
+        head = f"{method} {target} HTTP/1.1\r\n{resolved.header_lines}{length}{constant}\r\n"
+        return resolved.pool, head.encode("latin-1")
 
-    def _site(self, url: str) -> _Site:
-        site = self._resolve(url or self._settings.base_url.rstrip("/"))
+    def _resolve_url(self, url: str) -> _ResolvedUrl:
+        resolved = self._parse_url(url or self._settings.base_url.rstrip("/"))
         if not url:
-            self._base = site
-        return site
+            self._resolved_base = resolved
+        return resolved
 
-    def _resolve(self, url: str) -> _Site:
+    def _parse_url(self, url: str) -> _ResolvedUrl:
         try:
             parts = urlsplit(url)
             secure = parts.scheme == "https"
@@ -106,54 +110,63 @@ class HttptoolsTransport:
         key = (parts.hostname, port, secure)
         if key not in self._pools:
             tls = tls_context(self._settings.ca_file) if secure else None
-            self._pools[key] = Pool(Origin(parts.hostname, port, tls), self._settings)
+            self._pools[key] = ConnectionPool(Origin(parts.hostname, port, tls), self._settings)
         lines = f"host: {parts.netloc.rpartition('@')[2]}\r\n"
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             lines += f"authorization: Basic {base64.b64encode(pair.encode()).decode()}\r\n"
         path = parts.path + (f"?{parts.query}" if parts.query else "")
-        return _Site(self._pools[key], lines, path)
+        return _ResolvedUrl(self._pools[key], lines, path)
 
 
-class _Site:
+class _ResolvedUrl:
     """A resolved URL: its pool, the header lines that come of it, and its path."""
 
-    __slots__ = ("lines", "path", "pool")
+    __slots__ = ("header_lines", "path", "pool")
 
-    def __init__(self, pool: Pool, lines: str, path: str) -> None:
-        self.pool, self.lines, self.path = pool, lines, path
+    def __init__(self, pool: ConnectionPool, header_lines: str, path: str) -> None:
+        self.pool, self.header_lines, self.path = pool, header_lines, path
 
 
-class Exchange:
+class ClientExchange:
     """One request and its answer: the context manager, and the Reply it gives.
 
     A `bare` answer has no body, whatever its headers say.
     """
 
-    __slots__ = ("_bare", "_body", "_connection", "_head", "_headers", "_pool", "_raw", "status")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_head",
+        "_headers",
+        "_no_body",
+        "_pool",
+        "_raw_headers",
+        "status",
+    )
 
-    def __init__(self, pool: Pool, head: bytes, body: bytes, *, bare: bool) -> None:
-        self._pool, self._head, self._body, self._bare = pool, head, body, bare
-        self._raw: list[tuple[bytes, bytes]] = []
+    def __init__(self, pool: ConnectionPool, head: bytes, body: bytes, *, no_body: bool) -> None:
+        self._pool, self._head, self._body, self._no_body = pool, head, body, no_body
+        self._raw_headers: list[tuple[bytes, bytes]] = []
         self._headers: Mapping[str, str] | None = None
         self._connection: Connection | None = None
         self.status = 0
 
-    async def __aenter__(self) -> Exchange:
+    async def __aenter__(self) -> ClientExchange:
         head, body = self._head, self._body
         # Sent is sent: a stream must not keep its prompt.
         self._head = self._body = b""
         connection = await self._pool.acquire()
         try:
-            await connection.ask(head, body, bare=self._bare)
+            await connection.send_request(head, body, no_body=self._no_body)
         except errors.UpstreamUnavailable:
             # The upstream closed it just as we sent: no byte came, so this was no attempt.
             if not connection.was_stale:
                 raise
             connection = await self._pool.acquire(fresh=True)
-            await connection.ask(head, body, bare=self._bare)
+            await connection.send_request(head, body, no_body=self._no_body)
         self._connection = connection
-        self.status, self._raw = connection.answer.status, connection.answer.fields
+        self.status, self._raw_headers = connection.response.status, connection.response.fields
         return self
 
     async def __aexit__(
@@ -165,7 +178,7 @@ class Exchange:
         # What is read after this must not be another exchange's answer.
         connection, self._connection = self._connection, None
         assert connection is not None, "what is left was entered"
-        if kind is None or connection.answer.complete:
+        if kind is None or connection.response.complete:
             connection.finish()
         else:
             connection.abort()
@@ -176,19 +189,19 @@ class Exchange:
         if self._headers is None:
             self._headers = {
                 name.lower().decode("latin-1"): value.strip().decode("utf-8", "surrogateescape")
-                for name, value in self._raw
+                for name, value in self._raw_headers
             }
         return self._headers
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
-        connection = self._plain()
+        connection = self._identity_connection()
         # Nearly always all of it is here already.
-        if (whole := connection.whole(limit)) is not None:
-            return whole
+        if (body := connection.body_if_complete(limit)) is not None:
+            return body
         parts, size = [], 0
         try:
-            while not connection.is_read:
-                data = await connection.next()
+            while not connection.is_exhausted:
+                data = await connection.next_chunk()
                 size += len(data)
                 if size > limit:
                     raise errors.UpstreamProtocol(f"the upstream's answer is over {limit} bytes")
@@ -199,13 +212,13 @@ class Exchange:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def chunks(self) -> AsyncIterator[bytes]:
-        self._plain()
+        self._identity_connection()
         return _Chunks(self)
 
-    def _plain(self) -> Connection:
+    def _identity_connection(self) -> Connection:
         """The connection, if what comes over it is the body itself."""
         connection = self.connection
-        if connection.answer.encoding not in (b"", b"identity"):
+        if connection.response.encoding not in (b"", b"identity"):
             raise errors.UpstreamProtocol("the upstream compressed an answer that must not be")
         return connection
 
@@ -222,30 +235,30 @@ class _Chunks:
 
     __slots__ = ("_exchange",)
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: ClientExchange) -> None:
         self._exchange = exchange
 
     def __aiter__(self) -> _Chunks:
         return self
 
     def __anext__(self) -> Awaitable[bytes]:
-        return self._exchange.connection.next()
+        return self._exchange.connection.next_chunk()
 
 
 @lru_cache(maxsize=256)
-def _target(path: str) -> str:
+def _request_target(path: str) -> str:
     """A path as it stands in a request. A provider has few."""
     if _UNSAFE_TARGET.search(path):
         path = quote(path.partition("#")[0], safe="!$%&'()*+,/:;=?@[]~")
     return path or "/"
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _lines(headers: Mapping[str, str]) -> str:
+def _header_lines(headers: Mapping[str, str]) -> str:
     for name, value in headers.items():
-        if not _NAME.match(name) or not _VALUE.match(value):
+        if not _HEADER_NAME.match(name) or not _HEADER_VALUE.match(value):
             raise ValueError(f"the header {name!r} cannot be sent")
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())

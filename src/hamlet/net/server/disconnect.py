@@ -11,36 +11,36 @@ EXTENSION = "hamlet.presence"
 """The ASGI extension by which a connection gives its Presence, as `client`."""
 
 
-class Presence:
+class DisconnectWatcher:
     """One connection's client, as the connection itself knows it. One watches at a time."""
 
-    __slots__ = ("_leave", "gone", "sent_all")
+    __slots__ = ("_on_disconnect", "disconnected", "request_complete")
 
     def __init__(self) -> None:
-        self.gone = False
+        self.disconnected = False
         # Whether the whole request is known to be here.
-        self.sent_all = False
-        self._leave: Callable[[], None] | None = None
+        self.request_complete = False
+        self._on_disconnect: Callable[[], None] | None = None
 
-    def watch(self, leave: Callable[[], None]) -> None:
+    def subscribe(self, on_disconnect: Callable[[], None]) -> None:
         """Call `leave` when the client goes; at once if it has gone."""
-        if self.gone:
-            leave()
+        if self.disconnected:
+            on_disconnect()
         else:
-            self._leave = leave
+            self._on_disconnect = on_disconnect
 
-    def unwatch(self) -> None:
+    def unsubscribe(self) -> None:
         """Call nobody any more. May be said twice."""
-        self._leave = None
+        self._on_disconnect = None
 
-    def lost(self) -> None:
+    def mark_disconnected(self) -> None:
         """The client has gone."""
-        self.gone = True
-        if self._leave is not None:
-            self._leave()
+        self.disconnected = True
+        if self._on_disconnect is not None:
+            self._on_disconnect()
 
 
-class _Asked(Presence):
+class _AsgiDisconnectWatcher(DisconnectWatcher):
     """ASGI's own way, by a task that reads on: dearer, for servers without the extension."""
 
     __slots__ = ("_receive", "_task")
@@ -50,22 +50,22 @@ class _Asked(Presence):
         self._receive = receive
         self._task: asyncio.Task[None] | None = None
 
-    def watch(self, leave: Callable[[], None]) -> None:
-        super().watch(leave)
-        self._task = asyncio.create_task(self._read_on())
+    def subscribe(self, on_disconnect: Callable[[], None]) -> None:
+        super().subscribe(on_disconnect)
+        self._task = asyncio.create_task(self._wait_for_disconnect())
 
-    def unwatch(self) -> None:
-        super().unwatch()
+    def unsubscribe(self) -> None:
+        super().unsubscribe()
         if self._task is not None:
             self._task.cancel()
 
-    async def _read_on(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.lost()
+        self.mark_disconnected()
 
 
-def presence_of(scope: Scope, receive: Receive) -> Presence:
+def disconnect_watcher_of(scope: Scope, receive: Receive) -> DisconnectWatcher:
     """The client of a request. Watch it once the body has been read."""
     given = (scope.get("extensions") or {}).get(EXTENSION)
-    return given["client"] if given else _Asked(receive)
+    return given["client"] if given else _AsgiDisconnectWatcher(receive)

@@ -6,11 +6,11 @@ import asyncio
 import socket
 import struct
 
-_LOOKS = 4
-_AT_ONCE = struct.pack("ii", 1, 0)
+_CHECKS_PER_STALL = 4
+_LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
-class Flow:
+class FlowControl:
     """Reading that is paused while nobody takes what came, and writing that waits for the client.
 
     A client that takes no byte for `stall_s` while there are some is cut off, which ends its
@@ -18,8 +18,15 @@ class Flow:
     """
 
     __slots__ = (
-        "_drained", "_loop", "_moved_at", "_stall_s", "_stall_timer", "_transport", "_unsent",
-        "read_paused", "write_paused",
+        "_loop",
+        "_progress_at",
+        "_stall_s",
+        "_stall_timer",
+        "_transport",
+        "_unsent_bytes",
+        "_writable",
+        "read_paused",
+        "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -28,9 +35,9 @@ class Flow:
         self._transport, self._loop, self._stall_s = transport, loop, stall_s
         self.read_paused = self.write_paused = False
         # An Event is 700 bytes: most connections never need one.
-        self._drained: asyncio.Event | None = None
+        self._writable: asyncio.Event | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
-        self._unsent, self._moved_at = 0, 0.0
+        self._unsent_bytes, self._progress_at = 0, 0.0
 
     def pause_reading(self) -> None:
         """Let what the client sends wait. May be said twice."""
@@ -46,42 +53,44 @@ class Flow:
     def pause_writing(self) -> None:
         """Too much waits for the client."""
         self.write_paused = True
-        self.watch()
+        self.watch_stall()
 
     def resume_writing(self) -> None:
         """The client has taken most of it, or has gone."""
         self.write_paused = False
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
 
-    async def drained(self) -> None:
+    async def wait_writable(self) -> None:
         """Wait until writing may go on."""
         while self.write_paused:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
+            if self._writable is None:
+                self._writable = asyncio.Event()
+            await self._writable.wait()
 
-    def watch(self) -> None:
+    def watch_stall(self) -> None:
         """Cut the client off if it takes nothing of what waits for it, from now on."""
         if self._stall_timer is None and self._transport.get_write_buffer_size():
-            self._unsent, self._moved_at = 0, self._loop.time()
-            self._look()
+            self._unsent_bytes, self._progress_at = 0, self._loop.time()
+            self._check_stall()
 
-    def _look(self) -> None:
-        unsent, now = self._transport.get_write_buffer_size(), self._loop.time()
-        if unsent != self._unsent:
-            self._unsent, self._moved_at = unsent, now
-        if now - self._moved_at >= self._stall_s:
-            return self._cut()
-        self._stall_timer = self._loop.call_later(self._stall_s / _LOOKS, self._look)
+    def _check_stall(self) -> None:
+        unsent_bytes, now = self._transport.get_write_buffer_size(), self._loop.time()
+        if unsent_bytes != self._unsent_bytes:
+            self._unsent_bytes, self._progress_at = unsent_bytes, now
+        if now - self._progress_at >= self._stall_s:
+            return self._abort()
+        self._stall_timer = self._loop.call_later(
+            self._stall_s / _CHECKS_PER_STALL, self._check_stall
+        )
 
-    def _cut(self) -> None:
+    def _abort(self) -> None:
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
             # Else the kernel keeps what is unsent and asks the client again, for minutes.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self._transport.abort()

@@ -7,10 +7,10 @@ import ctypes
 import gc
 from contextlib import suppress
 
-_MANY_CLIENTS, _EBB_S = 200, 2.0
+_MIN_PEAK_CLIENTS, _TRIM_DELAY_S = 200, 2.0
 
 
-class Tide:
+class MemoryTrim:
     """Gives memory back to the system when most of many clients have gone.
 
     What thousands of streams held is free then, but malloc keeps it. What Python's own allocator
@@ -18,22 +18,22 @@ class Tide:
     """
 
     def __init__(self) -> None:
-        self._open = self._high = 0
+        self._client_count = self._peak_count = 0
 
-    def came(self) -> None:
+    def on_connect(self) -> None:
         """A client connected."""
-        self._open += 1
-        self._high = max(self._high, self._open)
+        self._client_count += 1
+        self._peak_count = max(self._peak_count, self._client_count)
 
-    def went(self, loop: asyncio.AbstractEventLoop) -> None:
+    def on_disconnect(self, loop: asyncio.AbstractEventLoop) -> None:
         """A client is gone."""
-        self._open -= 1
-        if self._high >= _MANY_CLIENTS and self._open < self._high // 4:
-            self._high = self._open
-            loop.call_later(_EBB_S, loop.run_in_executor, None, _give_back)
+        self._client_count -= 1
+        if self._peak_count >= _MIN_PEAK_CLIENTS and self._client_count < self._peak_count // 4:
+            self._peak_count = self._client_count
+            loop.call_later(_TRIM_DELAY_S, loop.run_in_executor, None, _trim)
 
 
-def _give_back() -> None:
+def _trim() -> None:
     # A finished call leaves cycles, and where nothing is made nothing is collected either.
     gc.collect()
     with suppress(OSError, AttributeError):

@@ -10,7 +10,7 @@ from hamlet.core.errors import UpstreamTimeout
 from hamlet.net.timers.wheel import running_wheel
 
 
-class Watchdog:
+class IdleTimeout:
     """Bounds the waiting between two `fed()` by `idle_s`, and everything by `total_s` seconds.
 
     Use as `async with watchdog:` around each wait. Time spent outside of waits, say by a slow
@@ -19,7 +19,15 @@ class Watchdog:
     """
 
     __slots__ = (
-        "_barked", "_began", "_due", "_end", "_idle_s", "_left_s", "_slot", "_waiter", "_wheel",
+        "_deadline",
+        "_due",
+        "_fired",
+        "_idle_s",
+        "_remaining_s",
+        "_slot",
+        "_wait_started_at",
+        "_waiter",
+        "_wheel",
         "waited_s",
     )  # fmt: skip
 
@@ -27,23 +35,23 @@ class Watchdog:
         self.waited_s = 0.0
         self._wheel = running_wheel()
         now = self._wheel.loop.time()
-        self._idle_s = self._left_s = idle_s
-        self._end = now + total_s
-        self._began = self._due = 0.0
+        self._idle_s = self._remaining_s = idle_s
+        self._deadline = now + total_s
+        self._wait_started_at = self._due = 0.0
         self._waiter: asyncio.Task[object] | None = None
-        self._barked = False
+        self._fired = False
         self._slot: int | None = None
         self._arm(now + min(idle_s, total_s))
 
-    def fed(self) -> None:
+    def reset(self) -> None:
         """What was waited for has come: the next may take `idle_s` again."""
-        self._left_s = self._idle_s
+        self._remaining_s = self._idle_s
 
     async def __aenter__(self) -> None:
-        now = self._began = self._wheel.loop.time()
-        if now >= self._end:
+        now = self._wait_started_at = self._wheel.loop.time()
+        if now >= self._deadline:
             raise UpstreamTimeout("the answer took too long", phase="stream")
-        self._due = min(now + self._left_s, self._end)
+        self._due = min(now + self._remaining_s, self._deadline)
         self._waiter = asyncio.current_task()
         if self._slot is None:
             self._arm(self._due)
@@ -55,12 +63,12 @@ class Watchdog:
         trace: TracebackType | None,
     ) -> None:
         waiter, self._waiter = self._waiter, None
-        waited = self._wheel.loop.time() - self._began
+        waited = self._wheel.loop.time() - self._wait_started_at
         self.waited_s += waited
-        self._left_s = max(0.0, self._left_s - waited)
-        if not self._barked or waiter is None:
+        self._remaining_s = max(0.0, self._remaining_s - waited)
+        if not self._fired or waiter is None:
             return
-        self._barked = False
+        self._fired = False
         # Someone else's cancellation counts for more than ours.
         if waiter.uncancel() <= 0 and kind is asyncio.CancelledError:
             raise UpstreamTimeout("the upstream fell silent", phase="stream") from None
@@ -68,23 +76,23 @@ class Watchdog:
     def stop(self) -> None:
         """Disarm until the next wait."""
         if self._slot is not None:
-            self._wheel.unset(self._slot, self)
+            self._wheel.cancel(self._slot, self)
             self._slot = None
 
-    def ring(self) -> None:
+    def expire(self) -> None:
         self._slot = None
         if self._waiter is None:
             # The next wait arms it again, if there is one.
             return
         if self._wheel.loop.time() >= self._due:
-            self._barked = True
+            self._fired = True
             self._waiter.cancel()
         else:
             self._arm(self._due)
 
     def _arm(self, at: float) -> None:
         if at < math.inf:
-            self._slot = self._wheel.set(at, self)
+            self._slot = self._wheel.schedule(at, self)
 
 
 class Deadline:
@@ -94,7 +102,7 @@ class Deadline:
     is cancelled and the block raises TimeoutError, unless somebody else cancelled it too.
     """
 
-    __slots__ = ("_before", "_seconds", "_task", "_timer", "expired")
+    __slots__ = ("_prior_cancellations", "_seconds", "_task", "_timer", "expired")
     _task: asyncio.Task[object]
     _timer: asyncio.TimerHandle
 
@@ -106,8 +114,8 @@ class Deadline:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None, "only a task can be cancelled"
-        self._task, self._before = task, task.cancelling()
-        self._timer = loop.call_later(self._seconds, self._ring)
+        self._task, self._prior_cancellations = task, task.cancelling()
+        self._timer = loop.call_later(self._seconds, self._expire)
         return self
 
     def __exit__(
@@ -117,10 +125,10 @@ class Deadline:
         trace: TracebackType | None,
     ) -> None:
         self._timer.cancel()
-        ours = self.expired and self._task.uncancel() <= self._before
+        ours = self.expired and self._task.uncancel() <= self._prior_cancellations
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def _ring(self) -> None:
+    def _expire(self) -> None:
         self.expired = True
         self._task.cancel()

@@ -8,70 +8,70 @@ import threading
 from typing import Protocol
 
 _SLOT_S = 0.05
-_here = threading.local()
+_thread_local = threading.local()
 
 
-class Bell(Protocol):
+class Timer(Protocol):
     """What a wheel rings. Hashed by identity."""
 
-    def ring(self) -> None:
+    def expire(self) -> None:
         """The time has come; it is set no more."""
         ...
 
 
-class Wheel:
+class TimerWheel:
     """The bells of one loop, by the slot of time in which they are due; one timer turns it."""
 
-    __slots__ = ("_next", "_slots", "_timer", "loop")
+    __slots__ = ("_handle", "_next_slot", "_slots", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._slots: dict[int, dict[Bell, None]] = {}
-        self._next: float = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._slots: dict[int, dict[Timer, None]] = {}
+        self._next_slot: float = math.inf
+        self._handle: asyncio.TimerHandle | None = None
 
-    def set(self, at: float, bell: Bell) -> int:
+    def schedule(self, at: float, timer: Timer) -> int:
         """Ring at `at`, in the loop's seconds, or up to a slot later; returns what unsets it."""
         slot = math.ceil(at / _SLOT_S)
-        self._slots.setdefault(slot, {})[bell] = None
-        if slot < self._next:
+        self._slots.setdefault(slot, {})[timer] = None
+        if slot < self._next_slot:
             self._arm(slot)
         return slot
 
-    def unset(self, slot: int, bell: Bell) -> None:
+    def cancel(self, slot: int, timer: Timer) -> None:
         """Do not ring it. May be said of one that has rung."""
-        bells = self._slots.get(slot)
-        if bells is not None:
-            bells.pop(bell, None)
-            if not bells:
+        timers = self._slots.get(slot)
+        if timers is not None:
+            timers.pop(timer, None)
+            if not timers:
                 del self._slots[slot]
 
     def _arm(self, slot: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._next = slot
-        self._timer = self.loop.call_at(slot * _SLOT_S, self._turn)
+        if self._handle is not None:
+            self._handle.cancel()
+        self._next_slot = slot
+        self._handle = self.loop.call_at(slot * _SLOT_S, self._expire_due)
 
-    def _turn(self) -> None:
-        self._next, self._timer = math.inf, None
+    def _expire_due(self) -> None:
+        self._next_slot, self._handle = math.inf, None
         now = self.loop.time()
         try:
             for slot in sorted(slot for slot in self._slots if slot * _SLOT_S <= now):
                 # One at a time: a bell may unset others, or set itself again for later.
-                while bells := self._slots.get(slot):
-                    bell = next(iter(bells))
-                    self.unset(slot, bell)
-                    bell.ring()
+                while timers := self._slots.get(slot):
+                    timer = next(iter(timers))
+                    self.cancel(slot, timer)
+                    timer.expire()
         finally:
             # Whatever one of them raises, the others ring.
             if self._slots:
                 self._arm(min(self._slots))
 
 
-def running_wheel() -> Wheel:
+def running_wheel() -> TimerWheel:
     """The wheel of the running loop."""
     loop = asyncio.get_running_loop()
-    known: Wheel | None = getattr(_here, "wheel", None)
-    if known is None or known.loop is not loop:
-        known = _here.wheel = Wheel(loop)
-    return known
+    wheel: TimerWheel | None = getattr(_thread_local, "wheel", None)
+    if wheel is None or wheel.loop is not loop:
+        wheel = _thread_local.wheel = TimerWheel(loop)
+    return wheel

@@ -20,10 +20,10 @@ from hamlet.core import (
     token_count,
 )
 from hamlet.core.errors import UpstreamProtocol
-from hamlet.providers.anthropic.errors import in_band
+from hamlet.providers.anthropic.errors import in_band_error
 from hamlet.spi import Frame
 
-REASONS = {
+FINISH_REASONS = {
     "end_turn": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP,
     "max_tokens": FinishReason.LENGTH,
@@ -33,64 +33,70 @@ REASONS = {
 }
 
 
-def reason(raw: str | None) -> FinishReason:
+def finish_reason(raw: str | None) -> FinishReason:
     """The finish reason, over all vendors."""
-    return REASONS.get(raw or "", FinishReason.OTHER)
+    return FINISH_REASONS.get(raw or "", FinishReason.OTHER)
 
 
-def usage(raw: Any) -> Usage:
+def parse_usage(raw: Any) -> Usage:
     """Token counts: this API's input excludes what the cache read or wrote, ours does not."""
     if not isinstance(raw, dict) or not raw:
         return Usage()
-    read = token_count(raw.get("cache_read_input_tokens"))
-    written = token_count(raw.get("cache_creation_input_tokens"))
-    fresh = token_count(raw.get("input_tokens"))
+    cache_read_tokens = token_count(raw.get("cache_read_input_tokens"))
+    cache_write_tokens = token_count(raw.get("cache_creation_input_tokens"))
+    uncached_tokens = token_count(raw.get("input_tokens"))
     return Usage(
-        input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
+        input_tokens=None
+        if uncached_tokens is None
+        else uncached_tokens + (cache_read_tokens or 0) + (cache_write_tokens or 0),
         output_tokens=token_count(raw.get("output_tokens")),
-        cache_read_tokens=read,
-        cache_write_tokens=written,
+        cache_read_tokens=cache_read_tokens,
+        cache_write_tokens=cache_write_tokens,
         raw=raw,
     )
 
 
-def merged(old: Mapping[str, Any], new: Any) -> dict[str, Any]:
+def merge_usage(earlier: Mapping[str, Any], update: Any) -> dict[str, Any]:
     """Counters of a later event over earlier ones: they are cumulative, not to be added."""
-    later = new.items() if isinstance(new, dict) else ()
-    return {**old, **{key: value for key, value in later if value is not None}}
+    later = update.items() if isinstance(update, dict) else ()
+    return {**earlier, **{key: value for key, value in later if value is not None}}
 
 
-def whole(raw: bytes, model: str) -> Iterator[ChatEvent]:
+def decode_response(raw: bytes, model: str) -> Iterator[ChatEvent]:
     """The events of a whole answer. Raises ProviderError."""
     try:
         body = orjson.loads(raw)
         if body["type"] == "error":
-            raise in_band(body)
+            raise in_band_error(body)
         blocks, stop = body["content"], body["stop_reason"]
         decoder = EventDecoder(model)
-        yield from decoder.event({"type": "message_start", "message": body})
+        yield from decoder.decode_event({"type": "message_start", "message": body})
         for i, block in enumerate(blocks):
-            yield from _whole_block(decoder, i, block)
-        yield Finished(reason(stop), usage(body.get("usage")), stop)
+            yield from _decode_full_block(decoder, i, block)
+        yield Finished(finish_reason(stop), parse_usage(body.get("usage")), stop)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UpstreamProtocol("the upstream's answer is not a message") from None
 
 
-def _whole_block(decoder: EventDecoder, i: int, block: Mapping[str, Any]) -> Iterator[ChatEvent]:
-    yield from decoder.event({"type": "content_block_start", "index": i, "content_block": block})
-    yield from decoder.event({"type": "content_block_stop", "index": i})
+def _decode_full_block(
+    decoder: EventDecoder, i: int, block: Mapping[str, Any]
+) -> Iterator[ChatEvent]:
+    yield from decoder.decode_event(
+        {"type": "content_block_start", "index": i, "content_block": block}
+    )
+    yield from decoder.decode_event({"type": "content_block_stop", "index": i})
 
 
-async def stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[ChatEvent]:
+async def decode_stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[ChatEvent]:
     """The events of a streamed answer. Raises ProviderError; a missing end is left to the host."""
     decoder = EventDecoder(model)
     async for frame in frames:
         try:
-            for event in decoder.event(frame.json):
+            for event in decoder.decode_event(frame.json):
                 yield event
         except (KeyError, TypeError, AttributeError):
             raise UpstreamProtocol("an event is not what it says", phase="stream") from None
-        if decoder.stopped:
+        if decoder.is_stopped:
             return
 
 
@@ -100,69 +106,71 @@ class EventDecoder:
     def __init__(self, model: str) -> None:
         self._model = model
         self._index = -1
-        self._known: dict[int, int] = {}
-        self._calls: dict[int, bool] = {}
+        self._part_indexes: dict[int, int] = {}
+        self._has_arguments: dict[int, bool] = {}
         self._usage: dict[str, Any] = {}
-        self._stop: str | None = None
-        self.stopped = False
+        self._stop_reason: str | None = None
+        self.is_stopped = False
 
-    def event(self, body: Mapping[str, Any]) -> Iterator[ChatEvent]:
+    def decode_event(self, body: Mapping[str, Any]) -> Iterator[ChatEvent]:
         """Our events for one of theirs."""
         match body["type"]:
             case "message_start":
                 message = body["message"]
-                self._usage = merged({}, message.get("usage"))
+                self._usage = merge_usage({}, message.get("usage"))
                 id_ = message.get("id") or f"msg_{uuid.uuid4().hex}"
                 yield Started(id_, message.get("model") or self._model)
             case "content_block_start":
-                yield from self._start(body["index"], body["content_block"])
-            case "content_block_delta" if body["index"] in self._known:
-                yield from self._delta(body["index"], body["delta"])
+                yield from self._decode_block_start(body["index"], body["content_block"])
+            case "content_block_delta" if body["index"] in self._part_indexes:
+                yield from self._decode_delta(body["index"], body["delta"])
             case "content_block_stop":
-                if self._calls.pop(body["index"], None) is False:
+                if self._has_arguments.pop(body["index"], None) is False:
                     # A call without arguments: the stream says nothing, the whole answer {}.
-                    yield ToolCallDelta(self._known[body["index"]], arguments="{}")
+                    yield ToolCallDelta(self._part_indexes[body["index"]], arguments="{}")
             case "message_delta":
-                self._usage = merged(self._usage, body.get("usage"))
-                self._stop = body["delta"].get("stop_reason") or self._stop
+                self._usage = merge_usage(self._usage, body.get("usage"))
+                self._stop_reason = body["delta"].get("stop_reason") or self._stop_reason
             case "message_stop":
-                self.stopped = True
-                yield Finished(reason(self._stop), usage(self._usage), self._stop)
+                self.is_stopped = True
+                yield Finished(
+                    finish_reason(self._stop_reason), parse_usage(self._usage), self._stop_reason
+                )
             case "error":
-                raise in_band(body)
+                raise in_band_error(body)
 
-    def _start(self, index: int, block: Mapping[str, Any]) -> Iterator[ChatEvent]:
+    def _decode_block_start(self, index: int, block: Mapping[str, Any]) -> Iterator[ChatEvent]:
         kind = block["type"]
         if kind not in ("text", "thinking", "redacted_thinking", "tool_use"):
             return
         self._index += 1
-        self._known[index] = here = self._index
+        self._part_indexes[index] = part_index = self._index
         match kind:
             case "text":
-                yield TextDelta(here, block["text"])
+                yield TextDelta(part_index, block["text"])
             case "thinking":
-                yield _thinking(here, block["thinking"], block.get("signature"))
+                yield _reasoning_delta(part_index, block["thinking"], block.get("signature"))
             case "redacted_thinking":
-                yield ReasoningDelta(here, "", {"anthropic": {"redacted": block["data"]}})
+                yield ReasoningDelta(part_index, "", {"anthropic": {"redacted": block["data"]}})
             case "tool_use":
                 arguments = orjson.dumps(block["input"]).decode() if block.get("input") else ""
-                self._calls[index] = bool(arguments)
-                yield ToolCallDelta(here, block["id"], block["name"], arguments)
+                self._has_arguments[index] = bool(arguments)
+                yield ToolCallDelta(part_index, block["id"], block["name"], arguments)
 
-    def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ChatEvent]:
-        here = self._known[index]
+    def _decode_delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ChatEvent]:
+        part_index = self._part_indexes[index]
         match delta["type"]:
             case "text_delta":
-                yield TextDelta(here, delta["text"])
+                yield TextDelta(part_index, delta["text"])
             case "thinking_delta":
-                yield _thinking(here, delta["thinking"], None)
+                yield _reasoning_delta(part_index, delta["thinking"], None)
             case "signature_delta":
-                yield _thinking(here, "", delta["signature"])
+                yield _reasoning_delta(part_index, "", delta["signature"])
             case "input_json_delta" if delta["partial_json"]:
-                self._calls[index] = True
-                yield ToolCallDelta(here, arguments=delta["partial_json"])
+                self._has_arguments[index] = True
+                yield ToolCallDelta(part_index, arguments=delta["partial_json"])
 
 
-def _thinking(index: int, text: str, signature: str | None) -> ReasoningDelta:
+def _reasoning_delta(index: int, text: str, signature: str | None) -> ReasoningDelta:
     meta = {"anthropic": {"signature": signature}} if signature else None
     return ReasoningDelta(index, text, meta)

@@ -27,26 +27,26 @@ from hamlet.core import (
 )
 from hamlet.core.errors import InvalidRequest
 
-_RENAMED = {"stop": "stop_sequences"}
-_PLAIN = ("max_tokens", "temperature", "top_p", "top_k", "stop")
+_WIRE_NAMES = {"stop": "stop_sequences"}
+_TOP_LEVEL_PARAMS = ("max_tokens", "temperature", "top_p", "top_k", "stop")
 # This API's scale has neither of hamlet's lowest two.
-_EFFORT = {"none": "low", "minimal": "low"}
+_EFFORT_ALIASES = {"none": "low", "minimal": "low"}
 
 
-def body(request: ChatRequest, default_max_tokens: int) -> dict[str, Any]:
+def encode_request(request: ChatRequest, default_max_tokens: int) -> dict[str, Any]:
     """The JSON object to send."""
     sent: dict[str, Any] = {
         "model": request.model,
         "messages": _messages(request.messages),
         "max_tokens": default_max_tokens,
-        **params(request.params),
+        **encode_params(request.params),
         **request.params.extra,
     }
     if system := _system(request.messages):
         sent["system"] = system
     if request.tools:
         sent["tools"] = [_tool(tool) for tool in request.tools]
-    if choice := _choice(request):
+    if choice := _tool_choice(request):
         sent["tool_choice"] = choice
     if config := _output_config(request.output, request.params):
         sent["output_config"] = config
@@ -55,10 +55,10 @@ def body(request: ChatRequest, default_max_tokens: int) -> dict[str, Any]:
     return sent | dict(request.provider_options.get("anthropic", {}))
 
 
-def params(given: ChatParams) -> dict[str, Any]:
+def encode_params(given: ChatParams) -> dict[str, Any]:
     """Portable parameters that are fields of their own on this wire."""
-    sent = given.sent()
-    wire = {_RENAMED.get(name, name): sent[name] for name in _PLAIN if name in sent}
+    sent = given.wire_fields()
+    wire = {_WIRE_NAMES.get(name, name): sent[name] for name in _TOP_LEVEL_PARAMS if name in sent}
     if sent.get("user"):
         wire["metadata"] = {"user_id": sent["user"]}
     if sent.get("reasoning_tokens"):
@@ -66,10 +66,10 @@ def params(given: ChatParams) -> dict[str, Any]:
     return wire
 
 
-def effort(given: ChatParams) -> str | None:
+def encode_effort(given: ChatParams) -> str | None:
     """The reasoning effort on this API's scale."""
-    asked = given.reasoning_effort
-    return _EFFORT.get(asked, asked) if asked else None
+    requested = given.reasoning_effort
+    return _EFFORT_ALIASES.get(requested, requested) if requested else None
 
 
 def _messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -103,10 +103,10 @@ def _block(part: Part) -> Iterable[dict[str, Any]]:
             title = {"title": part.name} if part.name else {}
             return [{"type": "document", "source": _source(part), **title}]
         case ToolCall():
-            call = {"id": part.id, "name": part.name, "input": _input(part)}
+            call = {"id": part.id, "name": part.name, "input": _tool_input(part)}
             return [{"type": "tool_use", **call}]
         case ToolResult():
-            return [_result(part)]
+            return [_tool_result(part)]
         case Reasoning():
             return _thinking(part)
     raise InvalidRequest("this model takes no audio")
@@ -118,7 +118,7 @@ def _source(part: Image | Document) -> dict[str, Any]:
     return {"type": "base64", "media_type": part.media_type, "data": part.data}
 
 
-def _input(call: ToolCall) -> dict[str, Any]:
+def _tool_input(call: ToolCall) -> dict[str, Any]:
     try:
         arguments = orjson.loads(call.arguments or "{}")
     except orjson.JSONDecodeError:
@@ -128,7 +128,7 @@ def _input(call: ToolCall) -> dict[str, Any]:
     return arguments
 
 
-def _result(part: ToolResult) -> dict[str, Any]:
+def _tool_result(part: ToolResult) -> dict[str, Any]:
     content = [block for inner in part.parts for block in _block(inner)]
     result: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.call_id}
     if content:
@@ -158,7 +158,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return wire
 
 
-def _choice(request: ChatRequest) -> dict[str, Any] | None:
+def _tool_choice(request: ChatRequest) -> dict[str, Any] | None:
     choice: dict[str, Any] | None
     match request.tool_choice:
         case NamedTool(name):
@@ -181,6 +181,6 @@ def _output_config(output: Output, given: ChatParams) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if output.kind == "schema":
         config["format"] = {"type": "json_schema", "schema": dict(output.schema or {})}
-    if asked := effort(given):
-        config["effort"] = asked
+    if effort_level := encode_effort(given):
+        config["effort"] = effort_level
     return config

@@ -19,7 +19,7 @@ _BY_TYPE: dict[str, type[ProviderError]] = {
     "timeout_error": errors.UpstreamTimeout,
 }
 # An error event inside a stream has no status; its type stands in for one.
-_STATUS = {
+_STATUS_BY_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "billing_error": 402,
@@ -32,7 +32,7 @@ _STATUS = {
 }
 
 
-def classify(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None:
+def error_class(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None:
     """A more precise class than the status alone gives."""
     error = body.get("error")
     if not isinstance(error, dict):
@@ -49,8 +49,8 @@ def classify(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None
     return _BY_TYPE.get(str(error.get("type")))
 
 
-def in_band(body: Mapping[str, Any]) -> ProviderError:
+def in_band_error(body: Mapping[str, Any]) -> ProviderError:
     """The error that an `error` event under status 200 means."""
     error = body.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
-    return upstream_error(_STATUS.get(str(kind), 500), body, classify=classify)
+    return upstream_error(_STATUS_BY_TYPE.get(str(kind), 500), body, classify=error_class)

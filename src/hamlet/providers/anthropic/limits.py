@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hamlet.core import Headroom
-from hamlet.spi import counted
+from hamlet.spi import parse_positive_int
 
-_TOKENS = "anthropic-ratelimit-tokens-remaining"
-_REQUESTS = "anthropic-ratelimit-requests-remaining"
+_TOKENS_REMAINING = "anthropic-ratelimit-tokens-remaining"
+_REQUESTS_REMAINING = "anthropic-ratelimit-requests-remaining"
 
 
-def headroom(headers: Mapping[str, str]) -> Headroom | None:
+def parse_headroom(headers: Mapping[str, str]) -> Headroom | None:
     """What is said, or None where nothing is. Header names are lower case."""
-    tokens, requests = counted(headers.get(_TOKENS)), counted(headers.get(_REQUESTS))
+    tokens, requests = (
+        parse_positive_int(headers.get(_TOKENS_REMAINING)),
+        parse_positive_int(headers.get(_REQUESTS_REMAINING)),
+    )
     return None if tokens is None and requests is None else Headroom(None, tokens, requests)

@@ -19,16 +19,16 @@ from hamlet.core import (
     with_headroom,
 )
 from hamlet.providers.anthropic import decode, encode, wire
-from hamlet.providers.anthropic.errors import classify
-from hamlet.providers.anthropic.limits import headroom
+from hamlet.providers.anthropic.errors import error_class
+from hamlet.providers.anthropic.limits import parse_headroom
 from hamlet.spi import (
     API_VERSION,
     ProviderSettings,
     Reply,
     Runtime,
     cards_from,
-    need_events,
     raise_for_upstream,
+    require_event_stream,
     sse,
 )
 
@@ -57,41 +57,43 @@ class Anthropic:
         self._max_tokens = settings.max_tokens
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        sent = orjson.dumps(encode.body(request, self._max_tokens))
+        sent = orjson.dumps(encode.encode_request(request, self._max_tokens))
         async with self._post(sent) as reply:
-            await raise_for_upstream(reply, classify)
-            told = headroom(reply.headers)
+            await raise_for_upstream(reply, error_class)
+            quota_headroom = parse_headroom(reply.headers)
             if not request.stream:
-                for event in decode.whole(await reply.aread(), request.model):
-                    yield with_headroom(event, told)
+                for event in decode.decode_response(await reply.aread(), request.model):
+                    yield with_headroom(event, quota_headroom)
                 return
-            need_events(reply)
-            async for event in decode.stream(sse(reply, request.terms.byte_idle_s), request.model):
-                yield with_headroom(event, told)
+            require_event_stream(reply)
+            async for event in decode.decode_stream(
+                sse(reply, request.terms.byte_idle_s), request.model
+            ):
+                yield with_headroom(event, quota_headroom)
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
         if not request.stream:
             yield await self.native_whole(request)
             return
-        async with self._post(wire.body(request)) as reply:
-            await raise_for_upstream(reply, classify)
-            if told := headroom(reply.headers):
-                yield NativeChunk(b"", headroom=told)
-            need_events(reply)
-            chunks = wire.stream(reply, request.terms.byte_idle_s)
+        async with self._post(wire.encode_native_request(request)) as reply:
+            await raise_for_upstream(reply, error_class)
+            if quota_headroom := parse_headroom(reply.headers):
+                yield NativeChunk(b"", headroom=quota_headroom)
+            require_event_stream(reply)
+            chunks = wire.forward_events(reply, request.terms.byte_idle_s)
             # Sent is sent: a stream must not keep its prompt.
             del request
             async for chunk in chunks:
                 yield chunk
 
     async def native_whole(self, request: NativeRequest) -> NativeChunk:
-        async with self._post(wire.body(request)) as reply:
-            await raise_for_upstream(reply, classify)
-            return wire.whole(await reply.aread(), headroom(reply.headers))
+        async with self._post(wire.encode_native_request(request)) as reply:
+            await raise_for_upstream(reply, error_class)
+            return wire.native_response(await reply.aread(), parse_headroom(reply.headers))
 
     async def models(self) -> Sequence[str]:
         async with self._http.stream("GET", "/v1/models?limit=1000") as reply:
-            await raise_for_upstream(reply, classify)
+            await raise_for_upstream(reply, error_class)
             try:
                 return [row["id"] for row in orjson.loads(await reply.aread())["data"]]
             except (ValueError, KeyError, TypeError):
@@ -99,7 +101,7 @@ class Anthropic:
 
     async def probe(self) -> None:
         async with self._http.stream("GET", "/v1/models?limit=1") as reply:
-            await raise_for_upstream(reply, classify)
+            await raise_for_upstream(reply, error_class)
 
     def _post(self, content: bytes) -> AbstractAsyncContextManager[Reply]:
         return self._http.stream("POST", "/v1/messages", content=content)

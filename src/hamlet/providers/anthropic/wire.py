@@ -9,14 +9,14 @@ import msgspec
 
 from hamlet.core import ChatParams, Headroom, NativeChunk, NativeRequest
 from hamlet.core.errors import UpstreamProtocol
-from hamlet.providers.anthropic.decode import merged, reason, usage
-from hamlet.providers.anthropic.encode import effort, params
-from hamlet.providers.anthropic.errors import in_band
+from hamlet.providers.anthropic.decode import finish_reason, merge_usage, parse_usage
+from hamlet.providers.anthropic.encode import encode_effort, encode_params
+from hamlet.providers.anthropic.errors import in_band_error
 from hamlet.spi import Forwarder, Reply, forward, parse_block
 
 _encoder = msgspec.json.Encoder()
 # Portable name -> wire field, where they differ.
-_FIELDS = {"stop": "stop_sequences", "user": "metadata", "reasoning_tokens": "thinking"}
+_WIRE_FIELDS = {"stop": "stop_sequences", "user": "metadata", "reasoning_tokens": "thinking"}
 
 
 class _Message(msgspec.Struct):
@@ -36,7 +36,7 @@ class _Block(msgspec.Struct):
     type: str = ""
 
 
-class _Look(msgspec.Struct):
+class _ParsedMessage(msgspec.Struct):
     """What hamlet needs to know of an answer or an event."""
 
     type: str
@@ -55,57 +55,61 @@ class _Look(msgspec.Struct):
         if self.content_block:
             return int(self.content_block.type == "tool_use")
         delta = self.delta
-        shown = delta and (delta.text or delta.thinking or delta.partial_json)
-        return max(1, len(shown) // 4) if shown else 0
+        content = delta and (delta.text or delta.thinking or delta.partial_json)
+        return max(1, len(content) // 4) if content else 0
 
 
-_look = msgspec.json.Decoder(_Look)
+_decoder = msgspec.json.Decoder(_ParsedMessage)
 
 
-def body(request: NativeRequest) -> bytes:
+def encode_native_request(request: NativeRequest) -> bytes:
     """The caller's object with the upstream's model name."""
-    dropped = {_FIELDS.get(name, name) for name in request.dropped}
+    dropped = {_WIRE_FIELDS.get(name, name) for name in request.dropped}
     sent: dict[str, Any] = {k: raw for k, raw in request.fields.items() if k not in dropped}
     sent["model"] = request.model
-    sent |= params(request.overrides)
-    _nest(sent, request.overrides, request.dropped)
+    sent |= encode_params(request.overrides)
+    _apply_nested_params(sent, request.overrides, request.dropped)
     return _encoder.encode(sent)
 
 
-def _nest(sent: dict[str, Any], overrides: ChatParams, dropped: frozenset[str]) -> None:
+def _apply_nested_params(
+    sent: dict[str, Any], overrides: ChatParams, dropped: frozenset[str]
+) -> None:
     """Set or take out the two knobs that this wire keeps inside other objects."""
-    asked = effort(overrides)
-    if asked or "reasoning_effort" in dropped:
-        sent["output_config"] = _with(sent.get("output_config"), "effort", asked)
+    effort_level = encode_effort(overrides)
+    if effort_level or "reasoning_effort" in dropped:
+        sent["output_config"] = _with_field(sent.get("output_config"), "effort", effort_level)
     parallel = overrides.parallel_tool_calls
     if parallel is not None and "tools" in sent:
-        choice = _with(sent.get("tool_choice"), "disable_parallel_tool_use", not parallel)
+        choice = _with_field(sent.get("tool_choice"), "disable_parallel_tool_use", not parallel)
         sent["tool_choice"] = {"type": "auto", **choice}
     elif "parallel_tool_calls" in dropped:
-        sent["tool_choice"] = _with(sent.get("tool_choice"), "disable_parallel_tool_use", None)
+        sent["tool_choice"] = _with_field(
+            sent.get("tool_choice"), "disable_parallel_tool_use", None
+        )
 
 
-def _with(raw: Any, key: str, value: Any) -> dict[str, Any]:
+def _with_field(raw: Any, key: str, value: Any) -> dict[str, Any]:
     given = msgspec.json.decode(raw) if raw else None
     fields = {k: v for k, v in (given or {}).items() if k != key}
     return fields if value is None else {**fields, key: value}
 
 
-def whole(raw: bytes, headroom: Headroom | None = None) -> NativeChunk:
+def native_response(raw: bytes, headroom: Headroom | None = None) -> NativeChunk:
     """One whole answer. Raises ProviderError."""
-    look = _decode(raw)
-    if look.content is None:
+    message = _decode(raw)
+    if message.content is None:
         raise UpstreamProtocol("the upstream's answer is not a message")
-    finish, used = reason(look.stop_reason), usage(look.usage)
-    return NativeChunk(raw, True, finish, used, look.model, end=True, headroom=headroom)
+    finish, used = finish_reason(message.stop_reason), parse_usage(message.usage)
+    return NativeChunk(raw, True, finish, used, message.model, end=True, headroom=headroom)
 
 
-def stream(reply: Reply, idle_s: float | None = None) -> AsyncGenerator[NativeChunk, None]:
+def forward_events(reply: Reply, idle_s: float | None = None) -> AsyncGenerator[NativeChunk, None]:
     """The events of a stream, forwarded per network read. Raises ProviderError."""
-    return forward(reply, _Events(), idle_s)
+    return forward(reply, _EventForwarder(), idle_s)
 
 
-class _Events(Forwarder):
+class _EventForwarder(Forwarder):
     """Looks at the named events of a message."""
 
     __slots__ = ("_usage",)
@@ -114,35 +118,35 @@ class _Events(Forwarder):
         super().__init__()
         self._usage: Mapping[str, Any] = {}
 
-    def look(self, block: bytes) -> None:
+    def on_block(self, block: bytes) -> None:
         frame = parse_block(block)
         # hamlet has a heartbeat of its own.
         if frame is None or frame.event == "ping":
             return
-        self._note(_decode(frame.data))
-        self.keep(block)
+        self._record_event(_decode(frame.data))
+        self.emit(block)
 
-    def _note(self, seen: _Look) -> None:
-        if seen.message:
-            self._usage = merged({}, seen.message.usage)
-            self.seen["model"] = seen.message.model
-        if pieces := seen.pieces:
-            self.seen["content"] = True
-            self.seen["pieces"] = self.seen.get("pieces", 0) + pieces
-        if seen.type == "message_delta":
-            self._usage = merged(self._usage, seen.usage)
-            self.seen["usage"] = usage(self._usage)
-            if seen.delta and seen.delta.stop_reason:
-                self.seen["finish"] = reason(seen.delta.stop_reason)
-        if seen.type == "message_stop":
-            self.seen["end"] = self.ended = True
+    def _record_event(self, event: _ParsedMessage) -> None:
+        if event.message:
+            self._usage = merge_usage({}, event.message.usage)
+            self.chunk_fields["model"] = event.message.model
+        if pieces := event.pieces:
+            self.chunk_fields["content"] = True
+            self.chunk_fields["pieces"] = self.chunk_fields.get("pieces", 0) + pieces
+        if event.type == "message_delta":
+            self._usage = merge_usage(self._usage, event.usage)
+            self.chunk_fields["usage"] = parse_usage(self._usage)
+            if event.delta and event.delta.stop_reason:
+                self.chunk_fields["finish"] = finish_reason(event.delta.stop_reason)
+        if event.type == "message_stop":
+            self.chunk_fields["end"] = self.ended = True
 
 
-def _decode(data: bytes) -> _Look:
+def _decode(data: bytes) -> _ParsedMessage:
     try:
-        look = _look.decode(data)
+        message = _decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         raise UpstreamProtocol("the upstream's answer is not what its API promises") from None
-    if look.type == "error":
-        raise in_band({"error": look.error})
-    return look
+    if message.type == "error":
+        raise in_band_error({"error": message.error})
+    return message

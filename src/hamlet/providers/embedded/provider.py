@@ -29,12 +29,12 @@ from hamlet.core import (
     pack,
 )
 from hamlet.core.errors import ModelMissing, Unsupported
-from hamlet.providers.embedded.answer import all_text, answer
-from hamlet.providers.embedded.structured import Filler
-from hamlet.providers.embedded.vectors import DIMENSIONS, embed
+from hamlet.providers.embedded.answer import all_text, compose_answer
+from hamlet.providers.embedded.structured import SchemaFiller
+from hamlet.providers.embedded.vectors import DIMENSIONS, hash_embedding
 from hamlet.spi import API_VERSION, ProviderSettings, Runtime
 
-CHAT, EMBED = "embedded-chat", "embedded-embed"
+CHAT_MODEL, EMBED_MODEL = "embedded-chat", "embedded-embed"
 # A word with the blanks before it, or a pair of characters of a script without blanks.
 _TOKEN = re.compile(r"\s*[!-~]+|\s*[^\s!-~]{1,2}|\s+")
 
@@ -51,42 +51,48 @@ class Embedded:
     api_version: ClassVar[int] = API_VERSION
     Settings: ClassVar[type[ProviderSettings]] = EmbeddedSettings
     cards: ClassVar[Mapping[str, ModelCard]] = {
-        CHAT: ModelCard(
+        CHAT_MODEL: ModelCard(
             kind="chat",
             features=frozenset({Feature.TOOLS, Feature.JSON, Feature.JSON_SCHEMA}),
             params=frozenset({"max_tokens", "stop"}),
         ),
-        EMBED: ModelCard(kind="embeddings", dimensions=DIMENSIONS),
+        EMBED_MODEL: ModelCard(kind="embeddings", dimensions=DIMENSIONS),
     }
 
     def __init__(self, settings: EmbeddedSettings, runtime: Runtime) -> None:
-        self._pause_s = 1 / settings.tokens_per_s if settings.tokens_per_s else 0.0
+        self._token_delay_s = 1 / settings.tokens_per_s if settings.tokens_per_s else 0.0
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        _need(request.model, CHAT)
-        read = _count(all_text(request.messages))
-        yield Started(_id(request), CHAT)
+        _require_model(request.model, CHAT_MODEL)
+        input_tokens = _count_tokens(all_text(request.messages))
+        yield Started(_response_id(request), CHAT_MODEL)
         if tool := _forced_tool(request):
-            arguments = _json(request, tool.parameters)
+            arguments = _json_text(request, tool.parameters)
             yield ToolCallDelta(0, f"call_{_digest(request)}", tool.name)
             yield ToolCallDelta(0, arguments=arguments)
-            yield Finished(FinishReason.TOOL_CALLS, _usage(read, _count(arguments)), "tool_calls")
+            yield Finished(
+                FinishReason.TOOL_CALLS,
+                _estimated_usage(input_tokens, _count_tokens(arguments)),
+                "tool_calls",
+            )
             return
-        said, reason = _limited(_text(request), request)
-        for token in said:
-            if request.stream and self._pause_s:
-                await asyncio.sleep(self._pause_s)
+        tokens, reason = _truncate(_response_text(request), request)
+        for token in tokens:
+            if request.stream and self._token_delay_s:
+                await asyncio.sleep(self._token_delay_s)
             yield TextDelta(0, token)
-        yield Finished(reason, _usage(read, len(said)), reason.value)
+        yield Finished(reason, _estimated_usage(input_tokens, len(tokens)), reason.value)
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
-        _need(request.model, EMBED)
+        _require_model(request.model, EMBED_MODEL)
         dimensions = request.dimensions or DIMENSIONS
         if not 1 <= dimensions <= 4096:
             raise Unsupported("dimensions: from 1 to 4096")
-        vectors = tuple(pack(embed(text, dimensions)) for text in request.inputs)
-        read = sum(_count(text) for text in request.inputs)
-        return EmbeddingResponse(EMBED, vectors, Usage(input_tokens=read, estimated=True))
+        vectors = tuple(pack(hash_embedding(text, dimensions)) for text in request.inputs)
+        input_tokens = sum(_count_tokens(text) for text in request.inputs)
+        return EmbeddingResponse(
+            EMBED_MODEL, vectors, Usage(input_tokens=input_tokens, estimated=True)
+        )
 
     async def models(self) -> Sequence[str]:
         return list(self.cards)
@@ -95,9 +101,9 @@ class Embedded:
         return
 
 
-def _need(given: str, wanted: str) -> None:
-    if given != wanted:
-        raise ModelMissing(f"the embedded provider has no model {given!r} for this")
+def _require_model(model: str, expected: str) -> None:
+    if model != expected:
+        raise ModelMissing(f"the embedded provider has no model {model!r} for this")
 
 
 def _forced_tool(request: ChatRequest) -> Tool | None:
@@ -112,24 +118,24 @@ def _forced_tool(request: ChatRequest) -> Tool | None:
     return None
 
 
-def _text(request: ChatRequest) -> str:
+def _response_text(request: ChatRequest) -> str:
     match request.output.kind:
         case "schema":
-            return _json(request, request.output.schema or {})
+            return _json_text(request, request.output.schema or {})
         case "json":
-            return _json(request, {"properties": {"answer": {"type": "string"}}})
-    return answer(request)
+            return _json_text(request, {"properties": {"answer": {"type": "string"}}})
+    return compose_answer(request)
 
 
-def _json(request: ChatRequest, schema: Mapping[str, Any]) -> str:
-    filled = Filler(all_text(request.messages), {"type": "object", **schema}).fill()
+def _json_text(request: ChatRequest, schema: Mapping[str, Any]) -> str:
+    filled = SchemaFiller(all_text(request.messages), {"type": "object", **schema}).fill()
     return orjson.dumps(filled).decode()
 
 
-def _limited(text: str, request: ChatRequest) -> tuple[list[str], FinishReason]:
+def _truncate(text: str, request: ChatRequest) -> tuple[list[str], FinishReason]:
     """The tokens up to a stop sequence or the limit."""
-    ends = [text.find(stop) for stop in request.params.stop or () if stop]
-    found = [end for end in ends if end >= 0]
+    stop_positions = [text.find(stop) for stop in request.params.stop or () if stop]
+    found = [end for end in stop_positions if end >= 0]
     tokens = _TOKEN.findall(text[: min(found)] if found else text)
     limit = request.params.max_tokens
     if limit is not None and len(tokens) > limit:
@@ -137,15 +143,15 @@ def _limited(text: str, request: ChatRequest) -> tuple[list[str], FinishReason]:
     return tokens, FinishReason.STOP
 
 
-def _count(text: str) -> int:
+def _count_tokens(text: str) -> int:
     return len(_TOKEN.findall(text))
 
 
-def _usage(read: int, written: int) -> Usage:
-    return Usage(input_tokens=read, output_tokens=written, estimated=True)
+def _estimated_usage(input_tokens: int, output_tokens: int) -> Usage:
+    return Usage(input_tokens=input_tokens, output_tokens=output_tokens, estimated=True)
 
 
-def _id(request: ChatRequest) -> str:
+def _response_id(request: ChatRequest) -> str:
     return f"embedded-{_digest(request)}"
 
 

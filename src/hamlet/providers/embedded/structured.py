@@ -6,20 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hamlet.core.text import grams, sentences
+from hamlet.core.text import split_sentences, tokenize
 from hamlet.providers.embedded.answer import best_sentences
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _MAX_DEPTH = 20
 
 
-class Filler:
+class SchemaFiller:
     """Fills schemas (JSON Schema 2020-12, the part that structured outputs allow)."""
 
     def __init__(self, text: str, root: Mapping[str, Any]) -> None:
         self._text = text
         self._root = root
-        self._sentences = sentences(text)
+        self._sentences = split_sentences(text)
         self._numbers = [float(n) for n in _NUMBER.findall(text)]
 
     def fill(self) -> Any:
@@ -27,14 +27,14 @@ class Filler:
         return self._value(self._root, "", 0)
 
     def _value(self, schema: Any, name: str, depth: int) -> Any:
-        schema = self._resolved(schema)
+        schema = self._resolve_schema(schema)
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
-            return self._pick(schema["enum"])
+            return self._best_option(schema["enum"])
         if depth > _MAX_DEPTH:
             return None
-        match self._type(schema):
+        match self._schema_type(schema):
             case "object":
                 return self._object(schema, depth)
             case "array":
@@ -49,25 +49,25 @@ class Filler:
                 return None
         return self._string(schema, name)
 
-    def _resolved(self, schema: Any) -> Mapping[str, Any]:
+    def _resolve_schema(self, schema: Any) -> Mapping[str, Any]:
         for _ in range(_MAX_DEPTH):
             if not isinstance(schema, Mapping):
                 return {}
             if isinstance(schema.get("$ref"), str):
-                schema = self._target(schema["$ref"])
+                schema = self._resolve_ref(schema["$ref"])
             elif options := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
-                schema = next((o for o in options if self._type(o) != "null"), options[0])
+                schema = next((o for o in options if self._schema_type(o) != "null"), options[0])
             else:
                 return schema
         return {}
 
-    def _target(self, reference: str) -> Any:
-        here: Any = self._root
+    def _resolve_ref(self, reference: str) -> Any:
+        node: Any = self._root
         for step in reference.removeprefix("#").strip("/").split("/"):
-            here = here.get(step, {}) if isinstance(here, Mapping) and step else here
-        return here
+            node = node.get(step, {}) if isinstance(node, Mapping) and step else node
+        return node
 
-    def _type(self, schema: Any) -> str:
+    def _schema_type(self, schema: Any) -> str:
         kind = schema.get("type") if isinstance(schema, Mapping) else None
         if isinstance(kind, list):
             kind = next((k for k in kind if k != "null"), "null")
@@ -90,11 +90,11 @@ class Filler:
         fitting = [n for n in self._numbers if low <= n <= high]
         return fitting[0] if fitting else min(max(0.0, float(low)), float(high))
 
-    def _pick(self, options: list[Any]) -> Any:
-        said = set(grams(self._text))
-        return max(options, key=lambda option: len(said & set(grams(str(option)))))
+    def _best_option(self, options: list[Any]) -> Any:
+        text_grams = set(tokenize(self._text))
+        return max(options, key=lambda option: len(text_grams & set(tokenize(str(option)))))
 
     def _string(self, schema: Mapping[str, Any], name: str) -> str:
-        about = f"{name} {schema.get('description', '')}"
-        found = best_sentences(about, self._sentences, 1)
+        query = f"{name} {schema.get('description', '')}"
+        found = best_sentences(query, self._sentences, 1)
         return (found[0] if found else "")[: schema.get("maxLength", 200)]

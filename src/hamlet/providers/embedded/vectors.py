@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import zlib
 
-from hamlet.core.text import grams, normal
+from hamlet.core.text import normalize, tokenize
 
 DIMENSIONS = 256
 
 
-def embed(text: str, dimensions: int) -> list[float]:
+def hash_embedding(text: str, dimensions: int) -> list[float]:
     """A unit vector, or all zeros for a text without letters."""
     vector = [0.0] * dimensions
     for feature in _features(text):
@@ -24,6 +24,6 @@ def embed(text: str, dimensions: int) -> list[float]:
 
 
 def _features(text: str) -> list[str]:
-    compact = "".join(normal(text).split())
+    compact = "".join(normalize(text).split())
     trigrams = [compact[i : i + 3] for i in range(len(compact) - 2)]
-    return grams(text) + trigrams
+    return tokenize(text) + trigrams

@@ -11,7 +11,7 @@ from hamlet.core import errors
 from hamlet.providers.openai.settings import Settings
 from hamlet.spi import Runtime, raise_for_upstream
 
-_EARLY_S = 300.0
+_RENEW_EARLY_S = 300.0
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -25,23 +25,23 @@ class EntraToken:
         self._http = runtime.http(settings.model_copy(update={"base_url": settings.authority}))
         self._lock = asyncio.Lock()
         self._token = ""
-        self._fresh_until = 0.0
+        self._renew_at = 0.0
 
-    async def header(self) -> dict[str, str]:
+    async def authorization_header(self) -> dict[str, str]:
         """The authorization header. Raises UpstreamAuth if the sign-in is refused."""
-        if self._now() >= self._fresh_until:
+        if self._now() >= self._renew_at:
             async with self._lock:
-                if self._now() >= self._fresh_until:
+                if self._now() >= self._renew_at:
                     await self._renew()
         return {"authorization": f"Bearer {self._token}"}
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Sign in anew before the next call: the upstream refused the token."""
-        self._fresh_until = 0.0
+        self._renew_at = 0.0
 
     async def _renew(self) -> None:
         tenant = quote(self._settings.tenant_id or "", safe="")
-        form = urlencode(await self._form()).encode()
+        form = urlencode(await self._token_request_form()).encode()
         path = f"/{tenant}/oauth2/v2.0/token"
         async with self._http.stream("POST", path, content=form, headers=_FORM) as reply:
             await raise_for_upstream(reply, lambda status, body: errors.UpstreamAuth)
@@ -51,9 +51,9 @@ class EntraToken:
             except (ValueError, KeyError, TypeError):
                 raise errors.UpstreamAuth("the sign-in gave no token") from None
         # A short-lived token is renewed after half its life, a usual one 5 minutes early.
-        self._fresh_until = self._now() + max(lifetime - _EARLY_S, lifetime / 2)
+        self._renew_at = self._now() + max(lifetime - _RENEW_EARLY_S, lifetime / 2)
 
-    async def _form(self) -> dict[str, str]:
+    async def _token_request_form(self) -> dict[str, str]:
         settings = self._settings
         form = {
             "grant_type": "client_credentials",

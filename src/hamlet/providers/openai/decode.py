@@ -20,10 +20,10 @@ from hamlet.core import (
     token_count,
 )
 from hamlet.core.errors import EmptyAnswer, Unfiltered, UpstreamProtocol
-from hamlet.providers.openai.errors import in_band
+from hamlet.providers.openai.errors import in_band_error
 from hamlet.spi import Frame
 
-REASONS = {
+FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
     "tool_calls": FinishReason.TOOL_CALLS,
@@ -33,12 +33,12 @@ REASONS = {
 DONE = b"[DONE]"
 
 
-def reason(raw: str | None) -> FinishReason:
+def finish_reason(raw: str | None) -> FinishReason:
     """The finish reason, over all vendors."""
-    return REASONS.get(raw or "", FinishReason.OTHER)
+    return FINISH_REASONS.get(raw or "", FinishReason.OTHER)
 
 
-def usage(raw: Any) -> Usage:
+def parse_usage(raw: Any) -> Usage:
     """Token counts: this API's totals include cached and reasoning tokens, as ours do.
 
     A count that is none (a text, a negative) is left out: it must not cost the caller the answer.
@@ -48,18 +48,18 @@ def usage(raw: Any) -> Usage:
     return Usage(
         input_tokens=token_count(raw.get("prompt_tokens")),
         output_tokens=token_count(raw.get("completion_tokens")),
-        cache_read_tokens=_detail(raw, "prompt_tokens_details", "cached_tokens"),
-        reasoning_tokens=_detail(raw, "completion_tokens_details", "reasoning_tokens"),
+        cache_read_tokens=_token_detail(raw, "prompt_tokens_details", "cached_tokens"),
+        reasoning_tokens=_token_detail(raw, "completion_tokens_details", "reasoning_tokens"),
         raw=raw,
     )
 
 
-def _detail(raw: Mapping[str, Any], group: str, name: str) -> int | None:
+def _token_detail(raw: Mapping[str, Any], group: str, name: str) -> int | None:
     details = raw.get(group)
     return token_count(details.get(name)) if isinstance(details, dict) else None
 
 
-def need_filter(data: bytes) -> None:
+def raise_if_unfiltered(data: bytes) -> None:
     """Raise Unfiltered if a choice or prompt says that the content filter did not run on it.
 
     https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter
@@ -73,19 +73,19 @@ def _is_unfiltered(body: Any) -> bool:
     parts = [*(body.get("choices") or ()), *(body.get("prompt_filter_results") or ())]
     for part in parts:
         for key in ("content_filter_results", "content_filter_result"):
-            found = part.get(key)
-            error = found.get("error") if isinstance(found, dict) else None
+            filter_result = part.get(key)
+            error = filter_result.get("error") if isinstance(filter_result, dict) else None
             if isinstance(error, dict) and error.get("code") == "content_filter_error":
                 return True
     return False
 
 
-def whole(raw: bytes, model: str) -> Iterator[ChatEvent]:
+def decode_response(raw: bytes, model: str) -> Iterator[ChatEvent]:
     """The events of a whole answer. Raises ProviderError."""
     try:
         body = orjson.loads(raw)
         if "error" in body and "choices" not in body:
-            raise in_band(body)
+            raise in_band_error(body)
         if not body["choices"]:
             raise EmptyAnswer("the upstream's answer has no choices")
         choice = body["choices"][0]
@@ -97,11 +97,11 @@ def whole(raw: bytes, model: str) -> Iterator[ChatEvent]:
     delta = {**message, "tool_calls": calls}
     finish = choice.get("finish_reason") or "stop"
     chunk = {**body, "choices": [{"delta": delta, "finish_reason": finish}]}
-    yield from decoder.chunk(chunk)
-    yield decoder.finished()
+    yield from decoder.decode_chunk(chunk)
+    yield decoder.build_finished()
 
 
-async def stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[ChatEvent]:
+async def decode_stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[ChatEvent]:
     """The events of a streamed answer. Raises ProviderError; a missing end is left to the host."""
     decoder = ChunkDecoder(model)
     done = False
@@ -110,12 +110,12 @@ async def stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[Chat
             done = True
             break
         try:
-            for event in decoder.chunk(frame.json):
+            for event in decoder.decode_chunk(frame.json):
                 yield event
         except (KeyError, TypeError, AttributeError, ValueError):
             raise UpstreamProtocol("a chunk is not what it says", phase="stream") from None
-    if decoder.is_whole or (done and decoder.has_said):
-        yield decoder.finished()
+    if decoder.has_finish_reason or (done and decoder.has_content):
+        yield decoder.build_finished()
 
 
 class ChunkDecoder:
@@ -125,65 +125,67 @@ class ChunkDecoder:
         self._model = model
         self._started = False
         self._index = -1
-        self._open: object = None
+        self._open_part: object = None
         self._call_id = ""
-        self._reason: str | None = None
+        self._finish_reason: str | None = None
         self._usage: Mapping[str, Any] | None = None
 
-    def chunk(self, body: Any) -> Iterator[ChatEvent]:
+    def decode_chunk(self, body: Any) -> Iterator[ChatEvent]:
         """The events of one chunk."""
         if not isinstance(body, dict):
             raise UpstreamProtocol("a chunk is not an object", phase="stream")
         if body.get("error"):
-            raise in_band(body)
+            raise in_band_error(body)
         if not self._started:
             self._started = True
             id_ = body.get("id") or f"chatcmpl-{uuid.uuid4().hex}"
             yield Started(id_, body.get("model") or self._model)
         self._usage = body.get("usage") or self._usage
         for choice in body.get("choices") or ():
-            yield from self._delta(choice.get("delta") or {})
-            self._reason = choice.get("finish_reason") or self._reason
+            yield from self._decode_delta(choice.get("delta") or {})
+            self._finish_reason = choice.get("finish_reason") or self._finish_reason
 
     @property
-    def is_whole(self) -> bool:
+    def has_finish_reason(self) -> bool:
         """Whether the vendor said why it stopped."""
-        return self._reason is not None
+        return self._finish_reason is not None
 
     @property
-    def has_said(self) -> bool:
+    def has_content(self) -> bool:
         """Whether any part of the answer has begun."""
         return self._index >= 0
 
-    def finished(self) -> Finished:
+    def build_finished(self) -> Finished:
         """The last event."""
-        return Finished(reason(self._reason), usage(self._usage), self._reason)
+        return Finished(
+            finish_reason(self._finish_reason), parse_usage(self._usage), self._finish_reason
+        )
 
-    def _delta(self, delta: Mapping[str, Any]) -> Iterator[ChatEvent]:
+    def _decode_delta(self, delta: Mapping[str, Any]) -> Iterator[ChatEvent]:
         # "reasoning_content" and "reasoning" are what vLLM, DeepSeek and OpenRouter call it.
-        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
-            yield ReasoningDelta(self._part("reasoning"), thought)
+        if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
+            yield ReasoningDelta(self._part_index("reasoning"), reasoning)
         if text := delta.get("content") or delta.get("refusal"):
-            yield TextDelta(self._part("text"), text)
+            yield TextDelta(self._part_index("text"), text)
         for call in delta.get("tool_calls") or ():
-            yield self._tool_call(call)
+            yield self._decode_tool_call(call)
 
-    def _tool_call(self, call: Mapping[str, Any]) -> ToolCallDelta:
+    def _decode_tool_call(self, call: Mapping[str, Any]) -> ToolCallDelta:
         function = call.get("function") or {}
         position = ("call", call.get("index", 0))
         arguments = function.get("arguments") or ""
         id_ = call.get("id") or ""
         # Some vendors give every call index 0: there a new id tells a new call.
-        if self._open == position and id_ in ("", self._call_id):
+        if self._open_part == position and id_ in ("", self._call_id):
             return ToolCallDelta(self._index, arguments=arguments)
         if not function.get("name"):
             raise UpstreamProtocol("a tool call has no name", phase="stream")
-        self._open = None
+        self._open_part = None
         self._call_id = id_ or f"call_{uuid.uuid4().hex[:24]}"
-        return ToolCallDelta(self._part(position), self._call_id, function["name"], arguments)
+        return ToolCallDelta(self._part_index(position), self._call_id, function["name"], arguments)
 
-    def _part(self, kind: object) -> int:
-        if self._open != kind:
-            self._open = kind
+    def _part_index(self, kind: object) -> int:
+        if self._open_part != kind:
+            self._open_part = kind
             self._index += 1
         return self._index

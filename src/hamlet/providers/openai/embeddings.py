@@ -10,10 +10,10 @@ import orjson
 
 from hamlet.core import EmbeddingRequest, EmbeddingResponse, Usage, pack
 from hamlet.core.errors import UpstreamProtocol
-from hamlet.providers.openai.errors import in_band
+from hamlet.providers.openai.errors import in_band_error
 
 
-def body(request: EmbeddingRequest) -> dict[str, Any]:
+def encode_embedding_request(request: EmbeddingRequest) -> dict[str, Any]:
     """The JSON object to send. Vectors are asked for as base64: a third of the bytes."""
     sent: dict[str, Any] = {
         "model": request.model,
@@ -27,14 +27,14 @@ def body(request: EmbeddingRequest) -> dict[str, Any]:
     return sent | dict(request.extra)
 
 
-def response(raw: bytes, request: EmbeddingRequest) -> EmbeddingResponse:
+def decode_embedding_response(raw: bytes, request: EmbeddingRequest) -> EmbeddingResponse:
     """The vectors in input order. Raises ProviderError."""
     try:
         answer = orjson.loads(raw)
         if "error" in answer and "data" not in answer:
-            raise in_band(answer)
+            raise in_band_error(answer)
         rows = sorted(answer["data"], key=lambda row: row["index"])
-        vectors = tuple(_vector(row["embedding"]) for row in rows)
+        vectors = tuple(_decode_vector(row["embedding"]) for row in rows)
         usage = answer.get("usage") or {}
     except (ValueError, KeyError, TypeError, binascii.Error):
         raise UpstreamProtocol("the upstream's answer is not a list of embeddings") from None
@@ -44,6 +44,6 @@ def response(raw: bytes, request: EmbeddingRequest) -> EmbeddingResponse:
     return EmbeddingResponse(answer.get("model") or request.model, vectors, counts)
 
 
-def _vector(value: str | list[float]) -> bytes:
+def _decode_vector(value: str | list[float]) -> bytes:
     # Not every compatible server knows base64.
     return base64.b64decode(value, validate=True) if isinstance(value, str) else pack(value)

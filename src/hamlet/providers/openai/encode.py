@@ -25,26 +25,26 @@ from hamlet.core import (
 )
 
 
-def body(request: ChatRequest, max_tokens_field: str, kind: str) -> dict[str, Any]:
+def encode_request(request: ChatRequest, max_tokens_field: str, kind: str) -> dict[str, Any]:
     """The JSON object to send. `kind` selects the provider options meant for this adapter."""
     sent: dict[str, Any] = {
         "model": request.model,
         "messages": [wire for message in request.messages for wire in _message(message)],
-        **params(request.params.sent(), max_tokens_field),
+        **encode_params(request.params.wire_fields(), max_tokens_field),
         **request.params.extra,
     }
     if request.tools:
         sent["tools"] = [_tool(tool) for tool in request.tools]
     if request.tool_choice is not None:
-        sent["tool_choice"] = _choice(request.tool_choice)
+        sent["tool_choice"] = _tool_choice(request.tool_choice)
     if request.output.kind != "text":
-        sent["response_format"] = _format(request.output)
+        sent["response_format"] = _response_format(request.output)
     if request.stream:
         sent |= {"stream": True, "stream_options": {"include_usage": True}}
     return sent | dict(request.provider_options.get(kind, {}))
 
 
-def params(sent: dict[str, Any], max_tokens_field: str) -> dict[str, Any]:
+def encode_params(sent: dict[str, Any], max_tokens_field: str) -> dict[str, Any]:
     """Portable parameters under their wire names."""
     return {max_tokens_field if name == "max_tokens" else name: sent[name] for name in sent}
 
@@ -53,9 +53,9 @@ def _message(message: Message) -> Iterable[dict[str, Any]]:
     if message.role == "tool":
         yield from _tool_messages(message)
         return
-    own = (message.meta or {}).get("openai") or {}
-    wire: dict[str, Any] = {"role": own.get("role", message.role)}
-    calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
+    openai_meta = (message.meta or {}).get("openai") or {}
+    wire: dict[str, Any] = {"role": openai_meta.get("role", message.role)}
+    calls = [_tool_call(part) for part in message.parts if isinstance(part, ToolCall)]
     wire["content"] = _content(message.parts) or (None if calls else "")
     if message.name:
         wire["name"] = message.name
@@ -99,11 +99,11 @@ def _part(part: Text | Image | Audio | Document) -> dict[str, Any]:
 
 def _image(part: Image) -> dict[str, Any]:
     url = part.url or f"data:{part.media_type};base64,{part.data}"
-    own = (part.meta or {}).get("openai") or {}
-    return {"type": "image_url", "image_url": {"url": url, **own}}
+    openai_meta = (part.meta or {}).get("openai") or {}
+    return {"type": "image_url", "image_url": {"url": url, **openai_meta}}
 
 
-def _call(part: ToolCall) -> dict[str, Any]:
+def _tool_call(part: ToolCall) -> dict[str, Any]:
     function = {"name": part.name, "arguments": part.arguments}
     return {"id": part.id, "type": "function", "function": function}
 
@@ -117,13 +117,13 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _choice(choice: ToolChoice) -> Any:
+def _tool_choice(choice: ToolChoice) -> Any:
     if isinstance(choice, NamedTool):
         return {"type": "function", "function": {"name": choice.name}}
     return choice
 
 
-def _format(output: Output) -> dict[str, Any]:
+def _response_format(output: Output) -> dict[str, Any]:
     if output.kind == "json":
         return {"type": "json_object"}
     schema: dict[str, Any] = {"name": output.name, "schema": dict(output.schema or {})}

@@ -33,7 +33,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "NoCapacity": errors.Overloaded,
 }
 # In-stream errors have no status; their type or code stands in for one.
-_STATUS = {
+_STATUS_BY_CODE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "permission_error": 403,
@@ -46,7 +46,7 @@ _STATUS = {
 }
 
 
-def classify(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None:
+def error_class(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None:
     """A more precise class than the status alone gives."""
     error = body.get("error")
     if not isinstance(error, dict):
@@ -63,7 +63,7 @@ def classify(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None
     return None
 
 
-def in_band(body: Mapping[str, Any]) -> ProviderError:
+def in_band_error(body: Mapping[str, Any]) -> ProviderError:
     """The error that an `error` object under status 200 means."""
     error = body.get("error")
     status = 500
@@ -72,5 +72,7 @@ def in_band(body: Mapping[str, Any]) -> ProviderError:
         if isinstance(code, int) and 400 <= code < 600:
             status = code
         else:
-            status = _STATUS.get(str(code)) or _STATUS.get(str(error.get("type"))) or 500
-    return upstream_error(status, body, classify=classify)
+            status = (
+                _STATUS_BY_CODE.get(str(code)) or _STATUS_BY_CODE.get(str(error.get("type"))) or 500
+            )
+    return upstream_error(status, body, classify=error_class)

@@ -11,26 +11,31 @@ import math
 from collections.abc import Mapping
 
 from hamlet.core import Headroom
-from hamlet.spi import counted
+from hamlet.spi import parse_positive_int
 
-_UTILISATION = "azure-openai-deployment-utilization"
-_SPILLED = "x-ms-spillover-from-deployment"
-_TOKENS, _REQUESTS = "x-ratelimit-remaining-tokens", "x-ratelimit-remaining-requests"
+_UTILIZATION = "azure-openai-deployment-utilization"
+_SPILLOVER_FROM = "x-ms-spillover-from-deployment"
+_TOKENS_REMAINING, _REQUESTS_REMAINING = (
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-remaining-requests",
+)
 
 
-def headroom(headers: Mapping[str, str]) -> Headroom | None:
+def parse_headroom(headers: Mapping[str, str]) -> Headroom | None:
     """What is said, or None where nothing is. Header names are lower case."""
-    if not (headers.keys() & {_UTILISATION, _SPILLED, _TOKENS, _REQUESTS}):
+    if not (
+        headers.keys() & {_UTILIZATION, _SPILLOVER_FROM, _TOKENS_REMAINING, _REQUESTS_REMAINING}
+    ):
         return None
     return Headroom(
-        _percent(headers.get(_UTILISATION, "")),
-        counted(headers.get(_TOKENS)),
-        counted(headers.get(_REQUESTS)),
-        spilled=bool(headers.get(_SPILLED)),
+        _parse_percent(headers.get(_UTILIZATION, "")),
+        parse_positive_int(headers.get(_TOKENS_REMAINING)),
+        parse_positive_int(headers.get(_REQUESTS_REMAINING)),
+        spilled=bool(headers.get(_SPILLOVER_FROM)),
     )
 
 
-def _percent(text: str) -> float | None:
+def _parse_percent(text: str) -> float | None:
     try:
         value = float(text.strip().removesuffix("%")) / 100
     except ValueError:

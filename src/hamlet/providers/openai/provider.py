@@ -23,8 +23,8 @@ from hamlet.core import (
 )
 from hamlet.providers.openai import decode, embeddings, encode, wire
 from hamlet.providers.openai.auth import EntraToken
-from hamlet.providers.openai.errors import classify
-from hamlet.providers.openai.limits import headroom
+from hamlet.providers.openai.errors import error_class
+from hamlet.providers.openai.limits import parse_headroom
 from hamlet.providers.openai.settings import Settings as OpenAISettings
 from hamlet.spi import (
     API_VERSION,
@@ -33,12 +33,12 @@ from hamlet.spi import (
     Reply,
     Runtime,
     cards_from,
-    need_events,
     raise_for_upstream,
+    require_event_stream,
     sse,
 )
 
-Sending = AbstractAsyncContextManager[Reply]
+ReplyContext = AbstractAsyncContextManager[Reply]
 
 
 class OpenAI:
@@ -52,57 +52,61 @@ class OpenAI:
     max_tokens_field: str = "max_completion_tokens"
 
     def __init__(self, settings: OpenAISettings, runtime: Runtime) -> None:
-        headers = settings.key_header | settings.account_headers
+        headers = settings.auth_header | settings.account_headers
         self._http = runtime.http(settings, headers)
-        self._entra = EntraToken(settings, runtime) if settings.auth == "entra" else None
-        self._version = settings.api_version
+        self._entra_token = EntraToken(settings, runtime) if settings.auth == "entra" else None
+        self._azure_api_version = settings.api_version
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        sent = orjson.dumps(encode.body(request, self.max_tokens_field, self.kind))
+        sent = orjson.dumps(encode.encode_request(request, self.max_tokens_field, self.kind))
         async with await self._post("chat/completions", request.model, sent) as reply:
-            await self._check(reply)
-            told = headroom(reply.headers)
+            await self._raise_for_upstream(reply)
+            quota_headroom = parse_headroom(reply.headers)
             if not request.stream:
                 raw = await reply.aread()
                 if request.terms.require_filter:
-                    decode.need_filter(raw)
-                for event in decode.whole(raw, request.model):
-                    yield with_headroom(event, told)
+                    decode.raise_if_unfiltered(raw)
+                for event in decode.decode_response(raw, request.model):
+                    yield with_headroom(event, quota_headroom)
                 return
-            need_events(reply)
-            async for event in decode.stream(self._frames(reply, request.terms), request.model):
-                yield with_headroom(event, told)
+            require_event_stream(reply)
+            async for event in decode.decode_stream(
+                self._filtered_frames(reply, request.terms), request.model
+            ):
+                yield with_headroom(event, quota_headroom)
 
     async def native(self, request: NativeRequest) -> AsyncGenerator[NativeChunk, None]:
         if not request.stream:
             yield await self.native_whole(request)
             return
-        async with await self._forward(request) as reply:
-            await self._check(reply)
-            if told := headroom(reply.headers):
-                yield NativeChunk(b"", headroom=told)
-            need_events(reply)
-            chunks = wire.stream(reply, wire.wants_usage(request), request.terms)
+        async with await self._post_native(request) as reply:
+            await self._raise_for_upstream(reply)
+            if quota_headroom := parse_headroom(reply.headers):
+                yield NativeChunk(b"", headroom=quota_headroom)
+            require_event_stream(reply)
+            chunks = wire.forward_chunks(reply, wire.wants_usage_frame(request), request.terms)
             # Sent is sent: a stream must not keep its prompt.
             del request
             async for chunk in chunks:
                 yield chunk
 
     async def native_whole(self, request: NativeRequest) -> NativeChunk:
-        async with await self._forward(request) as reply:
-            await self._check(reply)
+        async with await self._post_native(request) as reply:
+            await self._raise_for_upstream(reply)
             raw = await reply.aread()
-            return wire.whole(raw, request.terms.require_filter, headroom(reply.headers))
+            return wire.native_response(
+                raw, request.terms.require_filter, parse_headroom(reply.headers)
+            )
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
-        sent = orjson.dumps(embeddings.body(request))
+        sent = orjson.dumps(embeddings.encode_embedding_request(request))
         async with await self._post("embeddings", request.model, sent) as reply:
-            await self._check(reply)
-            return embeddings.response(await reply.aread(), request)
+            await self._raise_for_upstream(reply)
+            return embeddings.decode_embedding_response(await reply.aread(), request)
 
     async def models(self) -> Sequence[str]:
         async with await self._send("GET", self._url("models")) as reply:
-            await self._check(reply)
+            await self._raise_for_upstream(reply)
             try:
                 rows = orjson.loads(await reply.aread())["data"]
                 return [row["id"] for row in rows]
@@ -111,33 +115,33 @@ class OpenAI:
 
     async def probe(self) -> None:
         async with await self._send("GET", self._url("models")) as reply:
-            await self._check(reply)
+            await self._raise_for_upstream(reply)
 
-    async def _frames(self, reply: Reply, terms: Terms) -> AsyncIterator[Frame]:
+    async def _filtered_frames(self, reply: Reply, terms: Terms) -> AsyncIterator[Frame]:
         async for frame in sse(reply, terms.byte_idle_s):
             if terms.require_filter:
-                decode.need_filter(frame.data)
+                decode.raise_if_unfiltered(frame.data)
             yield frame
 
-    def _forward(self, request: NativeRequest) -> Awaitable[Sending]:
-        sent = wire.body(request, self.max_tokens_field)
+    def _post_native(self, request: NativeRequest) -> Awaitable[ReplyContext]:
+        sent = wire.encode_native_request(request, self.max_tokens_field)
         return self._post("chat/completions", request.model, sent)
 
-    def _post(self, path: str, model: str, content: bytes) -> Awaitable[Sending]:
+    def _post(self, path: str, model: str, content: bytes) -> Awaitable[ReplyContext]:
         return self._send("POST", self._url(path, model), content)
 
-    async def _send(self, method: str, url: str, content: bytes | None = None) -> Sending:
-        headers = await self._entra.header() if self._entra else {}
+    async def _send(self, method: str, url: str, content: bytes | None = None) -> ReplyContext:
+        headers = await self._entra_token.authorization_header() if self._entra_token else {}
         return self._http.stream(method, url, content=content, headers=headers)
 
-    async def _check(self, reply: Reply) -> None:
-        if reply.status == 401 and self._entra:
-            self._entra.forget()
-        await raise_for_upstream(reply, classify)
+    async def _raise_for_upstream(self, reply: Reply) -> None:
+        if reply.status == 401 and self._entra_token:
+            self._entra_token.invalidate()
+        await raise_for_upstream(reply, error_class)
 
     def _url(self, path: str, model: str = "") -> str:
-        if self._version is None:
+        if self._azure_api_version is None:
             return f"/{path}"
-        version = quote(self._version, safe="")
+        version = quote(self._azure_api_version, safe="")
         deployment = f"/deployments/{quote(model, safe='')}" if model else ""
         return f"/openai{deployment}/{path}?api-version={version}"

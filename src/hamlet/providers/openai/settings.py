@@ -30,7 +30,7 @@ class Settings(ProviderSettings):
     scope: str = "https://cognitiveservices.azure.com/.default"
 
     @model_validator(mode="after")
-    def _entra_is_whole(self) -> Settings:
+    def _check_entra_credentials(self) -> Settings:
         if self.auth == "entra":
             if not (self.tenant_id and self.client_id):
                 raise ValueError("auth entra needs tenant_id and client_id")
@@ -39,7 +39,7 @@ class Settings(ProviderSettings):
         return self
 
     @property
-    def key_header(self) -> dict[str, str]:
+    def auth_header(self) -> dict[str, str]:
         """The header that carries the static key, if there is one."""
         if self.api_key is None or self.auth == "entra":
             return {}

@@ -14,9 +14,9 @@ import orjson
 
 from hamlet.core import NO_TERMS, Headroom, NativeChunk, NativeRequest, Terms
 from hamlet.core.errors import EmptyAnswer, UpstreamProtocol
-from hamlet.providers.openai.decode import DONE, need_filter, reason, usage
-from hamlet.providers.openai.encode import params
-from hamlet.providers.openai.errors import in_band
+from hamlet.providers.openai.decode import DONE, finish_reason, parse_usage, raise_if_unfiltered
+from hamlet.providers.openai.encode import encode_params
+from hamlet.providers.openai.errors import in_band_error
 from hamlet.spi import Forwarder, Reply, forward, parse_block
 
 _DONE_FRAME = b"data: [DONE]\n\n"
@@ -34,10 +34,10 @@ class _Delta(msgspec.Struct):
     @property
     def pieces(self) -> int:
         """0 without content, else at least how many tokens it is."""
-        shown = self.content or self.reasoning_content or self.reasoning or self.refusal
-        if isinstance(shown, str) and shown:
-            return max(1, len(shown) // 4)
-        return len(self.tool_calls or ()) + bool(shown)
+        content = self.content or self.reasoning_content or self.reasoning or self.refusal
+        if isinstance(content, str) and content:
+            return max(1, len(content) // 4)
+        return len(self.tool_calls or ()) + bool(content)
 
 
 class _Choice(msgspec.Struct):
@@ -46,7 +46,7 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class _Look(msgspec.Struct):
+class _ParsedChunk(msgspec.Struct):
     """What hamlet needs to know of an answer or a chunk."""
 
     choices: list[_Choice] | None = None
@@ -55,119 +55,121 @@ class _Look(msgspec.Struct):
     error: Any = None
 
 
-_look = msgspec.json.Decoder(_Look)
+_decoder = msgspec.json.Decoder(_ParsedChunk)
 
 
-def body(request: NativeRequest, max_tokens_field: str) -> bytes:
+def encode_native_request(request: NativeRequest, max_tokens_field: str) -> bytes:
     """The caller's object with the upstream's model name."""
     sent: dict[str, Any] = dict(request.fields)
     for name in request.dropped:
         sent.pop(name, None)
     sent["model"] = request.model
-    overrides = request.overrides.sent()
-    changed = params(overrides, max_tokens_field) if overrides else {}
+    overrides = request.overrides.wire_fields()
+    changed = encode_params(overrides, max_tokens_field) if overrides else {}
     if max_tokens_field in changed or "max_tokens" in request.dropped:
         sent.pop("max_tokens", None)
         sent.pop("max_completion_tokens", None)
     sent |= changed
-    if request.stream and not wants_usage(request):
+    if request.stream and not wants_usage_frame(request):
         sent["stream_options"] = {"include_usage": True}
     return _encoder.encode(sent)
 
 
-def wants_usage(request: NativeRequest) -> bool:
+def wants_usage_frame(request: NativeRequest) -> bool:
     """Whether the caller asked for the usage frame; hamlet itself always does."""
     options = request.fields.get("stream_options")
     wanted = msgspec.json.decode(options) if options else None
     return bool(isinstance(wanted, dict) and wanted.get("include_usage"))
 
 
-def whole(raw: bytes, with_filter: bool = False, headroom: Headroom | None = None) -> NativeChunk:
+def native_response(
+    raw: bytes, require_filter: bool = False, headroom: Headroom | None = None
+) -> NativeChunk:
     """One whole answer. Raises ProviderError; Unfiltered only `with_filter`."""
-    look = _decode(raw)
-    if not look.choices:
+    completion = _decode(raw)
+    if not completion.choices:
         raise EmptyAnswer("the upstream's answer has no choices")
-    if bytes(look.choices[0].message) in (b"", b"null"):
+    if bytes(completion.choices[0].message) in (b"", b"null"):
         raise UpstreamProtocol("the upstream's answer has no message")
-    if with_filter:
-        need_filter(raw)
-    finish = reason(look.choices[0].finish_reason)
-    used = usage(look.usage)
-    return NativeChunk(raw, True, finish, used, look.model, end=True, headroom=headroom)
+    if require_filter:
+        raise_if_unfiltered(raw)
+    finish = finish_reason(completion.choices[0].finish_reason)
+    used = parse_usage(completion.usage)
+    return NativeChunk(raw, True, finish, used, completion.model, end=True, headroom=headroom)
 
 
-def stream(
-    reply: Reply, with_usage: bool, terms: Terms = NO_TERMS
+def forward_chunks(
+    reply: Reply, forward_usage: bool, terms: Terms = NO_TERMS
 ) -> AsyncGenerator[NativeChunk, None]:
     """The frames of a stream, forwarded per network read. Raises ProviderError."""
-    return forward(reply, _Chunks(with_usage, terms.require_filter), terms.byte_idle_s)
+    return forward(reply, _ChunkForwarder(forward_usage, terms.require_filter), terms.byte_idle_s)
 
 
-class _Chunks(Forwarder):
+class _ChunkForwarder(Forwarder):
     """Looks at `chat.completion.chunk` frames."""
 
-    __slots__ = ("_said", "_with_filter", "_with_usage", "finished")
+    __slots__ = ("_forward_usage", "_has_content", "_require_filter", "has_finish_reason")
 
-    def __init__(self, with_usage: bool, with_filter: bool) -> None:
+    def __init__(self, forward_usage: bool, require_filter: bool) -> None:
         super().__init__()
-        self._with_usage = with_usage
-        self._with_filter = with_filter
-        self._said = False
-        self.finished = False
+        self._forward_usage = forward_usage
+        self._require_filter = require_filter
+        self._has_content = False
+        self.has_finish_reason = False
 
-    def look(self, block: bytes) -> None:
+    def on_block(self, block: bytes) -> None:
         frame = parse_block(block)
         if frame is None:
             return
         if frame.data == DONE:
-            if not (self._said or self.finished):
+            if not (self._has_content or self.has_finish_reason):
                 raise EmptyAnswer("the upstream's answer ends before it has begun", phase="stream")
-            self.keep(_DONE_FRAME)
-            self.seen["end"] = self.ended = True
+            self.emit(_DONE_FRAME)
+            self.chunk_fields["end"] = self.ended = True
             return
-        seen = _decode(frame.data)
-        if seen.choices is None:
+        chunk = _decode(frame.data)
+        if chunk.choices is None:
             # Clients demand that every data frame is a chunk.
             return
-        if self._with_filter:
-            need_filter(frame.data)
-        self._note(seen)
-        if seen.choices or not seen.usage or self._with_usage:
-            self.keep(_tidy(block, frame.data, seen.choices))
+        if self._require_filter:
+            raise_if_unfiltered(frame.data)
+        self._record_chunk(chunk)
+        if chunk.choices or not chunk.usage or self._forward_usage:
+            self.emit(_strip_invalid_roles(block, frame.data, chunk.choices))
 
-    def closing(self) -> NativeChunk | None:
+    def final_chunk(self) -> NativeChunk | None:
         # The vendor said why it stopped but not that it did: say it for it.
-        said_all = self.finished and not self.ended
-        return NativeChunk(_DONE_FRAME, end=True) if said_all else None
+        missing_done = self.has_finish_reason and not self.ended
+        return NativeChunk(_DONE_FRAME, end=True) if missing_done else None
 
-    def _note(self, seen: _Look) -> None:
-        if seen.usage:
-            self.seen["usage"] = usage(seen.usage)
-        if seen.model:
-            self.seen["model"] = seen.model
-        for choice in seen.choices or ():
+    def _record_chunk(self, chunk: _ParsedChunk) -> None:
+        if chunk.usage:
+            self.chunk_fields["usage"] = parse_usage(chunk.usage)
+        if chunk.model:
+            self.chunk_fields["model"] = chunk.model
+        for choice in chunk.choices or ():
             if choice.delta and (pieces := choice.delta.pieces):
-                self.seen["content"] = self._said = True
-                self.seen["pieces"] = self.seen.get("pieces", 0) + pieces
+                self.chunk_fields["content"] = self._has_content = True
+                self.chunk_fields["pieces"] = self.chunk_fields.get("pieces", 0) + pieces
             if choice.finish_reason:
-                self.seen["finish"] = reason(choice.finish_reason)
-                self.finished = True
+                self.chunk_fields["finish"] = finish_reason(choice.finish_reason)
+                self.has_finish_reason = True
 
 
-def _decode(data: bytes) -> _Look:
+def _decode(data: bytes) -> _ParsedChunk:
     try:
-        look = _look.decode(data)
+        chunk = _decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         raise UpstreamProtocol("the upstream's answer is not a chat completion") from None
-    if look.error:
-        raise in_band({"error": look.error})
-    return look
+    if chunk.error:
+        raise in_band_error({"error": chunk.error})
+    return chunk
 
 
-def _tidy(block: bytes, data: bytes, choices: list[_Choice]) -> bytes:
+def _strip_invalid_roles(block: bytes, data: bytes, choices: list[_Choice]) -> bytes:
     """The frame as it came, unless a delta's role is one that clients choke on."""
-    fine = (msgspec.UNSET, "assistant")
-    if all(choice.delta is None or choice.delta.role in fine for choice in choices):
+    allowed_roles = (msgspec.UNSET, "assistant")
+    if all(choice.delta is None or choice.delta.role in allowed_roles for choice in choices):
         return block
     chunk = orjson.loads(data)
     for choice in chunk["choices"]:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from hamlet.registry import Deployment
-from hamlet.routing.deployment_state import Condition
-from hamlet.routing.gossip.message import Standing, Tidings
-from hamlet.routing.load_balancer import Fleet, News
+from hamlet.routing.deployment_state import DeploymentState
+from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage
+from hamlet.routing.load_balancer import LoadBalancer, PendingUpdates
 
-_ALIVE_S = 3.0
-_GENEROUS = 1.1
+_PEER_TTL_S = 3.0
+_SHARE_OVERSUBSCRIPTION = 1.1
 
 
-class Exchange:
+class Merger:
     """Makes tidings of a fleet's news, and takes in those of other processes.
 
     Cooldowns merge to the longer, breakers to the newer, ledgers to the sum of all processes'
@@ -23,146 +23,170 @@ class Exchange:
     """
 
     def __init__(
-        self, fleet: Fleet, name: str, deployments: Callable[[], Iterable[Deployment]]
+        self,
+        load_balancer: LoadBalancer,
+        name: str,
+        deployments: Callable[[], Iterable[Deployment]],
     ) -> None:
         """`name` tells this process from others."""
         self.name = name
-        self.processes = 1
-        self._fleet = fleet
+        self.process_count = 1
+        self._load_balancer = load_balancer
         self._deployments = deployments
-        self._peers: dict[str, float] = {}
-        self._numbers: dict[str, int] = {}
+        self._peer_seen_at: dict[str, float] = {}
+        self._last_numbers: dict[str, int] = {}
         self._number = 0
-        self._unsent: Tidings | None = None
-        self._heard: dict[str, tuple[float, float]] = {}
-        fleet.news = News()
+        self._unsent_message: GossipMessage | None = None
+        self._remote_waits: dict[str, tuple[float, float]] = {}
+        load_balancer.pending_updates = PendingUpdates()
 
     # -- what to say
 
-    def tidings(self, *, whole: bool = False) -> Tidings | None:
+    def next_message(self, *, full: bool = False) -> GossipMessage | None:
         """What others have not heard of, or, if `whole`, all that is not as at the start.
 
         It stays unsaid, and comes again with the next, until `sent`. None if there is nothing.
         """
-        news, self._fleet.news = self._fleet.news or News(), News()
-        unsent = self._unsent or Tidings(self.name, 0)
+        updates, self._load_balancer.pending_updates = (
+            self._load_balancer.pending_updates or PendingUpdates(),
+            PendingUpdates(),
+        )
+        unsent = self._unsent_message or GossipMessage(self.name, 0)
         for id_, (cost, calls) in unsent.charges.items():
-            news.costs[id_] += cost
-            news.calls[id_] += calls
-        charges = {id_: (cost, news.calls[id_]) for id_, cost in news.costs.items()}
-        touched = self._known() if whole else news.touched | unsent.standings.keys()
-        standings = {id_: self._standing(id_) for id_ in touched}
-        if whole:
-            standings = {id_: said for id_, said in standings.items() if said != Standing()}
+            updates.costs[id_] += cost
+            updates.calls[id_] += calls
+        charges = {id_: (cost, updates.calls[id_]) for id_, cost in updates.costs.items()}
+        changed_ids = (
+            self._all_deployment_ids() if full else updates.changed_ids | unsent.standings.keys()
+        )
+        snapshots = {id_: self._local_snapshot(id_) for id_ in changed_ids}
+        if full:
+            snapshots = {
+                id_: snapshot
+                for id_, snapshot in snapshots.items()
+                if snapshot != DeploymentSnapshot()
+            }
         self._number += 1
-        self._unsent = Tidings(self.name, self._number, charges, standings)
-        return self._unsent if whole or charges or standings else None
+        self._unsent_message = GossipMessage(self.name, self._number, charges, snapshots)
+        return self._unsent_message if full or charges or snapshots else None
 
-    def sent(self) -> None:
+    def mark_sent(self) -> None:
         """The last tidings have arrived."""
-        self._unsent = None
-        now = self._fleet.clock()
-        self._peers = {name: at for name, at in self._peers.items() if now - at <= _ALIVE_S}
-        self.processes = 1 + len(self._peers)
+        self._unsent_message = None
+        now = self._load_balancer.clock()
+        self._peer_seen_at = {
+            name: at for name, at in self._peer_seen_at.items() if now - at <= _PEER_TTL_S
+        }
+        self.process_count = 1 + len(self._peer_seen_at)
 
-    def snapshot(self) -> Tidings:
+    def snapshot_message(self) -> GossipMessage:
         """All that is known, for a process that starts or returns."""
-        now = self._fleet.clock()
-        conditions = self._fleet.conditions.items()
-        standings = {id_: c.standing(now) for id_, c in conditions}
-        levels = {id_: c.ledger.levels(now) for id_, c in conditions}
-        return Tidings(self.name, self._number, {}, standings, levels)
+        now = self._load_balancer.clock()
+        states = self._load_balancer.deployment_states.items()
+        snapshots = {id_: c.snapshot(now) for id_, c in states}
+        levels = {id_: c.capacity_model.undrained_levels(now) for id_, c in states}
+        return GossipMessage(self.name, self._number, {}, snapshots, levels)
 
-    def _standing(self, id_: str) -> Standing:
-        condition = self._fleet.conditions[id_]
-        said = condition.standing(self._fleet.clock())
-        cooldown, penalty = self._heard.get(id_, (0.0, 0.0))
+    def _local_snapshot(self, id_: str) -> DeploymentSnapshot:
+        state = self._load_balancer.deployment_states[id_]
+        snapshot = state.snapshot(self._load_balancer.clock())
+        cooldown, penalty = self._remote_waits.get(id_, (0.0, 0.0))
         return msgspec.structs.replace(
-            said,
-            cooldown_s=said.cooldown_s if condition.cooldown_until > cooldown else 0.0,
-            penalty_s=said.penalty_s if condition.penalty_until > penalty else 0.0,
+            snapshot,
+            cooldown_s=snapshot.cooldown_s if state.cooldown_until > cooldown else 0.0,
+            penalty_s=snapshot.penalty_s if state.penalty_until > penalty else 0.0,
         )
 
-    def _known(self) -> Iterable[str]:
+    def _all_deployment_ids(self) -> Iterable[str]:
         """The ids of all deployments, those without traffic too."""
         for deployment in self._deployments():
-            self._fleet.condition(deployment)
-        return self._fleet.conditions
+            self._load_balancer.deployment_state(deployment)
+        return self._load_balancer.deployment_states
 
     # -- what to hear
 
-    def absorb(self, tidings: Tidings) -> None:
+    def merge(self, message: GossipMessage) -> None:
         """Take in what another process says; what we have heard already changes nothing."""
-        if tidings.sender == self.name or tidings.number <= self._numbers.get(tidings.sender, -1):
+        if message.sender == self.name or message.number <= self._last_numbers.get(
+            message.sender, -1
+        ):
             return
-        now = self._fleet.clock()
-        self._numbers[tidings.sender] = tidings.number
-        self._peers[tidings.sender] = now
-        for id_, (cost, calls) in tidings.charges.items():
-            if condition := self._fleet.conditions.get(id_):
-                condition.ledger.charge(cost, calls, now)
-                condition.used_at = now if calls else condition.used_at
-        self._take_in(tidings.standings)
+        now = self._load_balancer.clock()
+        self._last_numbers[message.sender] = message.number
+        self._peer_seen_at[message.sender] = now
+        for id_, (cost, calls) in message.charges.items():
+            if state := self._load_balancer.deployment_states.get(id_):
+                state.capacity_model.add_remote_charges(cost, calls, now)
+                state.last_used_at = now if calls else state.last_used_at
+        self._merge_snapshots(message.standings)
 
-    def _take_in(self, standings: Mapping[str, Standing]) -> None:
-        for id_, said in standings.items():
-            condition = self._fleet.conditions.get(id_)
-            if condition is None:
+    def _merge_snapshots(self, snapshots: Mapping[str, DeploymentSnapshot]) -> None:
+        for id_, remote in snapshots.items():
+            state = self._load_balancer.deployment_states.get(id_)
+            if state is None:
                 continue
-            before = condition.cooldown_until, condition.penalty_until
-            self._fleet.absorb(condition, said)
-            after = condition.cooldown_until, condition.penalty_until
+            before = state.cooldown_until, state.penalty_until
+            self._load_balancer.merge_remote(state, remote)
+            after = state.cooldown_until, state.penalty_until
             if after != before:
-                self._heard[id_] = after
+                self._remote_waits[id_] = after
 
     # -- coming and going
 
-    def join(self, others: Iterable[Tidings], *, alone: bool) -> None:
+    def join(self, others: Iterable[GossipMessage], *, was_isolated: bool) -> None:
         """Begin with what `others` know, by their snapshots.
 
         If this process was `alone`, its ledgers hold its own charges, of which others have not
         heard; else they hold everybody's already, or had better.
         """
-        list(self._known())
-        self.share(1.0)
+        list(self._all_deployment_ids())
+        self.set_share(1.0)
         # Who was silent because we were away is not gone for that.
-        self._peers = dict.fromkeys(self._peers, self._fleet.clock())
+        self._peer_seen_at = dict.fromkeys(self._peer_seen_at, self._load_balancer.clock())
         levels: dict[str, tuple[float, float]] = {}
-        for tidings in others:
-            if tidings.sender == self.name:
+        for message in others:
+            if message.sender == self.name:
                 continue
-            self._numbers[tidings.sender] = tidings.number
-            self._peers[tidings.sender] = self._fleet.clock()
-            self._take_in(tidings.standings)
-            for id_, (cost, calls) in tidings.levels.items():
-                most = levels.get(id_, (0.0, 0.0))
-                levels[id_] = max(cost, most[0]), max(calls, most[1])
-        for id_, condition in self._fleet.conditions.items():
-            self._level(condition, levels.get(id_, (0.0, 0.0)), alone=alone)
+            self._last_numbers[message.sender] = message.number
+            self._peer_seen_at[message.sender] = self._load_balancer.clock()
+            self._merge_snapshots(message.standings)
+            for id_, (cost, calls) in message.levels.items():
+                highest = levels.get(id_, (0.0, 0.0))
+                levels[id_] = max(cost, highest[0]), max(calls, highest[1])
+        for id_, state in self._load_balancer.deployment_states.items():
+            self._reconcile_levels(state, levels.get(id_, (0.0, 0.0)), was_isolated=was_isolated)
 
-    def _level(self, condition: Condition, theirs: tuple[float, float], *, alone: bool) -> None:
-        now, id_ = self._fleet.clock(), condition.deployment_id
-        ours = condition.ledger.levels(now)
-        if alone:
-            condition.ledger.charge(*theirs, now)
-            assert self._fleet.news is not None, "an exchange has news"
-            if any(ours):
-                self._fleet.news.costs[id_], self._fleet.news.calls[id_] = ours
+    def _reconcile_levels(
+        self, state: DeploymentState, remote_levels: tuple[float, float], *, was_isolated: bool
+    ) -> None:
+        now, id_ = self._load_balancer.clock(), state.deployment_id
+        local_levels = state.capacity_model.undrained_levels(now)
+        if was_isolated:
+            state.capacity_model.add_remote_charges(*remote_levels, now)
+            assert self._load_balancer.pending_updates is not None, "an exchange has news"
+            if any(local_levels):
+                (
+                    self._load_balancer.pending_updates.costs[id_],
+                    self._load_balancer.pending_updates.calls[id_],
+                ) = local_levels
         else:
-            cost, calls = max(0.0, theirs[0] - ours[0]), max(0.0, theirs[1] - ours[1])
-            condition.ledger.charge(cost, calls, now)
+            cost, calls = (
+                max(0.0, remote_levels[0] - local_levels[0]),
+                max(0.0, remote_levels[1] - local_levels[1]),
+            )
+            state.capacity_model.add_remote_charges(cost, calls, now)
 
-    def part(self) -> None:
+    def isolate(self) -> None:
         """Nobody can be heard any more: this process has its share of each deployment's capacity.
 
         Called again it keeps to that, whatever a reload brought, and forgets news nobody hears.
         """
-        list(self._known())
-        self.share(min(1.0, _GENEROUS / self.processes))
-        self._fleet.news, self._unsent = News(), None
+        list(self._all_deployment_ids())
+        self.set_share(min(1.0, _SHARE_OVERSUBSCRIPTION / self.process_count))
+        self._load_balancer.pending_updates, self._unsent_message = PendingUpdates(), None
 
-    def share(self, part: float) -> None:
+    def set_share(self, share: float) -> None:
         """Have this part of all capacity."""
-        now = self._fleet.clock()
-        for condition in self._fleet.conditions.values():
-            condition.ledger.share(part, now)
+        now = self._load_balancer.clock()
+        for state in self._load_balancer.deployment_states.values():
+            state.capacity_model.set_share(share, now)

@@ -9,25 +9,25 @@ from typing import Annotated
 
 import msgspec
 
-from hamlet.routing.circuit_breaker import Reason
+from hamlet.routing.circuit_breaker import OpenReason
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
-class Standing(msgspec.Struct, frozen=True, array_like=True):
+class DeploymentSnapshot(msgspec.Struct, frozen=True, array_like=True):
     """One deployment's cooldown, breaker and slowness. `reason` None: the breaker is closed."""
 
     cooldown_s: _Seconds = 0.0
     penalty_s: _Seconds = 0.0
-    slow: Annotated[float, msgspec.Meta(ge=1, le=10)] = 1.0
+    slowness: Annotated[float, msgspec.Meta(ge=1, le=10)] = 1.0
     epoch: _Count = 0
-    reason: Reason | None = None
-    opens_in_s: _Seconds = 0.0
-    trips: _Count = 0
+    reason: OpenReason | None = None
+    open_remaining_s: _Seconds = 0.0
+    trip_count: _Count = 0
 
 
-class Tidings(msgspec.Struct, frozen=True):
+class GossipMessage(msgspec.Struct, frozen=True):
     """What one process has to say, by deployment id.
 
     `charges` are (cost, calls) since its last tidings, `levels` what is in the ledgers in all.
@@ -36,19 +36,19 @@ class Tidings(msgspec.Struct, frozen=True):
     sender: str
     number: int
     charges: dict[str, tuple[float, float]] = {}
-    standings: dict[str, Standing] = {}
+    standings: dict[str, DeploymentSnapshot] = {}
     levels: dict[str, tuple[float, float]] = {}
 
 
-_DECODER = msgspec.json.Decoder(Tidings)
+_DECODER = msgspec.json.Decoder(GossipMessage)
 
 
-def encode(tidings: Tidings) -> bytes:
+def encode(message: GossipMessage) -> bytes:
     """As JSON."""
-    return msgspec.json.encode(tidings)
+    return msgspec.json.encode(message)
 
 
-def decode(data: bytes) -> Tidings | None:
+def decode(data: bytes) -> GossipMessage | None:
     """From JSON; None if it is none of ours."""
     try:
         return _DECODER.decode(data)

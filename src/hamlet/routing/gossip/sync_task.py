@@ -9,23 +9,23 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from hamlet.registry import Deployment
-from hamlet.routing.gossip.merger import Exchange
-from hamlet.routing.gossip.message import Tidings, decode, encode
-from hamlet.routing.gossip.probe_leases import LEASE_S, Leases
-from hamlet.routing.gossip.redis_connection import CONNECT_S, Command, Link
-from hamlet.routing.load_balancer import Fleet
+from hamlet.routing.gossip.merger import Merger
+from hamlet.routing.gossip.message import GossipMessage, decode, encode
+from hamlet.routing.gossip.probe_leases import LEASE_TTL_S, ProbeLeases
+from hamlet.routing.gossip.redis_connection import CONNECT_TIMEOUT_S, Command, RedisConnection
+from hamlet.routing.load_balancer import LoadBalancer
 from hamlet.spi import Log
 
-State = Literal["local", "shared", "away"]
+SyncState = Literal["local", "shared", "away"]
 
-_EVERY_S, _WAIT_S = 0.2, 0.05
-_BEAT_S, _SILENCE_S = 1.0, 3.0
-_SNAPSHOT_MS, _MEMBERS_MS = 5_000, 60_000
-_STRIKES = 3
-_RETRY_S = 1.0
-_INSIST_S = 0.5
+_SYNC_INTERVAL_S, _COMMAND_TIMEOUT_S = 0.2, 0.05
+_HEARTBEAT_S, _SILENCE_TIMEOUT_S = 1.0, 3.0
+_SNAPSHOT_TTL_MS, _MEMBERS_TTL_MS = 5_000, 60_000
+_MAX_CONSECUTIVE_FAILURES = 3
+_RECONNECT_INTERVAL_S = 1.0
+_CANCEL_INTERVAL_S = 0.5
 # Takes the lease, or has it last longer if it is ours.
-_LEASE = """
+_LEASE_SCRIPT = """
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -33,7 +33,7 @@ return 1
 """
 
 
-class Sharing:
+class SyncTask:
     """Every 200 ms says what is new, and hears what others say; no call ever waits for it.
 
     After three troubles in a row it is "away": each process has its share of the capacity, and
@@ -42,35 +42,35 @@ class Sharing:
 
     def __init__(
         self,
-        fleet: Fleet,
+        load_balancer: LoadBalancer,
         url: str,
         group: str,
         deployments: Callable[[], Iterable[Deployment]],
         log: Log,
-        on_state: Callable[[State], None] = lambda _: None,
+        on_state_change: Callable[[SyncState], None] = lambda _: None,
         *,
-        every_s: float = _EVERY_S,
-        wait_s: float = _WAIT_S,
+        interval_s: float = _SYNC_INTERVAL_S,
+        timeout_s: float = _COMMAND_TIMEOUT_S,
     ) -> None:
         """Processes of one `group` share. `wait_s` is how long a command to Redis may take."""
-        self.exchange = Exchange(fleet, f"{random.getrandbits(64):016x}", deployments)
-        self.leases = Leases(fleet)
-        self.state: State = "local"
-        fleet.lease = self.leases.holds
-        self._clock = fleet.clock
+        self.merger = Merger(load_balancer, f"{random.getrandbits(64):016x}", deployments)
+        self.probe_leases = ProbeLeases(load_balancer)
+        self.state: SyncState = "local"
+        load_balancer.may_probe = self.probe_leases.is_held
+        self._clock = load_balancer.clock
         self._url = url
         self._prefix = f"hamlet:fleet:{group}:"
         self._log = log
-        self._on_state = on_state
-        self._every_s, self._wait_s = every_s, wait_s
-        self._strikes = 0
-        self._heard_at = 0.0
+        self._on_state_change = on_state_change
+        self._interval_s, self._timeout_s = interval_s, timeout_s
+        self._consecutive_failures = 0
+        self._last_message_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def processes(self) -> int:
+    def process_count(self) -> int:
         """How many there are, this one included, as far as is known."""
-        return self.exchange.processes
+        return self.merger.process_count
 
     def start(self) -> None:
         """Begin."""
@@ -83,141 +83,148 @@ class Sharing:
         while not self._task.done():
             # Again and again: a client library has been seen to swallow a cancellation.
             self._task.cancel()
-            await asyncio.wait({self._task}, timeout=_INSIST_S)
+            await asyncio.wait({self._task}, timeout=_CANCEL_INTERVAL_S)
         self._task = None
         if self.state == "shared":
-            link = Link(self._url, self._wait_s)
+            connection = RedisConnection(self._url, self._timeout_s)
             with suppress(Exception):
-                await link.open(self._prefix + "news")
-                await link.ask(("DEL", self._own), ("SREM", self._prefix + "members", self._name))
-            await link.aclose()
+                await connection.open(self._prefix + "news")
+                await connection.execute(
+                    ("DEL", self._snapshot_key), ("SREM", self._prefix + "members", self._name)
+                )
+            await connection.aclose()
 
     @property
     def _name(self) -> str:
-        return self.exchange.name
+        return self.merger.name
 
     @property
-    def _own(self) -> str:
+    def _snapshot_key(self) -> str:
         return f"{self._prefix}of:{self._name}"
 
     async def _run(self) -> None:
         while True:
-            link = Link(self._url, self._wait_s)
+            connection = RedisConnection(self._url, self._timeout_s)
             try:
-                await self._share(link)
+                await self._sync(connection)
             except Exception as error:
                 # Whatever it is, the processes serve on: alone, if it comes again.
-                self._strikes += 1
-                if self._strikes >= _STRIKES:
-                    self.exchange.part()
-                    self._become("away", _root(error))
+                self._consecutive_failures += 1
+                if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES:
+                    self.merger.isolate()
+                    self._set_state("away", _root_cause(error))
             finally:
-                await link.aclose()
+                await connection.aclose()
             if self.state == "away":
-                await self._stay_away()
+                await self._run_isolated()
             else:
                 await asyncio.sleep(0)
 
-    async def _stay_away(self) -> None:
-        again_at = self._clock() + _RETRY_S * random.uniform(0.8, 1.2)
-        while self._clock() < again_at:
-            self.exchange.part()
-            self.leases.draw(self.processes)
-            await asyncio.sleep(self._every_s)
+    async def _run_isolated(self) -> None:
+        reconnect_at = self._clock() + _RECONNECT_INTERVAL_S * random.uniform(0.8, 1.2)
+        while self._clock() < reconnect_at:
+            self.merger.isolate()
+            self.probe_leases.assign_randomly(self.process_count)
+            await asyncio.sleep(self._interval_s)
 
-    async def _share(self, link: Link) -> None:
-        await link.open(self._prefix + "news")
-        self._heard_at = self._clock()
-        await self._join(link)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._hear(link))
-            both.create_task(self._tell(link))
+    async def _sync(self, connection: RedisConnection) -> None:
+        await connection.open(self._prefix + "news")
+        self._last_message_at = self._clock()
+        await self._join_group(connection)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._receive_messages(connection))
+            tasks.create_task(self._publish_periodically(connection))
 
-    async def _join(self, link: Link) -> None:
-        members = self._prefix + "members"
-        _, _, names = await link.ask(
-            ("SADD", members, self._name),
-            ("PEXPIRE", members, _MEMBERS_MS),
-            ("SMEMBERS", members),
-            wait_s=CONNECT_S,
+    async def _join_group(self, connection: RedisConnection) -> None:
+        members_key = self._prefix + "members"
+        _, _, names = await connection.execute(
+            ("SADD", members_key, self._name),
+            ("PEXPIRE", members_key, _MEMBERS_TTL_MS),
+            ("SMEMBERS", members_key),
+            timeout_s=CONNECT_TIMEOUT_S,
         )
         keys = [f"{self._prefix}of:".encode() + name for name in names]
-        (snapshots,) = await link.ask(("MGET", *keys), wait_s=CONNECT_S)
-        if gone := [
-            n for n, s in zip(names, snapshots, strict=True) if s is None and n != self._me
+        (snapshots,) = await connection.execute(("MGET", *keys), timeout_s=CONNECT_TIMEOUT_S)
+        if expired := [
+            n for n, s in zip(names, snapshots, strict=True) if s is None and n != self._name_bytes
         ]:
-            await link.ask(("SREM", members, *gone), wait_s=CONNECT_S)
-        told = (decode(snapshot) for snapshot in snapshots if snapshot)
-        self.exchange.join((t for t in told if t), alone=self.state != "shared")
-        await self._flush(link, whole=True)
-        self._become("shared")
+            await connection.execute(("SREM", members_key, *expired), timeout_s=CONNECT_TIMEOUT_S)
+        messages = (decode(snapshot) for snapshot in snapshots if snapshot)
+        self.merger.join((t for t in messages if t), was_isolated=self.state != "shared")
+        await self._flush(connection, full=True)
+        self._set_state("shared")
 
     @property
-    def _me(self) -> bytes:
+    def _name_bytes(self) -> bytes:
         return self._name.encode()
 
-    async def _hear(self, link: Link) -> None:
-        async for data in link.messages():
-            if tidings := decode(data):
-                self._heard_at = self._clock()
-                self.exchange.absorb(tidings)
+    async def _receive_messages(self, connection: RedisConnection) -> None:
+        async for data in connection.messages():
+            if message := decode(data):
+                self._last_message_at = self._clock()
+                self.merger.merge(message)
 
-    async def _tell(self, link: Link) -> None:
-        beat_at = self._clock() + _BEAT_S
+    async def _publish_periodically(self, connection: RedisConnection) -> None:
+        heartbeat_at = self._clock() + _HEARTBEAT_S
         while True:
-            await asyncio.sleep(self._every_s)
-            whole = self._clock() >= beat_at
-            await self._flush(link, whole=whole)
-            self._strikes = 0
-            if whole:
-                beat_at = self._clock() + _BEAT_S
+            await asyncio.sleep(self._interval_s)
+            full = self._clock() >= heartbeat_at
+            await self._flush(connection, full=full)
+            self._consecutive_failures = 0
+            if full:
+                heartbeat_at = self._clock() + _HEARTBEAT_S
             # We hear ourselves too: if not even that, the subscription is dead.
-            if self._clock() - self._heard_at > _SILENCE_S:
+            if self._clock() - self._last_message_at > _SILENCE_TIMEOUT_S:
                 raise TimeoutError("nothing is heard any more")
 
-    async def _flush(self, link: Link, *, whole: bool) -> None:
-        tidings, wanted = self.exchange.tidings(whole=whole), self.leases.wanted()
-        commands = [*self._news(tidings, whole=whole), *map(self._lease, wanted)]
-        asked_at = self._clock()
-        answers: list[Any] = await link.ask(*commands) if commands else []
-        self.exchange.sent()
-        for deployment_id, answer in zip(reversed(wanted), reversed(answers), strict=False):
-            if answer:
-                self.leases.granted(deployment_id, asked_at)
+    async def _flush(self, connection: RedisConnection, *, full: bool) -> None:
+        message, lease_ids = self.merger.next_message(full=full), self.probe_leases.ids_to_request()
+        commands = [
+            *self._publish_commands(message, full=full),
+            *map(self._lease_command, lease_ids),
+        ]
+        requested_at = self._clock()
+        replies: list[Any] = await connection.execute(*commands) if commands else []
+        self.merger.mark_sent()
+        for deployment_id, reply in zip(reversed(lease_ids), reversed(replies), strict=False):
+            if reply:
+                self.probe_leases.on_granted(deployment_id, requested_at)
             else:
-                self.leases.refused(deployment_id)
+                self.probe_leases.on_refused(deployment_id)
 
-    def _news(self, tidings: Tidings | None, *, whole: bool) -> list[Command]:
+    def _publish_commands(self, message: GossipMessage | None, *, full: bool) -> list[Command]:
         commands: list[Command] = []
-        if tidings is not None:
-            commands.append(("PUBLISH", self._prefix + "news", encode(tidings)))
-        if whole:
-            snapshot = encode(self.exchange.snapshot())
-            members = self._prefix + "members"
+        if message is not None:
+            commands.append(("PUBLISH", self._prefix + "news", encode(message)))
+        if full:
+            snapshot = encode(self.merger.snapshot_message())
+            members_key = self._prefix + "members"
             commands += [
-                ("SET", self._own, snapshot, "PX", _SNAPSHOT_MS),
-                ("SADD", members, self._name),
-                ("PEXPIRE", members, _MEMBERS_MS),
+                ("SET", self._snapshot_key, snapshot, "PX", _SNAPSHOT_TTL_MS),
+                ("SADD", members_key, self._name),
+                ("PEXPIRE", members_key, _MEMBERS_TTL_MS),
             ]
         return commands
 
-    def _lease(self, deployment_id: str) -> Command:
+    def _lease_command(self, deployment_id: str) -> Command:
         key = f"{self._prefix}lease:{deployment_id}"
-        return ("EVAL", _LEASE, 1, key, self._name, int(LEASE_S * 1000))
+        return ("EVAL", _LEASE_SCRIPT, 1, key, self._name, int(LEASE_TTL_S * 1000))
 
-    def _become(self, state: State, error: BaseException | None = None) -> None:
+    def _set_state(self, state: SyncState, error: BaseException | None = None) -> None:
         if state == self.state:
             return
         self.state = state
         if state == "away":
             # The message may quote the command: its kind has to do.
-            self._log.warning("fleet.away", error=type(error).__name__, processes=self.processes)
+            self._log.warning(
+                "fleet.away", error=type(error).__name__, processes=self.process_count
+            )
         else:
-            self._log.info("fleet.shared", processes=self.processes)
-        self._on_state(state)
+            self._log.info("fleet.shared", processes=self.process_count)
+        self._on_state_change(state)
 
 
-def _root(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """What went wrong first, out of a group's wrapping."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

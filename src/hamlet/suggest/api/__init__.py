@@ -1,6 +1,6 @@
 """The main screen over HTTP."""
 
-from hamlet.suggest.api.endpoints import main_screen_routes
-from hamlet.suggest.api.events import EventsEndpoint, events_route
+from hamlet.suggest.api.endpoints import main_screen_endpoints
+from hamlet.suggest.api.events import EventsEndpoint, events_endpoint
 
-__all__ = ["EventsEndpoint", "events_route", "main_screen_routes"]
+__all__ = ["EventsEndpoint", "events_endpoint", "main_screen_endpoints"]

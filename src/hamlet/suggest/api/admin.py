@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from hamlet.core.errors import BadRequest, TooLarge
-from hamlet.suggest import Editor, EventStore, SuggestService, WebSearch
+from hamlet.suggest import ContentEditor, EventStore, SuggestService, WebSearch
 from hamlet.suggest.content import PackError, PackKind, Pin
 
 _MOST_BYTES = 8 << 20
@@ -22,7 +22,7 @@ class SuggestAdminContext:
     """What administration of the main screen acts upon."""
 
     events: EventStore
-    editor: Editor
+    editor: ContentEditor
     suggestions: SuggestService
     web: WebSearch
 
@@ -38,7 +38,7 @@ def suggest_admin(context: SuggestAdminContext) -> APIRouter:
 def _operations(router: APIRouter, context: SuggestAdminContext) -> None:
     @router.get("/suggestions/ctr", summary="Click-through by part, tier and position")
     async def click_through() -> JSONResponse:
-        rates = await context.events.rates()
+        rates = await context.events.click_rates()
         return JSONResponse([{**asdict(rate), "ctr": rate.ctr} for rate in rates])
 
     @router.get("/sources", summary="Web sources: left alone or not, and their quota")
@@ -69,12 +69,12 @@ def _content(router: APIRouter, context: SuggestAdminContext) -> None:
     ) -> JSONResponse:
         text = await _text(request)
         try:
-            taken = await context.editor.add(kind, text, form, license_, source)
+            taken = await context.editor.add_rows(kind, text, form, license_, source)
         except PackError as error:
             raise BadRequest(str(error)) from None
-        bad = [asdict(row) for row in taken.bad]
-        status = 200 if taken.good else 422
-        return JSONResponse({"accepted": len(taken.good), "rejected": bad}, status)
+        bad = [asdict(row) for row in taken.rejected]
+        status = 200 if taken.accepted else 422
+        return JSONResponse({"accepted": len(taken.accepted), "rejected": bad}, status)
 
     @router.get("/pins", summary="What is put first")
     async def pinned() -> JSONResponse:
@@ -88,11 +88,11 @@ def _content(router: APIRouter, context: SuggestAdminContext) -> None:
             raise BadRequest(f"pins: {error}") from None
         if unknown := _unknown(pins, context.editor):
             raise BadRequest(f"pins: there is no row {unknown!r}")
-        await context.editor.pin(pins)
+        await context.editor.set_pins(pins)
         return JSONResponse({"pins": len(pins)})
 
 
-def _unknown(pins: list[Pin], editor: Editor) -> str | None:
+def _unknown(pins: list[Pin], editor: ContentEditor) -> str | None:
     links = {row.key for row in editor.content.links}
     chips = {row.key for row in editor.content.chips}
     named: list[tuple[str, Any]] = [(key, links) for pin in pins for key in pin.links]

@@ -13,11 +13,13 @@ _PUBLIC = {
 }
 
 
-def conditional(response: Response, lasting: bytes, headers: Mapping[str, str]) -> Response:
+def conditional_response(
+    response: Response, stable_content: bytes, headers: Mapping[str, str]
+) -> Response:
     """The response with a weak ETag over `lasting`; 304 if the caller has that already."""
-    tag = f'W/"{hashlib.blake2b(lasting, digest_size=12).hexdigest()}"'
-    kept = {**response.headers, **_PUBLIC, "etag": tag}
-    known = {one.strip() for one in headers.get("if-none-match", "").split(",")}
-    if tag in known or "*" in known:
-        return Response(304, b"", kept)
-    return Response(response.status, response.body, kept, response.media_type)
+    tag = f'W/"{hashlib.blake2b(stable_content, digest_size=12).hexdigest()}"'
+    cache_headers = {**response.headers, **_PUBLIC, "etag": tag}
+    client_tags = {one.strip() for one in headers.get("if-none-match", "").split(",")}
+    if tag in client_tags or "*" in client_tags:
+        return Response(304, b"", cache_headers)
+    return Response(response.status, response.body, cache_headers, response.media_type)

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from hamlet.api.openapi import operation, schema_of
+from hamlet.api.openapi import openapi_operation, schema_of
 from hamlet.suggest import Suggestions
 from hamlet.suggest.api.problem import Problem
-from hamlet.suggest.api.request import SuggestRequest
+from hamlet.suggest.api.request import SuggestBody
 
 _PROBLEM = "application/problem+json"
 _LINK = {
@@ -57,7 +57,7 @@ EXAMPLE = {
     },
     "warnings": [],
 }
-_STREAMED = """retry: 2000
+_STREAM_EXAMPLE = """retry: 2000
 
 event: meta
 data: {"id":"sg_0123456789abcdef0123","lang":"ko","surface":"search","budget_ms":4000}
@@ -69,7 +69,7 @@ event: done
 data: {"timing":{},"degraded":false,"degradations":[],"cache":{},"warnings":[]}
 
 """
-_GIVEN: dict[str, tuple[str, dict[str, Any]]] = {
+_QUERY_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lang": ("ko, en, ja, or auto: as the text and Accept-Language say", {"default": "auto"}),
     "tz": ("an IANA time zone, for what fits the hour", {"examples": ["Asia/Seoul"]}),
     "surface": ("where it is shown", {"enum": ["home", "search", "chat", "page"]}),
@@ -78,38 +78,38 @@ _GIVEN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def described(
+def describe_operation(
     summary: str, *, get: bool = False, q: bool = False
 ) -> Callable[[], Mapping[str, Any]]:
     """One operation: a body, or with `get` and `q` the parameters of the GET forms."""
 
-    def more() -> dict[str, Any]:
-        told: dict[str, Any] = {"responses": _responses()}
+    def build_details() -> dict[str, Any]:
+        details: dict[str, Any] = {"responses": _responses()}
         if get or q:
-            told["parameters"] = _parameters(with_text=q)
+            details["parameters"] = _parameters(with_text=q)
         else:
-            schema = schema_of(TypeAdapter(SuggestRequest))
-            told["requestBody"] = {"required": True, "content": {"application/json": schema}}
-        return told
+            schema = schema_of(TypeAdapter(SuggestBody))
+            details["requestBody"] = {"required": True, "content": {"application/json": schema}}
+        return details
 
-    return operation(summary, "main screen", more)
+    return openapi_operation(summary, "main screen", build_details)
 
 
 def _responses() -> dict[str, Any]:
-    shown = schema_of(TypeAdapter(Suggestions), "serialization")
+    schema = schema_of(TypeAdapter(Suggestions), "serialization")
     content = {
-        "application/json": {**shown, "example": EXAMPLE},
-        "text/event-stream": {"schema": {"type": "string"}, "example": _STREAMED},
+        "application/json": {**schema, "example": EXAMPLE},
+        "text/event-stream": {"schema": {"type": "string"}, "example": _STREAM_EXAMPLE},
     }
     document = {_PROBLEM: schema_of(TypeAdapter(Problem))}
-    failed = {"description": "What is wrong", "content": document}
+    problem_response = {"description": "What is wrong", "content": document}
     return {
         "200": {
             "description": "Suggestions; where one half was asked, no other",
             "content": content,
         },
-        "4XX": failed,
-        "5XX": failed,
+        "4XX": problem_response,
+        "5XX": problem_response,
     }
 
 
@@ -119,8 +119,11 @@ def _parameters(*, with_text: bool) -> list[dict[str, Any]]:
         {
             "name": name,
             "in": "query",
-            "description": _GIVEN[name][0],
-            "schema": {"type": "integer" if name == "limit" else "string", **_GIVEN[name][1]},
+            "description": _QUERY_PARAMETERS[name][0],
+            "schema": {
+                "type": "integer" if name == "limit" else "string",
+                **_QUERY_PARAMETERS[name][1],
+            },
         }
         for name in names
     ]

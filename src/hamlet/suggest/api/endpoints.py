@@ -11,32 +11,32 @@ import orjson
 from pydantic import ValidationError
 
 from hamlet.api.auth import Keyring
-from hamlet.api.dispatcher import HotRoute
-from hamlet.api.http import EventStream, Opening, Reply, Request, Response
+from hamlet.api.dispatcher import HttpEndpoint
+from hamlet.api.http import EventStream, HandlerResult, PendingStream, Request, Response
 from hamlet.config import MAIN_SCREEN
 from hamlet.core.errors import Busy, HamletError
 from hamlet.gateway import Admission, Caller
-from hamlet.gateway.admission import Importance, check_route
-from hamlet.suggest import Ask, Suggestions, SuggestService
-from hamlet.suggest.api.caching import conditional
-from hamlet.suggest.api.description import described
+from hamlet.gateway.admission import Priority, require_route_access
+from hamlet.suggest import Suggestions, SuggestRequest, SuggestService
+from hamlet.suggest.api.caching import conditional_response
+from hamlet.suggest.api.description import describe_operation
 from hamlet.suggest.api.problem import (
     DeadlineDisallowed,
     FallbackDisallowed,
-    invalid,
-    problem,
+    problem_response,
+    validation_problem,
 )
-from hamlet.suggest.api.request import from_query, preferred, read_request
+from hamlet.suggest.api.request import parse_body, parse_query, preferred_language
 from hamlet.suggest.model import Chips, Links
 
-_PRIVATE = {"cache-control": "private, no-store"}
+_NO_STORE_HEADERS = {"cache-control": "private, no-store"}
 _PING = b": ping\n\n"
-Half = Literal["links", "chips"]
+SectionName = Literal["links", "chips"]
 R = TypeVar("R", Response, EventStream)
 
 
 @dataclass(frozen=True, slots=True)
-class MainScreen:
+class MainScreenContext:
     """What all of its endpoints need."""
 
     service: SuggestService
@@ -44,101 +44,111 @@ class MainScreen:
     keyring: Callable[[], Keyring]
 
 
-class Endpoint:
+class SuggestEndpoint:
     """One way to ask: from a body or a query, both halves or `half` alone."""
 
-    def __init__(self, screen: MainScreen, half: Half | None = None) -> None:
-        self._screen = screen
-        self._half = half
+    def __init__(self, context: MainScreenContext, section: SectionName | None = None) -> None:
+        self._context = context
+        self._section = section
 
-    async def post(self, request: Request) -> Reply:
+    async def post(self, request: Request) -> HandlerResult:
         """Suggest for the context in the body; as a stream if the caller wants one."""
 
-        def read() -> Ask:
-            wish, warnings = read_request(request.body)
-            streamed = wish.stream or _accepts_stream(request)
-            return self._one_half(wish.ask(request.headers, streamed=streamed, warnings=warnings))
+        def read_body() -> SuggestRequest:
+            body, warnings = parse_body(request.body)
+            streamed = body.stream or _accepts_stream(request)
+            return self._select_section(
+                body.to_suggest_request(request.headers, streamed=streamed, warnings=warnings)
+            )
 
-        if _accepts_stream(request) or _asks_for_stream(request.body):
-            return self._stream(request, read)
+        if _accepts_stream(request) or _requests_stream(request.body):
+            return self._stream(request, read_body)
 
-        async def answer(caller: Caller) -> Response:
-            shown = await self._suggest(caller, read())
-            return _response(shown, request, _PRIVATE)
+        async def respond(caller: Caller) -> Response:
+            shown = await self._suggest(caller, read_body())
+            return _response(shown, request, _NO_STORE_HEADERS)
 
-        return await self._known(request, answer)
+        return await self._handle(request, respond)
 
-    async def get(self, request: Request) -> Reply:
+    async def get(self, request: Request) -> HandlerResult:
         """Suggest for a query string: cacheable, with an ETag; or as a stream."""
 
-        def read() -> Ask:
-            wish = from_query(request.query, with_text=self._half is not None)
-            return self._one_half(wish.ask(request.headers, streamed=_accepts_stream(request)))
+        def parse_params() -> SuggestRequest:
+            body = parse_query(request.query, with_text=self._section is not None)
+            return self._select_section(
+                body.to_suggest_request(request.headers, streamed=_accepts_stream(request))
+            )
 
         if _accepts_stream(request):
-            return self._stream(request, read)
+            return self._stream(request, parse_params)
 
-        async def answer(caller: Caller) -> Response:
-            shown = await self._suggest(caller, read())
-            made = _response(shown, request, {})
-            return conditional(made, _lasting(shown), request.headers)
+        async def respond(caller: Caller) -> Response:
+            shown = await self._suggest(caller, parse_params())
+            response = _response(shown, request, {})
+            return conditional_response(response, _stable_content(shown), request.headers)
 
-        return await self._known(request, answer)
+        return await self._handle(request, respond)
 
-    def _one_half(self, ask: Ask) -> Ask:
-        if self._half is None:
+    def _select_section(self, ask: SuggestRequest) -> SuggestRequest:
+        if self._section is None:
             return ask
-        return replace(ask, want_links=self._half == "links", want_chips=self._half == "chips")
+        return replace(
+            ask, want_links=self._section == "links", want_chips=self._section == "chips"
+        )
 
     def _caller(self, request: Request) -> Caller:
-        caller = self._screen.keyring().caller(request.headers)
-        check_route(caller, MAIN_SCREEN)
+        caller = self._context.keyring().authenticate(request.headers)
+        require_route_access(caller, MAIN_SCREEN)
         return caller
 
-    async def _known(
-        self, request: Request, answer: Callable[[Caller], Awaitable[R]]
+    async def _handle(
+        self, request: Request, respond: Callable[[Caller], Awaitable[R]]
     ) -> R | Response:
-        tongue = preferred(request.headers.get("accept-language", ""))
+        lang = preferred_language(request.headers.get("accept-language", ""))
         try:
-            return await answer(self._caller(request))
+            return await respond(self._caller(request))
         except HamletError as error:
-            return problem(error, request.id, tongue)
+            return problem_response(error, request.id, lang)
         except ValidationError as error:
-            return invalid(error, request.id, tongue)
+            return validation_problem(error, request.id, lang)
 
-    async def _suggest(self, caller: Caller, ask: Ask) -> Suggestions:
+    async def _suggest(self, caller: Caller, ask: SuggestRequest) -> Suggestions:
         """The suggestions; where hamlet is full, those that cost next to nothing."""
-        admission, service = self._screen.admission, self._screen.service
+        admission, service = self._context.admission, self._context.service
         try:
-            admission.admit(caller, Importance.SCREEN)
+            admission.acquire_slot_nowait(caller, Priority.SCREEN)
         except Busy:
-            return _not_withheld(await service.suggest(_in_hand_only(ask)), ask)
+            return _require_fallback_allowed(await service.suggest(_local_only(ask)), ask)
         try:
-            return _not_withheld(await service.suggest(ask), ask)
+            return _require_fallback_allowed(await service.suggest(ask), ask)
         finally:
-            admission.leave(caller)
+            admission.release_slot(caller)
 
-    def _stream(self, request: Request, read: Callable[[], Ask]) -> Reply:
+    def _stream(self, request: Request, parse: Callable[[], SuggestRequest]) -> HandlerResult:
         async def open_() -> Response | EventStream:
-            return await self._known(request, begin)
+            return await self._handle(request, start_stream)
 
-        async def begin(caller: Caller) -> EventStream:
-            ask = read()
+        async def start_stream(caller: Caller) -> EventStream:
+            ask = parse()
             try:
-                self._screen.admission.admit(caller, Importance.SCREEN)
+                self._context.admission.acquire_slot_nowait(caller, Priority.SCREEN)
             except Busy:
-                return EventStream(_frames(self._screen.service, _in_hand_only(ask)), _nothing)
-            leave = partial(self._leave, caller)
-            return EventStream(_frames(self._screen.service, ask), leave)
+                return EventStream(
+                    _sse_frames(self._context.service, _local_only(ask)), _release_nothing
+                )
+            release = partial(self._release_slot, caller)
+            return EventStream(_sse_frames(self._context.service, ask), release)
 
-        headers = {"x-request-id": request.id, "x-accel-buffering": "no", **_PRIVATE}
-        return Opening(open_(), _PING, lambda r: _event("problem", orjson.loads(r.body)), headers)
+        headers = {"x-request-id": request.id, "x-accel-buffering": "no", **_NO_STORE_HEADERS}
+        return PendingStream(
+            open_(), _PING, lambda r: _sse_event("problem", orjson.loads(r.body)), headers
+        )
 
-    async def _leave(self, caller: Caller) -> None:
-        self._screen.admission.leave(caller)
+    async def _release_slot(self, caller: Caller) -> None:
+        self._context.admission.release_slot(caller)
 
 
-async def _nothing() -> None:
+async def _release_nothing() -> None:
     """There is no place to leave."""
 
 
@@ -146,22 +156,22 @@ def _accepts_stream(request: Request) -> bool:
     return "text/event-stream" in request.headers.get("accept", "")
 
 
-def _asks_for_stream(body: bytes) -> bool:
+def _requests_stream(body: bytes) -> bool:
     """Whether the body says so; looked at only where the word is in it."""
     if b'"stream"' not in body:
         return False
     try:
-        wish: Any = orjson.loads(body)
+        fields: Any = orjson.loads(body)
     except ValueError:
         return False
-    return isinstance(wish, dict) and wish.get("stream") is True
+    return isinstance(fields, dict) and fields.get("stream") is True
 
 
-def _in_hand_only(ask: Ask) -> Ask:
+def _local_only(ask: SuggestRequest) -> SuggestRequest:
     return replace(ask, allow=replace(ask.allow, llm=False, web=False), overloaded=True)
 
 
-async def _frames(service: SuggestService, ask: Ask) -> AsyncGenerator[bytes, None]:
+async def _sse_frames(service: SuggestService, ask: SuggestRequest) -> AsyncGenerator[bytes, None]:
     """meta, then each half as it is and as it becomes better, then done."""
     last: Suggestions | None = None
     yield b"retry: 2000\n\n"
@@ -169,30 +179,30 @@ async def _frames(service: SuggestService, ask: Ask) -> AsyncGenerator[bytes, No
         frames = b""
         if last is None:
             meta = {"id": shown.id, "lang": shown.lang, "surface": shown.surface}
-            frames += _event("meta", {**meta, "budget_ms": ask.budget_ms})
-        for half in ("links", "chips"):
-            new, old = getattr(shown, half), last and getattr(last, half)
+            frames += _sse_event("meta", {**meta, "budget_ms": ask.budget_ms})
+        for section in ("links", "chips"):
+            new, old = getattr(shown, section), last and getattr(last, section)
             if new is not None and new != old:
-                frames += _event(half, _revision(new, 0 if last is None else 1))
+                frames += _sse_event(section, _section_payload(new, 0 if last is None else 1))
         last = shown
         yield frames
     assert last is not None, "there is always an answer in hand"
-    told = ("timing", "degraded", "degradations", "cache", "warnings")
-    end = {name: getattr(last, name) for name in told}
-    yield _event("done", end)
+    done_fields = ("timing", "degraded", "degradations", "cache", "warnings")
+    end = {name: getattr(last, name) for name in done_fields}
+    yield _sse_event("done", end)
 
 
-def _revision(half: Links | Chips, rev: int) -> dict[str, Any]:
-    return {"rev": rev, "status": half.status, "tier": half.tier, "items": half.items}
+def _section_payload(section: Links | Chips, rev: int) -> dict[str, Any]:
+    return {"rev": rev, "status": section.status, "tier": section.tier, "items": section.items}
 
 
-def _event(name: str, data: Any) -> bytes:
+def _sse_event(name: str, data: Any) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
 
 
 def _response(shown: Suggestions, request: Request, headers: Mapping[str, str]) -> Response:
     timing, cache = shown.timing, shown.cache
-    told = {
+    own_headers = {
         "x-request-id": request.id,
         "server-timing": (
             f"links;dur={timing.links_ms}, chips;dur={timing.chips_ms}, "
@@ -200,37 +210,65 @@ def _response(shown: Suggestions, request: Request, headers: Mapping[str, str]) 
         ),
         "content-language": shown.lang,
     }
-    return Response(200, orjson.dumps(shown), {**headers, **told})
+    return Response(200, orjson.dumps(shown), {**headers, **own_headers})
 
 
-def _not_withheld(shown: Suggestions, ask: Ask) -> Suggestions:
+def _require_fallback_allowed(shown: Suggestions, ask: SuggestRequest) -> Suggestions:
     """The suggestions. Raises FallbackDisallowed if the caller's own limits left none."""
-    halves = [half for half in (shown.links, shown.chips) if half is not None]
-    if ask.allow.embedded or any(half.items for half in halves):
+    sections = [half for half in (shown.links, shown.chips) if half is not None]
+    if ask.allow.embedded or any(half.items for half in sections):
         return shown
     late = any(degradation.reason == "deadline" for degradation in shown.degradations)
-    family = DeadlineDisallowed if late else FallbackDisallowed
-    raise family("nothing better came, and allow.embedded is false")
+    error_type = DeadlineDisallowed if late else FallbackDisallowed
+    raise error_type("nothing better came, and allow.embedded is false")
 
 
-def _lasting(shown: Suggestions) -> bytes:
+def _stable_content(shown: Suggestions) -> bytes:
     """What does not change from one asking to the next."""
-    halves = (shown.links, shown.chips)
-    items = [[replace(i, token="") for i in half.items] if half else None for half in halves]
+    sections = (shown.links, shown.chips)
+    items = [[replace(i, token="") for i in half.items] if half else None for half in sections]
     return orjson.dumps((shown.lang, shown.surface, items))
 
 
-def main_screen_routes(
+def main_screen_endpoints(
     service: SuggestService, admission: Admission, keyring: Callable[[], Keyring]
-) -> list[HotRoute]:
+) -> list[HttpEndpoint]:
     """The routes of the main screen, described for OpenAPI."""
-    screen = MainScreen(service, admission, keyring)
-    both, links, chips = Endpoint(screen), Endpoint(screen, "links"), Endpoint(screen, "chips")
+    context = MainScreenContext(service, admission, keyring)
+    both, links, chips = (
+        SuggestEndpoint(context),
+        SuggestEndpoint(context, "links"),
+        SuggestEndpoint(context, "chips"),
+    )
     return [
-        HotRoute("POST", "/v1/suggest", both.post, problem, described("Links and chips")),
-        HotRoute("GET", "/v1/main-screen", both.get, problem, described("First paint", get=True)),
-        HotRoute("POST", "/v1/links/related", links.post, problem, described("Links")),
-        HotRoute("GET", "/v1/links/related", links.get, problem, described("Links", q=True)),
-        HotRoute("POST", "/v1/chips", chips.post, problem, described("Chips")),
-        HotRoute("GET", "/v1/chips", chips.get, problem, described("Chips", q=True)),
+        HttpEndpoint(
+            "POST",
+            "/v1/suggest",
+            both.post,
+            problem_response,
+            describe_operation("Links and chips"),
+        ),
+        HttpEndpoint(
+            "GET",
+            "/v1/main-screen",
+            both.get,
+            problem_response,
+            describe_operation("First paint", get=True),
+        ),
+        HttpEndpoint(
+            "POST", "/v1/links/related", links.post, problem_response, describe_operation("Links")
+        ),
+        HttpEndpoint(
+            "GET",
+            "/v1/links/related",
+            links.get,
+            problem_response,
+            describe_operation("Links", q=True),
+        ),
+        HttpEndpoint(
+            "POST", "/v1/chips", chips.post, problem_response, describe_operation("Chips")
+        ),
+        HttpEndpoint(
+            "GET", "/v1/chips", chips.get, problem_response, describe_operation("Chips", q=True)
+        ),
     ]

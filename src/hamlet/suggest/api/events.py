@@ -10,31 +10,31 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hamlet.api.auth import Keyring
-from hamlet.api.body import decode, needed, read_fields
-from hamlet.api.dispatcher import HotRoute
+from hamlet.api.body import decode, read_fields, require_field
+from hamlet.api.dispatcher import HttpEndpoint
 from hamlet.api.http import Request, Response
-from hamlet.api.openapi import operation
+from hamlet.api.openapi import openapi_operation
 from hamlet.config import MAIN_SCREEN
 from hamlet.core.errors import BadRequest, HamletError
 from hamlet.gateway import Admission
-from hamlet.gateway.admission import check_route
-from hamlet.suggest.api.problem import problem
+from hamlet.gateway.admission import require_route_access
+from hamlet.suggest.api.problem import problem_response
 from hamlet.suggest.events import Event, EventStore
-from hamlet.suggest.tokens import Signer
+from hamlet.suggest.tokens import TokenSigner
 
-_MOST = 100
-_DAY_S = 86_400.0
-Kind = Literal["impression", "click", "submit", "dismiss", "hide", "feedback"]
+_MAX_EVENTS = 100
+_MAX_CLOCK_SKEW_S = 86_400.0
+EventType = Literal["impression", "click", "submit", "dismiss", "hide", "feedback"]
 
 
-class EventIn(BaseModel):
+class EventBody(BaseModel):
     """One event. `event_id` is the client's own and counts once; `ts` is Unix seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
     # With its length apart: `\w` repeated by a counted `{8,64}` compiles to six megabytes.
     event_id: str = Field(pattern=r"^[\w-]+$", min_length=8, max_length=64)
-    type: Kind
+    type: EventType
     token: str = Field(max_length=512)
     ts: float | None = Field(default=None, allow_inf_nan=False)
     value: Annotated[str, Field(max_length=64)] | None = None
@@ -47,7 +47,7 @@ class EventsEndpoint:
     def __init__(
         self,
         store: EventStore,
-        signer: Signer,
+        signer: TokenSigner,
         admission: Admission,
         keyring: Callable[[], Keyring],
     ) -> None:
@@ -58,23 +58,23 @@ class EventsEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         try:
-            caller = self._keyring().caller(request.headers)
-            check_route(caller, MAIN_SCREEN)
-            with self._admission.inside(caller):
-                told = await self._take(_rows(request.body))
+            caller = self._keyring().authenticate(request.headers)
+            require_route_access(caller, MAIN_SCREEN)
+            with self._admission.hold_slot(caller):
+                summary = await self._store_events(_event_rows(request.body))
         except HamletError as error:
-            return problem(error, request.id)
-        return Response(202, orjson.dumps(told), {"x-request-id": request.id})
+            return problem_response(error, request.id)
+        return Response(202, orjson.dumps(summary), {"x-request-id": request.id})
 
-    async def _take(self, rows: list[Any]) -> dict[str, Any]:
+    async def _store_events(self, rows: list[Any]) -> dict[str, Any]:
         events: list[Event] = []
         rejected: list[dict[str, Any]] = []
         for i, row in enumerate(rows):
-            made = self._event(row)
-            if isinstance(made, str):
-                rejected.append({"index": i, "code": made})
+            event = self._parse_event(row)
+            if isinstance(event, str):
+                rejected.append({"index": i, "code": event})
             else:
-                events.append(made)
+                events.append(event)
         accepted = await self._store.add(events) if events else 0
         return {
             "accepted": accepted,
@@ -82,27 +82,31 @@ class EventsEndpoint:
             "rejected": rejected,
         }
 
-    def _event(self, row: Any) -> Event | str:
+    def _parse_event(self, row: Any) -> Event | str:
         """The event, or why it is refused."""
         try:
-            given = EventIn.model_validate(row)
+            body = EventBody.model_validate(row)
         except ValidationError:
             return "invalid"
-        shown = self._signer.read(given.token)
+        shown = self._signer.verify(body.token)
         if shown is None:
             return "token"
         now = time.time()
-        at = min(max(given.ts or now, now - _DAY_S), now + _DAY_S)
-        return Event(given.event_id, given.type, at, shown, given.value, given.dwell_ms)
+        at = min(max(body.ts or now, now - _MAX_CLOCK_SKEW_S), now + _MAX_CLOCK_SKEW_S)
+        return Event(body.event_id, body.type, at, shown, body.value, body.dwell_ms)
 
 
-def events_route(endpoint: EventsEndpoint) -> HotRoute:
+def events_endpoint(endpoint: EventsEndpoint) -> HttpEndpoint:
     """The route, described for OpenAPI."""
     schema = {
         "type": "object",
         "required": ["events"],
         "properties": {
-            "events": {"type": "array", "maxItems": _MOST, "items": EventIn.model_json_schema()}
+            "events": {
+                "type": "array",
+                "maxItems": _MAX_EVENTS,
+                "items": EventBody.model_json_schema(),
+            }
         },
     }
     example = {"events": [{"event_id": "0192f0c8-7d1e", "type": "click", "token": "c2lnbmVk"}]}
@@ -110,7 +114,7 @@ def events_route(endpoint: EventsEndpoint) -> HotRoute:
         "required": True,
         "content": {"application/json": {"schema": schema, "example": example}},
     }
-    told = {
+    response_schema = {
         "type": "object",
         "required": ["accepted", "duplicates", "rejected"],
         "properties": {
@@ -126,17 +130,20 @@ def events_route(endpoint: EventsEndpoint) -> HotRoute:
             },
         },
     }
-    taken = {"description": "What came of each", "content": {"application/json": {"schema": told}}}
-    said = operation(
+    accepted = {
+        "description": "What came of each",
+        "content": {"application/json": {"schema": response_schema}},
+    }
+    describe = openapi_operation(
         "Report what users did",
         "main screen",
-        lambda: {"requestBody": body, "responses": {"202": taken}},
+        lambda: {"requestBody": body, "responses": {"202": accepted}},
     )
-    return HotRoute("POST", "/v1/events", endpoint, problem, said)
+    return HttpEndpoint("POST", "/v1/events", endpoint, problem_response, describe)
 
 
-def _rows(body: bytes) -> list[Any]:
-    rows: list[Any] = decode(needed(read_fields(body), "events"), list[Any], "events")
-    if len(rows) > _MOST:
-        raise BadRequest(f"events: at most {_MOST} at once", param="events")
+def _event_rows(body: bytes) -> list[Any]:
+    rows: list[Any] = decode(require_field(read_fields(body), "events"), list[Any], "events")
+    if len(rows) > _MAX_EVENTS:
+        raise BadRequest(f"events: at most {_MAX_EVENTS} at once", param="events")
     return rows

@@ -82,17 +82,17 @@ class Problem(TypedDict):
     errors: NotRequired[list[Fault]]
 
 
-def problem(error: HamletError, request_id: str, tongue: Language = "en") -> Response:
+def problem_response(error: HamletError, request_id: str, lang: Language = "en") -> Response:
     """The document for one of hamlet's errors."""
-    forbidden = isinstance(error, FallbackDisallowed)
-    slug = "fallback-disallowed" if forbidden else _SLUGS.get(error.status, "internal")
-    body = _document(slug, error.status, error.message, request_id, tongue)
+    is_disallowed = isinstance(error, FallbackDisallowed)
+    slug = "fallback-disallowed" if is_disallowed else _SLUGS.get(error.status, "internal")
+    body = _document(slug, error.status, error.message, request_id, lang)
     return _response(body, error_headers(error))
 
 
-def invalid(error: ValidationError, request_id: str, tongue: Language = "en") -> Response:
+def validation_problem(error: ValidationError, request_id: str, lang: Language = "en") -> Response:
     """422 with a pointer to everything that is wrong."""
-    body = _document("validation", 422, "the request has invalid fields", request_id, tongue)
+    body = _document("validation", 422, "the request has invalid fields", request_id, lang)
     body["errors"] = [
         {"pointer": "/" + "/".join(map(str, e["loc"])), "code": e["type"], "detail": e["msg"]}
         for e in error.errors(include_input=False, include_url=False, include_context=False)
@@ -100,16 +100,16 @@ def invalid(error: ValidationError, request_id: str, tongue: Language = "en") ->
     return _response(body, {})
 
 
-def _document(slug: str, status: int, detail: str, request_id: str, tongue: Language) -> Problem:
+def _document(slug: str, status: int, detail: str, request_id: str, lang: Language) -> Problem:
     return {
         "type": f"/problems/{slug}",
         "title": slug.replace("-", " "),
         "status": status,
-        "detail": _DETAILS.get(tongue, {}).get(slug, detail),
+        "detail": _DETAILS.get(lang, {}).get(slug, detail),
         "request_id": request_id,
     }
 
 
 def _response(body: Problem, headers: dict[str, Any]) -> Response:
-    told = {"cache-control": "no-store"} | headers | {"x-request-id": body["request_id"]}
-    return Response(body["status"], orjson.dumps(body), told, "application/problem+json")
+    all_headers = {"cache-control": "no-store"} | headers | {"x-request-id": body["request_id"]}
+    return Response(body["status"], orjson.dumps(body), all_headers, "application/problem+json")

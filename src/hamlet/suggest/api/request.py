@@ -12,33 +12,33 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hamlet.api.body import read_fields
 from hamlet.api.http import budget_s
 from hamlet.core.errors import BadRequest, TooLarge
-from hamlet.core.text import Language, language
-from hamlet.spi.sources import Freshness, Safe
-from hamlet.suggest import Allow, Ask, Message
+from hamlet.core.text import Language, detect_language
+from hamlet.spi.sources import Freshness, SafeSearch
+from hamlet.suggest import AllowedTiers, ChatTurn, SuggestRequest
 from hamlet.suggest.model import Surface
 
-_MOST_TALK, _MOST_BYTES, _LONGEST_Q = 16_000, 64 << 10, 200
-_BUDGET_MS, _STREAM_MS = 800, 4_000
-_OURS: dict[str, Language] = {"ko": "ko", "en": "en", "ja": "ja"}
-_DEFAULT_CHARS = {"ko": 24, "ja": 24, "en": 40}
+_MAX_MESSAGE_CHARS, _MAX_BODY_BYTES, _MAX_QUERY_CHARS = 16_000, 64 << 10, 200
+_BUDGET_MS, _STREAM_BUDGET_MS = 800, 4_000
+_SUPPORTED_LANGUAGES: dict[str, Language] = {"ko": "ko", "en": "en", "ja": "ja"}
+_DEFAULT_MAX_CHARS = {"ko": 24, "ja": 24, "en": 40}
 _ZONES: dict[Language, str] = {"ko": "Asia/Seoul", "ja": "Asia/Tokyo", "en": "UTC"}
 
 
-class _Part(BaseModel):
+class _BodySection(BaseModel):
     # What is not known is named in `warnings`, or refused in strict mode: see read_request.
     model_config = ConfigDict(extra="ignore")
     # pydantic makes a deep copy of every default that has no hash. These are only ever read.
     __hash__ = object.__hash__
 
 
-class Turn(_Part):
+class Turn(_BodySection):
     """One message of the chat."""
 
     role: Literal["user", "assistant"]
     content: str = Field(max_length=4000)
 
 
-class Page(_Part):
+class Page(_BodySection):
     """What the user reads. Untrusted."""
 
     url: str = Field(default="", max_length=2048)
@@ -46,7 +46,7 @@ class Page(_Part):
     text: str = Field(default="", max_length=8000)
 
 
-class Context(_Part):
+class Context(_BodySection):
     """What there is to suggest for."""
 
     surface: Surface | None = None
@@ -59,13 +59,13 @@ class Context(_Part):
     )
 
     @model_validator(mode="after")
-    def _not_too_much(self) -> Context:
-        if sum(len(turn.content) for turn in self.messages) > _MOST_TALK:
-            raise ValueError(f"messages: over {_MOST_TALK} characters together")
+    def _check_message_chars(self) -> Context:
+        if sum(len(turn.content) for turn in self.messages) > _MAX_MESSAGE_CHARS:
+            raise ValueError(f"messages: over {_MAX_MESSAGE_CHARS} characters together")
         return self
 
 
-class Locale(_Part):
+class Locale(_BodySection):
     """Whose language and clock."""
 
     lang: str = Field(default="auto", pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")
@@ -76,18 +76,18 @@ class Locale(_Part):
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
 
 
-class LinkWish(_Part):
+class LinkOptions(_BodySection):
     """How many links, how many of one host, how new, and from where."""
 
     limit: int = Field(default=6, ge=1, le=12)
     max_per_host: int = Field(default=2, ge=1, le=5)
     freshness: Freshness = "any"
-    safe: Safe = "moderate"
+    safe: SafeSearch = "moderate"
     include_hosts: list[Host] = Field(default_factory=list, max_length=20)
     exclude_hosts: list[Host] = Field(default_factory=list, max_length=20)
 
 
-class ChipWish(_Part):
+class ChipOptions(_BodySection):
     """How many chips, how long, of which kinds. Lengths count characters."""
 
     limit: int = Field(default=4, ge=1, le=8)
@@ -96,7 +96,7 @@ class ChipWish(_Part):
     action: Literal["fill", "submit"] = "fill"
 
 
-class User(_Part):
+class User(_BodySection):
     """Who is asking, under a name that says nothing; left aside where `Sec-GPC: 1` is sent."""
 
     id: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,64}$")
@@ -106,7 +106,7 @@ class User(_Part):
     )
 
 
-class Allowed(_Part):
+class Allowed(_BodySection):
     """Which tiers may be used."""
 
     llm: bool = True
@@ -115,7 +115,7 @@ class Allowed(_Part):
     embedded: bool = True
 
 
-class SuggestRequest(_Part):
+class SuggestBody(_BodySection):
     """The body of `POST /v1/suggest`. `budget_ms` is 800, or 4000 for a stream, if not given."""
 
     model_config = ConfigDict(
@@ -139,29 +139,29 @@ class SuggestRequest(_Part):
     include: list[Literal["links", "chips"]] = ["links", "chips"]
     context: Context = Context()
     locale: Locale = Locale()
-    links: LinkWish = LinkWish()
-    chips: ChipWish = ChipWish()
+    links: LinkOptions = LinkOptions()
+    chips: ChipOptions = ChipOptions()
     user: User | None = None
     budget_ms: int | None = Field(default=None, ge=20, le=10_000)
     allow: Allowed = Allowed()
     stream: bool = False
     strict: bool = False
 
-    def ask(
+    def to_suggest_request(
         self, headers: Mapping[str, str], *, streamed: bool = False, warnings: tuple[str, ...] = ()
-    ) -> Ask:
+    ) -> SuggestRequest:
         """The use case's own words for it."""
         context, links, allow = self.context, self.links, self.allow
         page = context.page or Page()
-        tongue, foreign = self._language(headers.get("accept-language", ""))
-        budget_ms = self.budget_ms or (_STREAM_MS if streamed else _BUDGET_MS)
+        lang, is_unsupported = self._detect_language(headers.get("accept-language", ""))
+        budget_ms = self.budget_ms or (_STREAM_BUDGET_MS if streamed else _BUDGET_MS)
         user = User() if headers.get("sec-gpc") == "1" else self.user or User()
-        return Ask(
-            language=tongue,
+        return SuggestRequest(
+            language=lang,
             surface=context.surface or self._surface(),
             query=context.query,
             draft=context.draft,
-            messages=tuple(Message(t.role, t.content) for t in context.messages[-6:]),
+            messages=tuple(ChatTurn(t.role, t.content) for t in context.messages[-6:]),
             page_title=page.title,
             page_text=page.text[:4000],
             exclude=frozenset(context.exclude),
@@ -174,29 +174,29 @@ class SuggestRequest(_Part):
             include_hosts=frozenset(host.lower() for host in links.include_hosts),
             exclude_hosts=frozenset(host.lower() for host in links.exclude_hosts),
             chip_limit=self.chips.limit,
-            chip_chars=self.chips.max_chars or _DEFAULT_CHARS[tongue],
+            chip_chars=self.chips.max_chars or _DEFAULT_MAX_CHARS[lang],
             chip_kinds=frozenset(self.chips.kinds),
             action=self.chips.action,
-            hour=hour_in(self.locale.tz, tongue),
+            hour=local_hour(self.locale.tz, lang),
             country=self.locale.country,
             interests=tuple(user.interests),
-            allow=Allow(allow.llm, allow.web, allow.stale, allow.embedded),
-            budget_ms=min(budget_ms, _header_budget(headers)),
-            warnings=(*warnings, "lang_fallback") if foreign else warnings,
+            allow=AllowedTiers(allow.llm, allow.web, allow.stale, allow.embedded),
+            budget_ms=min(budget_ms, _header_budget_ms(headers)),
+            warnings=(*warnings, "lang_fallback") if is_unsupported else warnings,
         )
 
-    def _language(self, accepted: str) -> tuple[Language, bool]:
+    def _detect_language(self, accepted: str) -> tuple[Language, bool]:
         """Said outright, else as the user writes, else as the browser asks.
 
         And whether a language was said that is not one of ours.
         """
-        said = self.locale.lang.lower().partition("-")[0]
-        if said != "auto":
-            return _OURS.get(said, "en"), said not in _OURS
+        requested = self.locale.lang.lower().partition("-")[0]
+        if requested != "auto":
+            return _SUPPORTED_LANGUAGES.get(requested, "en"), requested not in _SUPPORTED_LANGUAGES
         context = self.context
-        own = [t.content for t in context.messages if t.role == "user"]
-        latest = context.query or context.draft or (own[-1] if own else "")
-        return language(latest) or preferred(accepted), False
+        user_turns = [t.content for t in context.messages if t.role == "user"]
+        latest = context.query or context.draft or (user_turns[-1] if user_turns else "")
+        return detect_language(latest) or preferred_language(accepted), False
 
     def _surface(self) -> Surface:
         if self.context.messages:
@@ -206,36 +206,36 @@ class SuggestRequest(_Part):
         return "page" if self.context.page else "home"
 
 
-def read_request(body: bytes) -> tuple[SuggestRequest, tuple[str, ...]]:
+def parse_body(body: bytes) -> tuple[SuggestBody, tuple[str, ...]]:
     """The request in a body, and a warning for each field that is not known.
 
     Raises BadRequest, TooLarge, or ValidationError; in strict mode also for unknown fields.
     """
-    if len(body) > _MOST_BYTES:
-        raise TooLarge(f"the body is over {_MOST_BYTES} bytes")
+    if len(body) > _MAX_BODY_BYTES:
+        raise TooLarge(f"the body is over {_MAX_BODY_BYTES} bytes")
     read_fields(body)
     try:
-        return SuggestRequest.model_validate_json(body, extra="forbid"), ()
+        return SuggestBody.model_validate_json(body, extra="forbid"), ()
     except ValidationError as error:
-        strangers = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
-        wish = SuggestRequest.model_validate_json(body, extra="ignore")
-        if wish.strict:
+        unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+        body_model = SuggestBody.model_validate_json(body, extra="ignore")
+        if body_model.strict:
             raise
-    return wish, tuple("unknown_field:/" + "/".join(map(str, loc))[:200] for loc in strangers)
+    return body_model, tuple("unknown_field:/" + "/".join(map(str, loc))[:200] for loc in unknown)
 
 
-def from_query(query: Mapping[str, str], *, with_text: bool) -> SuggestRequest:
+def parse_query(query: Mapping[str, str], *, with_text: bool) -> SuggestBody:
     """The GET form. Raises BadRequest for a parameter that is not known, ValidationError else."""
     known = _PARAMETERS | (_TEXT_PARAMETERS if with_text else {})
-    if len(query.get("q", "")) > _LONGEST_Q:
-        raise BadRequest(f"q: over {_LONGEST_Q} characters; use POST", param="q")
-    if strangers := sorted(query.keys() - known.keys()):
-        raise BadRequest(f"unknown parameter: {strangers[0][:64]}")
+    if len(query.get("q", "")) > _MAX_QUERY_CHARS:
+        raise BadRequest(f"q: over {_MAX_QUERY_CHARS} characters; use POST", param="q")
+    if unknown := sorted(query.keys() - known.keys()):
+        raise BadRequest(f"unknown parameter: {unknown[0][:64]}")
     fields: dict[str, dict[str, Any]] = {}
     for name, value in query.items():
         for section, field in known[name]:
             fields.setdefault(section, {})[field] = value
-    return SuggestRequest.model_validate(fields)
+    return SuggestBody.model_validate(fields)
 
 
 _PARAMETERS = {
@@ -249,23 +249,23 @@ _TEXT_PARAMETERS = {
 }
 
 
-def _header_budget(headers: Mapping[str, str]) -> int:
-    given = budget_s(headers)
-    return max(20, round(given * 1000)) if given else 10_000
+def _header_budget_ms(headers: Mapping[str, str]) -> int:
+    header_s = budget_s(headers)
+    return max(20, round(header_s * 1000)) if header_s else 10_000
 
 
-def preferred(accepted: str) -> Language:
+def preferred_language(accepted: str) -> Language:
     """The first of our languages in an Accept-Language header; English if there is none."""
     for part in accepted.split(","):
         tag = part.partition(";")[0].strip().lower().partition("-")[0]
-        if tag in _OURS:
-            return _OURS[tag]
+        if tag in _SUPPORTED_LANGUAGES:
+            return _SUPPORTED_LANGUAGES[tag]
     return "en"
 
 
-def hour_in(zone: str | None, tongue: Language) -> int:
+def local_hour(zone: str | None, lang: Language) -> int:
     """The hour of day there; a zone that is not one counts as the language's usual."""
     try:
-        return datetime.now(ZoneInfo(zone or _ZONES[tongue])).hour
+        return datetime.now(ZoneInfo(zone or _ZONES[lang])).hour
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return datetime.now(UTC).hour

@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from hamlet.core.text import Language, with_particles
-from hamlet.suggest.chips.entities import Entities
+from hamlet.core.text import Language, resolve_particles
+from hamlet.suggest.chips.entities import SiteMatcher
 from hamlet.suggest.chips.validation import (
+    are_similar,
     bigrams,
-    echoes,
-    length_if_sound,
-    refusal,
-    similar,
-    tainted,
-    unsafe,
+    is_echo,
+    label_rejection_reason,
+    length_if_valid,
+    prompt_rejection_reason,
+    repeats_injection,
 )
 from hamlet.suggest.content import LANGUAGES, ChipRow, Content, load_content
-from hamlet.suggest.content.rows import said
+from hamlet.suggest.content.rows import localized_text
 from hamlet.suggest.ids import chip_id
-from hamlet.suggest.model import Ask, Chip, Draft
+from hamlet.suggest.model import Chip, Draft, SuggestRequest
 from hamlet.suggest.retrieval import Embedder, HybridIndex
-from hamlet.suggest.safety import in_crisis
+from hamlet.suggest.safety import mentions_crisis
 
 # Below this share of a perfect match an intent is noise: see docs/adr/0006.
-_GATE, _TAIL = 0.18, 0.4
-_MOST_OF_A_KIND = 2
-CRISIS, _SLOT, _SITE = "crisis", "slot", "site"
-_SPECIAL = {CRISIS, _SLOT, _SITE}
-_LONGEST_SLOT = 80
+_MIN_RELEVANCE, _TAIL_SHARE = 0.18, 0.4
+_MAX_PER_KIND = 2
+CRISIS_TOPIC, _SLOT_TOPIC, _SITE_TOPIC = "crisis", "slot", "site"
+_SPECIAL_TOPICS = {CRISIS_TOPIC, _SLOT_TOPIC, _SITE_TOPIC}
+_MAX_SLOT_CHARS = 80
 
 
-class _Look:
+class _DraftFeatures:
     """What can be said of a draft whoever asks; each thing is looked at when it is needed."""
 
     def __init__(self, draft: Draft, language: Language) -> None:
@@ -51,7 +51,9 @@ class _Look:
     @cached_property
     def is_harmful(self) -> bool:
         draft = self._draft
-        return bool(unsafe(draft.prompt) or in_crisis(f"{draft.text} {draft.prompt}"))
+        return bool(
+            prompt_rejection_reason(draft.prompt) or mentions_crisis(f"{draft.text} {draft.prompt}")
+        )
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ class _Intent(Draft):
     language: Language = "en"
 
     @cached_property
-    def look(self) -> _Look:
-        return _Look(self, self.language)
+    def features(self) -> _DraftFeatures:
+        return _DraftFeatures(self, self.language)
 
     @cached_property
-    def length(self) -> int | None:
-        return length_if_sound(self.text, self.language)
+    def valid_length(self) -> int | None:
+        return length_if_valid(self.text, self.language)
 
 
 class _Row(NamedTuple):
@@ -81,138 +83,164 @@ class ChipBank:
 
     def __init__(self, content: Content | None = None) -> None:
         content = content or load_content()
-        rows = [_Row(row, _drafts(row)) for row in content.chips]
-        self._plain = [own for own in rows if not _SPECIAL & set(own.row.topics)]
-        self._of_sites, self._with_slot, self._of_help = (
-            [own for own in rows if topic in own.row.topics] for topic in (_SITE, _SLOT, CRISIS)
+        rows = [_Row(row, _build_drafts(row)) for row in content.chips]
+        self._plain_rows = [own for own in rows if not _SPECIAL_TOPICS & set(own.row.topics)]
+        self._site_rows, self._slot_rows, self._crisis_rows = (
+            [own for own in rows if topic in own.row.topics]
+            for topic in (_SITE_TOPIC, _SLOT_TOPIC, CRISIS_TOPIC)
         )
-        self._in_turn = sorted(
-            self._plain, key=lambda own: (own.row.hours is None, own.row.kind != "starter")
+        self._starter_order = sorted(
+            self._plain_rows, key=lambda own: (own.row.hours is None, own.row.kind != "starter")
         )
-        self._entities = Entities(content.links)
-        plain = [own.row for own in self._plain]
-        self._index = HybridIndex(map(_fields, plain), [_passage(row) for row in plain])
+        self._site_matcher = SiteMatcher(content.links)
+        plain = [own.row for own in self._plain_rows]
+        self._index = HybridIndex(
+            map(_weighted_fields, plain), [_passage_text(row) for row in plain]
+        )
 
     def embed(self, embedder: Embedder) -> None:
         """Search by meaning too, from when this returns; takes seconds."""
         self._index.embed(embedder)
 
-    async def related(self, text: str, language: Language, within_s: float = 10.0) -> list[Draft]:
+    async def find_related(
+        self, text: str, language: Language, within_s: float = 10.0
+    ) -> list[Draft]:
         """Intents about `text`, best first."""
-        hits = await self._index.search(text, 30, _GATE, within_s)
-        best = hits[0].share if hits else 0.0
+        hits = await self._index.search(text, 30, _MIN_RELEVANCE, within_s)
+        best = hits[0].relevance if hits else 0.0
         # A weak tail beside a strong head is noise too.
-        kept = [self._plain[hit.position] for hit in hits if hit.share >= best * _TAIL]
-        return _said(kept, language)
+        relevant = [
+            self._plain_rows[hit.position] for hit in hits if hit.relevance >= best * _TAIL_SHARE
+        ]
+        return _in_language(relevant, language)
 
-    def about_site(self, text: str, language: Language) -> list[Draft]:
+    def site_drafts(self, text: str, language: Language) -> list[Draft]:
         """Templates of the topic of the site that `text` names, its name filled in."""
-        site = self._entities.find(text)
+        site = self._site_matcher.find_site(text)
         if site is None:
             return []
         topics = {*site.topics[:1], "any"}
-        fitting = [own for own in self._of_sites if topics & set(own.row.topics)]
+        fitting = [own for own in self._site_rows if topics & set(own.row.topics)]
         # Those of its own topic come before those of any.
         fitting.sort(key=lambda own: "any" in own.row.topics)
-        name = said(site.title, language)
-        return [_filled(draft, "{t}", name, language) for draft in _said(fitting, language)]
+        name = localized_text(site.title, language)
+        return [
+            _fill_slot(draft, "{t}", name, language) for draft in _in_language(fitting, language)
+        ]
 
-    def follow_on(self, headline: str, language: Language) -> list[Draft]:
+    def follow_ups(self, headline: str, language: Language) -> list[Draft]:
         """What can be asked of anything: the slot in their prompts takes the user's own words."""
-        if not 2 <= len(headline) <= _LONGEST_SLOT:
+        if not 2 <= len(headline) <= _MAX_SLOT_CHARS:
             return []
-        slots = _said(self._with_slot, language)
-        return [_filled(slot, "{q}", headline, language) for slot in slots]
+        slots = _in_language(self._slot_rows, language)
+        return [_fill_slot(slot, "{q}", headline, language) for slot in slots]
 
-    def help(self, language: Language) -> list[Draft]:
+    def crisis_drafts(self, language: Language) -> list[Draft]:
         """The intents approved for someone in danger."""
-        return _said(self._of_help, language)
+        return _in_language(self._crisis_rows, language)
 
     def starters(self, surface: str, hour: int, language: Language) -> list[Draft]:
         """Intents that need no context, those for this hour first."""
-        fitting = [o for o in self._in_turn if surface in o.row.surfaces and o.row.fits(hour)]
-        return _said(fitting, language)
+        fitting = [
+            o for o in self._starter_order if surface in o.row.surfaces and o.row.is_for_hour(hour)
+        ]
+        return _in_language(fitting, language)
 
-    def named(self, keys: Iterable[str], language: Language) -> list[Draft]:
+    def find_by_keys(self, keys: Iterable[str], language: Language) -> list[Draft]:
         """The intents of these keys, in this order."""
-        known = {own.row.key: own for own in self._plain}
-        return _said([known[key] for key in keys if key in known], language)
+        known = {own.row.key: own for own in self._plain_rows}
+        return _in_language([known[key] for key in keys if key in known], language)
 
 
-def _drafts(row: ChipRow) -> Mapping[Language, _Intent]:
+def _build_drafts(row: ChipRow) -> Mapping[Language, _Intent]:
     return {
-        tongue: _Intent(
-            said(row.text, tongue), said(row.prompt, tongue), row.kind, row.icon, tongue
+        language: _Intent(
+            localized_text(row.text, language),
+            localized_text(row.prompt, language),
+            row.kind,
+            row.icon,
+            language,
         )
-        for tongue in LANGUAGES
+        for language in LANGUAGES
     }
 
 
-def _said(rows: Iterable[_Row], language: Language) -> list[Draft]:
+def _in_language(rows: Iterable[_Row], language: Language) -> list[Draft]:
     return [own.drafts[language] for own in rows]
 
 
-def _filled(draft: Draft, slot: str, words: str, language: Language) -> Draft:
+def _fill_slot(draft: Draft, slot: str, value: str, language: Language) -> Draft:
     """The draft with its slot taken; Korean particles follow what stands there now."""
-    text, prompt = draft.text.replace(slot, words), draft.prompt.replace(slot, words)
+    text, prompt = draft.text.replace(slot, value), draft.prompt.replace(slot, value)
     if language == "ko":
-        text, prompt = with_particles(text), with_particles(prompt)
+        text, prompt = resolve_particles(text), resolve_particles(prompt)
     # It has words of a context in it now, so it is none of the bank's.
     return Draft(text, prompt, draft.kind, draft.icon)
 
 
-def show(drafts: Iterable[Draft], ask: Ask, taken: Sequence[Chip] = ()) -> list[Chip]:
+def select_chips(
+    drafts: Iterable[Draft], ask: SuggestRequest, chosen: Sequence[Chip] = ()
+) -> list[Chip]:
     """Add chips to `taken` until there are enough: valid, no echoes, no twins, mixed kinds."""
-    chips = list(taken)
+    chips = list(chosen)
     if len(chips) == ask.chip_limit:
         return chips
     kinds = Counter(chip.kind for chip in chips)
-    known, heard = [bigrams(chip.text) for chip in chips], [bigrams(text) for text in ask.said]
+    shown_bigrams, user_bigrams = (
+        [bigrams(chip.text) for chip in chips],
+        [bigrams(text) for text in ask.user_texts],
+    )
     # What costs least is looked at first: most drafts are passed over for what is shown already.
     for draft in drafts:
         if len(chips) == ask.chip_limit:
             break
-        if _is_crowded(draft, kinds, ask):
+        if _is_kind_full(draft, kinds, ask):
             continue
-        look = draft.look if isinstance(draft, _Intent) else _Look(draft, ask.language)
-        unwanted = look.id in ask.exclude or draft.text in ask.exclude
-        if unwanted or any(similar(look.bigrams, other) for other in known):
+        features = (
+            draft.features if isinstance(draft, _Intent) else _DraftFeatures(draft, ask.language)
+        )
+        unwanted = features.id in ask.exclude or draft.text in ask.exclude
+        if unwanted or any(are_similar(features.bigrams, other) for other in shown_bigrams):
             continue
-        if echoes(look.bigrams, heard) or not _is_valid(draft, look, ask):
+        if is_echo(features.bigrams, user_bigrams) or not _is_valid(draft, features, ask):
             continue
         kinds[draft.kind] += 1
-        known.append(look.bigrams)
-        place = (ask.action, draft.kind, draft.icon, ask.language, len(chips) + 1)
-        chips.append(Chip(look.id, draft.text, draft.prompt, *place))
+        shown_bigrams.append(features.bigrams)
+        attributes = (ask.action, draft.kind, draft.icon, ask.language, len(chips) + 1)
+        chips.append(Chip(features.id, draft.text, draft.prompt, *attributes))
     return chips
 
 
-def _is_crowded(draft: Draft, kinds: Counter[str], ask: Ask) -> bool:
+def _is_kind_full(draft: Draft, kinds: Counter[str], ask: SuggestRequest) -> bool:
     """Whether its kind is not asked for, or where none is, there are enough of it."""
     if ask.chip_kinds:
         return draft.kind not in ask.chip_kinds
-    return kinds[draft.kind] >= _MOST_OF_A_KIND
+    return kinds[draft.kind] >= _MAX_PER_KIND
 
 
-def _is_valid(draft: Draft, look: _Look, ask: Ask) -> bool:
-    if look.is_harmful:
+def _is_valid(draft: Draft, features: _DraftFeatures, ask: SuggestRequest) -> bool:
+    if features.is_harmful:
         return False
-    if ask.orders and tainted(f"{draft.text} {draft.prompt}", ask.orders, ask.topic):
+    if ask.injected_text and repeats_injection(
+        f"{draft.text} {draft.prompt}", ask.injected_text, ask.context_text
+    ):
         return False
-    return _is_sound(draft, ask) or not refusal(draft.text, ask.language, ask.chip_chars, ask.topic)
+    return _is_known_valid(draft, ask) or not label_rejection_reason(
+        draft.text, ask.language, ask.chip_chars, ask.context_text
+    )
 
 
-def _is_sound(draft: Draft, ask: Ask) -> bool:
+def _is_known_valid(draft: Draft, ask: SuggestRequest) -> bool:
     """Whether it is known already that nothing is against a label."""
-    if not isinstance(draft, _Intent) or draft.length is None:
+    if not isinstance(draft, _Intent) or draft.valid_length is None:
         return False
-    return draft.length <= ask.chip_chars
+    return draft.valid_length <= ask.chip_chars
 
 
-def _fields(row: ChipRow) -> list[tuple[str, int]]:
-    weighed = ((row.tags, 2), (row.text, 1), (row.prompt, 1))
-    return [(texts.get(lang, ""), weight) for lang in LANGUAGES for texts, weight in weighed]
+def _weighted_fields(row: ChipRow) -> list[tuple[str, int]]:
+    weighted = ((row.tags, 2), (row.text, 1), (row.prompt, 1))
+    return [(texts.get(lang, ""), weight) for lang in LANGUAGES for texts, weight in weighted]
 
 
-def _passage(row: ChipRow) -> str:
-    return f"{said(row.prompt, 'ko')} {said(row.tags, 'ko')}"
+def _passage_text(row: ChipRow) -> str:
+    return f"{localized_text(row.prompt, 'ko')} {localized_text(row.tags, 'ko')}"

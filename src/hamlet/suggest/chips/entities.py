@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from operator import itemgetter
 from urllib.parse import urlsplit
 
-from hamlet.core.text import normal, words
+from hamlet.core.text import normalize, split_words
 from hamlet.suggest.content import LinkRow
 
-_SHORTEST, _SHORTEST_LATIN = 2, 4
+_MIN_CHARS, _MIN_LATIN_CHARS = 2, 4
 
 
-class Entities:
+class SiteMatcher:
     """Longest match of titles and hosts; an alphabet's names must be whole words."""
 
     def __init__(self, rows: Iterable[LinkRow]) -> None:
@@ -21,37 +21,40 @@ class Entities:
             if "crisis" in row.topics:
                 continue
             for alias in (*row.title.values(), urlsplit(row.url).hostname or ""):
-                aliases.setdefault(_key(alias.removeprefix("www.")), row)
-        long_enough = {k: r for k, r in aliases.items() if len(k.strip()) >= _least(k)}
+                aliases.setdefault(_alias_key(alias.removeprefix("www.")), row)
+        long_enough = {k: r for k, r in aliases.items() if len(k.strip()) >= _min_length(k)}
         longest_first = sorted(long_enough.items(), key=lambda pair: -len(pair[0]))
         # A text has few beginnings of aliases, and is looked through for no others.
-        self._by_head: dict[str, list[tuple[int, str, LinkRow]]] = {}
+        self._by_prefix: dict[str, list[tuple[int, str, LinkRow]]] = {}
         for rank, (alias, row) in enumerate(longest_first):
-            self._by_head.setdefault(_head(alias), []).append((rank, alias, row))
+            self._by_prefix.setdefault(_prefix(alias), []).append((rank, alias, row))
 
-    def find(self, text: str) -> LinkRow | None:
+    def find_site(self, text: str) -> LinkRow | None:
         """The site with the longest name in the text."""
-        own, rest = words(text), normal(text)
-        latin = f" {' '.join(own)} "
-        heads = {*own, *(rest[i : i + _SHORTEST] for i in range(len(rest) - 1))}
+        text_words, normalized = split_words(text), normalize(text)
+        latin = f" {' '.join(text_words)} "
+        prefixes = {
+            *text_words,
+            *(normalized[i : i + _MIN_CHARS] for i in range(len(normalized) - 1)),
+        }
         found = [
             (rank, row)
-            for head in heads & self._by_head.keys()
-            for rank, alias, row in self._by_head[head]
-            if alias in (latin if alias.isascii() else rest)
+            for head in prefixes & self._by_prefix.keys()
+            for rank, alias, row in self._by_prefix[head]
+            if alias in (latin if alias.isascii() else normalized)
         ]
         return min(found, key=itemgetter(0))[1] if found else None
 
 
-def _head(alias: str) -> str:
+def _prefix(alias: str) -> str:
     """The first word of an alphabet's name, the first characters of another."""
-    return alias.split()[0] if alias.isascii() else alias[:_SHORTEST]
+    return alias.split()[0] if alias.isascii() else alias[:_MIN_CHARS]
 
 
-def _key(alias: str) -> str:
-    key = normal(alias).strip()
-    return f" {' '.join(words(alias))} " if key.isascii() else key
+def _alias_key(alias: str) -> str:
+    key = normalize(alias).strip()
+    return f" {' '.join(split_words(alias))} " if key.isascii() else key
 
 
-def _least(key: str) -> int:
-    return _SHORTEST_LATIN if key.isascii() else _SHORTEST
+def _min_length(key: str) -> int:
+    return _MIN_LATIN_CHARS if key.isascii() else _MIN_CHARS

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from hamlet.suggest.model import Chip
 
-_DRAWS = 50
+_PROPENSITY_DRAWS = 50
 
 
 class Explorer:
@@ -22,25 +22,25 @@ class Explorer:
         self._rng = rng or random.Random()
         self._counts: Mapping[str, tuple[float, float]] = {}
 
-    def learn(self, counts: Mapping[str, tuple[float, float]]) -> None:
+    def set_counts(self, counts: Mapping[str, tuple[float, float]]) -> None:
         """Clicks and impressions by item, both weighed by how long ago they were."""
         self._counts = counts
 
-    def last_slot(
+    def fill_last_slot(
         self, chips: Sequence[Chip], limit: int
     ) -> tuple[list[Chip], Mapping[str, float]]:
         """The first `limit - 1` as they are, then one drawn from the rest, and its chance."""
-        kept, rest = list(chips[: limit - 1]), list(chips[limit - 1 :])
-        if len(rest) < 2:
-            return [*kept, *rest], {}
-        wins = Counter(self._drawn(rest) for _ in range(_DRAWS))
-        winner = self._drawn(rest)
+        fixed, candidates = list(chips[: limit - 1]), list(chips[limit - 1 :])
+        if len(candidates) < 2:
+            return [*fixed, *candidates], {}
+        wins = Counter(self._draw(candidates) for _ in range(_PROPENSITY_DRAWS))
+        winner = self._draw(candidates)
         # Its own draw counts as well, so that no chance is ever told to be none.
-        chance = (wins[winner] + 1) / (_DRAWS + 1)
-        chosen = replace(rest[winner], position=limit)
-        return [*kept, chosen], {chosen.id: round(chance, 4)}
+        propensity = (wins[winner] + 1) / (_PROPENSITY_DRAWS + 1)
+        chosen = replace(candidates[winner], position=limit)
+        return [*fixed, chosen], {chosen.id: round(propensity, 4)}
 
-    def _drawn(self, chips: Sequence[Chip]) -> int:
+    def _draw(self, chips: Sequence[Chip]) -> int:
         values = [self._sample(chip.id) for chip in chips]
         return values.index(max(values))
 

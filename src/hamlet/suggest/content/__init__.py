@@ -1,6 +1,6 @@
 """What can be shown without anyone's help: links and chips, shipped or in users' packs."""
 
-from hamlet.suggest.content.import_file import BadRow, check_link, read_rows
+from hamlet.suggest.content.import_file import BadRow, check_link, parse_rows
 from hamlet.suggest.content.packs import (
     Content,
     Manifest,
@@ -12,7 +12,7 @@ from hamlet.suggest.content.packs import (
     shipped_chips,
     shipped_links,
 )
-from hamlet.suggest.content.pins import Pin, first_fitting
+from hamlet.suggest.content.pins import Pin, find_pin
 from hamlet.suggest.content.rows import LANGUAGES, ChipRow, LinkRow, PackKind
 
 __all__ = [
@@ -26,9 +26,9 @@ __all__ = [
     "PackKind",
     "Pin",
     "check_link",
-    "first_fitting",
+    "find_pin",
     "load_content",
-    "read_rows",
+    "parse_rows",
     "save_health",
     "save_pack",
     "save_pins",

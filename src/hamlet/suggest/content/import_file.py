@@ -13,11 +13,11 @@ from xml.parsers import expat
 import msgspec
 
 from hamlet.core.text import Language
-from hamlet.suggest.content.rows import LANGUAGES, ROWS, ChipRow, LinkRow, PackKind, Row
+from hamlet.suggest.content.rows import LANGUAGES, ROW_TYPES, ChipRow, LinkRow, PackKind, Row
 
-_TEXTS = ("title", "text", "tags", "prompt")
-_LISTS = ("topics", "surfaces")
-Check = Callable[[Any], str | None]
+_TEXT_FIELDS = ("title", "text", "tags", "prompt")
+_LIST_FIELDS = ("topics", "surfaces")
+RowCheck = Callable[[Any], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class BadRow:
     reason: str
 
 
-def read_rows(
-    text: str, form: str, kind: PackKind, language: Language, check: Check
+def parse_rows(
+    text: str, file_format: str, kind: PackKind, language: Language, check: RowCheck
 ) -> Iterator[Row | BadRow]:
     """Every row of a file, good or bad, in order.
 
@@ -37,18 +37,18 @@ def read_rows(
     `check` says what else is wrong with a row.
     """
     seen: set[str] = set()
-    for line, raw in _READERS[form](text):
+    for line, raw in _PARSERS[file_format](text):
         if isinstance(raw, BadRow):
             yield raw
             continue
-        made = _row(raw, kind, language, check)
-        if isinstance(made, str):
-            yield BadRow(line, made)
-        elif made.key in seen:
-            yield BadRow(line, f"the same as an earlier row: {made.key}")
+        result = _convert_row(raw, kind, language, check)
+        if isinstance(result, str):
+            yield BadRow(line, result)
+        elif result.key in seen:
+            yield BadRow(line, f"the same as an earlier row: {result.key}")
         else:
-            seen.add(made.key)
-            yield made
+            seen.add(result.key)
+            yield result
 
 
 def check_link(row: Any) -> str | None:
@@ -67,15 +67,17 @@ def check_link(row: Any) -> str | None:
     return None
 
 
-def _row(raw: dict[str, Any], kind: PackKind, language: Language, check: Check) -> Row | str:
+def _convert_row(
+    raw: dict[str, Any], kind: PackKind, language: Language, check: RowCheck
+) -> Row | str:
     fields = dict(raw)
-    for name in _TEXTS:
+    for name in _TEXT_FIELDS:
         if isinstance(fields.get(name), str):
             fields[name] = {language: fields[name]}
     if kind == "links":
         fields.setdefault("site_lang", language)
     try:
-        row: LinkRow | ChipRow = msgspec.convert(fields, ROWS[kind])
+        row: LinkRow | ChipRow = msgspec.convert(fields, ROW_TYPES[kind])
     except msgspec.ValidationError as error:
         return str(error)
     if isinstance(row, ChipRow) and row.text.keys() != row.prompt.keys():
@@ -83,7 +85,7 @@ def _row(raw: dict[str, Any], kind: PackKind, language: Language, check: Check) 
     return check(row) or row
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+def _parse_json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -93,7 +95,7 @@ def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
             yield number, BadRow(number, str(error))
 
 
-def _csv(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+def _parse_csv(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """A header line; texts by language in columns such as `title_ko`; lists parted by `;`."""
     reader = csv.DictReader(StringIO(text), strict=True)
     try:
@@ -102,47 +104,50 @@ def _csv(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
             if None in cells or None in cells.values():
                 yield number, BadRow(number, "not as many cells as the header has")
             else:
-                yield number, _from_cells(cells)
+                yield number, _fields_from_cells(cells)
     except csv.Error as error:
         yield reader.line_num, BadRow(reader.line_num, str(error))
 
 
-def _from_cells(cells: dict[str, str]) -> dict[str, Any]:
+def _fields_from_cells(cells: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for column, value in cells.items():
         name, _, language = column.strip().rpartition("_")
         if not value.strip():
             continue
-        if name in _TEXTS and language in LANGUAGES:
+        if name in _TEXT_FIELDS and language in LANGUAGES:
             fields.setdefault(name, {})[language] = value.strip()
-        elif column.strip() in _LISTS:
+        elif column.strip() in _LIST_FIELDS:
             fields[column.strip()] = [part.strip() for part in value.split(";")]
         else:
             fields[column.strip()] = value.strip()
     return fields
 
 
-def _opml(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+def _parse_opml(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Outlines with a web address, as feed readers export them: http://opml.org/spec2.opml"""
     found: list[tuple[int, dict[str, Any] | BadRow]] = []
     parser = expat.ParserCreate()
 
-    def entity(*_: Any) -> None:
+    def reject_entity(*_: Any) -> None:
         raise ValueError("entity declarations are not taken")
 
-    def start(name: str, given: dict[str, str]) -> None:
-        url = given.get("htmlUrl") or given.get("url")
+    def on_start_element(name: str, attributes: dict[str, str]) -> None:
+        url = attributes.get("htmlUrl") or attributes.get("url")
         if name != "outline" or not url:
             return
-        fields: dict[str, Any] = {"url": url, "title": given.get("title") or given.get("text", "")}
-        if given.get("description"):
-            fields["text"] = given["description"][:200]
-        if given.get("category"):
-            fields["topics"] = [c.strip("/ ")[:32] for c in given["category"].split(",")]
+        fields: dict[str, Any] = {
+            "url": url,
+            "title": attributes.get("title") or attributes.get("text", ""),
+        }
+        if attributes.get("description"):
+            fields["text"] = attributes["description"][:200]
+        if attributes.get("category"):
+            fields["topics"] = [c.strip("/ ")[:32] for c in attributes["category"].split(",")]
         found.append((parser.CurrentLineNumber, fields))
 
-    parser.StartElementHandler = start
-    parser.EntityDeclHandler = entity
+    parser.StartElementHandler = on_start_element
+    parser.EntityDeclHandler = reject_entity
     try:
         parser.Parse(text.encode(), True)
     except (expat.ExpatError, ValueError) as error:
@@ -151,4 +156,4 @@ def _opml(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     yield from found
 
 
-_READERS = {"jsonl": _json_lines, "csv": _csv, "opml": _opml}
+_PARSERS = {"jsonl": _parse_json_lines, "csv": _parse_csv, "opml": _parse_opml}

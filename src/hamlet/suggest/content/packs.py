@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from hamlet.suggest.content.pins import Pin
-from hamlet.suggest.content.rows import ROWS, ChipRow, LinkRow, PackKind, Row
+from hamlet.suggest.content.rows import ROW_TYPES, ChipRow, LinkRow, PackKind, Row
 
 SHIPPED = "shipped"
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_GONE = (404, 410)
+_PACK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_GONE_STATUSES = (404, 410)
 
 
 class PackError(Exception):
@@ -50,29 +50,29 @@ class Content:
 
 
 def load_content(
-    folder: Path | None = None, off: Iterable[str] = (), *, quarantine: bool = True
+    folder: Path | None = None, disabled: Iterable[str] = (), *, quarantine: bool = True
 ) -> Content:
     """What is shipped and the packs of a folder, but those that are `off`. Raises PackError.
 
     With `quarantine`, links that were gone at the last check are left out.
     """
-    hidden = set(off)
+    disabled_names = set(disabled)
     links: dict[str, LinkRow] = {}
     chips: dict[str, ChipRow] = {}
-    if SHIPPED not in hidden:
+    if SHIPPED not in disabled_names:
         links = {row.key: row for row in shipped_links()}
         chips = {row.key: row for row in shipped_chips()}
-    packs = [pack for pack in _manifests(folder) if pack.name not in hidden]
+    packs = [pack for pack in _read_manifests(folder) if pack.name not in disabled_names]
     for pack in packs:
-        for row in rows_of(pack, folder):
+        for row in read_pack_rows(pack, folder):
             if isinstance(row, LinkRow):
                 links[row.key] = row
             else:
                 chips[row.key] = row
-    dead = _dead(folder) if quarantine else set()
+    dead = _read_dead_links(folder) if quarantine else set()
     alive = [row for row in links.values() if row.url not in dead]
     gone = len(links) - len(alive)
-    return Content(alive, list(chips.values()), packs, _pins(folder), gone)
+    return Content(alive, list(chips.values()), packs, _read_pins(folder), gone)
 
 
 def save_pack(
@@ -82,29 +82,31 @@ def save_pack(
 
     The manifest is put in place last, and whole: a reader sees the old pack or the new one.
     """
-    if not _NAME.fullmatch(name) or name == SHIPPED:
+    if not _PACK_NAME.fullmatch(name) or name == SHIPPED:
         raise PackError(f"{name!r} cannot be a pack's name: a-z, 0-9 and -, and not {SHIPPED!r}")
     if not license_.strip():
         raise PackError(f"{name}: a pack needs a licence")
     folder.mkdir(parents=True, exist_ok=True)
-    old = next((pack for pack in _manifests(folder) if pack.name == name), None)
-    if old is not None and old.kind != kind:
-        raise PackError(f"{name}: is a pack of {old.kind}")
-    kept = {row.key: row for row in rows_of(old, folder)} if old else {}
-    kept |= {row.key: row for row in rows}
-    data = b"".join(msgspec.json.encode(row) + b"\n" for row in kept.values())
+    previous = next((pack for pack in _read_manifests(folder) if pack.name == name), None)
+    if previous is not None and previous.kind != kind:
+        raise PackError(f"{name}: is a pack of {previous.kind}")
+    merged = {row.key: row for row in read_pack_rows(previous, folder)} if previous else {}
+    merged |= {row.key: row for row in rows}
+    data = b"".join(msgspec.json.encode(row) + b"\n" for row in merged.values())
     digest = hashlib.sha256(data).hexdigest()
-    version = old.version + 1 if old else 1
+    version = previous.version + 1 if previous else 1
     file = f"{name}-{digest[:12]}.jsonl"
-    made = Manifest(name, kind, version, license_, source, len(kept), file, digest)
-    _put(folder / file, data)
-    _put(folder / f"{name}.manifest.json", msgspec.json.format(msgspec.json.encode(made)))
-    if old is not None and old.file != file:
-        (folder / old.file).unlink(missing_ok=True)
+    made = Manifest(name, kind, version, license_, source, len(merged), file, digest)
+    _write_atomically(folder / file, data)
+    _write_atomically(
+        folder / f"{name}.manifest.json", msgspec.json.format(msgspec.json.encode(made))
+    )
+    if previous is not None and previous.file != file:
+        (folder / previous.file).unlink(missing_ok=True)
     return made
 
 
-def rows_of(pack: Manifest, folder: Path | None) -> list[Any]:
+def read_pack_rows(pack: Manifest, folder: Path | None) -> list[Any]:
     """The rows of a pack. Raises PackError if they are not what the manifest says."""
     assert folder is not None, "a manifest was found in it"
     if not pack.license.strip():
@@ -116,44 +118,44 @@ def rows_of(pack: Manifest, folder: Path | None) -> list[Any]:
     if hashlib.sha256(data).hexdigest() != pack.sha256:
         raise PackError(f"{pack.name}: {pack.file} is not the file its manifest describes")
     try:
-        return msgspec.json.Decoder(ROWS[pack.kind]).decode_lines(data)
+        return msgspec.json.Decoder(ROW_TYPES[pack.kind]).decode_lines(data)
     except msgspec.MsgspecError as error:
         raise PackError(f"{pack.name}: {error}") from None
 
 
 def shipped_links() -> list[LinkRow]:
     """The links in the wheel."""
-    return msgspec.json.Decoder(LinkRow).decode_lines(_data("links.jsonl"))
+    return msgspec.json.Decoder(LinkRow).decode_lines(_shipped_data("links.jsonl"))
 
 
 def shipped_chips() -> list[ChipRow]:
     """The chips in the wheel."""
-    return msgspec.json.Decoder(ChipRow).decode_lines(_data("chips.jsonl"))
+    return msgspec.json.Decoder(ChipRow).decode_lines(_shipped_data("chips.jsonl"))
 
 
 def save_pins(folder: Path, pins: Sequence[Pin]) -> None:
     """Keep the pins, all of them anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    _put(folder / "pins.json", msgspec.json.format(msgspec.json.encode(pins)))
+    _write_atomically(folder / "pins.json", msgspec.json.format(msgspec.json.encode(pins)))
 
 
 def save_health(folder: Path, statuses: dict[str, int]) -> None:
     """Keep what a check of links found: URL to HTTP status, 0 for no answer."""
     folder.mkdir(parents=True, exist_ok=True)
-    _put(folder / "health.json", msgspec.json.format(msgspec.json.encode(statuses)))
+    _write_atomically(folder / "health.json", msgspec.json.format(msgspec.json.encode(statuses)))
 
 
-def _dead(folder: Path | None) -> set[str]:
+def _read_dead_links(folder: Path | None) -> set[str]:
     """Links that were gone at the last check. No answer may be the network's fault: those stay."""
-    statuses: dict[str, int] = _read(folder, "health.json", dict[str, int]) or {}
-    return {url for url, status in statuses.items() if status in _GONE}
+    statuses: dict[str, int] = _read_json(folder, "health.json", dict[str, int]) or {}
+    return {url for url, status in statuses.items() if status in _GONE_STATUSES}
 
 
-def _pins(folder: Path | None) -> list[Pin]:
-    return _read(folder, "pins.json", list[Pin]) or []
+def _read_pins(folder: Path | None) -> list[Pin]:
+    return _read_json(folder, "pins.json", list[Pin]) or []
 
 
-def _read(folder: Path | None, name: str, kind: Any) -> Any:
+def _read_json(folder: Path | None, name: str, kind: Any) -> Any:
     """A file of the folder as `kind`; None if it is not there. Raises PackError."""
     if folder is None or not (folder / name).exists():
         return None
@@ -163,7 +165,7 @@ def _read(folder: Path | None, name: str, kind: Any) -> Any:
         raise PackError(f"{name}: {error}") from None
 
 
-def _manifests(folder: Path | None) -> list[Manifest]:
+def _read_manifests(folder: Path | None) -> list[Manifest]:
     found: list[Manifest] = []
     for file in sorted(folder.glob("*.manifest.json")) if folder else ():
         try:
@@ -173,11 +175,11 @@ def _manifests(folder: Path | None) -> list[Manifest]:
     return found
 
 
-def _data(name: str) -> bytes:
+def _shipped_data(name: str) -> bytes:
     return resources.files("hamlet.suggest.content").joinpath("data", name).read_bytes()
 
 
-def _put(file: Path, data: bytes) -> None:
-    half = file.with_name(f".{file.name}.{os.getpid()}")
-    half.write_bytes(data)
-    half.replace(file)
+def _write_atomically(file: Path, data: bytes) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(file)

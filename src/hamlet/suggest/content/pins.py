@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from hamlet.core.text import Language, normal
+from hamlet.core.text import Language, normalize
 
 Keys = Annotated[list[str], Meta(max_length=12)]
 
@@ -22,15 +22,15 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     surface: Literal["home", "search", "chat", "page"] | None = None
     query: Annotated[str, Meta(max_length=200)] | None = None
 
-    def fits(self, language: Language, surface: str, query: str) -> bool:
+    def matches(self, language: Language, surface: str, query: str) -> bool:
         """Whether it is for this place."""
         return (
             self.lang in (None, language)
             and self.surface in (None, surface)
-            and (self.query is None or normal(self.query).strip() == normal(query).strip())
+            and (self.query is None or normalize(self.query).strip() == normalize(query).strip())
         )
 
 
-def first_fitting(pins: Sequence[Pin], language: Language, surface: str, query: str) -> Pin | None:
+def find_pin(pins: Sequence[Pin], language: Language, surface: str, query: str) -> Pin | None:
     """The first pin for a place."""
-    return next((pin for pin in pins if pin.fits(language, surface, query)), None)
+    return next((pin for pin in pins if pin.matches(language, surface, query)), None)

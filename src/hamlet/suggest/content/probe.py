@@ -9,39 +9,44 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-_AT_ONCE = 8
-_NO_HEAD = (403, 404, 405, 501)
-_AGENT = {"user-agent": "hamlet-catalogue-check"}
+_MAX_CONCURRENT = 8
+_HEAD_UNSUPPORTED = (403, 404, 405, 501)
+_REQUEST_HEADERS = {"user-agent": "hamlet-catalogue-check"}
 
 
-async def probe(
-    urls: Sequence[str], per_host_s: float, timeout_s: float, done: Callable[[], object]
+async def check_urls(
+    urls: Sequence[str],
+    host_interval_s: float,
+    timeout_s: float,
+    on_host_done: Callable[[], object],
 ) -> dict[str, int]:
     """The HTTP status of every URL after redirects; 0 where there is no answer."""
     by_host: dict[str, list[str]] = defaultdict(list)
     for url in urls:
         by_host[urlsplit(url).netloc].append(url)
-    slots = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_MAX_CONCURRENT)
     statuses: dict[str, int] = {}
 
-    async def host(mine: list[str]) -> None:
-        for i, url in enumerate(mine):
+    async def check_host(host_urls: list[str]) -> None:
+        for i, url in enumerate(host_urls):
             if i:
-                await asyncio.sleep(per_host_s)
+                await asyncio.sleep(host_interval_s)
             async with slots:
-                statuses[url] = await _status(http, url)
-            done()
+                statuses[url] = await _fetch_status(http, url)
+            on_host_done()
 
-    async with httpx2.AsyncClient(timeout=timeout_s, follow_redirects=True, headers=_AGENT) as http:
-        await asyncio.gather(*(host(mine) for mine in by_host.values()))
+    async with httpx2.AsyncClient(
+        timeout=timeout_s, follow_redirects=True, headers=_REQUEST_HEADERS
+    ) as http:
+        await asyncio.gather(*(check_host(mine) for mine in by_host.values()))
     return {url: statuses[url] for url in urls}
 
 
-async def _status(http: httpx2.AsyncClient, url: str) -> int:
+async def _fetch_status(http: httpx2.AsyncClient, url: str) -> int:
     """HEAD first; many servers know only GET, of which the body is not read."""
     try:
         code = (await http.head(url)).status_code
-        if code in _NO_HEAD:
+        if code in _HEAD_UNSUPPORTED:
             async with http.stream("GET", url) as response:
                 code = response.status_code
     except (httpx2.HTTPError, httpx2.InvalidURL):

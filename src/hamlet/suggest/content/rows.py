@@ -73,7 +73,7 @@ class ChipRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         texts = "\x1f".join(self.prompt.values())
         return self.id or hashlib.blake2b(texts.encode(), digest_size=8).hexdigest()
 
-    def fits(self, hour: int) -> bool:
+    def is_for_hour(self, hour: int) -> bool:
         """Whether it suits this hour of the day; a span may pass midnight."""
         if self.hours is None:
             return True
@@ -82,10 +82,10 @@ class ChipRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Row = LinkRow | ChipRow
-ROWS: Mapping[PackKind, type[LinkRow] | type[ChipRow]] = {"links": LinkRow, "chips": ChipRow}
+ROW_TYPES: Mapping[PackKind, type[LinkRow] | type[ChipRow]] = {"links": LinkRow, "chips": ChipRow}
 
 
-def said(texts: Mapping[Language, str], language: Language) -> str:
+def localized_text(texts: Mapping[Language, str], language: Language) -> str:
     """The text in a language, or in the first other that there is; "" if in none."""
     return texts.get(language) or next(
         (texts[other] for other in LANGUAGES if texts.get(other)), ""

@@ -8,53 +8,63 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from hamlet.core.text import words
+from hamlet.core.text import split_words
 from hamlet.spi.sources import FoundLink
 from hamlet.suggest.ids import link_id
-from hamlet.suggest.model import Ask, Link, Site, Why
+from hamlet.suggest.model import Link, Site, SuggestRequest, Why
 
-_PREFIX = re.compile(r"^(?:www|m|mobile)\.")
-_TRACKING = ("utm_", "gclid", "fbclid", "msclkid", "igshid", "napm", "ref_src")
+_HOST_PREFIX = re.compile(r"^(?:www|m|mobile)\.")
+_TRACKING_PREFIXES = ("utm_", "gclid", "fbclid", "msclkid", "igshid", "napm", "ref_src")
 
 
-def show(found: Iterable[FoundLink], ask: Ask, why: str) -> tuple[Link, ...]:
+def select_links(
+    found: Iterable[FoundLink], ask: SuggestRequest, reason_code: str
+) -> tuple[Link, ...]:
     """Deduplicated by canonical URL, at most `max_per_host` a host, https only."""
     links: list[Link] = []
     seen: set[str] = set()
     hosts: Counter[str] = Counter()
     for candidate in found:
-        key = _key(candidate.url)
+        key = _canonical_or_none(candidate.url)
         if key is None:
             continue
         host = key.partition("/")[0]
         id_ = link_id(key)
         unwanted = id_ in ask.exclude or not candidate.url.startswith("https://")
-        unwanted = unwanted or not _host_fits(host, ask)
+        unwanted = unwanted or not _is_host_allowed(host, ask)
         if unwanted or key in seen or hosts[host] >= ask.max_per_host:
             continue
         seen.add(key)
         hosts[host] += 1
-        links.append(_link(candidate, id_, host, len(links) + 1, _why(why, candidate, ask)))
+        links.append(
+            _build_link(
+                candidate, id_, host, len(links) + 1, _link_reason(reason_code, candidate, ask)
+            )
+        )
         if len(links) == ask.link_limit:
             break
     return tuple(links)
 
 
-def _host_fits(host: str, ask: Ask) -> bool:
-    def among(names: frozenset[str]) -> bool:
+def _is_host_allowed(host: str, ask: SuggestRequest) -> bool:
+    def matches_any(names: frozenset[str]) -> bool:
         return any(host == name or host.endswith(f".{name}") for name in names)
 
-    return not among(ask.exclude_hosts) and (not ask.include_hosts or among(ask.include_hosts))
+    return not matches_any(ask.exclude_hosts) and (
+        not ask.include_hosts or matches_any(ask.include_hosts)
+    )
 
 
-def _key(url: str) -> str | None:
+def _canonical_or_none(url: str) -> str | None:
     try:
-        return canonical(url)
+        return canonicalize_url(url)
     except ValueError:
         return None
 
 
-def fill(first: Sequence[Link], more: Sequence[Link], ask: Ask) -> tuple[Link, ...]:
+def merge_links(
+    first: Sequence[Link], more: Sequence[Link], ask: SuggestRequest
+) -> tuple[Link, ...]:
     """`first`, then what of `more` is new and fits, numbered anew."""
     known = {link.id for link in first}
     hosts = Counter(link.source.host for link in first)
@@ -67,33 +77,37 @@ def fill(first: Sequence[Link], more: Sequence[Link], ask: Ask) -> tuple[Link, .
     return tuple(replace(link, position=i) for i, link in enumerate(chosen[: ask.link_limit], 1))
 
 
-def canonical(url: str) -> str:
+def canonicalize_url(url: str) -> str:
     """A key under which the same page has one name, whatever it was reached by.
 
     No scheme, default port, tracking, fragment, `www.`, `m.`, `/amp`, double or trailing slashes.
     """
     parts = urlsplit(url)
-    host = _PREFIX.sub("", (parts.hostname or "").encode("idna").decode())
+    host = _HOST_PREFIX.sub("", (parts.hostname or "").encode("idna").decode())
     port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
-    kept = sorted((k, v) for k, v in parse_qsl(parts.query) if not k.lower().startswith(_TRACKING))
+    query = sorted(
+        (k, v) for k, v in parse_qsl(parts.query) if not k.lower().startswith(_TRACKING_PREFIXES)
+    )
     path = re.sub(r"/+", "/", parts.path).rstrip("/").removesuffix("/amp")
-    return host + port + path + (f"?{urlencode(kept)}" if kept else "")
+    return host + port + path + (f"?{urlencode(query)}" if query else "")
 
 
-def shown_url(url: str) -> str:
+def strip_tracking(url: str) -> str:
     """The URL as its source gave it, less what tracks."""
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(k, v) for k, v in pairs if not k.lower().startswith(_TRACKING)]
-    return url if len(kept) == len(pairs) else parts._replace(query=urlencode(kept)).geturl()
+    untracked = [(k, v) for k, v in pairs if not k.lower().startswith(_TRACKING_PREFIXES)]
+    return (
+        url if len(untracked) == len(pairs) else parts._replace(query=urlencode(untracked)).geturl()
+    )
 
 
-def _link(found: FoundLink, id_: str, host: str, position: int, why: Why) -> Link:
+def _build_link(found: FoundLink, id_: str, host: str, position: int, why: Why) -> Link:
     path = urlsplit(found.url).path.strip("/").split("/")[0]
     return Link(
         id=id_,
         title=found.title[:120],
-        url=shown_url(found.url),
+        url=strip_tracking(found.url),
         display_url=(f"{host} › {path}" if path else host)[:80],
         snippet=found.snippet[:200],
         source=Site(found.title, host, found.icon),
@@ -107,12 +121,12 @@ def _link(found: FoundLink, id_: str, host: str, position: int, why: Why) -> Lin
     )
 
 
-def _why(code: str, found: FoundLink, ask: Ask) -> Why:
+def _link_reason(code: str, found: FoundLink, ask: SuggestRequest) -> Why:
     if code == "safety":
         return Why("safety")
     if code == "editorial":
         return Why("editorial")
     if code == "pinned":
         return Why("pinned")
-    shown = set(words(f"{found.title} {found.snippet}"))
-    return Why("matched_terms", tuple(sorted(shown & set(words(ask.topic)))[:5]))
+    shown = set(split_words(f"{found.title} {found.snippet}"))
+    return Why("matched_terms", tuple(sorted(shown & set(split_words(ask.context_text)))[:5]))

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from hamlet.spi.sources import FoundLink, Freshness
-from hamlet.suggest.chips.validation import similar
-from hamlet.suggest.retrieval import tokens
+from hamlet.suggest.chips.validation import are_similar
+from hamlet.suggest.retrieval import tokenize
 
-_RELEVANCE, _PLACE, _FRESH, _PRIOR = 0.55, 0.15, 0.10, 0.10
+_RELEVANCE_WEIGHT, _POSITION_WEIGHT, _FRESHNESS_WEIGHT, _KIND_WEIGHT = 0.55, 0.15, 0.10, 0.10
 # Carbonell and Goldstein, "The use of MMR", SIGIR 1998: how much of the choice is relevance.
-_LAMBDA = 0.75
+_MMR_LAMBDA = 0.75
 _HALF_LIFE_DAYS: dict[Freshness, float] = {
     "day": 1.0,
     "week": 7.0,
@@ -24,76 +24,81 @@ _HALF_LIFE_DAYS: dict[Freshness, float] = {
     "year": 180.0,
     "any": 365.0,
 }
-_TRUSTED = frozenset({"official", "encyclopedia", "doc"})
-_UNKNOWN = 0.5
+_TRUSTED_KINDS = frozenset({"official", "encyclopedia", "doc"})
+_NEUTRAL_SCORE = 0.5
 
 
-def ranked(
+def rank_links(
     found: Sequence[FoundLink], text: str, freshness: Freshness, now: datetime
 ) -> list[FoundLink]:
     """Best first, without near twins of one host. `text` is what was searched for."""
-    wanted = frozenset(tokens(text))
-    terms = [frozenset(tokens(f"{link.title} {link.snippet}")) for link in found]
+    wanted = frozenset(tokenize(text))
+    terms = [frozenset(tokenize(f"{link.title} {link.snippet}")) for link in found]
     scores = [
-        _RELEVANCE * _relevance(link, wanted, terms[i])
-        + _PLACE * (1 - i / len(found))
-        + _FRESH * _youth(link.published_at, _HALF_LIFE_DAYS[freshness], now)
-        + _PRIOR * (1.0 if link.kind in _TRUSTED else _UNKNOWN)
+        _RELEVANCE_WEIGHT * _relevance(link, wanted, terms[i])
+        + _POSITION_WEIGHT * (1 - i / len(found))
+        + _FRESHNESS_WEIGHT * _freshness(link.published_at, _HALF_LIFE_DAYS[freshness], now)
+        + _KIND_WEIGHT * (1.0 if link.kind in _TRUSTED_KINDS else _NEUTRAL_SCORE)
         for i, link in enumerate(found)
     ]
-    return [found[i] for i in _diverse(_single(found), terms, scores)]
+    return [found[i] for i in _diversify(_deduplicate(found), terms, scores)]
 
 
-def _relevance(link: FoundLink, wanted: frozenset[str], own: frozenset[str]) -> float:
+def _relevance(link: FoundLink, wanted: frozenset[str], link_terms: frozenset[str]) -> float:
     """The share of the wanted terms it has; its source's own score breaks ties."""
     if not wanted:
         return link.score
-    return 0.8 * len(wanted & own) / len(wanted) + 0.2 * min(1.0, max(0.0, link.score))
+    return 0.8 * len(wanted & link_terms) / len(wanted) + 0.2 * min(1.0, max(0.0, link.score))
 
 
-def _youth(published_at: str | None, half_life_days: float, now: datetime) -> float:
+def _freshness(published_at: str | None, half_life_days: float, now: datetime) -> float:
     """1 for what is new, half of it for every half-life; what has no date is not guessed at."""
     if published_at is None:
-        return _UNKNOWN
+        return _NEUTRAL_SCORE
     try:
-        made = datetime.fromisoformat(published_at)
+        published = datetime.fromisoformat(published_at)
     except ValueError:
-        return _UNKNOWN
-    made = made if made.tzinfo else made.replace(tzinfo=UTC)
-    days = max(0.0, (now - made).total_seconds() / 86400)
+        return _NEUTRAL_SCORE
+    published = published if published.tzinfo else published.replace(tzinfo=UTC)
+    days = max(0.0, (now - published).total_seconds() / 86400)
     return float(0.5 ** (days / half_life_days))
 
 
-def _diverse(left: list[int], terms: Sequence[frozenset[str]], scores: list[float]) -> list[int]:
+def _diversify(
+    candidates: list[int], terms: Sequence[frozenset[str]], scores: list[float]
+) -> list[int]:
     """Positions, each the best that is left and least like those before it."""
     chosen: list[int] = []
-    nearest = dict.fromkeys(left, 0.0)
-    while left:
-        best = max(left, key=lambda i: _LAMBDA * scores[i] - (1 - _LAMBDA) * nearest[i])
-        left.remove(best)
+    max_similarity = dict.fromkeys(candidates, 0.0)
+    while candidates:
+        best = max(
+            candidates,
+            key=lambda i: _MMR_LAMBDA * scores[i] - (1 - _MMR_LAMBDA) * max_similarity[i],
+        )
+        candidates.remove(best)
         chosen.append(best)
-        for i in left:
-            nearest[i] = max(nearest[i], _alike(terms[i], terms[best]))
+        for i in candidates:
+            max_similarity[i] = max(max_similarity[i], _jaccard(terms[i], terms[best]))
     return chosen
 
 
-def _single(links: Sequence[FoundLink]) -> list[int]:
+def _deduplicate(links: Sequence[FoundLink]) -> list[int]:
     """Positions of the links whose title no link of the same host before them has nearly."""
     titles: dict[str, list[str]] = {}
     kept: list[int] = []
     for i, link in enumerate(links):
-        others = titles.setdefault(_host(link.url), [])
-        if not any(similar(link.title, other) for other in others):
+        others = titles.setdefault(_host_of(link.url), [])
+        if not any(are_similar(link.title, other) for other in others):
             kept.append(i)
         others.append(link.title)
     return kept
 
 
-def _alike(a: frozenset[str], b: frozenset[str]) -> float:
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     return len(a & b) / len(a | b) if a and b else 0.0
 
 
-def _host(url: str) -> str:
+def _host_of(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

@@ -10,40 +10,42 @@ from typing import Any
 
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SupportsSearch
 
-_FAILURES, _OPEN_S, _LONGEST_OPEN_S = 3, 15.0, 300.0
-_MOST_AT_ONCE = 16
-Found = Sequence[FoundLink]
+_FAILURE_THRESHOLD, _OPEN_S, _MAX_OPEN_S = 3, 15.0, 300.0
+_MAX_CONCURRENT_CALLS = 16
+FoundLinks = Sequence[FoundLink]
 
 
 @dataclass(slots=True)
-class Breaker:
+class UpstreamBreaker:
     """Leaves a source alone after failures in a row, or for as long as it asks; then one probe."""
 
-    failures: int = 0
+    consecutive_failures: int = 0
     open_until: float = 0.0
-    answered: int = 0
-    failed: int = 0
-    probing: bool = False
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_AT_ONCE))
+    total_successes: int = 0
+    total_failures: int = 0
+    is_probing: bool = False
+    slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_MAX_CONCURRENT_CALLS)
+    )
 
-    def may_ask(self, now: float) -> bool:
+    def allows_call(self, now: float) -> bool:
         """Whether a call may be made now."""
         if self.slots.locked() or now < self.open_until:
             return False
-        return self.failures < _FAILURES or not self.probing
+        return self.consecutive_failures < _FAILURE_THRESHOLD or not self.is_probing
 
-    def went_well(self) -> None:
+    def record_success(self) -> None:
         """A call was answered."""
-        self.answered += 1
-        self.failures, self.open_until = 0, 0.0
+        self.total_successes += 1
+        self.consecutive_failures, self.open_until = 0, 0.0
 
-    def went_wrong(self, now: float, retry_after_s: float | None) -> None:
+    def record_failure(self, now: float, retry_after_s: float | None) -> None:
         """A call failed."""
-        self.failed += 1
-        self.failures += 1
+        self.total_failures += 1
+        self.consecutive_failures += 1
         if retry_after_s is not None:
-            self.open_until = now + min(retry_after_s, _LONGEST_OPEN_S)
-        elif self.failures >= _FAILURES:
+            self.open_until = now + min(retry_after_s, _MAX_OPEN_S)
+        elif self.consecutive_failures >= _FAILURE_THRESHOLD:
             self.open_until = now + _OPEN_S
 
 
@@ -58,10 +60,10 @@ class WebSearch:
     ) -> None:
         """`sources` gives those of the configuration in use, by name."""
         self._sources = sources
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[str, UpstreamBreaker] = {}
         self._clock = clock
         self._hedge_after_s = hedge_after_s
-        self._asking: set[asyncio.Task[Found]] = set()
+        self._tasks: set[asyncio.Task[FoundLinks]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._sources())
@@ -72,85 +74,91 @@ class WebSearch:
         At most one is asked beside another, and who comes too late is heard to the end: to hang up
         would cost the connection and leave the breaker without news.
         """
-        left = iter(self._sources().items())
-        racing: set[asyncio.Task[Found]] = set()
-        trouble: BaseException = SourceError("every web source is left alone for now")
-        more, answered = True, False
+        remaining = iter(self._sources().items())
+        racing: set[asyncio.Task[FoundLinks]] = set()
+        last_error: BaseException = SourceError("every web source is left alone for now")
+        start_another, got_empty_result = True, False
         while True:
-            begun = self._ask_next(left, query) if more else None
-            if begun is not None:
-                racing.add(begun)
+            started = self._start_next(remaining, query) if start_another else None
+            if started is not None:
+                racing.add(started)
             if not racing:
                 break
-            patience = self._hedge_after_s if begun is not None and len(racing) == 1 else None
-            done, racing = await asyncio.wait(
-                racing, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            hedge_after_s = (
+                self._hedge_after_s if started is not None and len(racing) == 1 else None
             )
-            more = not done
+            done, racing = await asyncio.wait(
+                racing, timeout=hedge_after_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            start_another = not done
             for task in done:
                 if (error := task.exception()) is not None:
-                    trouble, more = error, not answered
+                    last_error, start_another = error, not got_empty_result
                 elif rows := task.result():
                     found.extend(rows)
                     return
                 else:
-                    answered, more = True, False
-        if not answered:
-            raise trouble
+                    got_empty_result, start_another = True, False
+        if not got_empty_result:
+            raise last_error
 
-    def _ask_next(
-        self, left: Iterator[tuple[str, SupportsSearch]], query: LinkQuery
-    ) -> asyncio.Task[Found] | None:
+    def _start_next(
+        self, remaining: Iterator[tuple[str, SupportsSearch]], query: LinkQuery
+    ) -> asyncio.Task[FoundLinks] | None:
         """Ask the next source that is not left alone; None if there is none."""
-        for name, source in left:
-            breaker = self._breakers.setdefault(name, Breaker())
-            if breaker.may_ask(self._clock()):
-                breaker.probing = True
-                task = asyncio.get_running_loop().create_task(self._ask(source, breaker, query))
-                self._asking.add(task)
-                task.add_done_callback(self._heard)
+        for name, source in remaining:
+            breaker = self._breakers.setdefault(name, UpstreamBreaker())
+            if breaker.allows_call(self._clock()):
+                breaker.is_probing = True
+                task = asyncio.get_running_loop().create_task(
+                    self._search_source(source, breaker, query)
+                )
+                self._tasks.add(task)
+                task.add_done_callback(self._on_done)
                 return task
         return None
 
-    async def _ask(self, source: SupportsSearch, breaker: Breaker, query: LinkQuery) -> Found:
+    async def _search_source(
+        self, source: SupportsSearch, breaker: UpstreamBreaker, query: LinkQuery
+    ) -> FoundLinks:
         try:
             async with breaker.slots:
                 found = await source.search(query)
         except SourceError as error:
-            breaker.went_wrong(self._clock(), error.retry_after_s)
+            breaker.record_failure(self._clock(), error.retry_after_s)
             raise
         except Exception:
             # A plugin's own mistake, for which no other source is to lose the race.
-            breaker.went_wrong(self._clock(), None)
+            breaker.record_failure(self._clock(), None)
             raise
         finally:
-            breaker.probing = False
-        breaker.went_well()
+            breaker.is_probing = False
+        breaker.record_success()
         return found
 
-    def _heard(self, task: asyncio.Task[Found]) -> None:
-        self._asking.discard(task)
+    def _on_done(self, task: asyncio.Task[FoundLinks]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled():
             # Of one that came too late nobody else takes the error.
             task.exception()
 
     async def aclose(self) -> None:
         """Call off what is still asked."""
-        for task in self._asking:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def status(self) -> dict[str, dict[str, Any]]:
         """For operators: which sources are left alone, and what is left of their day's quota."""
         now = self._clock()
-        told: dict[str, dict[str, Any]] = {}
+        report: dict[str, dict[str, Any]] = {}
         for name, source in self._sources().items():
-            breaker = self._breakers.setdefault(name, Breaker())
-            told[name] = {
+            breaker = self._breakers.setdefault(name, UpstreamBreaker())
+            report[name] = {
                 "state": "open" if now < breaker.open_until else "closed",
-                "failures": breaker.failures,
-                "answered": breaker.answered,
-                "failed": breaker.failed,
+                "failures": breaker.consecutive_failures,
+                "answered": breaker.total_successes,
+                "failed": breaker.total_failures,
                 "quota_left": getattr(source, "quota_left", None),
             }
-        return told
+        return report

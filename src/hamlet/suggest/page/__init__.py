@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from hamlet.api.auth import Keyring
 from hamlet.core.text import Language
-from hamlet.suggest import Ask, Chip, Link, SuggestService
-from hamlet.suggest.api.request import SuggestRequest, preferred
-from hamlet.suggest.demo import Stage, Trouble
+from hamlet.suggest import Chip, Link, SuggestRequest, SuggestService
+from hamlet.suggest.api.request import SuggestBody, preferred_language
+from hamlet.suggest.demo import DemoFault, DemoState
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -31,7 +31,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
-_LONGEST, _BUDGET_MS = 512, 50
+_MAX_QUERY_CHARS, _BUDGET_MS = 512, 50
 _LANGUAGES: tuple[Language, ...] = ("ko", "en", "ja")
 _LABELS: dict[str, tuple[str, str, str]] = {
     "ask": ("무엇이 궁금하세요?", "What is on your mind?", "何が気になりますか？"),
@@ -46,33 +46,33 @@ _LABELS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class Setup(Protocol):
+class PageInfo(Protocol):
     """What the page tells of the process it is served by."""
 
-    stage: Stage | None
+    demo_state: DemoState | None
     has_model: bool
     has_web: bool
 
 
 @dataclass(frozen=True, slots=True)
-class PageParts:
+class PageContext:
     """What the page needs."""
 
     service: SuggestService
     keyring: Callable[[], Keyring]
-    setup: Setup
+    info: PageInfo
 
 
-class Troubles(BaseModel):
+class DemoFaultsBody(BaseModel):
     """Which part of the demonstration shall have which trouble."""
 
     model_config = ConfigDict(extra="forbid")
 
-    llm: Trouble = "none"
-    web: Trouble = "none"
+    llm: DemoFault = "none"
+    web: DemoFault = "none"
 
 
-class _Static(StaticFiles):
+class _StaticFiles(StaticFiles):
     """Files of the page, under the page's own policy."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
@@ -81,54 +81,63 @@ class _Static(StaticFiles):
         return response
 
 
-def page(app: FastAPI, parts: PageParts) -> None:
+def add_page(app: FastAPI, context: PageContext) -> None:
     """Add the page, its files, and in demo mode the switch for troubles."""
     folder = Path(str(resources.files("hamlet.suggest.page").joinpath("static")))
     index = Template((folder / "index.html").read_text("utf-8"))
-    app.mount("/static", _Static(directory=folder), name="static")
+    app.mount("/static", _StaticFiles(directory=folder), name="static")
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def show(request: Request) -> HTMLResponse:
-        ask = _ask(request)
-        chips, links = await _in_hand(ask, parts) if parts.keyring().is_empty else ("", "")
-        values = {**_values(request, ask.language, parts.setup), "chips_html": chips}
+    async def show_page(request: Request) -> HTMLResponse:
+        suggest_request = _read_suggest_request(request)
+        chips, links = (
+            await _render_local_sections(suggest_request, context)
+            if context.keyring().is_empty
+            else ("", "")
+        )
+        values = {
+            **_template_values(request, suggest_request.language, context.info),
+            "chips_html": chips,
+        }
         return HTMLResponse(index.substitute(values, links_html=links), headers=_HEADERS)
 
-    stage = parts.setup.stage
-    if stage is None:
+    demo_state = context.info.demo_state
+    if demo_state is None:
         return
 
     @app.put("/v1/demo/trouble", include_in_schema=False)
-    async def trouble(wish: Troubles) -> JSONResponse:
-        stage.trouble = {"llm": wish.llm, "web": wish.web}
-        await parts.service.purge()
-        return JSONResponse(wish.model_dump())
+    async def set_faults(body: DemoFaultsBody) -> JSONResponse:
+        demo_state.faults = {"llm": body.llm, "web": body.web}
+        await context.service.purge()
+        return JSONResponse(body.model_dump())
 
 
-def _ask(request: Request) -> Ask:
+def _read_suggest_request(request: Request) -> SuggestRequest:
     """The context of a plain visit: `?q=` fills the composer, and is suggested for."""
-    given = request.query_params
-    query = given.get("q", "")[:_LONGEST]
-    lang = given.get("lang", "")
+    params = request.query_params
+    query = params.get("q", "")[:_MAX_QUERY_CHARS]
+    lang = params.get("lang", "")
     accepted = request.headers.get("accept-language", "")
-    locale = {"lang": lang if lang in _LANGUAGES else preferred(accepted)}
-    wish = SuggestRequest.model_validate({"context": {"query": query}, "locale": locale})
-    return wish.ask({"x-request-budget-ms": str(_BUDGET_MS)})
+    locale = {"lang": lang if lang in _LANGUAGES else preferred_language(accepted)}
+    body = SuggestBody.model_validate({"context": {"query": query}, "locale": locale})
+    return body.to_suggest_request({"x-request-budget-ms": str(_BUDGET_MS)})
 
 
-async def _in_hand(ask: Ask, parts: PageParts) -> tuple[str, str]:
-    first = await anext(aiter(parts.service.revisions(ask)))
-    chips = "".join(_chip(chip) for chip in (first.chips.items if first.chips else ()))
-    return chips, "".join(_link(link) for link in (first.links.items if first.links else ()))
+async def _render_local_sections(
+    suggest_request: SuggestRequest, context: PageContext
+) -> tuple[str, str]:
+    first = await anext(aiter(context.service.revisions(suggest_request)))
+    chips = "".join(_render_chip(chip) for chip in (first.chips.items if first.chips else ()))
+    return chips, "".join(_render_link(link) for link in (first.links.items if first.links else ()))
 
 
-def _chip(chip: Chip) -> str:
+def _render_chip(chip: Chip) -> str:
     prompt, lang = escape(chip.prompt), escape(chip.lang)
     button = f'<button class="chip" name="q" value="{prompt}" title="{prompt}" lang="{lang}"'
     return f'<li>{button} data-icon="{escape(chip.icon)}">{escape(chip.text)}</button></li>'
 
 
-def _link(link: Link) -> str:
+def _render_link(link: Link) -> str:
     attributes = 'rel="noopener nofollow" referrerpolicy="no-referrer" target="_blank"'
     title, text = escape(link.title), escape(link.snippet)
     return (
@@ -139,19 +148,19 @@ def _link(link: Link) -> str:
     )
 
 
-def _values(request: Request, lang: Language, setup: Setup) -> dict[str, str]:
-    def told(yes: bool) -> str:
+def _template_values(request: Request, lang: Language, info: PageInfo) -> dict[str, str]:
+    def to_json(yes: bool) -> str:
         return "true" if yes else "false"
 
-    at = _LANGUAGES.index(lang)
-    labels = {f"label_{name}": escape(texts[at]) for name, texts in _LABELS.items()}
-    pressed = {f"pressed_{one}": told(one == lang) for one in _LANGUAGES}
+    language_index = _LANGUAGES.index(lang)
+    labels = {f"label_{name}": escape(texts[language_index]) for name, texts in _LABELS.items()}
+    pressed_flags = {f"pressed_{one}": to_json(one == lang) for one in _LANGUAGES}
     return {
         **labels,
-        **pressed,
+        **pressed_flags,
         "lang": lang,
-        "query": escape(request.query_params.get("q", "")[:_LONGEST]),
-        "demo": told(setup.stage is not None),
-        "model": told(setup.has_model),
-        "web": told(setup.has_web),
+        "query": escape(request.query_params.get("q", "")[:_MAX_QUERY_CHARS]),
+        "demo": to_json(info.demo_state is not None),
+        "model": to_json(info.has_model),
+        "web": to_json(info.has_web),
     }

@@ -2,7 +2,7 @@
 
 from hamlet.suggest.retrieval.dense import Embedder, Encoder, load_encoder
 from hamlet.suggest.retrieval.hybrid import HybridIndex
-from hamlet.suggest.retrieval.index import Hit, Index
-from hamlet.suggest.retrieval.tokens import tokens
+from hamlet.suggest.retrieval.index import Bm25Index, Hit
+from hamlet.suggest.retrieval.tokens import tokenize
 
-__all__ = ["Embedder", "Encoder", "Hit", "HybridIndex", "Index", "load_encoder", "tokens"]
+__all__ = ["Bm25Index", "Embedder", "Encoder", "Hit", "HybridIndex", "load_encoder", "tokenize"]

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-_LONGEST = 200
-_LEAST_S, _QUEUE_S, _MOST_S = 0.08, 0.04, 0.1
-_MOST_KEPT = 50_000
-_BATCH = 32
+_MAX_TEXT_CHARS = 200
+_MIN_BUDGET_S, _MAX_QUEUE_S, _MAX_WAIT_S = 0.08, 0.04, 0.1
+_MAX_CACHED = 50_000
+_BATCH_SIZE = 32
 
 
 class Encoder(Protocol):
@@ -59,55 +59,57 @@ class Embedder:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embed")
-        self._kept: OrderedDict[str, Any] = OrderedDict()
-        self._waiting = 0
-        self._cost_s = 0.02
-        self._indexing = False
+        self._cache: OrderedDict[str, Any] = OrderedDict()
+        self._queued = 0
+        self._mean_encode_s = 0.02
+        self._is_indexing = False
 
-    async def vector(self, text: str, within_s: float = 10.0) -> Any | None:
+    async def embed_query(self, text: str, within_s: float = 10.0) -> Any | None:
         """The vector of a query; None if it cannot be there in time.
 
         One that comes too late is kept for the next who asks.
         """
-        text = text[:_LONGEST]
-        if text in self._kept:
-            self._kept.move_to_end(text)
-            return self._kept[text]
-        queue_s = self._waiting * self._cost_s
-        if self._indexing or within_s < _LEAST_S or queue_s > _QUEUE_S:
+        text = text[:_MAX_TEXT_CHARS]
+        if text in self._cache:
+            self._cache.move_to_end(text)
+            return self._cache[text]
+        queue_s = self._queued * self._mean_encode_s
+        if self._is_indexing or within_s < _MIN_BUDGET_S or queue_s > _MAX_QUEUE_S:
             return None
-        self._waiting += 1
-        made = asyncio.get_running_loop().run_in_executor(self._thread, self._timed, text)
-        made.add_done_callback(lambda done: self._keep(text, done))
-        await asyncio.wait({made}, timeout=min(_MOST_S, within_s / 2))
-        return self._kept.get(text)
+        self._queued += 1
+        encoding = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._encode_timed, text
+        )
+        encoding.add_done_callback(lambda done: self._on_encoded(text, done))
+        await asyncio.wait({encoding}, timeout=min(_MAX_WAIT_S, within_s / 2))
+        return self._cache.get(text)
 
-    def _timed(self, text: str) -> tuple[Any, float]:
+    def _encode_timed(self, text: str) -> tuple[Any, float]:
         start = time.perf_counter()
         vector = self._encoder.query(text)
         return vector, time.perf_counter() - start
 
-    def _keep(self, text: str, done: asyncio.Future[tuple[Any, float]]) -> None:
-        self._waiting -= 1
+    def _on_encoded(self, text: str, done: asyncio.Future[tuple[Any, float]]) -> None:
+        self._queued -= 1
         if done.cancelled() or done.exception() is not None:
             return
-        vector, took = done.result()
-        self._cost_s += (took - self._cost_s) / 8
-        self._kept[text] = vector
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
+        vector, duration_s = done.result()
+        self._mean_encode_s += (duration_s - self._mean_encode_s) / 8
+        self._cache[text] = vector
+        if len(self._cache) > _MAX_CACHED:
+            self._cache.popitem(last=False)
 
-    def passages(self, texts: Sequence[str]) -> Any:
+    def embed_passages(self, texts: Sequence[str]) -> Any:
         """A matrix, one row a text. Until it is made, queries do without: they would queue."""
         # Here, so that only who has vectors loads it.
         import numpy as np
 
-        self._indexing = True
+        self._is_indexing = True
         try:
-            batches = [list(texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)]
+            batches = [list(texts[i : i + _BATCH_SIZE]) for i in range(0, len(texts), _BATCH_SIZE)]
             rows = [self._thread.submit(self._encoder.passage, b).result() for b in batches]
         finally:
-            self._indexing = False
+            self._is_indexing = False
         return np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
 
     def close(self) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hamlet.suggest.retrieval.dense import Embedder
-from hamlet.suggest.retrieval.index import Hit, Index
+from hamlet.suggest.retrieval.index import Bm25Index, Hit
 
 Fields = Sequence[tuple[str, int]]
-_DENSE, _LEAST_SHARE = 0.8, 1e-9
+_DENSE_WEIGHT, _MIN_LEXICAL_RELEVANCE = 0.8, 1e-9
 
 
 class HybridIndex:
@@ -18,60 +18,63 @@ class HybridIndex:
 
     def __init__(self, documents: Iterable[Fields], passages: Sequence[str] = ()) -> None:
         """`passages` is the text of each document for its vector."""
-        self._lexical = Index(documents)
+        self._lexical = Bm25Index(documents)
         self._passages = passages
         self._embedder: Embedder | None = None
         self._vectors: Any = None
 
     def embed(self, embedder: Embedder) -> None:
         """Make the vectors; takes a while, and may be called from a thread."""
-        vectors = embedder.passages(self._passages)
+        vectors = embedder.embed_passages(self._passages)
         self._embedder, self._vectors = embedder, vectors
 
     async def search(
-        self, text: str, most: int, at_least: float = 0.0, within_s: float = 10.0
+        self, text: str, limit: int, min_relevance: float = 0.0, within_s: float = 10.0
     ) -> list[Hit]:
         """The best documents, best first: near in words or near in meaning.
 
         With `at_least` below 0 there is no gate.
         """
         if self._embedder is None:
-            return self._lexical.search(text, most, at_least)
-        vector = await self._embedder.vector(text, within_s)
+            return self._lexical.search(text, limit, min_relevance)
+        vector = await self._embedder.embed_query(text, within_s)
         if vector is None:
-            return self._lexical.search(text, most, at_least)
-        return fused(self._lexical, self._vectors @ vector, text, most, at_least)
+            return self._lexical.search(text, limit, min_relevance)
+        return fuse(self._lexical, self._vectors @ vector, text, limit, min_relevance)
 
 
-def fused(index: Index, cosines: Any, text: str, most: int, at_least: float) -> list[Hit]:
+def fuse(index: Bm25Index, cosines: Any, text: str, limit: int, min_relevance: float) -> list[Hit]:
     """The best by both, of those that one of the two stands up for."""
     # Here, so that only who has vectors loads it.
     import numpy as np
 
-    shares = np.zeros(len(cosines))
+    lexical = np.zeros(len(cosines))
     for hit in index.search(text, len(cosines)):
-        shares[hit.position] = hit.share
-    weighed = _DENSE * _spread(cosines) + (1 - _DENSE) * _spread(shares)
-    near = cosines >= _outstanding(cosines)
-    best = np.argsort(-weighed, kind="stable")[:most]
+        lexical[hit.position] = hit.relevance
+    combined = _DENSE_WEIGHT * _min_max_scale(cosines) + (1 - _DENSE_WEIGHT) * _min_max_scale(
+        lexical
+    )
+    is_outstanding = cosines >= _noise_threshold(cosines)
+    best = np.argsort(-combined, kind="stable")[:limit]
     return [
-        Hit(int(i), float(weighed[i]))
+        Hit(int(i), float(combined[i]))
         for i in best
-        if near[i] or shares[i] >= (max(at_least, _LEAST_SHARE) if at_least >= 0 else 0)
+        if is_outstanding[i]
+        or lexical[i] >= (max(min_relevance, _MIN_LEXICAL_RELEVANCE) if min_relevance >= 0 else 0)
     ]
 
 
-def _outstanding(cosines: Any) -> float:
+def _noise_threshold(cosines: Any) -> float:
     """How near a document must be not to be there by chance.
 
     e5 puts all texts between 0.7 and 1, each query elsewhere, so no fixed cosine will do. Of N
     values of noise none passes mean + deviation * sqrt(2 ln N) (the universal threshold of Donoho
     and Johnstone, Biometrika 81, 1994).
     """
-    spread = math.sqrt(2 * math.log(max(2, len(cosines))))
-    return float(cosines.mean() + cosines.std() * spread)
+    deviations = math.sqrt(2 * math.log(max(2, len(cosines))))
+    return float(cosines.mean() + cosines.std() * deviations)
 
 
-def _spread(values: Any) -> Any:
+def _min_max_scale(values: Any) -> Any:
     low, high = values.min(), values.max()
     return (values - low) / ((high - low) or 1)

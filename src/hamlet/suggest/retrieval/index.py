@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hamlet.suggest.retrieval.synonyms import translated
-from hamlet.suggest.retrieval.tokens import tokens
+from hamlet.suggest.retrieval.synonyms import translations
+from hamlet.suggest.retrieval.tokens import tokenize
 
 # Where each constant comes from: docs/adr/0008-constants-of-retrieval.md
 _K1, _B = 0.9, 0.4
-_TRANSLATED, _MISSING = 1.0, 0.5
+_TRANSLATED_WEIGHT, _MISSING_WEIGHT = 1.0, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Hit:
     """A document's position, and its share (0 to 1) of what a perfect match would score."""
 
     position: int
-    share: float
+    relevance: float
 
 
-class Index:
+class Bm25Index:
     """Immutable. Fields are weighted by repetition, which for BM25 is what a weight is."""
 
     def __init__(self, documents: Iterable[Sequence[tuple[str, int]]]) -> None:
@@ -32,7 +32,7 @@ class Index:
         mean = max(1, sum(bag.total() for bag in bags)) / max(1, len(bags))
         # For each token where it stands, and its share of what it could score at most there.
         self._postings: dict[str, list[tuple[int, float]]] = {}
-        self._documents = len(bags)
+        self._document_count = len(bags)
         for position, bag in enumerate(bags):
             damping = _K1 * (1 - _B + _B * bag.total() / mean)
             # Tokens that stand there as often share one entry.
@@ -40,50 +40,58 @@ class Index:
             for token, times in bag.items():
                 self._postings.setdefault(token, []).append(entries[times])
 
-    def search(self, text: str, most: int, at_least: float = 0.0) -> list[Hit]:
+    def search(self, text: str, limit: int, min_relevance: float = 0.0) -> list[Hit]:
         """The best documents, best first, with at least that share of a perfect match."""
-        asked = tokens(text)
-        wanted = self._known_of(asked)
-        other = self._known_of(tokens(" ".join(translated(text))), besides=wanted)
+        query_tokens = tokenize(text)
+        query_terms = self._indexed_terms(query_tokens)
+        translated_terms = self._indexed_terms(
+            tokenize(" ".join(translations(text))), excluded=query_terms
+        )
         scores: defaultdict[int, float] = defaultdict(float)
-        for known, worth in ((other, _TRANSLATED), (wanted, 1.0)):
-            for token in known:
-                rarity = worth * self._rarity(token)
+        for terms, weight in ((translated_terms, _TRANSLATED_WEIGHT), (query_terms, 1.0)):
+            for token in terms:
+                idf = weight * self._idf(token)
                 for position, share in self._postings[token]:
-                    scores[position] += rarity * share
-        best = sorted(scores.items(), key=lambda row: (-row[1], row[0]))[:most]
-        perfect = self._perfect(asked, wanted, other)
+                    scores[position] += idf * share
+        best = sorted(scores.items(), key=lambda row: (-row[1], row[0]))[:limit]
+        perfect = self._perfect_score(query_tokens, query_terms, translated_terms)
         hits = [Hit(position, score / perfect) for position, score in best]
-        return [hit for hit in hits if hit.share >= at_least]
+        return [hit for hit in hits if hit.relevance >= min_relevance]
 
-    def _known_of(self, found: list[str], besides: Sequence[str] = ()) -> list[str]:
-        return [t for t in dict.fromkeys(found) if t in self._postings and t not in besides]
+    def _indexed_terms(self, candidates: list[str], excluded: Sequence[str] = ()) -> list[str]:
+        return [t for t in dict.fromkeys(candidates) if t in self._postings and t not in excluded]
 
-    def _rarity(self, token: str) -> float:
+    def _idf(self, token: str) -> float:
         """By Lucene's formula, which is never below zero."""
-        having = len(self._postings[token])
-        return math.log(1 + (self._documents - having + 0.5) / (having + 0.5))
+        document_frequency = len(self._postings[token])
+        return math.log(
+            1 + (self._document_count - document_frequency + 0.5) / (document_frequency + 0.5)
+        )
 
-    def _best(self, token: str) -> float:
+    def _max_score(self, token: str) -> float:
         """The score of the document in which it weighs most."""
-        return self._rarity(token) * max(share for _, share in self._postings[token])
+        return self._idf(token) * max(share for _, share in self._postings[token])
 
-    def _perfect(self, asked: list[str], wanted: list[str], other: list[str]) -> float:
+    def _perfect_score(
+        self, query_tokens: list[str], query_terms: list[str], translated_terms: list[str]
+    ) -> float:
         """The score of a document that has everything.
 
         What the text asks for and nobody has still counts: a match of half a question is half.
         """
-        perfect = sum(self._best(token) for token in wanted)
-        if not wanted:
-            return max(1.0, _TRANSLATED * sum(self._best(token) for token in other))
-        missing = len(set(asked)) - len(wanted)
-        return perfect * (1 + _MISSING * missing / len(wanted))
+        perfect = sum(self._max_score(token) for token in query_terms)
+        if not query_terms:
+            return max(
+                1.0, _TRANSLATED_WEIGHT * sum(self._max_score(token) for token in translated_terms)
+            )
+        missing = len(set(query_tokens)) - len(query_terms)
+        return perfect * (1 + _MISSING_WEIGHT * missing / len(query_terms))
 
 
 def _bag(fields: Sequence[tuple[str, int]]) -> Counter[str]:
     """How often each token stands in a document."""
     bag: Counter[str] = Counter()
     for text, weight in fields:
-        for token in tokens(text):
+        for token in tokenize(text):
             bag[token] += weight
     return bag

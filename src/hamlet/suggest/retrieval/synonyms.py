@@ -5,31 +5,31 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-from hamlet.core.text import language, normal, words
+from hamlet.core.text import detect_language, normalize, split_words
 
 
 @cache
-def _table() -> dict[str, tuple[str, ...]]:
+def _load_table() -> dict[str, tuple[str, ...]]:
     """Word -> the words for its topic, in all languages."""
     file = resources.files("hamlet.suggest.retrieval").joinpath("data/synonyms.tsv")
     table: dict[str, tuple[str, ...]] = {}
     for line in file.read_text("utf-8").splitlines():
-        group = tuple(normal(line).replace("|", " ").split())
+        group = tuple(normalize(line).replace("|", " ").split())
         for word in group:
             table[word] = table.get(word, ()) + group
     return table
 
 
-def translated(text: str) -> list[str]:
+def translations(text: str) -> list[str]:
     """Words of other languages for the topics that `text` names.
 
     A Korean or Japanese word may carry endings, so there the longest known beginning counts.
     """
-    table = _table()
+    table = _load_table()
     found: list[str] = []
-    for word in words(text):
+    for word in split_words(text):
         known = next((word[:n] for n in range(len(word), 1, -1) if word[:n] in table), None)
         if known and (known == word or not word.isascii()):
-            mine = language(known)
-            found += [other for other in table[known] if language(other) != mine]
+            own_language = detect_language(known)
+            found += [other for other in table[known] if detect_language(other) != own_language]
     return list(dict.fromkeys(found))

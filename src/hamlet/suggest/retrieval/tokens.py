@@ -6,23 +6,23 @@ from functools import lru_cache
 
 import Stemmer
 
-from hamlet.core.text import grams
+from hamlet.core.text import tokenize as split_grams
 
-_STOP = frozenset(
+_STOP_WORDS = frozenset(
     """a an and are as at be by do does for from how i in is it me my of on or that the this to
     was what when where which who why with you your can could should would will""".split()  # noqa: SIM905
 )
 # One stemmer is not safe for several threads; the index is used from the event loop alone.
-_ENGLISH = Stemmer.Stemmer("english")
+_ENGLISH_STEMMER = Stemmer.Stemmer("english")
 
 
-def tokens(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Stemmed words of the Latin alphabet, character bigrams of the rest."""
-    return [_stem(g) if g.isascii() else g for g in grams(text) if g not in _STOP]
+    return [_stem(g) if g.isascii() else g for g in split_grams(text) if g not in _STOP_WORDS]
 
 
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     """The stem of a Latin word, by Porter's second algorithm (snowball "english")."""
-    stem: str = _ENGLISH.stemWord(word)
+    stem: str = _ENGLISH_STEMMER.stemWord(word)
     return stem

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from hamlet.spi.sources import LinkQuery, SourceSettings
-from hamlet.suggest.sources.web import Search, WebSource
+from hamlet.suggest.sources.web import SearchRequest, WebSource
 
-_MOST = 20
+_MAX_RESULTS = 20
 _COUNTRY = {"ko": "KR", "ja": "JP", "en": "US"}
 _LANGUAGE = {"ko": "ko", "ja": "jp", "en": "en"}
 
@@ -25,10 +25,10 @@ class Brave(WebSource):
     Settings: ClassVar[type[SourceSettings]] = BraveSettings
     name: ClassVar[str] = "brave"
 
-    def _asks(self, query: LinkQuery) -> Search:
+    def _build_request(self, query: LinkQuery) -> SearchRequest:
         params: dict[str, str | int] = {
             "q": " ".join(query.text[:400].split()[:50]),
-            "count": min(query.limit, _MOST),
+            "count": min(query.limit, _MAX_RESULTS),
             "country": query.country or _COUNTRY[query.language],
             "search_lang": _LANGUAGE[query.language],
             "safesearch": query.safe,
@@ -36,9 +36,9 @@ class Brave(WebSource):
         if query.freshness != "any":
             params["freshness"] = f"p{query.freshness[0]}"
         headers = {"x-subscription-token": self.settings.secret()}
-        return Search("/res/v1/web/search", params, headers=headers)
+        return SearchRequest("/res/v1/web/search", params, headers=headers)
 
-    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+    def _parse_results(self, body: Any) -> Sequence[Mapping[str, Any]]:
         rows = (body.get("web") or {}).get("results") or []
         return [
             {**row, "snippet": row.get("description"), "published_at": row.get("page_age")}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from hamlet.spi.sources import LinkQuery, SourceSettings
-from hamlet.suggest.sources.web import Search, WebSource
+from hamlet.suggest.sources.web import SearchRequest, WebSource
 
 _DAYS = {"day": 1, "week": 7, "month": 31, "year": 366}
 
@@ -24,7 +24,7 @@ class Exa(WebSource):
     Settings: ClassVar[type[SourceSettings]] = ExaSettings
     name: ClassVar[str] = "exa"
 
-    def _asks(self, query: LinkQuery) -> Search:
+    def _build_request(self, query: LinkQuery) -> SearchRequest:
         body: dict[str, Any] = {
             "query": query.text[:400],
             "numResults": min(query.limit, 25),
@@ -34,9 +34,9 @@ class Exa(WebSource):
         if query.freshness != "any":
             since = datetime.now(UTC) - timedelta(days=_DAYS[query.freshness])
             body["startPublishedDate"] = since.strftime("%Y-%m-%dT00:00:00.000Z")
-        return Search("/search", json=body, headers={"x-api-key": self.settings.secret()})
+        return SearchRequest("/search", json=body, headers={"x-api-key": self.settings.secret()})
 
-    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+    def _parse_results(self, body: Any) -> Sequence[Mapping[str, Any]]:
         return [
             {**row, "snippet": row.get("text"), "published_at": row.get("publishedDate")}
             for row in body["results"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import SecretStr
 
 from hamlet.spi.sources import LinkQuery, SourceSettings
-from hamlet.suggest.sources.web import Search, WebSource
+from hamlet.suggest.sources.web import SearchRequest, WebSource
 
 
 class NaverSettings(SourceSettings):
@@ -26,15 +26,15 @@ class Naver(WebSource):
     Settings: ClassVar[type[SourceSettings]] = NaverSettings
     name: ClassVar[str] = "naver"
 
-    def _asks(self, query: LinkQuery) -> Search:
+    def _build_request(self, query: LinkQuery) -> SearchRequest:
         headers = {
             "x-naver-client-id": self.settings.client_id,
             "x-naver-client-secret": self.settings.client_secret.get_secret_value(),
         }
         params: dict[str, str | int] = {"query": query.text[:200], "display": query.limit}
-        return Search("/v1/search/webkr.json", params, headers=headers)
+        return SearchRequest("/v1/search/webkr.json", params, headers=headers)
 
-    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+    def _parse_results(self, body: Any) -> Sequence[Mapping[str, Any]]:
         return [
             {"title": row["title"], "url": row["link"], "snippet": row.get("description")}
             for row in body["items"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from hamlet.spi.sources import LinkQuery, SourceSettings
-from hamlet.suggest.sources.web import Search, WebSource
+from hamlet.suggest.sources.web import SearchRequest, WebSource
 
 _SAFE = {"off": "0", "moderate": "1", "strict": "2"}
 
@@ -25,7 +25,7 @@ class SearXNG(WebSource):
     Settings: ClassVar[type[SourceSettings]] = SearXNGSettings
     name: ClassVar[str] = "searxng"
 
-    def _asks(self, query: LinkQuery) -> Search:
+    def _build_request(self, query: LinkQuery) -> SearchRequest:
         params = {
             "q": query.text[:400],
             "format": "json",
@@ -34,9 +34,9 @@ class SearXNG(WebSource):
         }
         if query.freshness != "any":
             params["time_range"] = query.freshness
-        return Search("/search", params)
+        return SearchRequest("/search", params)
 
-    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+    def _parse_results(self, body: Any) -> Sequence[Mapping[str, Any]]:
         # Its scores are sums over engines and mean nothing from 0 to 1: its order does.
         return [
             {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from hamlet.spi.sources import LinkQuery, SourceSettings
-from hamlet.suggest.sources.web import Search, WebSource
+from hamlet.suggest.sources.web import SearchRequest, WebSource
 
 
 class TavilySettings(SourceSettings):
@@ -21,14 +21,14 @@ class Tavily(WebSource):
     Settings: ClassVar[type[SourceSettings]] = TavilySettings
     name: ClassVar[str] = "tavily"
 
-    def _asks(self, query: LinkQuery) -> Search:
+    def _build_request(self, query: LinkQuery) -> SearchRequest:
         body: dict[str, Any] = {"query": query.text[:400], "max_results": min(query.limit, 20)}
         if query.freshness != "any":
             body["time_range"] = query.freshness
         headers = {"authorization": f"Bearer {self.settings.secret()}"}
-        return Search("/search", json=body, headers=headers)
+        return SearchRequest("/search", json=body, headers=headers)
 
-    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+    def _parse_results(self, body: Any) -> Sequence[Mapping[str, Any]]:
         return [
             {**row, "snippet": row.get("content"), "published_at": row.get("published_date")}
             for row in body["results"]

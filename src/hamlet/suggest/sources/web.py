@@ -14,16 +14,16 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from hamlet.core.errors import ProviderError
-from hamlet.core.text import language
+from hamlet.core.text import detect_language
 from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.spi import API_VERSION, ProviderSettings, retry_after
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SourceSettings
 
-_MOST_BYTES = 4 << 20
+_MAX_BODY_BYTES = 4 << 20
 _TAG = re.compile(r"<[^>]+>")
 # What a host says of itself: registries give these endings to states and schools alone.
 _OFFICIAL = re.compile(r"(?:^|\.)(?:gov|mil|edu|int|(?:go|ac|lg)\.(?:kr|jp)|(?:gov|ac)\.\w{2})$")
-_KNOWN = {
+_SITE_KINDS = {
     "wikipedia.org": "encyclopedia",
     "youtube.com": "video",
     "vimeo.com": "video",
@@ -33,7 +33,7 @@ _KNOWN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchRequest:
     """A vendor's request: a POST of `json` if there is one, else a GET with `params`."""
 
     path: str
@@ -54,18 +54,18 @@ class WebSource:
         host = ProviderSettings(base_url=settings.base_url, connect_timeout_s=settings.timeout_s)
         self._transport = HttptoolsTransport(host)
         self._day: datetime.date | None = None
-        self._asked = 0
+        self._calls_today = 0
 
     async def search(self, query: LinkQuery) -> Sequence[FoundLink]:
         """What the web has. Raises SourceError."""
         if not query.text:
             return []
-        self._count()
+        self._consume_quota()
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                body = await self._answer(self._asks(query))
-            rows = self._read(orjson.loads(body))
-            return [self._found(row, i) for i, row in enumerate(rows[: query.limit])]
+                body = await self._fetch(self._build_request(query))
+            rows = self._parse_results(orjson.loads(body))
+            return [self._build_link(row, i) for i, row in enumerate(rows[: query.limit])]
         except TimeoutError:
             waited = f"{self.settings.timeout_s:g} s"
             raise SourceError(f"{self.name} did not answer within {waited}") from None
@@ -78,48 +78,48 @@ class WebSource:
     def quota_left(self) -> int | None:
         """Calls that may still be made today; None without a quota."""
         quota: int | None = self.settings.daily_quota
-        return None if quota is None else max(0, quota - self._asked)
+        return None if quota is None else max(0, quota - self._calls_today)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
 
-    async def _answer(self, search: Search) -> bytes:
-        method = "GET" if search.json is None else "POST"
-        query = urlencode(search.params, quote_via=quote)
-        path = f"{search.path}?{query}" if query else search.path
-        asking = self._transport.stream(method, path, json=search.json, headers=search.headers)
-        async with asking as reply:
+    async def _fetch(self, request: SearchRequest) -> bytes:
+        method = "GET" if request.json is None else "POST"
+        query = urlencode(request.params, quote_via=quote)
+        path = f"{request.path}?{query}" if query else request.path
+        exchange = self._transport.stream(method, path, json=request.json, headers=request.headers)
+        async with exchange as reply:
             if not 200 <= reply.status < 300:
-                wait_s = retry_after(reply.headers)
-                raise SourceError(f"{self.name} answered {reply.status}", wait_s)
-            return await reply.aread(_MOST_BYTES)
+                retry_after_s = retry_after(reply.headers)
+                raise SourceError(f"{self.name} answered {reply.status}", retry_after_s)
+            return await reply.aread(_MAX_BODY_BYTES)
 
-    def _asks(self, query: LinkQuery) -> Search:
+    def _build_request(self, query: LinkQuery) -> SearchRequest:
         """The request of a query. Raises SourceError."""
         raise SourceError(f"{self.name} cannot search")
 
-    def _read(self, body: Any) -> Sequence[Mapping[str, Any]]:
+    def _parse_results(self, body: Any) -> Sequence[Mapping[str, Any]]:
         """Rows of title, url, snippet and perhaps score and published_at."""
         rows: Sequence[Mapping[str, Any]] = body["results"]
         return rows
 
-    def _count(self) -> None:
+    def _consume_quota(self) -> None:
         today = datetime.datetime.now(datetime.UTC).date()
         if today != self._day:
-            self._day, self._asked = today, 0
+            self._day, self._calls_today = today, 0
         if self.quota_left == 0:
             raise SourceError(f"{self.name}: the day's quota is used up")
-        self._asked += 1
+        self._calls_today += 1
 
-    def _found(self, row: Mapping[str, Any], rank: int) -> FoundLink:
-        title, snippet = plain(row["title"]), plain(row.get("snippet") or "")
+    def _build_link(self, row: Mapping[str, Any], rank: int) -> FoundLink:
+        title, snippet = plain_text(row["title"]), plain_text(row.get("snippet") or "")
         return FoundLink(
             url=row["url"],
             title=title,
             snippet=snippet,
-            kind=kind_of(row["url"]),
-            language=language(f"{title} {snippet}") or "en",
+            kind=site_kind(row["url"]),
+            language=detect_language(f"{title} {snippet}") or "en",
             # Where a vendor gives no score, its order is one.
             score=round(float(row.get("score") or 1 / (rank + 1)), 3),
             source=self.name,
@@ -127,7 +127,7 @@ class WebSource:
         )
 
 
-def kind_of(url: str) -> str:
+def site_kind(url: str) -> str:
     """What kind of site a URL leads to, as far as its host tells; else "other"."""
     try:
         host = (urlsplit(url).hostname or "").removeprefix("www.")
@@ -137,9 +137,9 @@ def kind_of(url: str) -> str:
         return "official"
     if host.startswith(("docs.", "developer.")):
         return "doc"
-    return _KNOWN.get(".".join(host.split(".")[-2:]), "other")
+    return _SITE_KINDS.get(".".join(host.split(".")[-2:]), "other")
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text without tags and entities, on one line."""
     return " ".join(html.unescape(_TAG.sub("", text)).split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hamlet.api.body import read_fields
-from hamlet.api.dialects.anthropic.encode import EventEncoder, frame, message
+from hamlet.api.dialects.anthropic.encode import EventEncoder, encode_message, sse_frame
 from hamlet.api.dialects.anthropic.errors import error_body
 from hamlet.api.dialects.anthropic.parse import parse
 from hamlet.api.http import Request
@@ -16,15 +16,15 @@ class AnthropicDialect:
     """Messages, plain and streamed."""
 
     name = "anthropic"
-    keepalive = frame("ping", {})
+    keepalive = sse_frame("ping", {})
 
     def parse(self, request: Request) -> Call:
         return parse(read_fields(request.body), request.id)
 
-    def whole(self, answer: ChatResponse) -> bytes:
-        return message(answer)
+    def encode_response(self, response: ChatResponse) -> bytes:
+        return encode_message(response)
 
-    def encoder(self, call: Call) -> EventEncoder:
+    def new_encoder(self, call: Call) -> EventEncoder:
         return EventEncoder()
 
     def error_body(self, error: HamletError, request_id: str) -> bytes:

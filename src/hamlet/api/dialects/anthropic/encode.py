@@ -32,14 +32,14 @@ _REASONS = {
 }
 
 
-def message(answer: ChatResponse) -> bytes:
+def encode_message(response: ChatResponse) -> bytes:
     """A whole `message` object."""
     return orjson.dumps(
         {
-            **_shell(answer.id, answer.model),
-            "content": [_block(part) for part in answer.parts],
-            "stop_reason": _REASONS[answer.reason],
-            "usage": usage_object(answer.usage),
+            **_message_base(response.id, response.model),
+            "content": [_block(part) for part in response.parts],
+            "stop_reason": _REASONS[response.reason],
+            "usage": usage_object(response.usage),
         }
     )
 
@@ -50,45 +50,45 @@ class EventEncoder:
     def __init__(self) -> None:
         self._index = -1
 
-    def frames(self, event: ChatEvent) -> bytes:
+    def encode(self, event: ChatEvent) -> bytes:
         """The frames of one event."""
         match event:
             case Started():
-                shell = _shell(event.response_id, event.model)
-                shell |= {"content": [], "usage": usage_object(Usage())}
-                return frame("message_start", {"message": shell})
+                base = _message_base(event.response_id, event.model)
+                base |= {"content": [], "usage": usage_object(Usage())}
+                return sse_frame("message_start", {"message": base})
             case Finished():
                 return self._finish(event)
             case _:
-                return self._open(event) + self._deltas(event)
+                return self._open_block(event) + self._deltas(event)
 
-    def _open(self, event: Delta) -> bytes:
+    def _open_block(self, event: Delta) -> bytes:
         if event.index == self._index:
             return b""
-        closed = self._close()
+        closed = self._close_block()
         self._index = event.index
         block = {"index": event.index, "content_block": _empty_block(event)}
-        return closed + frame("content_block_start", block)
+        return closed + sse_frame("content_block_start", block)
 
-    def _close(self) -> bytes:
-        return frame("content_block_stop", {"index": self._index}) if self._index >= 0 else b""
+    def _close_block(self) -> bytes:
+        return sse_frame("content_block_stop", {"index": self._index}) if self._index >= 0 else b""
 
     def _deltas(self, event: Delta) -> bytes:
         return b"".join(
-            frame("content_block_delta", {"index": event.index, "delta": delta})
+            sse_frame("content_block_delta", {"index": event.index, "delta": delta})
             for delta in _delta_objects(event)
         )
 
     def _finish(self, event: Finished) -> bytes:
         delta = {"stop_reason": _REASONS[event.reason], "stop_sequence": None}
         return (
-            self._close()
-            + frame("message_delta", {"delta": delta, "usage": usage_object(event.usage)})
-            + frame("message_stop", {})
+            self._close_block()
+            + sse_frame("message_delta", {"delta": delta, "usage": usage_object(event.usage)})
+            + sse_frame("message_stop", {})
         )
 
 
-def frame(kind: str, data: dict[str, Any]) -> bytes:
+def sse_frame(kind: str, data: dict[str, Any]) -> bytes:
     """One named SSE event; the name stands in the data too, as clients expect."""
     return b"event: %s\ndata: %s\n\n" % (kind.encode(), orjson.dumps({"type": kind, **data}))
 
@@ -104,7 +104,7 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _shell(id_: str, model: str) -> dict[str, Any]:
+def _message_base(id_: str, model: str) -> dict[str, Any]:
     return {
         "id": id_,
         "type": "message",
@@ -122,9 +122,9 @@ def _block(part: Text | Reasoning | ToolCall) -> dict[str, Any]:
         case ToolCall():
             arguments = orjson.loads(part.arguments or "{}")
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments}
-    if redacted := _own(part.meta).get("redacted"):
+    if redacted := _anthropic_meta(part.meta).get("redacted"):
         return {"type": "redacted_thinking", "data": redacted}
-    signature = _own(part.meta).get("signature") or ""
+    signature = _anthropic_meta(part.meta).get("signature") or ""
     return {"type": "thinking", "thinking": part.text, "signature": signature}
 
 
@@ -134,7 +134,7 @@ def _empty_block(event: Delta) -> dict[str, Any]:
             return _block(Text(""))
         case ToolCallDelta():
             return _block(ToolCall(event.id or "", event.name or "", "{}"))
-    redacted = _own(event.meta).get("redacted")
+    redacted = _anthropic_meta(event.meta).get("redacted")
     return _block(Reasoning("", {"anthropic": {"redacted": redacted}}))
 
 
@@ -146,11 +146,11 @@ def _delta_objects(event: Delta) -> list[dict[str, Any]]:
             return [{"type": "input_json_delta", "partial_json": arguments}] if arguments else []
         case ReasoningDelta():
             deltas = [{"type": "thinking_delta", "thinking": event.text}] if event.text else []
-            if signature := _own(event.meta).get("signature"):
+            if signature := _anthropic_meta(event.meta).get("signature"):
                 deltas.append({"type": "signature_delta", "signature": signature})
             return deltas
 
 
-def _own(meta: Meta | None) -> dict[str, Any]:
+def _anthropic_meta(meta: Meta | None) -> dict[str, Any]:
     own = (meta or {}).get("anthropic")
     return own if isinstance(own, dict) else {}

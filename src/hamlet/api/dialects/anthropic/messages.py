@@ -52,25 +52,25 @@ def to_messages(
     return tuple(messages)
 
 
-def _turn(wire: WireMessage, where: str) -> Iterable[Message]:
-    parts = _parts(wire.content, f"{where}.content")
+def _turn(wire: WireMessage, path: str) -> Iterable[Message]:
+    parts = _parts(wire.content, f"{path}.content")
     if wire.role in ("assistant", "system"):
         return [Message("assistant" if wire.role == "assistant" else "system", parts)]
     if wire.role != "user":
-        raise BadRequest(f"{where}.role: unknown role", param=f"{where}.role")
+        raise BadRequest(f"{path}.role: unknown role", param=f"{path}.role")
     results = tuple(part for part in parts if isinstance(part, ToolResult))
     rest = tuple(part for part in parts if not isinstance(part, ToolResult))
     turns = [Message("tool", results)] if results else []
     return [*turns, Message("user", rest)] if rest or not results else turns
 
 
-def _parts(content: str | list[WireBlock], where: str) -> tuple[Part, ...]:
+def _parts(content: str | list[WireBlock], path: str) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),)
-    return tuple(_part(block, f"{where}[{i}]") for i, block in enumerate(content))
+    return tuple(_part(block, f"{path}[{i}]") for i, block in enumerate(content))
 
 
-def _part(block: WireBlock, where: str) -> Part:
+def _part(block: WireBlock, path: str) -> Part:
     match block:
         case WireBlock(type="text", text=str(text)):
             return Text(text)
@@ -81,20 +81,20 @@ def _part(block: WireBlock, where: str) -> Part:
         case WireBlock(type="tool_use", id=str(id_), name=str(name)):
             return ToolCall(id_, name, orjson.dumps(block.input or {}).decode())
         case WireBlock(type="tool_result", tool_use_id=str(id_)):
-            return ToolResult(id_, _result(block.content, where), bool(block.is_error))
+            return ToolResult(id_, _result(block.content, path), bool(block.is_error))
         case WireBlock(type="thinking", thinking=str(text)):
             return Reasoning(text, {"anthropic": {"signature": block.signature}})
         case WireBlock(type="redacted_thinking", data=str(data)):
             return Reasoning("", {"anthropic": {"redacted": data}})
-    raise BadRequest(f"{where}: a block of this type cannot be translated", param=where)
+    raise BadRequest(f"{path}: a block of this type cannot be translated", param=path)
 
 
-def _result(content: Any, where: str) -> tuple[Text | Image, ...]:
+def _result(content: Any, path: str) -> tuple[Text | Image, ...]:
     if content is None:
         return ()
     try:
         blocks = msgspec.convert(content, str | list[WireBlock])
     except msgspec.ValidationError:
-        raise BadRequest(f"{where}.content: text or blocks are needed", param=where) from None
-    parts = _parts(blocks, f"{where}.content")
+        raise BadRequest(f"{path}.content: text or blocks are needed", param=path) from None
+    parts = _parts(blocks, f"{path}.content")
     return tuple(part for part in parts if isinstance(part, (Text, Image)))

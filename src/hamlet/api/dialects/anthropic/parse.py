@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from hamlet.api.body import Fields, decode, features_of, needed, validated
+from hamlet.api.body import Fields, decode, features_of, require_field, validate_params
 from hamlet.api.dialects.anthropic.messages import WireBlock, WireMessage, to_messages
 from hamlet.core import (
     TEXT_OUTPUT,
@@ -33,7 +33,7 @@ _PARAMS = {
     "top_k": "top_k",
     "stop_sequences": "stop",
 }
-_STRUCTURE = {
+_STRUCTURAL_FIELDS = {
     "model",
     "messages",
     "system",
@@ -45,12 +45,12 @@ _STRUCTURE = {
     "output_config",
     "output_format",
 }
-_KNOWN = _PARAMS.keys() | _STRUCTURE
+_KNOWN_FIELDS = _PARAMS.keys() | _STRUCTURAL_FIELDS
 _PART_FEATURES = {b'"image"': Feature.IMAGES, b'"document"': Feature.DOCUMENTS}
-_MARK = re.compile(b"|".join(_PART_FEATURES))
+_FEATURE_PATTERN = re.compile(b"|".join(_PART_FEATURES))
 
 
-class _Head(msgspec.Struct):
+class _RawMessage(msgspec.Struct):
     role: str
     content: msgspec.Raw
 
@@ -95,26 +95,26 @@ class _OutputConfig(msgspec.Struct):
 
 def parse(fields: Fields, request_id: str) -> Call:
     """Look at what routing needs; the messages stay undecoded until an adapter needs them."""
-    model = decode(needed(fields, "model"), str, "model")
-    needed(fields, "max_tokens")
-    heads = decode(needed(fields, "messages"), list[_Head], "messages")
-    if not heads:
+    model = decode(require_field(fields, "model"), str, "model")
+    require_field(fields, "max_tokens")
+    raw_messages = decode(require_field(fields, "messages"), list[_RawMessage], "messages")
+    if not raw_messages:
         raise BadRequest("messages: at least one is needed", param="messages")
-    stream = bool(_read(fields, "stream", bool | None))
+    stream = bool(_decode_optional(fields, "stream", bool | None))
     params = _params(fields)
     return Call(
         model=model,
         stream=stream,
         params=params,
-        features=_features(fields, heads),
-        build=lambda: _request(model, fields, params, stream),
+        features=_features(fields, raw_messages),
+        build_request=lambda: _build_request(model, fields, params, stream),
         dialect="anthropic",
         fields=fields,
         request_id=request_id,
     )
 
 
-def _read(fields: Fields, name: str, kind: Any) -> Any:
+def _decode_optional(fields: Fields, name: str, kind: Any) -> Any:
     return decode(fields[name], kind, name) if name in fields else None
 
 
@@ -122,33 +122,33 @@ def _params(fields: Fields) -> ChatParams:
     portable: dict[str, Any] = {
         name: decode(fields[wire], Any, wire) for wire, name in _PARAMS.items() if wire in fields
     }
-    if metadata := _read(fields, "metadata", _Metadata | None):
+    if metadata := _decode_optional(fields, "metadata", _Metadata | None):
         portable["user"] = metadata.user_id
-    choice = _read(fields, "tool_choice", _Choice | None)
+    choice = _decode_optional(fields, "tool_choice", _Choice | None)
     if choice and choice.disable_parallel_tool_use is not None:
         portable["parallel_tool_calls"] = not choice.disable_parallel_tool_use
-    thinking = _read(fields, "thinking", _Thinking | None)
+    thinking = _decode_optional(fields, "thinking", _Thinking | None)
     if thinking and thinking.type == "enabled":
         portable["reasoning_tokens"] = thinking.budget_tokens
-    config = _read(fields, "output_config", _OutputConfig | None)
+    config = _decode_optional(fields, "output_config", _OutputConfig | None)
     if config and config.effort:
         portable["reasoning_effort"] = config.effort
-    if extra := {key: decode(fields[key], Any, key) for key in fields.keys() - _KNOWN}:
+    if extra := {key: decode(fields[key], Any, key) for key in fields.keys() - _KNOWN_FIELDS}:
         portable["extra"] = extra
-    return validated(portable)
+    return validate_params(portable)
 
 
-def _features(fields: Fields, heads: Sequence[_Head]) -> frozenset[Feature]:
-    found = features_of(heads, _MARK, _PART_FEATURES)
-    if _read(fields, "tools", list[_AnyTool] | None):
+def _features(fields: Fields, raw_messages: Sequence[_RawMessage]) -> frozenset[Feature]:
+    found = features_of(raw_messages, _FEATURE_PATTERN, _PART_FEATURES)
+    if _decode_optional(fields, "tools", list[_AnyTool] | None):
         found.add(Feature.TOOLS)
     if _output(fields).kind == "schema":
         found.add(Feature.JSON_SCHEMA)
     return frozenset(found)
 
 
-def _request(model: str, fields: Fields, params: ChatParams, stream: bool) -> ChatRequest:
-    system = _read(fields, "system", str | list[WireBlock] | None)
+def _build_request(model: str, fields: Fields, params: ChatParams, stream: bool) -> ChatRequest:
+    system = _decode_optional(fields, "system", str | list[WireBlock] | None)
     messages = decode(fields["messages"], list[WireMessage], "messages")
     return ChatRequest(
         model=model,
@@ -162,14 +162,14 @@ def _request(model: str, fields: Fields, params: ChatParams, stream: bool) -> Ch
 
 
 def _tools(fields: Fields) -> tuple[Tool, ...]:
-    tools = _read(fields, "tools", list[_Tool] | None) or []
+    tools = _decode_optional(fields, "tools", list[_Tool] | None) or []
     if any(tool.type not in (None, "custom") for tool in tools):
         raise BadRequest("tools: a vendor's own tools cannot be translated", param="tools")
     return tuple(Tool(t.name, t.description, t.input_schema or {}) for t in tools)
 
 
 def _tool_choice(fields: Fields) -> ToolChoice | None:
-    choice = _read(fields, "tool_choice", _Choice | None)
+    choice = _decode_optional(fields, "tool_choice", _Choice | None)
     match choice:
         case None:
             return None
@@ -183,8 +183,10 @@ def _tool_choice(fields: Fields) -> ToolChoice | None:
 
 
 def _output(fields: Fields) -> Output:
-    config = _read(fields, "output_config", _OutputConfig | None)
-    wanted = (config.format if config else None) or _read(fields, "output_format", _Format | None)
+    config = _decode_optional(fields, "output_config", _OutputConfig | None)
+    wanted = (config.format if config else None) or _decode_optional(
+        fields, "output_format", _Format | None
+    )
     if wanted is None or wanted.type != "json_schema":
         return TEXT_OUTPUT
     return Output("schema", schema=wanted.schema or {})

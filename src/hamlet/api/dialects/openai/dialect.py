@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hamlet.api.body import read_fields
-from hamlet.api.dialects.openai.encode import KEEPALIVE, ChunkEncoder, completion
+from hamlet.api.dialects.openai.encode import KEEPALIVE, ChunkEncoder, encode_completion
 from hamlet.api.dialects.openai.errors import error_body
 from hamlet.api.dialects.openai.parse import parse, wants_usage
 from hamlet.api.http import Request
@@ -19,12 +19,12 @@ class OpenAIDialect:
     keepalive = KEEPALIVE
 
     def parse(self, request: Request) -> Call:
-        return parse(read_fields(request.body), request.id, request.args.get("deployment"))
+        return parse(read_fields(request.body), request.id, request.path_params.get("deployment"))
 
-    def whole(self, answer: ChatResponse) -> bytes:
-        return completion(answer)
+    def encode_response(self, response: ChatResponse) -> bytes:
+        return encode_completion(response)
 
-    def encoder(self, call: Call) -> ChunkEncoder:
+    def new_encoder(self, call: Call) -> ChunkEncoder:
         return ChunkEncoder(with_usage=wants_usage(call))
 
     def error_body(self, error: HamletError, request_id: str) -> bytes:

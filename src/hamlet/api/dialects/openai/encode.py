@@ -25,23 +25,23 @@ DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": keepalive\n\n"
 
 
-def completion(answer: ChatResponse) -> bytes:
+def encode_completion(response: ChatResponse) -> bytes:
     """A whole `chat.completion` object."""
     return orjson.dumps(
         {
-            "id": answer.id,
+            "id": response.id,
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": answer.model,
+            "model": response.model,
             "choices": [
                 {
                     "index": 0,
-                    "message": _message(answer),
+                    "message": _message(response),
                     "logprobs": None,
-                    "finish_reason": _reason(answer.reason),
+                    "finish_reason": _finish_reason(response.reason),
                 }
             ],
-            "usage": usage_object(answer.usage),
+            "usage": usage_object(response.usage),
         }
     )
 
@@ -51,10 +51,10 @@ class ChunkEncoder:
 
     def __init__(self, *, with_usage: bool) -> None:
         self._with_usage = with_usage
-        self._calls: dict[int, int] = {}
-        self._shell: dict[str, Any] = {}
+        self._tool_positions: dict[int, int] = {}
+        self._chunk_base: dict[str, Any] = {}
 
-    def frames(self, event: ChatEvent) -> bytes:
+    def encode(self, event: ChatEvent) -> bytes:
         """The frames of one event; the last ones end with [DONE]."""
         match event:
             case Started():
@@ -69,23 +69,23 @@ class ChunkEncoder:
                 return self._finish(event)
 
     def _start(self, event: Started) -> bytes:
-        self._shell = {
+        self._chunk_base = {
             "id": event.response_id,
             "object": "chat.completion.chunk",
             "created": int(time.time()),
             "model": event.model,
         }
         if self._with_usage:
-            self._shell["usage"] = None
+            self._chunk_base["usage"] = None
         return self._delta({"role": "assistant", "content": ""})
 
     def _delta(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return _frame({**self._shell, "choices": [choice]})
+        return _frame({**self._chunk_base, "choices": [choice]})
 
     def _tool_call(self, event: ToolCallDelta) -> dict[str, Any]:
-        first = event.index not in self._calls
-        position = self._calls.setdefault(event.index, len(self._calls))
+        first = event.index not in self._tool_positions
+        position = self._tool_positions.setdefault(event.index, len(self._tool_positions))
         function: dict[str, Any] = {"arguments": event.arguments}
         call: dict[str, Any] = {"index": position, "function": function}
         if first:
@@ -94,9 +94,11 @@ class ChunkEncoder:
         return call
 
     def _finish(self, event: Finished) -> bytes:
-        frames = self._delta({}, _reason(event.reason))
+        frames = self._delta({}, _finish_reason(event.reason))
         if self._with_usage:
-            frames += _frame({**self._shell, "choices": [], "usage": usage_object(event.usage)})
+            frames += _frame(
+                {**self._chunk_base, "choices": [], "usage": usage_object(event.usage)}
+            )
         return frames + DONE
 
 
@@ -112,27 +114,27 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _message(answer: ChatResponse) -> dict[str, Any]:
-    calls = [_call(part) for part in answer.parts if isinstance(part, ToolCall)]
+def _message(response: ChatResponse) -> dict[str, Any]:
+    calls = [_tool_call_object(part) for part in response.parts if isinstance(part, ToolCall)]
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": answer.text if answer.text or not calls else None,
+        "content": response.text if response.text or not calls else None,
         "refusal": None,
     }
     if calls:
         message["tool_calls"] = calls
-    reasoning = "".join(part.text for part in answer.parts if isinstance(part, Reasoning))
+    reasoning = "".join(part.text for part in response.parts if isinstance(part, Reasoning))
     if reasoning:
         message["reasoning_content"] = reasoning
     return message
 
 
-def _call(part: ToolCall) -> dict[str, Any]:
+def _tool_call_object(part: ToolCall) -> dict[str, Any]:
     function = {"name": part.name, "arguments": part.arguments}
     return {"id": part.id, "type": "function", "function": function}
 
 
-def _reason(reason: FinishReason) -> str:
+def _finish_reason(reason: FinishReason) -> str:
     return "stop" if reason is FinishReason.OTHER else reason.value
 
 

@@ -82,14 +82,14 @@ def to_messages(wire: Iterable[WireMessage]) -> tuple[Message, ...]:
     return tuple(_message(message, f"messages[{i}]") for i, message in enumerate(wire))
 
 
-def _message(wire: WireMessage, where: str) -> Message:
+def _message(wire: WireMessage, path: str) -> Message:
     role = _ROLES.get(wire.role)
     if role is None:
-        raise BadRequest(f"{where}.role: unknown role", param=f"{where}.role")
+        raise BadRequest(f"{path}.role: unknown role", param=f"{path}.role")
     meta = {"openai": {"role": wire.role}} if wire.role == "developer" else None
-    parts = _parts(wire.content, where)
+    parts = _parts(wire.content, path)
     if role == "tool":
-        return Message(role, (_result(wire, parts, where),))
+        return Message(role, (_result(wire, parts, path),))
     reasoning = (Reasoning(wire.reasoning_content),) if wire.reasoning_content else ()
     refusal = (Text(wire.refusal),) if wire.refusal else ()
     calls = tuple(
@@ -99,22 +99,22 @@ def _message(wire: WireMessage, where: str) -> Message:
     return Message(role, (*reasoning, *parts, *refusal, *calls), wire.name, meta)
 
 
-def _result(wire: WireMessage, parts: tuple[Part, ...], where: str) -> ToolResult:
+def _result(wire: WireMessage, parts: tuple[Part, ...], path: str) -> ToolResult:
     if wire.tool_call_id is None and wire.name is None:
-        raise BadRequest(f"{where}.tool_call_id: this field is needed", param=where)
+        raise BadRequest(f"{path}.tool_call_id: this field is needed", param=path)
     shown = tuple(part for part in parts if isinstance(part, (Text, Image)))
     return ToolResult(wire.tool_call_id or wire.name or "", shown)
 
 
-def _parts(content: str | list[WirePart] | None, where: str) -> tuple[Part, ...]:
+def _parts(content: str | list[WirePart] | None, path: str) -> tuple[Part, ...]:
     if content is None:
         return ()
     if isinstance(content, str):
         return (Text(content),)
-    return tuple(_part(part, f"{where}.content[{i}]") for i, part in enumerate(content))
+    return tuple(_part(part, f"{path}.content[{i}]") for i, part in enumerate(content))
 
 
-def _part(part: WirePart, where: str) -> Part:
+def _part(part: WirePart, path: str) -> Part:
     match part:
         case WirePart(type="text", text=str(text)):
             return Text(text)
@@ -131,4 +131,4 @@ def _part(part: WirePart, where: str) -> Part:
             match = _DATA_URL.fullmatch(file.file_data)
             data, kind = (match[2], match[1]) if match else (file.file_data, "application/pdf")
             return Document(data=data, media_type=kind, name=file.filename)
-    raise BadRequest(f"{where}: this part cannot be read", param=where)
+    raise BadRequest(f"{path}: this part cannot be read", param=path)

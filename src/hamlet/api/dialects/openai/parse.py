@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from hamlet.api.body import Fields, decode, features_of, needed, validated
+from hamlet.api.body import Fields, decode, features_of, require_field, validate_params
 from hamlet.api.dialects.openai.messages import WireMessage, to_messages
 from hamlet.core import (
     TEXT_OUTPUT,
@@ -46,8 +46,8 @@ _PARAMS = {
     "user": "user",
 }
 # How many sets of parameters are remembered, and up to which size each.
-_KEPT, _KEPT_BYTES = 512, 256
-_STRUCTURE = {
+_MAX_CACHED_PARAMS, _MAX_CACHED_PARAM_BYTES = 512, 256
+_STRUCTURAL_FIELDS = {
     "model",
     "messages",
     "stream",
@@ -56,18 +56,18 @@ _STRUCTURE = {
     "tool_choice",
     "response_format",
 }
-_KNOWN = _PARAMS.keys() | _STRUCTURE
+_KNOWN_FIELDS = _PARAMS.keys() | _STRUCTURAL_FIELDS
 # An escaped quote cannot end these, so user text that only mentions them does not match.
 _PART_FEATURES = {
     b'"image_url"': Feature.IMAGES,
     b'"input_audio"': Feature.AUDIO,
     b'"file"': Feature.DOCUMENTS,
 }
-_PLAIN: frozenset[Feature] = frozenset()
-_MARK = re.compile(b"|".join(_PART_FEATURES))
+_NO_FEATURES: frozenset[Feature] = frozenset()
+_FEATURE_PATTERN = re.compile(b"|".join(_PART_FEATURES))
 
 
-class _Head(msgspec.Struct):
+class _RawMessage(msgspec.Struct):
     role: str
     content: msgspec.Raw = msgspec.Raw()
 
@@ -100,10 +100,10 @@ def parse(fields: Fields, request_id: str, model: str | None = None) -> Call:
 
     `model` comes from the path in the Azure form. Raises BadRequest.
     """
-    name = model or decode(needed(fields, "model"), str, "model")
-    messages = needed(fields, "messages")
-    heads = decode(messages, list[_Head], "messages")
-    if not heads:
+    name = model or decode(require_field(fields, "model"), str, "model")
+    messages = require_field(fields, "messages")
+    raw_messages = decode(messages, list[_RawMessage], "messages")
+    if not raw_messages:
         raise BadRequest("messages: at least one is needed", param="messages")
     stream = decode(fields["stream"], bool | None, "stream") if "stream" in fields else False
     params = _params(fields)
@@ -111,8 +111,8 @@ def parse(fields: Fields, request_id: str, model: str | None = None) -> Call:
         model=name,
         stream=bool(stream),
         params=params,
-        features=_features(fields, params, heads),
-        build=lambda: _request(name, fields, params, bool(stream)),
+        features=_features(fields, params, raw_messages),
+        build_request=lambda: _build_request(name, fields, params, bool(stream)),
         dialect="openai",
         fields=fields,
         request_id=request_id,
@@ -128,19 +128,19 @@ def wants_usage(call: Call) -> bool:
 
 def _params(fields: Fields) -> ChatParams:
     given = {wire: bytes(raw) for wire, raw in fields.items() if wire in _PARAMS}
-    strangers = fields.keys() - _KNOWN
-    if not strangers and sum(map(len, given.values())) <= _KEPT_BYTES:
-        return _usual(tuple(given.items()))
-    return _validated(given, {key: decode(fields[key], Any, key) for key in strangers})
+    unknown = fields.keys() - _KNOWN_FIELDS
+    if not unknown and sum(map(len, given.values())) <= _MAX_CACHED_PARAM_BYTES:
+        return _cached_params(tuple(given.items()))
+    return _build_params(given, {key: decode(fields[key], Any, key) for key in unknown})
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def _usual(given: tuple[tuple[str, bytes], ...]) -> ChatParams:
+@functools.lru_cache(maxsize=_MAX_CACHED_PARAMS)
+def _cached_params(given: tuple[tuple[str, bytes], ...]) -> ChatParams:
     # The calls of a product differ in their messages and hardly in these.
-    return _validated(dict(given), {})
+    return _build_params(dict(given), {})
 
 
-def _validated(given: Mapping[str, bytes], extra: dict[str, Any]) -> ChatParams:
+def _build_params(given: Mapping[str, bytes], extra: dict[str, Any]) -> ChatParams:
     # In our order: of two names for the same, the newer one counts.
     portable: dict[str, Any] = {
         name: decode(given[wire], Any, wire) for wire, name in _PARAMS.items() if wire in given
@@ -149,11 +149,13 @@ def _validated(given: Mapping[str, bytes], extra: dict[str, Any]) -> ChatParams:
         portable["stop"] = (portable["stop"],)
     if extra:
         portable["extra"] = extra
-    return validated(portable)
+    return validate_params(portable)
 
 
-def _features(fields: Fields, params: ChatParams, heads: Sequence[_Head]) -> frozenset[Feature]:
-    found = features_of(heads, _MARK, _PART_FEATURES)
+def _features(
+    fields: Fields, params: ChatParams, raw_messages: Sequence[_RawMessage]
+) -> frozenset[Feature]:
+    found = features_of(raw_messages, _FEATURE_PATTERN, _PART_FEATURES)
     if "tools" in fields and decode(fields["tools"], list[_Tool] | None, "tools"):
         found.add(Feature.TOOLS)
     if (params.n or 1) > 1:
@@ -161,10 +163,10 @@ def _features(fields: Fields, params: ChatParams, heads: Sequence[_Head]) -> fro
     kind = _output(fields).kind
     if kind != "text":
         found.add(Feature.JSON if kind == "json" else Feature.JSON_SCHEMA)
-    return frozenset(found) if found else _PLAIN
+    return frozenset(found) if found else _NO_FEATURES
 
 
-def _request(model: str, fields: Fields, params: ChatParams, stream: bool) -> ChatRequest:
+def _build_request(model: str, fields: Fields, params: ChatParams, stream: bool) -> ChatRequest:
     return ChatRequest(
         model=model,
         messages=to_messages(decode(fields["messages"], list[WireMessage], "messages")),
