@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deploy.docsite import alerts, api, settings
+from deploy.docsite import alerts, api, contributing, settings
 
 
 def files() -> dict[str, str]:
@@ -14,6 +14,7 @@ def files() -> dict[str, str]:
         "docs/reference/configuration.md": settings.page(),
         "docs/reference/api.md": api.page(),
         "docs/reference/alerts.md": alerts.page(),
+        "docs/contributing.md": contributing.page(),
     }
 
 
