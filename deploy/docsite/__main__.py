@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deploy.docsite import alerts, api, settings
+from deploy.docsite import alerts, api, contributing, settings
 
 
 def generated_pages() -> dict[str, str]:
@@ -14,6 +14,7 @@ def generated_pages() -> dict[str, str]:
         "docs/reference/configuration.md": settings.render_page(),
         "docs/reference/api.md": api.render_page(),
         "docs/reference/alerts.md": alerts.render_page(),
+        "docs/contributing.md": contributing.render_page(),
     }
 
 

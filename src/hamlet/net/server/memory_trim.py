@@ -14,7 +14,7 @@ class MemoryTrim:
     """Gives memory back to the system when most of many clients have gone.
 
     What thousands of streams held is free then, but malloc keeps it. What Python's own allocator
-    keeps, scattered over its arenas, stays: docs/results/2026-11-25-fleet.md, G8.
+    keeps, scattered over its arenas, stays: docs/results/archive/2026-11-25-fleet.md, G8.
     """
 
     def __init__(self) -> None:
