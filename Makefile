@@ -43,8 +43,8 @@ format: $(VENV)/.dev ## Put the code in the house style
 
 bench: $(VENV)/.dev ## Measure hamlet beside other gateways, and what it adds to a call
 	@deploy/peers.sh
-	$(BIN)/python -m loadtest.peers
-	$(BIN)/python -m loadtest.overhead
+	$(BIN)/python -m loadtest.bench.peers
+	$(BIN)/python -m loadtest.bench.call_overhead
 
 load: $(VENV)/.dev ## Play every load scenario in full size (6.5 hours; 2.5 WITHOUT=soak)
 	$(BIN)/python -m loadtest all --size full $(if $(WITHOUT),--without $(WITHOUT))
@@ -59,67 +59,67 @@ versus: $(VENV)/.dev ## hamlet1's stand-in against hamlet, the same 15,000 reque
 	$(BIN)/python -m loadtest versus --size $(or $(SIZE),full)
 
 bench-suggest: $(VENV)/.dev ## Load the main screen, healthy and with every upstream down
-	$(BIN)/python -m loadtest.suggest
+	$(BIN)/python -m loadtest.scenarios.suggest
 
 restarts: $(VENV)/.dev ## Restart under load: 10 times, 30,000 requests, 200 streams (6 minutes)
-	$(BIN)/python -m loadtest.restarts
+	$(BIN)/python -m loadtest.scenarios.rolling_restarts
 
 cutover: $(VENV)/.dev ## Play the whole move from hamlet1 under load (EDGE=envoy or nginx; 4 minutes)
-	$(BIN)/python -m loadtest.cutover --edge $(or $(EDGE),envoy)
+	$(BIN)/python -m loadtest.scenarios.migration --edge $(or $(EDGE),envoy)
 
 fleet-report: $(VENV)/.dev ## Measure the fleet's goals on virtual time and draw it into out/fleet (TRACE=file.csv, OUT=folder; some minutes)
-	$(BIN)/python -m loadtest.fleet_cost
-	$(BIN)/python -m loadtest.fleet $(TRACE) --out $(or $(OUT),out/fleet)
+	$(BIN)/python -m loadtest.bench.routing_cost
+	$(BIN)/python -m loadtest.scenarios.routing $(TRACE) --out $(or $(OUT),out/fleet)
 
 chaos: $(VENV)/.dev ## Play SEEDS (10000) of chaos on virtual time and watch what must hold (5 minutes on 2 cores)
-	$(BIN)/python -m loadtest.chaos $(or $(SEEDS),10000)
+	$(BIN)/python -m loadtest.scenarios.chaos $(or $(SEEDS),10000)
 
 cancels: $(VENV)/.dev ## Call off 10,000 calls at random points over real sockets and count what is left
-	$(BIN)/python -m loadtest.cancels
+	$(BIN)/python -m loadtest.scenarios.cancellations
 
 bench-redis: $(VENV)/.dev ## Kill, hang and restart Redis under load, and measure what calls notice
-	$(BIN)/python -m loadtest.shared_state
+	$(BIN)/python -m loadtest.scenarios.redis_outages
 
 pictures: $(VENV)/.dev ## Draw the dashboards over six invented hours, into docs/pictures
-	$(BIN)/python -m loadtest.pictures
+	$(BIN)/python -m loadtest.tools.dashboard_pictures
 
 rendered: $(VENV)/.dev ## Write anew what is made of the chart, its values and the example fleet
 	@deploy/tools.sh
-	PYTHONPATH=tests $(BIN)/python -m support.charts
-	$(BIN)/python -m loadtest.compose
+	PYTHONPATH=tests $(BIN)/python -m support.helm_chart
+	$(BIN)/python -m loadtest.tools.compose
 
 demo-fleet: $(VENV)/.dev ## Run compose's services without Docker under traffic, and draw their dashboards (5 minutes)
 	@deploy/test-servers.sh
-	$(BIN)/python -m loadtest.demo_fleet
+	$(BIN)/python -m loadtest.tools.demo_stack
 
 image: $(VENV)/.dev ## Build the image with buildah, run it as it says, stop it (root on Debian; minutes)
 	@deploy/image.sh
-	$(BIN)/python -m loadtest.image
+	$(BIN)/python -m loadtest.tools.image
 
 schemas: $(VENV)/.dev ## Hold the chart's objects for operators against their schemas, strictly
 	@deploy/tools.sh operators
-	PYTHONPATH=tests $(BIN)/python -m support.charts schemas
+	PYTHONPATH=tests $(BIN)/python -m support.helm_chart schemas
 
 nightly: schemas image demo-fleet restarts ## What is too long for every commit: schemas, image, compose's services, restarts
 
 bench-signals: $(VENV)/.dev ## Measure what metrics, log line and ids cost a call, and what a scrape stops
-	$(BIN)/python -m loadtest.signals
+	$(BIN)/python -m loadtest.bench.telemetry_cost
 
 bench-steps: $(VENV)/.dev ## Measure each step of a plain chat call, and their sum beside the whole
-	$(BIN)/python -m loadtest.steps
+	$(BIN)/python -m loadtest.bench.call_steps
 
 bench-instructions: $(VENV)/.dev ## Count a plain call's instructions and cache misses (AGAINST=commit; 3 minutes)
 	@deploy/programs.sh wrk nginx valgrind
-	$(BIN)/python -m loadtest.instructions $(if $(AGAINST),--against $(AGAINST))
+	$(BIN)/python -m loadtest.bench.instructions $(if $(AGAINST),--against $(AGAINST))
 
 bench-streams: $(VENV)/.dev ## Hold 2,000 stalled streams and 2,000 slow readers: memory, and others' time
-	$(BIN)/python -m loadtest.streams
+	$(BIN)/python -m loadtest.scenarios.stalled_streams
 
 quality: $(VENV)/.dev ## Measure retrieval on the public sets in QUALITY (fails below the floors)
-	$(BIN)/python -m loadtest.quality $(QUALITY)
-	$(BIN)/python -m loadtest.quality $(QUALITY) --embed
-	$(BIN)/python -m loadtest.chips --embed $(addprefix --vectors ,$(wildcard $(QUALITY)/chip_vectors.jsonl)) \
-		loadtest/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
+	$(BIN)/python -m loadtest.bench.retrieval_quality $(QUALITY)
+	$(BIN)/python -m loadtest.bench.retrieval_quality $(QUALITY) --embed
+	$(BIN)/python -m loadtest.bench.chip_quality --embed $(addprefix --vectors ,$(wildcard $(QUALITY)/chip_vectors.jsonl)) \
+		loadtest/bench/contexts.jsonl $(wildcard $(QUALITY)/contexts.jsonl)
 
 docs: $(VENV)/.serve .venv-docs/.docs ## Build the documentation into site/, strictly, and check its links
 	$(BIN)/python -m deploy.docsite

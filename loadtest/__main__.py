@@ -26,15 +26,16 @@ from pathlib import Path
 
 import uvloop
 
-from loadtest import compare, generate
-from loadtest.engine import LoadTarget, chat_requests, run_open_loop
-from loadtest.outcome import RunResult
-from loadtest.report import write_report
-from loadtest.scenario import Scenario, Size, load_scenarios
-from loadtest.schedule import build_schedule
-from loadtest.stage import KEY, GatewayTestbed, start_testbed
-from loadtest.tools import commit, progress_bar
-from loadtest.versus.play import run_versus as versus
+from loadtest.bench.versus.run import run_versus as versus
+from loadtest.engine import comparison as compare
+from loadtest.engine.console import commit, progress_bar
+from loadtest.engine.open_loop import LoadTarget, chat_requests, run_open_loop
+from loadtest.engine.report import write_report
+from loadtest.engine.results import RunResult
+from loadtest.engine.scenario import Scenario, Size, load_scenarios
+from loadtest.engine.schedule import build_schedule
+from loadtest.engine.testbed import KEY, GatewayTestbed, start_testbed
+from loadtest.tools import generate
 
 TRACES = Path("../shared/traces")
 

@@ -33,11 +33,11 @@ from hamlet.suggest.assembly import MainScreenComponents
 from hamlet.suggest.metrics import ScreenMetrics
 from hamlet.suggest.page import PageContext, add_page
 from hamlet.telemetry import AccessLog, Metrics, RoutingMetrics, make_log
-from hamlet.telemetry.breakers import CircuitBreakerLog
+from hamlet.telemetry.background_writer import BackgroundWriter
+from hamlet.telemetry.circuit_breaker_log import CircuitBreakerLog
 from hamlet.telemetry.exposition import MetricSample
-from hamlet.telemetry.state import pool_samples
-from hamlet.telemetry.usage import UsageLog
-from hamlet.telemetry.writer import BackgroundWriter
+from hamlet.telemetry.routing_metrics import pool_samples
+from hamlet.telemetry.usage_log import UsageLog
 
 if TYPE_CHECKING:
     from hamlet.migration.assembly import Migration

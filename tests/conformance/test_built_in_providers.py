@@ -15,7 +15,7 @@ from hamlet.spi import Runtime
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply
 from hamlet.testing.conformance import ChatConformance, EmbeddingConformance
 from hamlet.testing.wire_conformance import WireConformance
-from support.wires import AnthropicWire, OpenAIWire
+from support.vendor_wires import AnthropicWire, OpenAIWire
 
 
 class TestOpenAI(WireConformance):

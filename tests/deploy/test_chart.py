@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from hamlet.config import loads
-from hamlet.migration.model import RolloutDocument
+from hamlet.migration.rollout_document import RolloutDocument
 from hamlet.registry import build_registry
 from hamlet.testing.support import SilentLog
-from support.charts import (
+from support.helm_chart import (
     GOLDEN,
     RENDERED,
     ROOT,

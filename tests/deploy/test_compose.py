@@ -10,11 +10,11 @@ import yaml
 
 from hamlet.config import loads
 from hamlet.registry import build_registry
-from hamlet.simulator.fleet import simulated_deployments
+from hamlet.simulator.configuration import simulated_deployments
 from hamlet.testing.support import SilentLog
-from loadtest.compose import COMPOSE, render_config
-from loadtest.demo_fleet import ComposeStack
-from support.charts import ROOT, find_tool
+from loadtest.tools.compose import COMPOSE, render_config
+from loadtest.tools.demo_stack import ComposeStack
+from support.helm_chart import ROOT, find_tool
 
 FILE = COMPOSE / "compose.yaml"
 SERVICES = yaml.safe_load(FILE.read_text())["services"]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+from support.paths import ROOT
+
+DOCS = ROOT / "docs"
 ADRS = sorted((DOCS / "adr").glob("[0-9]*.md"))
 _HEAD = re.compile(
     r"# (?P<number>\d+)\. (?P<title>.+)\n\n\*\*Status:\*\* (?P<status>\w+)[^\n]*"

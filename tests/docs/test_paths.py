@@ -1,11 +1,11 @@
 """Paths that pages for contributors name are there."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from support.paths import ROOT
+
 PAGES = ["CONTRIBUTING.md", "docs/patterns.md"]
 _PATH = re.compile(
     r"`((?:src|tests|docs|deploy|loadtest|dashboards)/[\w./*-]+|pyproject\.toml|\.importlinter)`"

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hamlet.testing import LoopbackUpstream
+from support.loopback_vendor import respond
 from support.server import RunningServer, environment, run_server
-from support.vendor import respond
 
 CONFIG = """
 providers:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.instructions import InstructionCount, _checkout, _parse_dump, markdown_table
+from loadtest.bench.instructions import InstructionCount, _checkout, _parse_dump, markdown_table
 
 DUMP = """version: 1
 events: Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw

@@ -12,14 +12,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from loadtest.peers.chunks import StreamClient, StreamingResult, StreamingUpstream
-from loadtest.peers.gateways import ANSWER, HAMLET, hamlet_pass_through, nginx_static
-from loadtest.peers.held import LoopBlocking
-from loadtest.peers.paced import AddedLatency
-from loadtest.peers.report import Findings, bar_chart, write_report
-from loadtest.peers.rounds import Noise, Round, select_quiet, summarize_rounds, write_wrk_script
-from loadtest.peers.stand import BODY, contender_specs
-from loadtest.proc import Process, free_port, wait_until_ready
+from loadtest.bench.gateways import ANSWER, HAMLET, hamlet_pass_through, nginx_static
+from loadtest.bench.peers.added_latency import AddedLatency
+from loadtest.bench.peers.loop_blocking import LoopBlocking
+from loadtest.bench.peers.report import Findings, bar_chart, write_report
+from loadtest.bench.peers.streaming import StreamClient, StreamingResult, StreamingUpstream
+from loadtest.bench.rounds import Noise, Round, select_quiet, summarize_rounds, write_wrk_script
+from loadtest.bench.stand import BODY, contender_specs
+from loadtest.engine.processes import Process, free_port, wait_until_ready
 
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 
@@ -158,7 +158,7 @@ def test_each_hamlet_is_asked_in_its_own_way(tmp_path) -> None:
 RUN = """
 import sys, time
 from pathlib import Path
-from loadtest.proc import Process
+from loadtest.engine.processes import Process
 child = Process(["sleep", "600"], log=Path(sys.argv[1]))
 try:
     print(child.pid, flush=True)

@@ -2,7 +2,7 @@
 
 import re
 
-from loadtest.plots import plot
+from loadtest.engine.charts import plot
 
 TEXT = re.compile(r'<text x="([\d.]+)" y="([\d.]+)" fill="#\w{6}">(.*?)</text>')
 

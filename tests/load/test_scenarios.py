@@ -3,8 +3,8 @@
 import pytest
 
 from loadtest.__main__ import main
-from loadtest.outcome import RunResult
-from loadtest.scenario import load_scenarios
+from loadtest.engine.results import RunResult
+from loadtest.engine.scenario import load_scenarios
 
 TRIES = 3
 

@@ -13,13 +13,13 @@ import pytest
 
 from hamlet.config import loads
 from hamlet.simulator import SimulatorServer
-from loadtest.engine import LoadTarget
-from loadtest.outcome import RunResult, Sample
-from loadtest.versus import report
-from loadtest.versus.asks import KINDS, build_versus_schedule, request_factory
-from loadtest.versus.report import ArmResult
-from loadtest.versus.stage import SETTINGS, render_config
-from loadtest.versus.vendors import ProductWorld
+from loadtest.bench.versus import report
+from loadtest.bench.versus.report import ArmResult
+from loadtest.bench.versus.requests import KINDS, build_versus_schedule, request_factory
+from loadtest.bench.versus.testbed import SETTINGS, render_config
+from loadtest.bench.versus.world import ProductWorld
+from loadtest.engine.open_loop import LoadTarget
+from loadtest.engine.results import RunResult, Sample
 from support.hamlet1 import SERVER, needs_node
 
 ONE, OTHER = LoadTarget("hamlet1", "http://a", "", "m"), LoadTarget("hamlet2", "http://b", "", "m")

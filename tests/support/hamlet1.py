@@ -6,12 +6,13 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx2
 import pytest
 
-SERVER = Path(__file__).parents[1] / "hamlet1/server.js"
+from support.paths import ROOT
+
+SERVER = ROOT / "tests/hamlet1/server.js"
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 

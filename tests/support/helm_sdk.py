@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import helm_sdkpy
-from cluster import FakeKubernetes
+from fake_kubernetes import FakeKubernetes
 
 
 async def run_job(job: dict[str, Any]) -> dict[str, Any]:

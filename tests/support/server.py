@@ -15,7 +15,7 @@ from hamlet.app import Hamlet
 from hamlet.config import load, loads
 from hamlet.net.server.connection import ConnectionTimeouts, http_protocol
 from hamlet.telemetry import make_log
-from support.canaries import CanaryTokens, describe_log_line, describe_metric_line
+from support.canary_tokens import CanaryTokens, describe_log_line, describe_metric_line
 
 EMBEDDED_PROVIDER = "providers: {embedded: {kind: embedded, tokens_per_s: 0}}\n"
 EMBEDDED_ROUTES = """

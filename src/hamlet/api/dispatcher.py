@@ -18,7 +18,7 @@ from hamlet.core.errors import BadRequest, Draining, HamletError, SlowRequest, T
 from hamlet.core.trace import start_trace
 from hamlet.net.server.asgi import ASGI, Message, Receive, Scope, Send
 from hamlet.net.server.disconnect import DisconnectWatcher, disconnect_watcher_of
-from hamlet.net.server.exchange import HttpExchange, direct_exchange
+from hamlet.net.server.http_exchange import HttpExchange, direct_exchange
 from hamlet.spi import Deadline, Log
 
 _DISCARD_BYTES, _DISCARD_S = 256 << 20, 10.0

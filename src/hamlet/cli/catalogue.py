@@ -22,9 +22,9 @@ from hamlet.suggest.content import (
     save_health,
     save_pack,
 )
-from hamlet.suggest.content.probe import check_urls
+from hamlet.suggest.content.link_check import check_urls
 from hamlet.suggest.content.rows import Row
-from hamlet.suggest.editor import row_check
+from hamlet.suggest.content_editor import row_check
 
 catalogue = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Links and chips of your own."

@@ -11,7 +11,7 @@ import httpx2
 import typer
 
 from hamlet.dashboards.build import DASHBOARDS
-from hamlet.dashboards.query import QueryError, TimeRange
+from hamlet.dashboards.prometheus_query import QueryError, TimeRange
 from hamlet.dashboards.snapshot import render_page
 
 dash = typer.Typer(

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from hamlet.cli_support import exit_on_config_error
-from hamlet.dashboards.simulated_history import comparison_charts, comparison_table, write_report
-from hamlet.simulator.setting import Simulation, load_arrivals
-from hamlet.simulator.statistics import LoadBreakdown, TimeWindows
+from hamlet.dashboards.simulation_report import comparison_charts, comparison_table, write_report
+from hamlet.simulator.load_breakdown import LoadBreakdown, TimeWindows
+from hamlet.simulator.simulation import Simulation, load_arrivals
 from hamlet.simulator.what_if import USAGE, parse_what_ifs
 
 _DEFAULT_TRACE_S = 1200.0

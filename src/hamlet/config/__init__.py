@@ -24,7 +24,7 @@ from hamlet.config.model import (
     TelemetryConfig,
 )
 from hamlet.config.secrets import resolve_secrets, secret_fields
-from hamlet.config.source import ConfigError, ConfigProblem, ConfigSource
+from hamlet.config.yaml_source import ConfigError, ConfigProblem, ConfigSource
 
 __all__ = [
     "MAIN_SCREEN",

@@ -22,8 +22,8 @@ from hamlet.config.model import (
     SuggestConfig,
 )
 from hamlet.config.secrets import resolve_secrets
-from hamlet.config.source import ConfigError, ConfigProblem, ConfigSource, parse
-from hamlet.config.source import ConfigPath as ConfigPath
+from hamlet.config.yaml_source import ConfigError, ConfigProblem, ConfigSource, parse
+from hamlet.config.yaml_source import ConfigPath as ConfigPath
 
 M = TypeVar("M", bound=BaseModel)
 _SECTIONS_WITH_SECRETS: Mapping[str, type[BaseModel]] = {

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from hamlet.config.source import ConfigPath as ConfigPath
-from hamlet.config.source import ConfigSource
+from hamlet.config.yaml_source import ConfigPath as ConfigPath
+from hamlet.config.yaml_source import ConfigSource
 
 
 def secret_fields(model: type[BaseModel]) -> frozenset[str]:

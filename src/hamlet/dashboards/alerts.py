@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hamlet.dashboards.objectives import OBJECTIVES, Objective
 from hamlet.dashboards.promql import metric_selector, rate
+from hamlet.dashboards.slo import OBJECTIVES, Objective
 
 RUNBOOK = "docs/runbook.md"
 _DASHBOARD_ROOT = "/d/"

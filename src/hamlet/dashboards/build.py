@@ -11,11 +11,11 @@ import yaml
 
 from hamlet.dashboards.alerts import alert_groups
 from hamlet.dashboards.cost import COST
-from hamlet.dashboards.fleet import FLEET
 from hamlet.dashboards.infra import INFRA
 from hamlet.dashboards.model_calls import MODEL_CALLS, OVERVIEW
-from hamlet.dashboards.objectives import recording_rules
 from hamlet.dashboards.product import CUTOVER, SCREEN
+from hamlet.dashboards.routing import FLEET
+from hamlet.dashboards.slo import recording_rules
 from hamlet.telemetry.reference import render_reference
 
 DASHBOARDS = (OVERVIEW, MODEL_CALLS, FLEET, INFRA, SCREEN, CUTOVER, COST)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hamlet.dashboards.image_chart import PALETTE, axis_labels, make_style, pygal, render_svg
+from hamlet.dashboards.pygal_style import PALETTE, axis_labels, make_style, pygal, render_svg
 from hamlet.dashboards.units import format_value
 
 _WIDTH, _HEIGHT = 760, 300

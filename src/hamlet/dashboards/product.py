@@ -14,7 +14,7 @@ from hamlet.dashboards.panels import (
     timeline,
 )
 from hamlet.dashboards.promql import metric_selector, quantile, rate, ratio
-from hamlet.migration.model import STAGES
+from hamlet.migration.rollout_document import STAGES
 
 _ANSWERS, _TIME = "hamlet_suggest_answers_total", "hamlet_suggest_duration_seconds"
 _EVENTS, _CACHE = "hamlet_suggest_events_total", "hamlet_suggest_cache_total"

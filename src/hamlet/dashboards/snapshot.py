@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
-from hamlet.dashboards.query import TimeRange, query_series
-from hamlet.dashboards.render import render_panel
+from hamlet.dashboards.panel_renderer import render_panel
+from hamlet.dashboards.prometheus_query import TimeRange, query_series
 
 _STYLE = (Path(__file__).parent / "snapshot.css").read_text("utf-8")
 _HEAD = (

@@ -11,11 +11,11 @@ from contextlib import suppress
 from hamlet.config import GatewayConfig
 from hamlet.core import errors, redact
 from hamlet.core.errors import ProviderError
-from hamlet.doctor.connecting import diagnose, host_and_port
+from hamlet.doctor.connectivity import diagnose, host_and_port
 from hamlet.doctor.finding import Finding, Level
-from hamlet.doctor.hearing import RecordingPlugins, TransportRecord
+from hamlet.doctor.recording_transport import RecordingPlugins, TransportRecord
 from hamlet.gateway.gateway import with_timeout
-from hamlet.gateway.probing import send_minimal_request
+from hamlet.gateway.prober import send_minimal_request
 from hamlet.registry import Deployment, ProviderHandle, Registry, Route
 
 _MAX_CONCURRENT_CALLS = 8

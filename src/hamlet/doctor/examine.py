@@ -9,8 +9,8 @@ from hamlet.config import ConfigError, load
 from hamlet.doctor.calls import examine_calls
 from hamlet.doctor.configuration import config_error_findings, examine_configuration
 from hamlet.doctor.finding import Finding, Level
-from hamlet.doctor.hearing import RecordingPlugins
 from hamlet.doctor.machine import examine_machine
+from hamlet.doctor.recording_transport import RecordingPlugins
 from hamlet.doctor.redis import examine_redis
 from hamlet.registry import Registry
 from hamlet.spi import Log

@@ -5,7 +5,7 @@ from hamlet.gateway.call import Call, Caller
 from hamlet.gateway.gateway import Gateway
 from hamlet.gateway.observers import Attempt, CallRecord, Observer, Observers
 from hamlet.gateway.overload import OverloadMonitor
-from hamlet.gateway.probing import Prober
+from hamlet.gateway.prober import Prober
 from hamlet.gateway.stream import ChatStream
 
 __all__ = [

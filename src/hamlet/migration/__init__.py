@@ -1,7 +1,11 @@
 """The move from hamlet1 to hamlet, feature by feature, with a way back at every step."""
 
+from hamlet.migration.captured_response import CapturedResponse
 from hamlet.migration.feature import FeatureRuntime, FeatureSet, MigrationObserver
-from hamlet.migration.model import (
+from hamlet.migration.guardrail_monitor import GuardrailMonitor
+from hamlet.migration.local_state import LocalRolloutState
+from hamlet.migration.rollout_controller import RolloutController, StateConflict
+from hamlet.migration.rollout_document import (
     Arm,
     FeatureState,
     JournalEntry,
@@ -9,14 +13,10 @@ from hamlet.migration.model import (
     Stage,
     TransitionCause,
 )
-from hamlet.migration.response import CapturedResponse
-from hamlet.migration.rollout_controller import RolloutController, StateConflict
 from hamlet.migration.setup import open_store, resolve_config
 from hamlet.migration.shadow import ShadowRunner
-from hamlet.migration.store import FileStore, StateStore, StateUnavailable
+from hamlet.migration.state_store import FileStore, StateStore, StateUnavailable
 from hamlet.migration.transitions import TransitionRefused
-from hamlet.migration.view import LocalRolloutState
-from hamlet.migration.watch import GuardrailMonitor
 
 __all__ = [
     "Arm",

@@ -21,7 +21,7 @@ from hamlet.migration import (
     open_store,
     resolve_config,
 )
-from hamlet.migration.legacy import LegacyClient
+from hamlet.migration.legacy_client import LegacyClient
 from hamlet.migration.metrics import CutoverMetrics
 from hamlet.migration.proxy import MigrationProxy, NewArm, cutover_status_router
 from hamlet.migration.proxy.legacy_proxy import LegacyProxy

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from hamlet.migration.model import FULL_SHARE_BP
+from hamlet.migration.rollout_document import FULL_SHARE_BP
 
 _scalar_decoder = msgspec.json.Decoder(str | int)
 _API_KEY_HEADERS = (b"authorization", b"x-api-key", b"api-key")

@@ -10,8 +10,8 @@ from typing import Literal
 
 from hamlet.config.cutover import IgnoreConfig
 from hamlet.core.text import detect_language
-from hamlet.migration.response import CapturedResponse
-from hamlet.migration.tally import Verdict
+from hamlet.migration.captured_response import CapturedResponse
+from hamlet.migration.counters import Verdict
 
 ContentMode = Literal["noise", "exact", "off"]
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hamlet.config.cutover import CutoverConfig
+from hamlet.migration.counters import FeatureCounters
 from hamlet.migration.gate import Evidence, ReplicaStatus
-from hamlet.migration.model import FeatureState
 from hamlet.migration.report import Points
-from hamlet.migration.tally import FeatureCounters
+from hamlet.migration.rollout_document import FeatureState
 
 _TIMEOUT_S = 3.0
 _MAX_ROWS = 50

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from hamlet.config.cutover import CutoverConfig, FeatureConfig, PricesConfig
+from hamlet.migration.captured_response import CapturedResponse
 from hamlet.migration.cohort import Cohort, CohortKeyExtractor
 from hamlet.migration.comparison import ComparisonResult
-from hamlet.migration.model import Arm, FeatureState, RolloutDocument, TransitionCause
-from hamlet.migration.response import CapturedResponse
-from hamlet.migration.tally import ComparisonKind, FeatureCounters
+from hamlet.migration.counters import ComparisonKind, FeatureCounters
+from hamlet.migration.rollout_document import Arm, FeatureState, RolloutDocument, TransitionCause
 from hamlet.migration.window import ArmOutcome, ArmWindow
 from hamlet.spi import Log
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.model import FeatureState, RolloutDocument
-from hamlet.migration.tally import FeatureCounters
+from hamlet.migration.counters import FeatureCounters
+from hamlet.migration.rollout_document import FeatureState, RolloutDocument
 from hamlet.migration.window import wilson_interval
 
 # Below this share of failures, the new arm in the dark is as good as what it is to replace.

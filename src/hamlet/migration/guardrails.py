@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hamlet.config.cutover import GuardConfig
-from hamlet.migration.model import FeatureState
-from hamlet.migration.tally import FeatureCounters
+from hamlet.migration.counters import FeatureCounters
+from hamlet.migration.rollout_document import FeatureState
 from hamlet.migration.window import ArmSamples, ArmWindow, quantile, wilson_interval
 
 GuardrailAction = Literal["proxy", "step", "hold"]

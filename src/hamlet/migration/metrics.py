@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import get_args
 
 from hamlet.migration import Arm, FeatureState, TransitionCause
-from hamlet.migration.model import FULL_SHARE_BP, STAGES
-from hamlet.migration.tally import VERDICTS, ComparisonKind
+from hamlet.migration.counters import VERDICTS, ComparisonKind
+from hamlet.migration.rollout_document import FULL_SHARE_BP, STAGES
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.catalogue import CATALOGUE
 from hamlet.telemetry.exposition import Exposition, MetricSample

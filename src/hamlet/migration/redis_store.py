@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hamlet.migration.model import JournalEntry, RolloutDocument
-from hamlet.migration.store import StateTransform, StateUnavailable
+from hamlet.migration.rollout_document import JournalEntry, RolloutDocument
+from hamlet.migration.state_store import StateTransform, StateUnavailable
 
 _STATE_KEY, _JOURNAL_KEY = "hamlet:cutover:state", "hamlet:cutover:journal"
 _TIMEOUT_S = 2.0

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from hamlet.migration.counters import VERDICTS, FeatureCounters
 from hamlet.migration.gate import Evidence
-from hamlet.migration.model import Arm, FeatureState, JournalEntry
-from hamlet.migration.tally import VERDICTS, FeatureCounters
+from hamlet.migration.rollout_document import Arm, FeatureState, JournalEntry
 from hamlet.migration.window import wilson_interval
 
 Points = Sequence[tuple[float, float]]

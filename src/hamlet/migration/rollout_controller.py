@@ -9,14 +9,14 @@ from typing import Any
 
 from hamlet.config import CutoverConfig
 from hamlet.migration.edge.runtime import write_runtime
-from hamlet.migration.model import (
+from hamlet.migration.rollout_document import (
     FeatureState,
     JournalEntry,
     RolloutDocument,
     Stage,
     TransitionCause,
 )
-from hamlet.migration.store import StateStore, advance_epoch
+from hamlet.migration.state_store import StateStore, advance_epoch
 from hamlet.migration.transitions import (
     TransitionRefused,
     clear_hold,

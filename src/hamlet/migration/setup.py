@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hamlet.config import ConfigError, ConfigProblem, CutoverConfig, LoadedConfig
 from hamlet.migration.redis_store import RedisStore
-from hamlet.migration.store import FileStore, StateStore
+from hamlet.migration.state_store import FileStore, StateStore
 
 
 def resolve_config(loaded: LoadedConfig) -> CutoverConfig:

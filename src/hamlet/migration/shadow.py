@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from hamlet.config.cutover import ShadowConfig
+from hamlet.migration.captured_response import CapturedResponse
 from hamlet.migration.comparison import compare
+from hamlet.migration.counters import ComparisonKind
 from hamlet.migration.feature import FeatureRuntime
-from hamlet.migration.model import Arm, FeatureState
-from hamlet.migration.response import CapturedResponse
-from hamlet.migration.tally import ComparisonKind
+from hamlet.migration.rollout_document import Arm, FeatureState
 from hamlet.spi import Log
 
 ShadowCall = Callable[[], Awaitable[CapturedResponse]]

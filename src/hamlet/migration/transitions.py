@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hamlet.migration.model import CANARY_STEPS_BP, STAGES, FeatureState, Stage
+from hamlet.migration.rollout_document import CANARY_STEPS_BP, STAGES, FeatureState, Stage
 
 
 class TransitionRefused(Exception):

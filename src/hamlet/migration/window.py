@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from hamlet.migration.model import Arm
+from hamlet.migration.rollout_document import Arm
 
 ArmOutcome = Literal["ok", "failed", "rescued", "client_error", "cancelled"]
 _MAX_SAMPLES = 4096

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 from hamlet.core import Headroom
 from hamlet.registry import Capacity, Deployment
-from hamlet.routing.capacity import capacity_model_for
+from hamlet.routing.capacity_model import capacity_model_for
 from hamlet.routing.circuit_breaker import CircuitBreaker
 from hamlet.routing.gossip.message import DeploymentSnapshot
 from hamlet.routing.latency import OUTLIER_RATIO, OUTLIER_SAMPLES, PeakEwma

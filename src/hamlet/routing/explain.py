@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from hamlet.registry import Capacity, Deployment, Quota, ReservedThroughput, Route
-from hamlet.routing.capacity import ReservedCapacity
+from hamlet.routing.capacity_model import ReservedCapacity
 from hamlet.routing.cost_estimate import CostEstimate
 from hamlet.routing.load_balancer import LoadBalancer, RouteState
 from hamlet.routing.selection import (

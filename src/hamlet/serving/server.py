@@ -16,7 +16,7 @@ import uvicorn
 from hamlet.api.dialects.openai.errors import render_error
 from hamlet.config import ServerConfig, TelemetryConfig
 from hamlet.net.server.connection import ConnectionTimeouts, http_protocol, max_client_connections
-from hamlet.serving.beside import AdminServer
+from hamlet.serving.admin_server import AdminServer
 from hamlet.spi import Log
 from hamlet.telemetry import redirect_stdlib_logging
 

@@ -6,8 +6,8 @@ and `harness` plays a trace against the real gateway. `python -m hamlet.simulato
 """
 
 from hamlet.simulator.faults import Fault, parse_faults, random_faults
-from hamlet.simulator.requests import marker
 from hamlet.simulator.server import SimulatorServer
+from hamlet.simulator.simulated_request import marker
 from hamlet.simulator.spec import Latency, Payg, Ptu, SimulatedDeployment, load_latency
 from hamlet.simulator.transport import SimulatedRuntime, SimulatedTransport
 from hamlet.simulator.virtual_time import DeadlockError, VirtualLoop

@@ -15,8 +15,8 @@ import uvloop
 import yaml
 
 from hamlet.config import ConfigError, LoadedConfig, load, loads
+from hamlet.simulator.configuration import example_fleet, redirect_providers, simulated_deployments
 from hamlet.simulator.faults import Fault, parse_faults
-from hamlet.simulator.fleet import example_fleet, redirect_providers, simulated_deployments
 from hamlet.simulator.server import SimulatorServer
 from hamlet.simulator.spec import SimulatedDeployment, load_latency
 from hamlet.simulator.world import World

@@ -8,13 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hamlet.simulator.capacity import Refusal, bucket_for
+from hamlet.simulator.admission_buckets import Refusal, bucket_for
 from hamlet.simulator.faults import MID_STREAM, Fault, FaultSchedule
-from hamlet.simulator.frames import CompletionData, frames_for
-from hamlet.simulator.headers import quota_headers, refusal_headers
-from hamlet.simulator.requests import SimulatedRequest
-from hamlet.simulator.scenario import JSON, BodyChunk, EndAction, ResponseTimeline, full_response
+from hamlet.simulator.response_timeline import (
+    JSON,
+    BodyChunk,
+    EndAction,
+    ResponseTimeline,
+    full_response,
+)
+from hamlet.simulator.simulated_request import SimulatedRequest
 from hamlet.simulator.spec import PAYG_LATENCY, SimulatedDeployment
+from hamlet.simulator.vendor_headers import quota_headers, refusal_headers
+from hamlet.simulator.wire_frames import CompletionData, frames_for
 
 _PING_EVERY_S = 5.0
 _ERROR_DELAY_S = 0.005

@@ -11,8 +11,9 @@ import yaml
 
 from hamlet.config import LoadedConfig, loads
 from hamlet.simulator import virtual_time as virtual
+from hamlet.simulator.arrival_traces import Arrival
+from hamlet.simulator.configuration import example_fleet, simulated_deployments
 from hamlet.simulator.faults import Fault, random_faults
-from hamlet.simulator.fleet import example_fleet, simulated_deployments
 from hamlet.simulator.harness import SimulationRun, TrafficPlan, with_coarse_frames
 from hamlet.simulator.invariants import (
     CheckedLoadBalancer,
@@ -22,7 +23,6 @@ from hamlet.simulator.invariants import (
 )
 from hamlet.simulator.report import SimulationReport
 from hamlet.simulator.spec import SimulatedDeployment
-from hamlet.simulator.traces import Arrival
 
 _PTU, _REQUESTS, _DURATION_S = 5, 24, 20.0
 _MAX_IN_FLIGHT, _CLEANUP_TICKS = 12, 20

@@ -32,12 +32,12 @@ from hamlet.registry import Registry, RegistryHolder
 from hamlet.routing import LoadBalancer
 from hamlet.runtime import SilentLog
 from hamlet.simulator import virtual_time as virtual
+from hamlet.simulator.arrival_traces import Arrival
+from hamlet.simulator.configuration import simulated_deployments, simulated_registry
 from hamlet.simulator.faults import Fault
-from hamlet.simulator.fleet import simulated_deployments, simulated_registry
 from hamlet.simulator.report import RequestOutcome, SimulationReport
-from hamlet.simulator.requests import marker
+from hamlet.simulator.simulated_request import marker
 from hamlet.simulator.spec import SimulatedDeployment
-from hamlet.simulator.traces import Arrival
 from hamlet.simulator.world import World
 
 Clock = Callable[[], float]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hamlet.core.errors import HamletError
-from hamlet.simulator.traces import Arrival
+from hamlet.simulator.arrival_traces import Arrival
 
 
 @dataclass(slots=True)

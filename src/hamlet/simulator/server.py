@@ -17,7 +17,7 @@ import httptools
 import orjson
 
 from hamlet.simulator.faults import parse_faults
-from hamlet.simulator.scenario import ResponseTimeline, full_response
+from hamlet.simulator.response_timeline import ResponseTimeline, full_response
 from hamlet.simulator.world import World
 
 ADMIN_PREFIX = "/_simulator/"

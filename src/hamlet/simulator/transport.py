@@ -18,7 +18,7 @@ import orjson
 from hamlet.core import errors
 from hamlet.core.errors import Phase
 from hamlet.net.client.settings import MAX_BODY_BYTES
-from hamlet.simulator.scenario import ResponseTimeline
+from hamlet.simulator.response_timeline import ResponseTimeline
 from hamlet.simulator.world import World
 from hamlet.spi import Log, ProviderSettings, Transport
 

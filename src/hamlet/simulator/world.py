@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 from hamlet.simulator.engine import DeploymentEngine
 from hamlet.simulator.faults import Fault, FaultSchedule
-from hamlet.simulator.frames import frames_for
-from hamlet.simulator.requests import parse_request
-from hamlet.simulator.scenario import ResponseTimeline, full_response
+from hamlet.simulator.response_timeline import ResponseTimeline, full_response
+from hamlet.simulator.simulated_request import parse_request
 from hamlet.simulator.spec import SimulatedDeployment
+from hamlet.simulator.wire_frames import frames_for
 
 _DEPLOYMENTS = "/openai/deployments/"
 

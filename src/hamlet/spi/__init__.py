@@ -1,7 +1,7 @@
 """The contract between hamlet and a provider plugin."""
 
 from hamlet.net.timers.timeouts import Deadline, IdleTimeout
-from hamlet.net.timers.wheel import running_wheel
+from hamlet.net.timers.timer_wheel import running_wheel
 from hamlet.spi.cards import cards_from
 from hamlet.spi.contract import (
     API_VERSION,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hamlet.suggest import Suggestions
-from hamlet.suggest.events import Event
+from hamlet.suggest.event_store import Event
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.catalogue import CATALOGUE
 from hamlet.telemetry.exposition import Exposition

@@ -13,7 +13,7 @@ import msgspec
 
 from hamlet.suggest.cached_fetch import CachedFetch
 from hamlet.suggest.model import Chips, Links, SuggestRequest
-from hamlet.suggest.outcome import SectionResult
+from hamlet.suggest.section_result import SectionResult
 
 # What a fresh batch is chosen from by: all of an ask but what has no part in the choice.
 _NOT_IN_KEY = {"hour", "budget_ms", "warnings", "interests", "overloaded"}

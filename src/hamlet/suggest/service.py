@@ -15,9 +15,10 @@ from hamlet.core.text import normalize
 from hamlet.spi.sources import SupportsSearch
 from hamlet.suggest.cached_fetch import CachedFetch
 from hamlet.suggest.chips.bank import ChipBank
-from hamlet.suggest.chips.dynamic import ChipSuggester, with_grounding
+from hamlet.suggest.chips.suggester import ChipSuggester, with_grounding
 from hamlet.suggest.content import Pin, find_pin
-from hamlet.suggest.links.related import LinkSuggester
+from hamlet.suggest.item_tokens import TokenSigner, with_tokens
+from hamlet.suggest.links.suggester import LinkSuggester
 from hamlet.suggest.model import (
     Cache,
     Chips,
@@ -27,10 +28,9 @@ from hamlet.suggest.model import (
     SuggestRequest,
     Timing,
 )
-from hamlet.suggest.outcome import SectionResult
 from hamlet.suggest.response_cache import ResponseCache, to_results
 from hamlet.suggest.safety import mentions_crisis, strip_injections
-from hamlet.suggest.tokens import TokenSigner, with_tokens
+from hamlet.suggest.section_result import SectionResult
 
 # Kept back from the budget for choosing, encoding and sending.
 _RESERVE_S, _RESERVE_SHARE = 0.015, 0.03

@@ -1,9 +1,9 @@
 """What hamlet tells of itself: metrics and logs. Implements the gateway's observers."""
 
-from hamlet.telemetry.access import AccessLog
+from hamlet.telemetry.access_log import AccessLog
 from hamlet.telemetry.logs import make_log, redirect_stdlib_logging
 from hamlet.telemetry.metrics import Metrics
-from hamlet.telemetry.state import RoutingMetrics
+from hamlet.telemetry.routing_metrics import RoutingMetrics
 
 __all__ = [
     "AccessLog",

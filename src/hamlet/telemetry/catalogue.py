@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from hamlet.telemetry import labels as L
-from hamlet.telemetry.buckets import (
+from hamlet.telemetry.histogram_buckets import (
     DURATION_SECONDS,
     LOOP_LAG_SECONDS,
     QUEUE_WAIT_SECONDS,

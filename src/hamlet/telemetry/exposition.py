@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from hamlet.telemetry.catalogue import CATALOGUE
-from hamlet.telemetry.series import Counter, Histogram
+from hamlet.telemetry.instruments import Counter, Histogram
 
 MetricSample = tuple[str, tuple[str, ...], float]
 """A metric's name, its label values in the catalogue's order, and its value now."""

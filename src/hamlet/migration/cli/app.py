@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from hamlet.migration import FeatureState, RolloutDocument, Stage
-from hamlet.migration.cli.context import (
+from hamlet.migration.cli.session import (
     DEFAULT_CONFIG,
     GATE_CLOSED,
     Actor,

@@ -11,7 +11,7 @@ import typer
 
 from hamlet.migration import FeatureState, Stage, StateConflict, StateUnavailable, TransitionRefused
 from hamlet.migration.cli.app import FeatureName, cutover
-from hamlet.migration.cli.context import (
+from hamlet.migration.cli.session import (
     DEFAULT_CONFIG,
     Actor,
     ConfigFile,
@@ -20,7 +20,7 @@ from hamlet.migration.cli.context import (
     open_session,
     resolve_actor,
 )
-from hamlet.migration.model import FULL_SHARE_BP
+from hamlet.migration.rollout_document import FULL_SHARE_BP
 from hamlet.migration.transitions import next_step
 
 _PROBE_COUNT = 200

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hamlet.migration.cli.app import cutover
-from hamlet.migration.cli.context import (
+from hamlet.migration.cli.session import (
     DEFAULT_CONFIG,
     ConfigFile,
     CutoverSession,

@@ -10,7 +10,7 @@ import yaml
 from hamlet.config.cutover import CutoverConfig
 from hamlet.migration.edge.addresses import split_host_port
 from hamlet.migration.edge.runtime import RUNTIME_LAYER, runtime_key
-from hamlet.migration.model import RolloutDocument
+from hamlet.migration.rollout_document import RolloutDocument
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 _MANAGER = f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"

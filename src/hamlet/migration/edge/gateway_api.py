@@ -12,7 +12,7 @@ import yaml
 
 from hamlet.config.cutover import CutoverConfig
 from hamlet.migration.edge.addresses import split_host_port
-from hamlet.migration.model import RolloutDocument
+from hamlet.migration.rollout_document import RolloutDocument
 
 
 def render_gateway_api(config: CutoverConfig, document: RolloutDocument) -> str:

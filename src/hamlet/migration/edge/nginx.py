@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.model import RolloutDocument
+from hamlet.migration.rollout_document import RolloutDocument
 
 _TEMPLATE = """\
 # Written by `hamlet cutover export --format nginx`, epoch {epoch}; include it in `http {{}}`.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hamlet.config.cutover import CutoverConfig
-from hamlet.migration.model import RolloutDocument
+from hamlet.migration.rollout_document import RolloutDocument
 
 RUNTIME_LAYER = "hamlet_cutover"
 

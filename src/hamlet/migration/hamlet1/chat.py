@@ -27,7 +27,7 @@ from hamlet.core import (
 )
 from hamlet.core.errors import BadRequest, HamletError, InvalidRequest
 from hamlet.gateway import Call, Caller, Gateway
-from hamlet.migration.hamlet1 import wire
+from hamlet.migration.hamlet1 import responses as wire
 
 _ROLES: Mapping[Any, Role] = {"user": "user", "bot": "assistant", "system": "system"}
 _FINISH_NAMES = {

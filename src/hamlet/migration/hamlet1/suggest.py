@@ -14,7 +14,7 @@ from hamlet.config import MAIN_SCREEN
 from hamlet.core.errors import BadRequest, HamletError
 from hamlet.gateway import Admission
 from hamlet.gateway.admission import require_route_access
-from hamlet.migration.hamlet1 import wire
+from hamlet.migration.hamlet1 import responses as wire
 from hamlet.suggest import Suggestions, SuggestRequest, SuggestService
 from hamlet.suggest.api.request import SuggestBody
 

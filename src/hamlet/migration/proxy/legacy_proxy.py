@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from hamlet.migration import CapturedResponse
-from hamlet.migration.legacy import LegacyClient, LegacyError
-from hamlet.migration.proxy.wire import (
+from hamlet.migration.legacy_client import LegacyClient, LegacyError
+from hamlet.migration.proxy.asgi_messages import (
     ResponseRecorder,
     StreamedBody,
     request_target,

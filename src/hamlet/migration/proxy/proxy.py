@@ -21,20 +21,20 @@ from hamlet.migration import (
     LocalRolloutState,
     ShadowRunner,
 )
+from hamlet.migration.counters import ComparisonKind
 from hamlet.migration.feature import FeatureSet
-from hamlet.migration.legacy import LegacyError
-from hamlet.migration.model import FULL_SHARE_BP
-from hamlet.migration.proxy.legacy_proxy import ClientDisconnected, LegacyProxy
-from hamlet.migration.proxy.limit import FirstByteTimeouts
-from hamlet.migration.proxy.tester_override import TesterOverride
-from hamlet.migration.proxy.wire import (
+from hamlet.migration.legacy_client import LegacyError
+from hamlet.migration.proxy.asgi_messages import (
     BodyTooLarge,
     ResponseRecorder,
     read_body,
     receive_forever,
     replay_body,
 )
-from hamlet.migration.tally import ComparisonKind
+from hamlet.migration.proxy.first_byte_timeout import FirstByteTimeouts
+from hamlet.migration.proxy.legacy_proxy import ClientDisconnected, LegacyProxy
+from hamlet.migration.proxy.tester_override import TesterOverride
+from hamlet.migration.rollout_document import FULL_SHARE_BP
 from hamlet.migration.window import ArmOutcome
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.spi import Log

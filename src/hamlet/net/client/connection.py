@@ -10,8 +10,8 @@ import httptools
 
 from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
-from hamlet.net.client.parser import ResponseParser
-from hamlet.net.timers.wheel import running_wheel
+from hamlet.net.client.response_parser import ResponseParser
+from hamlet.net.timers.timer_wheel import running_wheel
 
 # What may wait per stream while its reader is slow: this, and what one more read brings.
 _HIGH_WATER_BYTES, _LOW_WATER_BYTES = 4 << 10, 2 << 10

@@ -18,8 +18,8 @@ from uvicorn.server import ServerState
 
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.net.server.disconnect import EXTENSION, DisconnectWatcher
-from hamlet.net.server.exchange import HttpExchange
 from hamlet.net.server.flow_control import FlowControl
+from hamlet.net.server.http_exchange import HttpExchange
 from hamlet.net.server.memory_trim import MemoryTrim
 from hamlet.net.server.response_head import STATUS_LINES, CommonHeaders
 

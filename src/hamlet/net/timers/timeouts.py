@@ -7,7 +7,7 @@ import math
 from types import TracebackType
 
 from hamlet.core.errors import UpstreamTimeout
-from hamlet.net.timers.wheel import running_wheel
+from hamlet.net.timers.timer_wheel import running_wheel
 
 
 class IdleTimeout:

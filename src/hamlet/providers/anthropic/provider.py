@@ -18,9 +18,10 @@ from hamlet.core import (
     errors,
     with_headroom,
 )
-from hamlet.providers.anthropic import decode, encode, wire
+from hamlet.providers.anthropic import decode, encode
+from hamlet.providers.anthropic import passthrough as wire
 from hamlet.providers.anthropic.errors import error_class
-from hamlet.providers.anthropic.limits import parse_headroom
+from hamlet.providers.anthropic.rate_limit_headers import parse_headroom
 from hamlet.spi import (
     API_VERSION,
     ProviderSettings,

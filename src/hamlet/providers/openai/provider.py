@@ -21,10 +21,11 @@ from hamlet.core import (
     errors,
     with_headroom,
 )
-from hamlet.providers.openai import decode, embeddings, encode, wire
+from hamlet.providers.openai import decode, embeddings, encode
+from hamlet.providers.openai import passthrough as wire
 from hamlet.providers.openai.auth import EntraToken
 from hamlet.providers.openai.errors import error_class
-from hamlet.providers.openai.limits import parse_headroom
+from hamlet.providers.openai.rate_limit_headers import parse_headroom
 from hamlet.providers.openai.settings import Settings as OpenAISettings
 from hamlet.spi import (
     API_VERSION,

@@ -19,8 +19,8 @@ from hamlet.core.errors import BadRequest, HamletError
 from hamlet.gateway import Admission
 from hamlet.gateway.admission import require_route_access
 from hamlet.suggest.api.problem import problem_response
-from hamlet.suggest.events import Event, EventStore
-from hamlet.suggest.tokens import TokenSigner
+from hamlet.suggest.event_store import Event, EventStore
+from hamlet.suggest.item_tokens import TokenSigner
 
 _MAX_EVENTS = 100
 _MAX_CLOCK_SKEW_S = 86_400.0

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from hamlet.core.text import Language, resolve_particles
-from hamlet.suggest.chips.entities import SiteMatcher
+from hamlet.suggest.chips.site_matcher import SiteMatcher
 from hamlet.suggest.chips.validation import (
     are_similar,
     bigrams,

@@ -1,6 +1,5 @@
 """What can be shown without anyone's help: links and chips, shipped or in users' packs."""
 
-from hamlet.suggest.content.import_file import BadRow, check_link, parse_rows
 from hamlet.suggest.content.packs import (
     Content,
     Manifest,
@@ -13,6 +12,7 @@ from hamlet.suggest.content.packs import (
     shipped_links,
 )
 from hamlet.suggest.content.pins import Pin, find_pin
+from hamlet.suggest.content.row_parser import BadRow, check_link, parse_rows
 from hamlet.suggest.content.rows import LANGUAGES, ChipRow, LinkRow, PackKind
 
 __all__ = [

@@ -1,8 +1,8 @@
 """Finding texts by the words, characters and (with the extra `embed`) the meaning they share."""
 
-from hamlet.suggest.retrieval.dense import Embedder, Encoder, load_encoder
+from hamlet.suggest.retrieval.bm25 import Bm25Index, Hit
+from hamlet.suggest.retrieval.embedder import Embedder, Encoder, load_encoder
 from hamlet.suggest.retrieval.hybrid import HybridIndex
-from hamlet.suggest.retrieval.index import Bm25Index, Hit
-from hamlet.suggest.retrieval.tokens import tokenize
+from hamlet.suggest.retrieval.tokenizer import tokenize
 
 __all__ = ["Bm25Index", "Embedder", "Encoder", "Hit", "HybridIndex", "load_encoder", "tokenize"]

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hamlet.suggest.retrieval.dense import Embedder
-from hamlet.suggest.retrieval.index import Bm25Index, Hit
+from hamlet.suggest.retrieval.bm25 import Bm25Index, Hit
+from hamlet.suggest.retrieval.embedder import Embedder
 
 Fields = Sequence[tuple[str, int]]
 _DENSE_WEIGHT, _MIN_LEXICAL_RELEVANCE = 0.8, 1e-9

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from hamlet.spi.sources import LinkQuery, SourceSettings
-from hamlet.suggest.sources.web import SearchRequest, WebSource
+from hamlet.suggest.sources.web_source import SearchRequest, WebSource
 
 _MAX_RESULTS = 20
 _COUNTRY = {"ko": "KR", "ja": "JP", "en": "US"}

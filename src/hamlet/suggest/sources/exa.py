@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from hamlet.spi.sources import LinkQuery, SourceSettings
-from hamlet.suggest.sources.web import SearchRequest, WebSource
+from hamlet.suggest.sources.web_source import SearchRequest, WebSource
 
 _DAYS = {"day": 1, "week": 7, "month": 31, "year": 366}
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import SecretStr
 
 from hamlet.spi.sources import LinkQuery, SourceSettings
-from hamlet.suggest.sources.web import SearchRequest, WebSource
+from hamlet.suggest.sources.web_source import SearchRequest, WebSource
 
 
 class NaverSettings(SourceSettings):

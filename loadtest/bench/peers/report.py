@@ -1,0 +1,194 @@
+"""The bench as tables and plots."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+
+from loadtest.bench.peers.added_latency import AddedLatency
+from loadtest.bench.peers.loop_blocking import LoopBlocking
+from loadtest.bench.peers.streaming import STREAMS, StreamingResult
+from loadtest.bench.rounds import MAX_OTHERS, MAX_STEAL, MIN_QUIET_ROUNDS, GatewayResult
+
+HAMLET_NAME = "hamlet"
+Rows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that the bench found; what was not measured is empty."""
+
+    results: list[GatewayResult]
+    added: list[AddedLatency]
+    streamed: list[StreamingResult]
+    held: list[LoopBlocking]
+    missing: list[str]
+
+
+def write_report(found: Findings, out: Path) -> str:
+    """Write table.md, result.json and a plot of each part into `out`; give the tables."""
+    text = render_tables(found)
+    (out / "table.md").write_text(text)
+    (out / "result.json").write_text(json.dumps(asdict(found), indent=1))
+    requests = {r.name: r.us for r in found.results}
+    chunks = {s.name: s.us for s in found.streamed}
+    if requests:
+        title = "CPU microseconds a request"
+        (out / "plot.svg").write_text(bar_chart(title, requests))
+    if chunks:
+        title = f"CPU microseconds a chunk, {STREAMS} streams"
+        (out / "streams.svg").write_text(bar_chart(title, chunks))
+    return text
+
+
+def render_tables(found: Findings) -> str:
+    """The tables as Markdown."""
+    parts = [
+        ("CPU a request, closed loop", _request_rows(found.results)),
+        ("What else hamlet does, beside its plain call", _variant_rows(found.results)),
+        ("Added to a direct call, open loop", _added_latency_rows(found.added)),
+        (f"{STREAMS} streams of ten chunks a second", _streaming_rows(found.streamed)),
+        (
+            "How long a call holds hamlet's loop, CPU ms of its longest turn",
+            _loop_blocking_rows(found.held),
+        ),
+    ]
+    text = "\n".join(
+        f"### {title}\n\n{_markdown_table(rows)}\n" for title, rows in parts if rows[1:]
+    )
+    text += (
+        f"\nA round is quiet with at most {MAX_STEAL:.0%} steal and {MAX_OTHERS} cores used by strangers; "
+        f"only quiet rounds count. Where fewer than {MIN_QUIET_ROUNDS} are quiet, the quietest {MIN_QUIET_ROUNDS} do, and times mean little.\n"
+    )
+    if found.missing:
+        text += f"Not installed or not answering, not measured: {', '.join(found.missing)}.\n"
+    return text
+
+
+def _markdown_table(rows: Rows) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _request_rows(results: Sequence[GatewayResult]) -> Rows:
+    head = [
+        "gateway", "CPU us/req, median (lowest)", "beside hamlet", "requests per CPU-s",
+        "quiet rounds", "errors", "start to first 200, s", "idle MiB", "after load MiB",
+        "connections opened per 10,000",
+    ]  # fmt: skip
+    ours = next((r.us for r in results if r.name == HAMLET_NAME), math.nan)
+    return [
+        head,
+        *(
+            [
+                r.name,
+                f"{r.us:.1f} ({r.us_min:.1f})",
+                f"{r.us / ours:.2f}x",
+                f"{1e6 / r.us:.0f}",
+                f"{r.kept} of {r.rounds}",
+                str(r.errors),
+                f"{r.start_s:.2f}",
+                f"{r.idle_mib:.0f}",
+                f"{r.loaded_mib:.0f}",
+                "-" if r.opened_per_10k is None else f"{r.opened_per_10k:.1f}",
+            ]
+            for r in sorted(results, key=lambda r: r.us)
+            if not r.of_ours
+        ),
+    ]
+
+
+def _variant_rows(results: Sequence[GatewayResult]) -> Rows:
+    ours = next((r.us for r in results if r.name == HAMLET_NAME), math.nan)
+    return [
+        ["what", "CPU us/req, median (lowest)", "beside its plain call", "quiet rounds", "errors"],
+        *(
+            [
+                r.name,
+                f"{r.us:.1f} ({r.us_min:.1f})",
+                f"{r.us / ours:.2f}x",
+                f"{r.kept} of {r.rounds}",
+                str(r.errors),
+            ]
+            for r in results
+            if r.of_ours
+        ),
+    ]
+
+
+def _added_latency_rows(added: Sequence[AddedLatency]) -> Rows:
+    return [
+        ["gateway", "a second", "calls", "p50 ms", "p99 ms", "added p50", "added p99", "quiet rounds", "errors"],
+        *(
+            [
+                a.name,
+                f"{a.rate:g}",
+                str(a.calls),
+                f"{a.p50_ms:.2f}",
+                f"{a.p99_ms:.2f}",
+                f"{a.added_p50_ms:.2f}",
+                f"{a.added_p99_ms:.2f}",
+                f"{a.kept} of {a.rounds}",
+                str(a.errors),
+            ]
+            for a in added
+        ),
+    ]  # fmt: skip
+
+
+def _streaming_rows(streamed: Sequence[StreamingResult]) -> Rows:
+    ours = next((s.us for s in streamed if s.name == HAMLET_NAME), math.nan)
+    return [
+        ["gateway", "CPU us a chunk", "beside hamlet", "chunks/s", "KiB a stream", "streams that flowed", "quiet rounds"],
+        *(
+            [
+                s.name,
+                f"{s.us:.1f}" if s.open else "-",
+                f"{s.us / ours:.2f}x" if s.open else "-",
+                f"{s.chunks_per_s:.0f}",
+                f"{s.kib:.1f}" if s.open else "-",
+                f"{s.open} of {STREAMS}",
+                f"{s.kept} of {s.rounds}",
+            ]
+            for s in sorted(streamed, key=lambda s: s.us if s.open else math.inf)
+        ),
+    ]  # fmt: skip
+
+
+def _loop_blocking_rows(held: Sequence[LoopBlocking]) -> Rows:
+    return [
+        ["bytes", "calls", "p50", "p95", "worst"],
+        *(
+            [str(h.size), str(h.calls), f"{h.p50_ms:.2f}", f"{h.p95_ms:.2f}", f"{h.worst_ms:.2f}"]
+            for h in held
+        ),
+    ]
+
+
+def bar_chart(title: str, values: dict[str, float]) -> str:
+    """Bars on a logarithmic axis, the shortest first, as SVG."""
+    ordered = sorted((value, name) for name, value in values.items() if value > 0)
+    if not ordered:
+        return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"/>'
+    low, top = math.log10(ordered[0][0] / 1.5), math.log10(ordered[-1][0] * 1.5)
+    rows = []
+    for i, (value, name) in enumerate(ordered):
+        width = (math.log10(value) - low) / (top - low) * 400
+        colour = "#c2410c" if name.startswith(HAMLET_NAME) else "#64748b"
+        rows.append(
+            f'<text x="190" y="{i * 26 + 42}" text-anchor="end">{escape(name)}</text>'
+            f'<rect x="198" y="{i * 26 + 28}" width="{width:.0f}" height="19" fill="{colour}"/>'
+            f'<text x="{204 + width:.0f}" y="{i * 26 + 42}">{value:.0f}</text>'
+        )
+    height = len(ordered) * 26 + 40
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 690 {height}" '
+        f'font-family="sans-serif" font-size="12"><rect width="690" height="{height}" fill="#fff"/>'
+        f'<text x="198" y="16" font-weight="bold">{escape(title)} (log scale, less is better)'
+        f"</text>{''.join(rows)}</svg>"
+    )

@@ -1,0 +1,188 @@
+"""What the run of both says: a table, a page, and why."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+from loadtest.bench.versus.requests import KINDS
+from loadtest.engine import comparison as compare
+from loadtest.engine.charts import plot
+from loadtest.engine.comparison import QuantileChange, quantile_changes
+from loadtest.engine.report import cdf, html_page, write_report
+from loadtest.engine.results import RunResult, quantile
+
+QUANTILES = (0.5, 0.95)
+ALL, MAIN_SCREEN = "all", "main screen"
+# What is told together: everything, the product's two endpoints, and each kind alone.
+GROUPS = {
+    ALL: frozenset(KINDS),
+    MAIN_SCREEN: frozenset(("related", "chips")),
+    **{kind: frozenset((kind,)) for kind in KINDS},
+}
+EXPLANATION = (
+    "hamlet1 is a stand-in: a Node server written for these tests that speaks the old API. Nobody measured the real one here. It does what a "
+    "plain monolith does: it has one account of one model, waits until a model has written its chips and a search has ended, and keeps nothing.",
+    "What hamlet gains, it gains by design and not by a quicker program: the main screen answers within a budget (800 ms), from its own bank "
+    "where the model is late; chat asks the better of the accounts that hamlet knows; links ask two searches at once and take the first that "
+    "finds something, which is paid for with twice the searches; the cache finds what was found before. With one account, one search and no "
+    "cache only the first is left, so that column's chat and links compare the two programs alone.",
+    "Chips that come early are therefore the bank's, not the model's: which came from where is counted below. The accounts are simulated, one "
+    "a quarter faster and one a third slower than hamlet1's; with others the gain in chat is another. The length of an answer and the time of "
+    "a search are drawn alike for both sides, the speed of an answer for each request anew.",
+)
+
+
+@dataclass
+class ArmResult:
+    """One side of the run. `counted` are hamlet's own counters."""
+
+    name: str
+    run: RunResult
+    counters: Mapping[str, float]
+    # Drawing takes seconds, and is asked for more than once.
+    _changes_cache: dict[tuple[str, str], list[QuantileChange]] = field(
+        default_factory=dict, repr=False
+    )
+
+    @property
+    def slug(self) -> str:
+        """A name for files."""
+        return "-".join(re.findall(r"\w+", self.name))
+
+    def times(self, kind: str, attribute: str = "latency") -> list[float]:
+        """Seconds of the answers of a group that were well."""
+        return [
+            getattr(s, attribute)
+            for s in self.run.samples_of()
+            if s.outcome == "ok"
+            and s.kind in GROUPS[kind]
+            and not math.isnan(getattr(s, attribute))
+        ]
+
+    @cached_property
+    def failed_share(self) -> float:
+        """The share of requests that were not answered well."""
+        return self.run.figures()["failed_share"] or 0.0
+
+    def changes_against(self, other: ArmResult, kind: str) -> list[QuantileChange]:
+        """How this differs from another at the median and the 95th percentile."""
+        key = (other.name, kind)
+        if key not in self._changes_cache:
+            self._changes_cache[key] = quantile_changes(
+                other.times(kind), self.times(kind), QUANTILES
+            )
+        return self._changes_cache[key]
+
+    def goal_result(self, other: ArmResult, kind: str, max_change: float) -> str:
+        """Whether the median and the 95th percentile are lower by so much, interval and all."""
+        found = self.changes_against(other, kind)
+        if all(change.relative[2] <= max_change for change in found):
+            return "reached"
+        sure = any(change.relative[1] > max_change for change in found)
+        return "missed" if sure else "not decided"
+
+
+def table_rows(arms: Sequence[ArmResult], max_change: float) -> list[list[str]]:
+    """Rows of cells: the first is the head. `most` is the change that is the goal."""
+    first, *others = arms
+    rows = [["requests", "", first.name, *(arm.name for arm in others)]]
+    for kind in GROUPS:
+        changes_by_arm = [arm.changes_against(first, kind) for arm in others]
+        for i, q in enumerate(QUANTILES):
+            own = (quantile(first.times(kind), q) or 0.0) * 1000
+            rows.append(
+                [kind, f"p{q * 100:g}", f"{own:.0f} ms", *(c[i].summary() for c in changes_by_arm)]
+            )
+        goal = f"goal {max_change:.0%}"
+        rows.append([kind, goal, "", *(arm.goal_result(first, kind, max_change) for arm in others)])
+    rows.append(["failed", "", *(f"{arm.failed_share:.3%}" for arm in arms)])
+    rows.append(["CPU of a core", "", *(_share_cell(arm, "cpu_share") for arm in arms)])
+    rows.append(["memory at the end", "", *(_memory_cell(arm) for arm in arms)])
+    return rows
+
+
+def render_text(arms: Sequence[ArmResult], max_change: float) -> str:
+    """The run as text."""
+    first, *others = arms
+    lines = [f"versus: {len(first.run.samples)} requests to each side"]
+    rows = table_rows(arms, max_change)[1:]
+    for i, arm in enumerate(others, 3):
+        lines.append(f" {arm.name}, against {first.name}")
+        lines += [f"  {row[0]:15} {row[1]:4} {row[2]:>8}  {row[i]}" for row in rows]
+        lines += [f"  {name} {value:.0f}" for name, value in arm.counters.items()]
+    lines += [f"  INVALID: {arm.name}: {arm.run.invalid}" for arm in arms if arm.run.invalid]
+    return "\n".join(lines)
+
+
+def write_reports(arms: Sequence[ArmResult], out: Path, max_change: float) -> None:
+    """Write report.html, a report of each side, and one of each hamlet against hamlet1."""
+    for arm in arms:
+        write_report(arm.run, out / f"{arm.slug}.html")
+    for arm in arms[1:]:
+        compare.write_comparison(arms[0].run, arm.run, out / f"compare-{arm.slug}.html")
+    (out / "report.html").write_text(
+        html_page("hamlet1 against hamlet2", _body(arms, max_change)), "utf-8"
+    )
+
+
+def _body(arms: Sequence[ArmResult], max_change: float) -> str:
+    run = arms[0].run
+    about = (
+        f"<p>{len(run.samples)} requests to each side within {run.length_s:.0f} s, the same ones at the same moments (open loop, seed {run.seed}), "
+        f"over the same simulated world. {escape(run.started_at)}; commit {escape(run.commit)}; {escape(run.machine)}. Everything shared this "
+        "machine's cores. Changes are beside the first column, with 95 % intervals by bootstrap; a goal is reached where the whole interval is.</p>"
+    )
+    invalid = "".join(
+        f'<p class="no">INVALID: {escape(arm.name)}: {escape(arm.run.invalid)}</p>'
+        for arm in arms
+        if arm.run.invalid
+    )
+    why = "".join(f"<p>{escape(text)}</p>" for text in EXPLANATION)
+    return about + invalid + _html_table(table_rows(arms, max_change)) + f'<div class="box">{why}</div>' + (
+        _counters_table(arms) + f'<h2>Plots</h2><div class="plots">{_plots(arms)}</div>'
+    )  # fmt: skip
+
+
+def _html_table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in body)
+    return f"<table><tr>{cells}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _counters_table(arms: Sequence[ArmResult]) -> str:
+    names = sorted({name for arm in arms for name in arm.counters})
+    rows = [["counter", *(arm.name for arm in arms[1:])]]
+    rows += [[name, *(f"{arm.counters.get(name, 0):.0f}" for arm in arms[1:])] for name in names]
+    return f"<h2>Where answers came from</h2>{_html_table(rows)}"
+
+
+def _plots(arms: Sequence[ArmResult]) -> str:
+    figures = [
+        plot(
+            f"{kind}: share of requests below",
+            {arm.name: cdf(arm.times(kind)) for arm in arms},
+            x="ms",
+            log_x=True,
+        )
+        for kind in GROUPS
+    ]
+    ttft = {arm.name: cdf(arm.times("chat, streamed", "ttft")) for arm in arms}
+    figures.append(plot("Time to first token, share below", ttft, x="ms", log_x=True))
+    return "".join(figures)
+
+
+def _share_cell(arm: ArmResult, figure: str) -> str:
+    value = arm.run.figures()[figure]
+    return "not known" if value is None else f"{value:.1%}"
+
+
+def _memory_cell(arm: ArmResult) -> str:
+    known = [look.rss_mib for look in arm.run.looks if not math.isnan(look.rss_mib)]
+    return f"{known[-1]:.0f} MiB" if known else "not known"

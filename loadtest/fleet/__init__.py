@@ -1,1 +1,0 @@
-"""The fleet's goals, measured on the real gateway over the simulator: `python -m loadtest.fleet`."""

@@ -1,0 +1,252 @@
+"""G10: what calls notice when Redis is killed, hung and started again: `python -m loadtest.scenarios.redis_outages`.
+
+Three processes' worth of gateway in one: two share what they know through a real redis-server, one
+does not share, as a control beside them: what all three notice is the machine's doing. The calls
+go to simulated answers of a fixed length, at a steady rate. Prints, for each stretch, the errors and the time a
+call takes, less what its answer took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from hamlet.config import Policy, loads
+from hamlet.core import ModelCard
+from hamlet.gateway import Admission, Call, Caller, Gateway, Observers
+from hamlet.registry import (
+    Deployment,
+    ProviderHandle,
+    Registry,
+    RegistryHolder,
+    ReservedThroughput,
+    Route,
+)
+from hamlet.routing import LoadBalancer, SyncTask
+from hamlet.spi import operations
+from hamlet.testing import ScriptedProvider, says
+from hamlet.testing.cases import chat_request
+from hamlet.testing.support import SilentLog
+
+CALL_INTERVAL_S, ANSWER_S, PHASE_S = 0.04, 0.02, 12.0
+LIMIT_MS, DEPLOYMENTS, MAX_CONVERGENCE_S = 2.0, 27, 2.0
+_WAIT_S = 60.0
+
+
+_CONFIG = loads("providers: {p: {kind: k}}\nroutes: {r: {deployments: [{provider: p, model: m}]}}")
+
+
+class RedisProcess:
+    """A redis-server on a unix socket in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = f"unix://{folder / 'redis.sock'}"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        command = ("redis-server", "--port", "0", "--unixsocket", "redis.sock", "--save", "")
+        self._process = await asyncio.create_subprocess_exec(
+            *command, cwd=self._folder, stdout=asyncio.subprocess.PIPE
+        )
+        assert self._process.stdout
+        while b"ready to accept connections" not in await self._process.stdout.readline():
+            assert self._process.returncode is None
+
+    def send_signal(self, signal_number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(signal_number)
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self.send_signal(signal.SIGKILL)
+            await self._process.communicate()
+
+
+class Replica:
+    """A gateway over 27 reserved deployments that answer after a fixed time."""
+
+    def __init__(self, url: str | None) -> None:
+        rows = tuple(_deployment(i) for i in range(DEPLOYMENTS))
+        self.route = Route("r", "chat", (rows,), Policy())
+        self.fleet = LoadBalancer(rng=random.Random(1))
+        holder = RegistryHolder(Registry(_CONFIG.config, {}, {"r": self.route}))
+        self.gateway = Gateway(holder, Admission(1000), Observers([], SilentLog()), self.fleet)
+        self.sync = url and SyncTask(
+            self.fleet, url, "bench", lambda: rows, SilentLog(), lambda state: None
+        )
+        self.added_ms: list[float] = []
+        self.errors = 0
+
+    async def call(self, due: float) -> None:
+        """One call; what it took beyond its answer counts from when it was due."""
+        try:
+            stream = await self.gateway.chat(
+                Call.from_request(chat_request("hi", "r", stream=True), "b"), Caller()
+            )
+            try:
+                async for _ in stream:
+                    pass
+            finally:
+                await stream.aclose()
+        except Exception:
+            self.errors += 1
+        took = time.perf_counter() - due
+        self.added_ms.append(1000 * (took - ANSWER_S))
+
+
+def _deployment(i: int) -> Deployment:
+    provider = ScriptedProvider([ANSWER_S, *says("hello")])
+    handle = ProviderHandle(f"d{i}", "scripted", provider, operations(provider), None)
+    return Deployment(
+        f"d{i}/m",
+        handle,
+        "m",
+        ModelCard(),
+        region=f"r{i % 9}",
+        capacity=ReservedThroughput(1000, 2500, 3.0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseResult:
+    """What a stretch showed: errors, and milliseconds beyond the answers', shared and control."""
+
+    name: str
+    errors: int
+    shared: tuple[float, float]
+    control: tuple[float, float]
+
+    @property
+    def added_ms(self) -> float:
+        """What sharing adds to the 99th percentile."""
+        return self.shared[1] - self.control[1]
+
+
+async def run_phase(
+    name: str, replicas: list[Replica], disruption: Awaitable[object] | None
+) -> PhaseResult:
+    """Steady load on all while the trouble comes, and everything answered."""
+    for replica in replicas:
+        replica.added_ms.clear()
+        replica.errors = 0
+    # uvloop's own clock has milliseconds.
+    begun, tasks = time.perf_counter(), []
+    disruption_task = asyncio.ensure_future(disruption) if disruption is not None else None
+    for i in range(int(PHASE_S / CALL_INTERVAL_S)):
+        due = begun + i * CALL_INTERVAL_S
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        # In another order each time, as the first of three waits the least.
+        rotated = replicas[i % 3 :] + replicas[: i % 3]
+        tasks += [asyncio.create_task(replica.call(due)) for replica in rotated]
+    await asyncio.gather(*tasks)
+    if disruption_task is not None:
+        await disruption_task
+    shared = replicas[0].added_ms + replicas[1].added_ms
+    errors = sum(replica.errors for replica in replicas)
+    return PhaseResult(name, errors, _p50_p99(shared), _p50_p99(replicas[2].added_ms))
+
+
+def _p50_p99(values: list[float]) -> tuple[float, float]:
+    ordered = sorted(values)
+    return statistics.median(ordered), ordered[int(0.99 * len(ordered))]
+
+
+async def measure_convergence_s(replicas: list[Replica]) -> float:
+    """Seconds from both being back until what one has learned the other knows."""
+    await _wait_until(lambda: all(r.sync and r.sync.state == "shared" for r in replicas[:2]))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    first_state, second_state = (
+        next(iter(r.fleet.deployment_states.values())) for r in replicas[:2]
+    )
+    first_state.cool_down(5.0, replicas[0].fleet.clock())
+    events = replicas[0].fleet.pending_updates
+    assert events is not None, "it shares"
+    events.changed_ids.add(first_state.deployment_id)
+    await _wait_until(lambda: second_state.cooldown_until > replicas[1].fleet.clock())
+    return loop.time() - begun
+
+
+async def _wait_until(predicate: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_WAIT_S):
+        while not predicate():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def _hang(redis: RedisProcess, seconds: float) -> None:
+    redis.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    redis.send_signal(signal.SIGCONT)
+
+
+async def _restart_repeatedly(redis: RedisProcess) -> None:
+    for _ in range(3):
+        await redis.kill()
+        await asyncio.sleep(1)
+        await redis.start()
+        await asyncio.sleep(2)
+
+
+async def measure(folder: Path) -> tuple[list[PhaseResult], list[float]]:
+    """Every stretch, and how long it took to agree again after each."""
+    redis = RedisProcess(folder)
+    await redis.start()
+    replicas = [Replica(redis.url), Replica(redis.url), Replica(None)]
+    rows, convergence_s = [], []
+    try:
+        for replica in replicas[:2]:
+            assert replica.sync
+            replica.sync.start()
+        await _wait_until(lambda: all(r.sync and r.sync.process_count == 2 for r in replicas[:2]))
+        rows.append(await run_phase("healthy", replicas, None))
+        rows.append(await run_phase("killed", replicas, redis.kill()))
+        await redis.start()
+        convergence_s.append(await measure_convergence_s(replicas))
+        rows.append(await run_phase("hung for 5 s", replicas, _hang(redis, 5)))
+        convergence_s.append(await measure_convergence_s(replicas))
+        rows.append(
+            await run_phase("killed and started, 3 times", replicas, _restart_repeatedly(redis))
+        )
+        convergence_s.append(await measure_convergence_s(replicas))
+    finally:
+        for replica in replicas[:2]:
+            assert replica.sync
+            await replica.sync.aclose()
+        await redis.kill()
+    return rows, convergence_s
+
+
+def main() -> int:
+    """Print the table; 1 if a call failed or sharing added more than it may."""
+    if shutil.which("redis-server") is None:
+        sys.exit("redis-server is not installed: apt-get install redis-server")
+    with tempfile.TemporaryDirectory() as name:
+        rows, convergence_s = uvloop.run(measure(Path(name)))
+    print(
+        f"3 x {1 / CALL_INTERVAL_S:.0f} calls/s, {DEPLOYMENTS} deployments; ms beyond the answer's own"
+    )
+    print(f"{'Redis is':30}errors  shared p50     p99  control p50     p99  added to p99")
+    for r in rows:
+        print(
+            f"{r.name:30}{r.errors:6}{r.shared[0]:12.2f}{r.shared[1]:8.2f}"
+            f"{r.control[0]:13.2f}{r.control[1]:8.2f}{r.added_ms:14.2f}"
+        )
+    print("agreed again after", ", ".join(f"{s:.2f} s" for s in convergence_s))
+    passed = all(r.errors == 0 and r.added_ms <= LIMIT_MS for r in rows)
+    return int(not passed or max(convergence_s) > MAX_CONVERGENCE_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""What thousands of streams that stand still cost: memory while they last, after, and the others' time.
+
+    python -m loadtest.scenarios.stalled_streams [STALLED] [DEAF]
+
+STALLED streams whose upstream says nothing any more, and DEAF clients that read nothing of a
+stream without an end, all held at once (2,000 of each by default). Meanwhile one caller makes
+short streamed calls. The vendors, hamlet and the clients are processes of their own. Prints
+hamlet's resident memory in MB and the caller's latency in milliseconds; exits with 1 above the
+fleet design's goal G8: +250 MB, +20 MB after, 1.3 times the latency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from hamlet.testing import Canned, LoopbackUpstream, Received, sse_reply
+
+CALLS, ROUNDS = 200, 3
+MAX_ADDED_MB, MAX_RETAINED_MB, MAX_LATENCY_RATIO = 250, 20, 1.3
+_CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"token "},"finish_reason":null}]}\n\n'
+_LAST = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+CONFIG = """
+server: {{max_in_flight: 10000, reader_stall_s: 3600}}
+providers:
+  short: {{kind: openai, base_url: "{short}/v1"}}
+  held: {{kind: openai, base_url: "{held}/v1", max_connections: 10000, connect_timeout_s: 60, idle_timeout_s: 3600}}
+routes:
+  short: {{deployments: [{{provider: short, model: short}}]}}
+  stalled: {{deployments: [{{provider: held, model: stalled}}], policy: &long {{first_token_s: 60, idle_s: 3600, byte_idle_s: 3600, total_s: 3600}}}}
+  deaf: {{deployments: [{{provider: held, model: deaf}}], policy: *long}}
+telemetry: {{log_level: error}}
+"""
+
+
+def respond(request: Received) -> Canned:
+    """A short stream, one that falls silent, or one without an end."""
+    match request.json["model"]:
+        case "stalled":
+            return sse_reply([_CHUNK] * 3, end="hang")
+        case "deaf":
+            return Canned(200, {"content-type": "text/event-stream"}, itertools.repeat(_CHUNK * 50))
+    return sse_reply([_CHUNK] * 20 + [_LAST])
+
+
+def run_vendor(pipe: multiprocessing.connection.Connection) -> None:
+    """A vendor's process."""
+    raise_file_limit()
+
+    async def serve() -> None:
+        async with LoopbackUpstream() as upstream:
+            upstream.respond(respond)
+            pipe.send(upstream.url)
+            await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+def raise_file_limit() -> None:
+    """As many open files as the system lets us have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def start_hamlet(short: str, held: str) -> tuple[subprocess.Popen[str], str]:
+    """hamlet's process and its address."""
+    file = Path(tempfile.mkdtemp()) / "streams.yaml"
+    file.write_text(CONFIG.format(short=short, held=held))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hamlet", "serve", "--port", "0", "--config", str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    assert process.stdout
+    address = re.search(r"http://\S+", process.stdout.readline())
+    assert address
+    return process, address[0]
+
+
+def resident_mb(pid: int) -> float:
+    """Memory in use now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def request_body(model: str) -> bytes:
+    """A streamed call."""
+    turns = [{"role": "user", "content": "hi"}]
+    return json.dumps({"model": model, "stream": True, "messages": turns}).encode()
+
+
+async def hold_stream(url: str, model: str) -> socket.socket:
+    """Open a call and leave it: nothing but the first byte is read."""
+    loop, where, sent = asyncio.get_running_loop(), urlsplit(url), request_body(model)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await loop.sock_connect(sock, (where.hostname, where.port))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(sent)}\r\n\r\n"
+    await loop.sock_sendall(sock, head.encode() + sent)
+    begun = await loop.sock_recv(sock, 12)
+    if not begun.endswith(b"200"):
+        sys.exit(f"hamlet refused: {await loop.sock_recv(sock, 2000)!r}")
+    return sock
+
+
+async def hold_streams(url: str, models: list[str]) -> list[socket.socket]:
+    """Hold a stream of each model, fifty at a time."""
+    limiter = asyncio.Semaphore(50)
+
+    async def one(model: str) -> socket.socket:
+        async with limiter:
+            return await hold_stream(url, model)
+
+    return await asyncio.gather(*(one(model) for model in models))
+
+
+async def measure_latencies_ms(url: str) -> list[float]:
+    """Milliseconds of short streamed calls, one after the other, on one connection."""
+    taken = []
+    async with aiohttp.ClientSession() as session:
+        for _ in range(CALLS + 20):
+            begin = time.perf_counter()
+            async with session.post(
+                f"{url}/v1/chat/completions", data=request_body("short")
+            ) as response:
+                assert b"[DONE]" in await response.read()
+            taken.append((time.perf_counter() - begin) * 1000)
+    return taken[20:]
+
+
+async def wait_until_ready(url: str) -> None:
+    """Wait until hamlet answers."""
+    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(f"{url}/livez"):
+                    return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.05)
+
+
+async def measure(url: str, pid: int, stalled: int, deaf: int) -> bool:
+    """Print the figures; whether they are within the goal."""
+    await wait_until_ready(url)
+    # What a process takes once, it has taken after this.
+    for sock in await hold_streams(url, ["stalled", "deaf"] * 100):
+        sock.close()
+    await measure_latencies_ms(url)
+    await asyncio.sleep(2)
+    before_mb, before = resident_mb(pid), await measure_latencies_ms(url)
+    socks = await hold_streams(url, ["stalled"] * stalled + ["deaf"] * deaf)
+    await asyncio.sleep(5)
+    peak_mb = resident_mb(pid)
+    during = [taken for _ in range(ROUNDS) for taken in await measure_latencies_ms(url)]
+    for sock in socks:
+        sock.close()
+    await asyncio.sleep(15)
+    after_mb = resident_mb(pid)
+    before += [taken for _ in range(ROUNDS - 1) for taken in await measure_latencies_ms(url)]
+    quick, slow = (statistics.quantiles(t, n=100)[98] for t in (before, during))
+    each = (peak_mb - before_mb) * 1024 / max(1, stalled + deaf)
+    print(
+        f"resident   before {before_mb:.0f} MB, held {peak_mb:+.0f} MB".replace("+", "at "), end=""
+    )
+    print(
+        f" (+{peak_mb - before_mb:.0f}, {each:.1f} KB a stream), after +{after_mb - before_mb:.0f}"
+    )
+    print(
+        f"others     p50 {statistics.median(before):.2f} -> {statistics.median(during):.2f} ms,",
+        end="",
+    )
+    print(f" p99 {quick:.2f} -> {slow:.2f} ms ({slow / quick:.2f} times)")
+    within_limits = peak_mb - before_mb <= MAX_ADDED_MB and after_mb - before_mb <= MAX_RETAINED_MB
+    return within_limits and slow / quick <= MAX_LATENCY_RATIO
+
+
+def main() -> None:
+    """Run it."""
+    stalled, deaf = (int(word) for word in (*sys.argv[1:], "2000", "2000")[:2])
+    raise_file_limit()
+    vendors, urls = [], []
+    for _ in range(2):
+        ours, theirs = multiprocessing.Pipe()
+        process = multiprocessing.Process(target=run_vendor, args=(theirs,), daemon=True)
+        process.start()
+        vendors.append(process)
+        urls.append(ours.recv())
+    server, url = start_hamlet(*urls)
+    try:
+        passed = asyncio.run(measure(url, server.pid, stalled, deaf))
+    finally:
+        server.terminate()
+        server.wait()
+        for process in vendors:
+            process.terminate()
+    sys.exit(0 if passed else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Runs of a simulated fleet side by side: a table, and pictures of load, spill and cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+
+from hamlet.dashboards.line_chart import LineChart, SeriesByName
+from hamlet.dashboards.units import format_value
+from hamlet.simulator.load_breakdown import LoadBreakdown, tiers_with_load
+
+_STYLE = (
+    "body{font:14px system-ui,sans-serif;margin:24px auto;max-width:1560px;color:#222}"
+    "table{border-collapse:collapse;margin:16px 0}td,th{padding:3px 14px;text-align:right;"
+    "border-bottom:1px solid #e3e3e3}td:first-child,th:first-child{text-align:left}"
+    ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:12px}"
+    ".pictures svg{width:100%;height:auto}"
+)
+
+
+def comparison_table(runs: Mapping[str, LoadBreakdown]) -> list[list[str]]:
+    """A table: its head, then one row per fact with a cell for each run."""
+    tallies = list(runs.values())
+    rows = [["", *runs]]
+    rows += [[name, *(form(tally) for tally in tallies)] for name, form in _TABLE_ROWS.items()]
+    for tier in tiers_with_load(tallies):
+        rows.append(
+            [f"load: {tier}", *(f"{tally.load_share_by_tier()[tier]:.2%}" for tally in tallies)]
+        )
+    for code in sorted({code for tally in tallies for code in tally.report.errors}):
+        rows.append([f"failed: {code}", *(str(t.report.errors[code]) for t in tallies)])
+    return rows
+
+
+_TABLE_ROWS: Mapping[str, Callable[[LoadBreakdown], str]] = {
+    "requests": lambda t: str(len(t.report.outcomes)),
+    "success": lambda t: f"{t.report.success_ratio:.3%}",
+    "attempts per request": lambda t: f"{t.report.attempts_per_request:.3f}",
+    "429s of attempts": lambda t: f"{t.report.rate_limited_ratio:.2%}",
+    "first token p50": lambda t: f"{t.report.ttft_s(0.5):.2f} s",
+    "first token p99": lambda t: f"{t.report.ttft_s(0.99):.2f} s",
+    "paid per use": lambda t: f"{t.pay_per_use_share():.2%}",
+    "cost": lambda t: _format_cost(t.total_cost_usd()),
+}
+
+
+def _format_cost(value: float) -> str:
+    return "a price is unknown" if math.isnan(value) else format_value(value, "currencyUSD")
+
+
+def comparison_charts(runs: Mapping[str, LoadBreakdown]) -> list[LineChart]:
+    """Load and cost by tier of each run on one scale, then what compares in one picture."""
+    tallies = list(runs.values())
+    tiers = tiers_with_load(tallies)
+    loads = [
+        {tier: row for tier, row in t.load_per_minute().items() if tier in tiers} for t in tallies
+    ]
+    drawn = _same_scale_charts(
+        "load", "Load by tier, input-equivalent tokens a minute", "none", runs, loads
+    )
+    costs = [t.cost_per_minute() for t in tallies]
+    if not any(math.isnan(t.total_cost_usd()) for t in tallies) and any(
+        t.total_cost_usd() for t in tallies
+    ):
+        drawn += _same_scale_charts(
+            "cost", "Cost by tier, dollars a minute", "currencyUSD", runs, costs
+        )
+    return drawn + overlay_charts(runs)
+
+
+def overlay_charts(runs: Mapping[str, LoadBreakdown]) -> list[LineChart]:
+    """Goodput, spill, 429s and time to first token, one line per run."""
+    times = next(iter(runs.values())).windows.times
+
+    def each(value: Callable[[LoadBreakdown], Sequence[float]]) -> SeriesByName:
+        return {name: value(tally) for name, tally in runs.items()}
+
+    spill, late = (
+        each(LoadBreakdown.pay_per_use_share_by_window),
+        each(lambda t: t.ttft_s_by_window(0.99)),
+    )
+    return [
+        LineChart(
+            "goodput",
+            "Goodput, output tokens a minute",
+            "none",
+            times,
+            each(LoadBreakdown.goodput_per_minute),
+        ),
+        LineChart("spill", "Spill: part of the load paid per use", "percentunit", times, spill),
+        LineChart(
+            "429s",
+            "Answers with 429 a minute",
+            "none",
+            times,
+            each(LoadBreakdown.rate_limited_per_minute),
+        ),
+        LineChart("ttft", "Time to first token, p99", "s", times, late),
+    ]
+
+
+def _same_scale_charts(
+    name: str,
+    title: str,
+    unit: str,
+    runs: Mapping[str, LoadBreakdown],
+    rows: Sequence[SeriesByName],
+) -> list[LineChart]:
+    """One stacked picture per run, all on the scale of the highest."""
+    drawn = [
+        LineChart(f"{name}-{i}", f"{title}: {run}", unit, tally.windows.times, row, stacked=True)
+        for i, ((run, tally), row) in enumerate(zip(runs.items(), rows, strict=True))
+    ]
+    y_max = max(picture.max_value for picture in drawn)
+    return [replace(picture, y_max=y_max) for picture in drawn]
+
+
+def write_report(
+    folder: Path, title: str, table: Sequence[Sequence[str]], charts: Sequence[LineChart]
+) -> None:
+    """`index.html` with everything in it, and every picture as a file of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    svgs = {picture.name: picture.render_svg() for picture in charts}
+    for name, svg in svgs.items():
+        (folder / f"{name}.svg").write_text(svg + "\n", "utf-8")
+    head, *rows = table
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style><h1>{escape(title)}</h1><table>{_html_row(head, 'th')}"
+        f"{''.join(_html_row(row, 'td') for row in rows)}</table>"
+        f'<div class="pictures">{"".join(svgs.values())}</div></html>\n'
+    )
+    (folder / "index.html").write_text(page, "utf-8")
+
+
+def _html_row(cells: Sequence[str], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"

@@ -1,0 +1,97 @@
+"""A BM25 index over short documents."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hamlet.suggest.retrieval.synonyms import translations
+from hamlet.suggest.retrieval.tokenizer import tokenize
+
+# Where each constant comes from: docs/adr/0008-constants-of-retrieval.md
+_K1, _B = 0.9, 0.4
+_TRANSLATED_WEIGHT, _MISSING_WEIGHT = 1.0, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document's position, and its share (0 to 1) of what a perfect match would score."""
+
+    position: int
+    relevance: float
+
+
+class Bm25Index:
+    """Immutable. Fields are weighted by repetition, which for BM25 is what a weight is."""
+
+    def __init__(self, documents: Iterable[Sequence[tuple[str, int]]]) -> None:
+        """`documents` are fields of (text, whole weight)."""
+        bags = [_bag(fields) for fields in documents]
+        mean = max(1, sum(bag.total() for bag in bags)) / max(1, len(bags))
+        # For each token where it stands, and its share of what it could score at most there.
+        self._postings: dict[str, list[tuple[int, float]]] = {}
+        self._document_count = len(bags)
+        for position, bag in enumerate(bags):
+            damping = _K1 * (1 - _B + _B * bag.total() / mean)
+            # Tokens that stand there as often share one entry.
+            entries = {n: (position, n / (n + damping)) for n in set(bag.values())}
+            for token, times in bag.items():
+                self._postings.setdefault(token, []).append(entries[times])
+
+    def search(self, text: str, limit: int, min_relevance: float = 0.0) -> list[Hit]:
+        """The best documents, best first, with at least that share of a perfect match."""
+        query_tokens = tokenize(text)
+        query_terms = self._indexed_terms(query_tokens)
+        translated_terms = self._indexed_terms(
+            tokenize(" ".join(translations(text))), excluded=query_terms
+        )
+        scores: defaultdict[int, float] = defaultdict(float)
+        for terms, weight in ((translated_terms, _TRANSLATED_WEIGHT), (query_terms, 1.0)):
+            for token in terms:
+                idf = weight * self._idf(token)
+                for position, share in self._postings[token]:
+                    scores[position] += idf * share
+        best = sorted(scores.items(), key=lambda row: (-row[1], row[0]))[:limit]
+        perfect = self._perfect_score(query_tokens, query_terms, translated_terms)
+        hits = [Hit(position, score / perfect) for position, score in best]
+        return [hit for hit in hits if hit.relevance >= min_relevance]
+
+    def _indexed_terms(self, candidates: list[str], excluded: Sequence[str] = ()) -> list[str]:
+        return [t for t in dict.fromkeys(candidates) if t in self._postings and t not in excluded]
+
+    def _idf(self, token: str) -> float:
+        """By Lucene's formula, which is never below zero."""
+        document_frequency = len(self._postings[token])
+        return math.log(
+            1 + (self._document_count - document_frequency + 0.5) / (document_frequency + 0.5)
+        )
+
+    def _max_score(self, token: str) -> float:
+        """The score of the document in which it weighs most."""
+        return self._idf(token) * max(share for _, share in self._postings[token])
+
+    def _perfect_score(
+        self, query_tokens: list[str], query_terms: list[str], translated_terms: list[str]
+    ) -> float:
+        """The score of a document that has everything.
+
+        What the text asks for and nobody has still counts: a match of half a question is half.
+        """
+        perfect = sum(self._max_score(token) for token in query_terms)
+        if not query_terms:
+            return max(
+                1.0, _TRANSLATED_WEIGHT * sum(self._max_score(token) for token in translated_terms)
+            )
+        missing = len(set(query_tokens)) - len(query_terms)
+        return perfect * (1 + _MISSING_WEIGHT * missing / len(query_terms))
+
+
+def _bag(fields: Sequence[tuple[str, int]]) -> Counter[str]:
+    """How often each token stands in a document."""
+    bag: Counter[str] = Counter()
+    for text, weight in fields:
+        for token in tokenize(text):
+            bag[token] += weight
+    return bag
