@@ -13,7 +13,7 @@ from typing import Protocol
 from hamlet.core import Headroom, Usage
 from hamlet.registry import Capacity, Quota, ReservedThroughput
 from hamlet.routing.cost_estimate import CostEstimate, valid_count
-from hamlet.routing.leaky_bucket import LeakyBucket
+from hamlet.routing.token_bucket import TokenBucket
 
 # The bucket's depth is not published: it is learned within bounds, in seconds of its rate.
 DEPTH_START_S, DEPTH_MIN_S, DEPTH_MAX_S = 30.0, 5.0, 120.0
@@ -78,7 +78,7 @@ class ReservedCapacity:
     def __init__(self, capacity: ReservedThroughput, now: float) -> None:
         rate = capacity.tokens_per_s
         self._output_weight = capacity.output_weight
-        self._bucket = LeakyBucket(rate, rate * DEPTH_START_S, now)
+        self._bucket = TokenBucket(rate, rate * DEPTH_START_S, now)
         self._no_refusal_since = now
         self._peak_fill = 0.0
         self._share = 1.0
@@ -86,21 +86,21 @@ class ReservedCapacity:
     @property
     def depth_s(self) -> float:
         """The learned depth."""
-        return self._bucket.depth / self._bucket.rate
+        return self._bucket.capacity / self._bucket.rate
 
     def cost(self, estimate: CostEstimate, cached_tokens: float = 0.0) -> float:
         fresh = max(0.0, estimate.input_tokens - cached_tokens)
         return fresh + self._output_weight * estimate.output_tokens
 
     def fill(self, cost: float, now: float) -> float:
-        return (self._bucket.level(now) + self._clamp_cost(cost)) / self._bucket.depth
+        return (self._bucket.level(now) + self._clamp_cost(cost)) / self._bucket.capacity
 
     def time_until_free(self, cost: float, max_fill: float, now: float) -> float:
         return self._bucket.time_until_free(self._clamp_cost(cost), now, max_fill)
 
     def reserve(self, cost: float, now: float) -> None:
         bucket = self._bucket
-        self._peak_fill = max(self._peak_fill, bucket.add(cost, now) / bucket.depth)
+        self._peak_fill = max(self._peak_fill, bucket.add(cost, now) / bucket.capacity)
         if now - self._no_refusal_since >= _DEPTH_GROWTH_INTERVAL_S:
             # A minute at the brim without a refusal: the bucket is deeper than we thought.
             self._scale_depth(1.02 if self._peak_fill > 0.95 else 1.0)
@@ -120,16 +120,16 @@ class ReservedCapacity:
         return input_tokens - cached + self._output_weight * output_tokens
 
     def observe_refusal(self, now: float) -> None:
-        if self._bucket.level(now) < 0.8 * self._bucket.depth:
+        if self._bucket.level(now) < 0.8 * self._bucket.capacity:
             self._scale_depth(0.9)
-        self._bucket.fill_up(now)
+        self._bucket.exhaust(now)
         self._no_refusal_since, self._peak_fill = now, 0.0
 
     def observe_headers(self, headroom: Headroom, now: float) -> None:
         if headroom.spilled:
-            self._bucket.fill_up(now)
+            self._bucket.exhaust(now)
         elif headroom.utilisation is not None:
-            reported_level = headroom.utilisation * self._bucket.depth
+            reported_level = headroom.utilisation * self._bucket.capacity
             self._bucket.add(0.5 * (reported_level - self._bucket.level(now)), now)
 
     def add_remote_charges(self, cost: float, calls: float, now: float) -> None:
@@ -143,12 +143,12 @@ class ReservedCapacity:
         self._share = share
 
     def _clamp_cost(self, cost: float) -> float:
-        return min(cost, _MAX_COST_SHARE * self._bucket.depth)
+        return min(cost, _MAX_COST_SHARE * self._bucket.capacity)
 
     def _scale_depth(self, factor: float) -> None:
         rate = self._bucket.rate
         depth_s = min(max(self.depth_s * factor, DEPTH_MIN_S), DEPTH_MAX_S)
-        self._bucket.depth = rate * depth_s
+        self._bucket.capacity = rate * depth_s
 
 
 class QuotaCapacity:
@@ -166,8 +166,10 @@ class QuotaCapacity:
     def fill(self, cost: float, now: float) -> float:
         token_fill = (
             self._token_bucket.level(now) + self._clamp_cost(cost)
-        ) / self._token_bucket.depth
-        return max(token_fill, (self._request_bucket.level(now) + 1) / self._request_bucket.depth)
+        ) / self._token_bucket.capacity
+        return max(
+            token_fill, (self._request_bucket.level(now) + 1) / self._request_bucket.capacity
+        )
 
     def time_until_free(self, cost: float, max_fill: float, now: float) -> float:
         tokens_free_s = self._token_bucket.time_until_free(self._clamp_cost(cost), now, max_fill)
@@ -200,8 +202,8 @@ class QuotaCapacity:
         )
         for bucket, remaining in reported:
             # Zero and negative figures come from stale caches as often as not.
-            if remaining is not None and remaining > 0 and bucket.depth < math.inf:
-                bucket.add(max(0.0, bucket.depth - remaining - bucket.level(now)), now)
+            if remaining is not None and remaining > 0 and bucket.capacity < math.inf:
+                bucket.add(max(0.0, bucket.capacity - remaining - bucket.level(now)), now)
 
     def add_remote_charges(self, cost: float, calls: float, now: float) -> None:
         self._token_bucket.add(cost, now)
@@ -216,7 +218,7 @@ class QuotaCapacity:
         self._share = share
 
     def _clamp_cost(self, cost: float) -> float:
-        return min(cost, _MAX_COST_SHARE * self._token_bucket.depth)
+        return min(cost, _MAX_COST_SHARE * self._token_bucket.capacity)
 
 
 class UnlimitedCapacity:
@@ -263,7 +265,7 @@ def capacity_model_for(capacity: Capacity | None, now: float) -> CapacityModel:
     return QuotaCapacity(capacity, now) if capacity is not None else UnlimitedCapacity()
 
 
-def _per_minute_bucket(count: int | None, window_s: float, now: float) -> LeakyBucket:
+def _per_minute_bucket(count: int | None, window_s: float, now: float) -> TokenBucket:
     if count is None:
-        return LeakyBucket(math.inf, math.inf, now)
-    return LeakyBucket(count / 60, max(1.0, count * window_s / 60), now)
+        return TokenBucket(math.inf, math.inf, now)
+    return TokenBucket(count / 60, max(1.0, count * window_s / 60), now)
