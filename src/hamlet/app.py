@@ -25,7 +25,7 @@ from hamlet.config import ConfigError, ConfigProblem, FleetConfig, LoadedConfig,
 from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build_registry
-from hamlet.routing import LoadBalancer, SyncTask
+from hamlet.routing import LoadBalancer, PendingUpdates, ProbeLeases, SyncTask
 from hamlet.spi import Log
 from hamlet.suggest.api import EventsEndpoint, events_endpoint, main_screen_endpoints
 from hamlet.suggest.api.admin import SuggestAdminContext, suggest_admin
@@ -74,8 +74,7 @@ class Hamlet:
         self.overload_monitor = OverloadMonitor(on_lag=self._on_loop_lag)
         usage = config.telemetry.usage_file
         self._usage_logs = [UsageLog(usage)] if usage is not None else []
-        load_balancer = LoadBalancer()
-        CircuitBreakerLog(load_balancer, self.log)
+        load_balancer, self.gossip = self._build_routing(config.fleet)
         self.access_log = AccessLog(self.log)
         self._span_exporters = _build_span_exporters(loaded, load_balancer)
         observers: list[Observer] = [
@@ -94,7 +93,6 @@ class Hamlet:
             load_balancer,
         )
         self._register_metrics()
-        self.gossip = self._build_gossip(config.fleet)
         self.prober = Prober(self.registries, self.gateway, self._process_count)
         self.migration = self._build_migration(loaded)
         endpoints = self._build_endpoints()
@@ -135,19 +133,31 @@ class Hamlet:
 
         return Migration(loaded, self.metrics.exposition, self.gateway.admission, self.log)
 
-    def _build_gossip(self, config: FleetConfig) -> SyncTask | None:
+    def _build_routing(self, config: FleetConfig) -> tuple[LoadBalancer, SyncTask | None]:
+        """The load balancer, and the task that shares its state if there is a Redis."""
+        on_breaker_change = CircuitBreakerLog(self.log).on_breaker_change
         if config.redis is None:
-            return None
-
-        def deployments() -> Iterator[Deployment]:
-            for route in self.registries.current.routes.values():
-                for tier in route.tiers:
-                    yield from tier
-
-        url, load_balancer = config.redis.get_secret_value(), self.gateway.load_balancer
-        return SyncTask(
-            load_balancer, url, config.group, deployments, self.log, self.metrics.set_shared_state
+            return LoadBalancer(on_breaker_change=on_breaker_change), None
+        probe_leases = ProbeLeases()
+        load_balancer = LoadBalancer(
+            may_probe=probe_leases.is_held,
+            pending_updates=PendingUpdates(),
+            on_breaker_change=on_breaker_change,
         )
+        return load_balancer, SyncTask(
+            load_balancer,
+            probe_leases,
+            config.redis.get_secret_value(),
+            config.group,
+            self._deployments,
+            self.log,
+            self.metrics.set_shared_state,
+        )
+
+    def _deployments(self) -> Iterator[Deployment]:
+        for route in self.registries.current.routes.values():
+            for tier in route.tiers:
+                yield from tier
 
     def _register_metrics(self) -> None:
         """Let metrics see what they read at a scrape."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hamlet.registry import Capacity, Deployment, Quota, ReservedThroughput, Route
 from hamlet.routing.capacity_model import ReservedCapacity
 from hamlet.routing.cost_estimate import CostEstimate
-from hamlet.routing.load_balancer import LoadBalancer, RouteState
+from hamlet.routing.load_balancer import LoadBalancer
+from hamlet.routing.route_state import RouteState
 from hamlet.routing.selection import (
     Candidate,
     SelectionContext,
