@@ -86,6 +86,10 @@ class ChatParams(BaseModel):
         return self.wire_fields()
 
 
+NO_PARAMS = ChatParams()
+"""No parameter is set. Code on the path of every call compares by identity."""
+
+
 def _explicit_fields(params: ChatParams) -> dict[str, Any]:
     return {name: getattr(params, name) for name in params.model_fields_set}
 
