@@ -21,11 +21,11 @@ from hamlet.api.endpoints.admin import AdminContext, admin_router
 from hamlet.api.openapi import extend_openapi
 from hamlet.api.routes import model_endpoints
 from hamlet.api.streaming import StreamTimings
-from hamlet.config import ConfigError, ConfigProblem, FleetConfig, LoadedConfig, ServerConfig, load
+from hamlet.config import ConfigError, ConfigProblem, LoadedConfig, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build_registry
-from hamlet.routing import LoadBalancer, PendingUpdates, ProbeLeases, SyncTask
+from hamlet.routing import LoadBalancer, build_routing
 from hamlet.spi import Log
 from hamlet.suggest.api import EventsEndpoint, events_endpoint, main_screen_endpoints
 from hamlet.suggest.api.admin import SuggestAdminContext, suggest_admin
@@ -74,7 +74,13 @@ class Hamlet:
         self.overload_monitor = OverloadMonitor(on_lag=self._on_loop_lag)
         usage = config.telemetry.usage_file
         self._usage_logs = [UsageLog(usage)] if usage is not None else []
-        load_balancer, self.gossip = self._build_routing(config.fleet)
+        load_balancer, self.gossip = build_routing(
+            config.fleet,
+            self._deployments,
+            self.log,
+            CircuitBreakerLog(self.log).on_breaker_change,
+            self.metrics.set_shared_state,
+        )
         self.access_log = AccessLog(self.log)
         self._span_exporters = _build_span_exporters(loaded, load_balancer)
         observers: list[Observer] = [
@@ -132,27 +138,6 @@ class Hamlet:
         from hamlet.migration.assembly import Migration
 
         return Migration(loaded, self.metrics.exposition, self.gateway.admission, self.log)
-
-    def _build_routing(self, config: FleetConfig) -> tuple[LoadBalancer, SyncTask | None]:
-        """The load balancer, and the task that shares its state if there is a Redis."""
-        on_breaker_change = CircuitBreakerLog(self.log).on_breaker_change
-        if config.redis is None:
-            return LoadBalancer(on_breaker_change=on_breaker_change), None
-        probe_leases = ProbeLeases()
-        load_balancer = LoadBalancer(
-            may_probe=probe_leases.is_held,
-            pending_updates=PendingUpdates(),
-            on_breaker_change=on_breaker_change,
-        )
-        return load_balancer, SyncTask(
-            load_balancer,
-            probe_leases,
-            config.redis.get_secret_value(),
-            config.group,
-            self._deployments,
-            self.log,
-            self.metrics.set_shared_state,
-        )
 
     def _deployments(self) -> Iterator[Deployment]:
         for route in self.registries.current.routes.values():

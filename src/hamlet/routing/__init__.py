@@ -1,5 +1,6 @@
 """Load balancing: what is known of each deployment, and which one gets the next attempt."""
 
+from hamlet.routing.assembly import build_routing
 from hamlet.routing.cost_estimate import CostEstimate
 from hamlet.routing.deployment_state import DeploymentState
 from hamlet.routing.explain import ExplainRow, explain_selection
@@ -25,5 +26,6 @@ __all__ = [
     "SelectionContext",
     "SyncState",
     "SyncTask",
+    "build_routing",
     "explain_selection",
 ]
