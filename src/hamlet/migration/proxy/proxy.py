@@ -31,7 +31,7 @@ from hamlet.migration.proxy.asgi_messages import (
     receive_forever,
     replay_body,
 )
-from hamlet.migration.proxy.first_byte_timeout import FirstByteTimeouts
+from hamlet.migration.proxy.first_byte_timeout import FirstByteTimeout
 from hamlet.migration.proxy.legacy_proxy import ClientDisconnected, LegacyProxy
 from hamlet.migration.proxy.tester_override import TesterOverride
 from hamlet.migration.rollout_document import FULL_SHARE_BP
@@ -104,9 +104,6 @@ class MigrationProxy:
             tester_override,
         )
         self._max_body_bytes, self._log = max_body_bytes, log
-        self._first_byte_timeouts = {
-            n: FirstByteTimeouts(f.config.rescue_after_s) for n, f in features.by_name.items()
-        }
 
     def abort_all(self) -> int:
         """Break off what passes through to hamlet1; returns how much that was."""
@@ -186,7 +183,7 @@ class MigrationProxy:
             else None
         )
         keep = self._shadow_runner.max_response_bytes if kind else request.capture_limit_bytes
-        timeout = self._first_byte_timeouts[request.feature.name].start_timer()
+        timeout = FirstByteTimeout(request.feature.config.rescue_after_s)
         recorder = ResponseRecorder(
             request.send, hold_errors=True, capture_limit_bytes=keep, on_start=timeout.cancel
         )
