@@ -110,7 +110,7 @@ async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tm
     await run_cutover("release", "chat", "--why", "drill is over")
     assert "chat: proxy" in await run_cutover("advance", "chat")
     steps = [
-        (e.after, e.cause) for e in migration.controller.store.journal() if e.feature == "chat"
+        (e.after, e.cause) for e in migration.controller.state_store.read_journal() if e.feature == "chat"
     ]
     assert steps == [
         ("proxy", "operator"),

@@ -152,11 +152,11 @@ async def test_failing_new_arm_is_rolled_back_within_seconds(migration) -> None:
         sent += 1
         assert time.monotonic() - start < 10
     assert migration.view.feature_state("chat").stage == "proxy"
-    await wait_until(lambda: migration.controller.store.journal())
-    entry = migration.controller.store.journal()[-1]
+    await wait_until(lambda: migration.controller.state_store.read_journal())
+    entry = migration.controller.state_store.read_journal()[-1]
     assert (entry.before, entry.after, entry.cause) == ("canary 50%", "proxy", "guardrail")
     assert entry.evidence["bad"] >= 5
-    assert migration.controller.read().of("chat").cooldown_until > time.time()
+    assert migration.controller.read().feature_state("chat").cooldown_until > time.time()
 
 
 async def test_shadow_calls_compare_and_never_reach_clients(migration) -> None:
@@ -221,7 +221,7 @@ async def test_contract_violation_holds_feature(migration) -> None:
     await migration.set_feature_state("chat", "shadow", shadow_percent=100)
     assert (await migration.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
     await wait_until(
-        lambda: (migration.controller.read().of("chat").hold or "").startswith("guardrail contract")
+        lambda: (migration.controller.read().feature_state("chat").hold or "").startswith("guardrail contract")
     )
     assert migration.view.feature_state("chat").stage == "shadow"
     mismatch = migration.feature("chat").mismatches[0]
@@ -239,9 +239,9 @@ async def test_unreadable_state_keeps_current_stages(migration, tmp_path) -> Non
     assert migration.view.feature_state("chat").weight_bp == 5000
     assert (await migration.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
 
-    await migration.view.lower("chat", ("proxy", 0), "test", {})
+    await migration.view.demote("chat", ("proxy", 0), "test", {})
     assert migration.view.feature_state("chat").stage == "proxy"
     state.write_text(good)
     await wait_until(lambda: migration.view.is_readable)
-    await wait_until(lambda: migration.controller.read().of("chat").stage == "proxy")
+    await wait_until(lambda: migration.controller.read().feature_state("chat").stage == "proxy")
     assert migration.view.feature_state("chat").stage == "proxy"
