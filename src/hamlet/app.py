@@ -226,11 +226,8 @@ class Hamlet:
         service, gateway = self.screen.service, self.gateway
         endpoints = model_endpoints(gateway, keyring, lambda: list(self.registries.current.routes))
         endpoints += main_screen_endpoints(service, gateway.admission, keyring)
-        cutover = self.migration.config if self.migration else None
-        if cutover is not None and cutover.chat_route is not None:
-            from hamlet.migration.hamlet1 import hamlet1_endpoints
-
-            endpoints += hamlet1_endpoints(gateway, service, keyring, cutover.chat_route)
+        if self.migration is not None:
+            endpoints += self.migration.hamlet1_endpoints(gateway, service, keyring)
         return endpoints
 
     def _build_fastapi_app(self, endpoints: list[HttpEndpoint]) -> FastAPI:

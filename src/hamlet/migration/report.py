@@ -1,4 +1,4 @@
-"""The evidence on one page, for the meeting that decides. Self-contained: no script, no address."""
+"""The evidence as text and as a self-contained HTML page, without scripts or external addresses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLOURS = {"new": "#0969da", "legacy": "#8250df"}
 
 @dataclass(slots=True)
 class EvidenceReport:
-    """What is told of one feature."""
+    """Everything that the report shows about one feature."""
 
     feature: str
     state: FeatureState
@@ -47,7 +47,7 @@ def render_text(report: EvidenceReport) -> str:
     counters = report.evidence.counters
     low, high = counters.drift_excess()
     lines = [
-        f"{report.feature}: {report.state.step_label}, source of evidence: {report.evidence.source}",
+        f"{report.feature}: {report.state.step_label}, evidence from {report.evidence.source}",
         f"  new arm: {counters.evaluated_new} requests, {counters.bad_new} bad, "
         f"{_format_interval(counters.bad_new, counters.evaluated_new)}",
         f"  hamlet1: {counters.legacy.total()} requests, {counters.legacy['failed']} failed",
@@ -63,7 +63,7 @@ def render_text(report: EvidenceReport) -> str:
 
 
 def render_html(reports: Sequence[EvidenceReport], made_at: float) -> str:
-    """The page."""
+    """The HTML page; `made_at` is Unix seconds."""
     body = "".join(map(_render_feature, reports))
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
@@ -190,7 +190,7 @@ def _render_chart(name: str, lines: dict[str, Points]) -> str:
 
 
 def _polyline(arm: str, points: Sequence[tuple[float, float]]) -> str:
-    """With a dot where it stands now: in the first minutes there is nothing else."""
+    """The line, with a dot at its last point: at first there is nothing else to see."""
     colour, (x, y) = _COLOURS.get(arm, "#57606a"), points[-1]
     coordinates = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return (
