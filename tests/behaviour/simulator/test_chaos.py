@@ -31,7 +31,7 @@ def test_invariants_hold_under_random_faults(first: int) -> None:
         ends += fuzz(seed).outcomes
     assert len(ends) > 400
     assert sum(o.ok for o in ends) > 250
-    assert sum(o.abandoned for o in ends) > 20
+    assert sum(o.client_disconnected for o in ends) > 20
     assert len({o.error.code for o in ends if o.error}) > 3
 
 
@@ -40,7 +40,7 @@ def _skip_settle_on_cancel(self, booking) -> None:
 
 
 def _select_without_history(self, avoided=frozenset()):
-    return self._load_balancer.look(self._cost_estimate)
+    return self._load_balancer.build_context(self._cost_estimate)
 
 
 def _overwrite_cooldown(self, seconds: float, now: float) -> None:
