@@ -12,7 +12,8 @@ from hamlet.reporting import html
 from hamlet.reporting.chart import Points
 from hamlet.reporting.html import escape
 from loadtest.engine.charts import plot
-from loadtest.engine.results import RunResult, Sample, quantile
+from loadtest.engine.quantiles import quantile
+from loadtest.engine.results import RunResult, Sample
 
 _STYLE = (
     ".no{color:#b91c1c;font-weight:600}.yes{color:#15803d}"
