@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from hamlet.config import ConfigError, ConfigProblem, CutoverConfig, LoadedConfig
-from hamlet.migration.redis_store import RedisStore
+from hamlet.migration.redis_store import RedisStateStore
 from hamlet.migration.state_store import FileStore, StateStore
 
 
@@ -28,7 +28,7 @@ def resolve_config(loaded: LoadedConfig) -> CutoverConfig:
 def open_store(config: CutoverConfig) -> StateStore:
     """The store that a configuration names."""
     if config.redis is not None:
-        return RedisStore(config.redis.get_secret_value())
+        return RedisStateStore(config.redis.get_secret_value())
     return FileStore(config.state)
 
 

@@ -24,7 +24,7 @@ class ProviderHandle:
 class ReservedThroughput:
     """Provisioned capacity (Azure's PTU): a leaky bucket without a queue."""
 
-    ptu: int
+    ptu: int  # provisioned throughput units
     tpm_per_ptu: int
     output_weight: float
 

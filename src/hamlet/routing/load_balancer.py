@@ -83,7 +83,7 @@ class Reservation(Struct, eq=False):
 
     candidate: Candidate
     estimate: CostEstimate
-    cost: float
+    cost: float  # in the units of the deployment's capacity model
     started_at: float
     is_probe: bool = False
     is_open: bool = True

@@ -21,7 +21,7 @@ from hamlet.migration import (
     StateUnavailable,
     TransitionRefused,
 )
-from hamlet.migration.redis_store import RedisStore
+from hamlet.migration.redis_store import RedisStateStore
 from hamlet.migration.rollout_document import CANARY_STEPS_BP, STAGES, least_exposed, reconcile
 from hamlet.migration.transitions import next_step, previous_step, promote
 from hamlet.testing.support import SilentLog
@@ -61,7 +61,7 @@ def store(request, tmp_path):
         store.create(RolloutDocument())
         yield store
         return
-    store = RedisStore(request.getfixturevalue("redis_url"))
+    store = RedisStateStore(request.getfixturevalue("redis_url"))
     store.create(RolloutDocument())
     yield store
     store._client.close()
