@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from html import escape
 from pathlib import Path
 
 from loadtest.engine.charts import plot
+from loadtest.engine.quantiles import quantile, sorted_quantile
 from loadtest.engine.report import cdf, html_page
-from loadtest.engine.results import RunResult, quantile
+from loadtest.engine.results import RunResult
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _RESAMPLES = 400
@@ -61,7 +61,7 @@ _Pair = tuple[list[float], list[float]]
 
 def _quantiles_of(values: Sequence[float], quantiles: Sequence[float]) -> list[float]:
     known = sorted(values)
-    return [known[min(len(known) - 1, math.ceil(q * len(known)) - 1)] for q in quantiles]
+    return [sorted_quantile(known, q) for q in quantiles]
 
 
 def _change(q: float, i: int, observed: _Pair, resampled: Sequence[_Pair]) -> QuantileChange:

@@ -10,7 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from loadtest.engine.charts import Points, plot
-from loadtest.engine.results import RunResult, Sample, quantile
+from loadtest.engine.quantiles import quantile
+from loadtest.engine.results import RunResult, Sample
 
 STYLE = """
 body{font:14px system-ui,sans-serif;max-width:1320px;margin:24px auto;padding:0 16px;color:#111}

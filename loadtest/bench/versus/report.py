@@ -14,8 +14,9 @@ from loadtest.bench.versus.requests import KINDS
 from loadtest.engine import comparison as compare
 from loadtest.engine.charts import plot
 from loadtest.engine.comparison import QuantileChange, quantile_changes
+from loadtest.engine.quantiles import quantile
 from loadtest.engine.report import cdf, html_page, write_report
-from loadtest.engine.results import RunResult, quantile
+from loadtest.engine.results import RunResult
 
 QUANTILES = (0.5, 0.95)
 ALL, MAIN_SCREEN = "all", "main screen"
