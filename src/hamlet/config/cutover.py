@@ -66,7 +66,7 @@ class ShadowConfig(StrictModel):
     noise_percent: float = Field(default=0.5, ge=0, le=100)
     reverse_percent: float = Field(default=0.0, ge=0, le=100)
     usd_per_hour: float | None = Field(default=None, gt=0)
-    concurrent: int = Field(default=2, ge=1)
+    concurrent: int = Field(default=2, ge=1)  # shadow requests at the same time
     per_minute: int = Field(default=60, ge=1)
     deadline_s: float = Field(default=30.0, gt=0)
     max_bytes: int = Field(default=1 << 20, ge=1024)

@@ -40,7 +40,7 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["chat", "embeddings"] | None = None
-    context_window: int | None = Field(default=None, ge=1)
+    context_window: int | None = Field(default=None, ge=1)  # tokens
     max_output: int | None = Field(default=None, ge=1)
     dimensions: int | None = Field(default=None, ge=1)
     features: frozenset[Feature] = ALL_FEATURES

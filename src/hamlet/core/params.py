@@ -24,14 +24,14 @@ class ChatParams(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: FiniteFloat | None = None
     top_p: FiniteFloat | None = None
-    top_k: int | None = None
+    top_k: int | None = None  # candidate tokens per position
     stop: tuple[str, ...] | None = None
     seed: int | None = None
     presence_penalty: FiniteFloat | None = None
     frequency_penalty: FiniteFloat | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    n: int | None = Field(default=None, ge=1)
+    n: int | None = Field(default=None, ge=1)  # choices in the response
     parallel_tool_calls: bool | None = None
     reasoning_effort: ReasoningEffort | None = None
     reasoning_tokens: int | None = Field(default=None, ge=0)

@@ -25,7 +25,7 @@ class ProviderHandle:
 class ReservedThroughput:
     """Provisioned capacity (Azure's PTU): a token bucket; calls beyond it are refused."""
 
-    ptu: int
+    ptu: int  # provisioned throughput units
     tpm_per_ptu: int
     output_weight: float
 

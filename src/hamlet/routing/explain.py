@@ -37,9 +37,9 @@ class ExplainRow:
     fill: float
     fill_with: float
     depth_s: float | None
-    in_flight: int
+    in_flight: int  # calls
     expected_s: float
-    slowness: float
+    slowness: float  # factor over the expected latency, from 1
     cooldown_s: float
     breaker: str
     opens_in_s: float

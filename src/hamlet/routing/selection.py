@@ -20,7 +20,7 @@ from hamlet.routing.cost_estimate import CostEstimate
 from hamlet.routing.deployment_state import DeploymentState
 from hamlet.routing.latency import LatencyModel
 
-HOT_FILL = 0.8
+HOT_FILL = 0.8  # of the capacity, 0 to 1
 CRITICAL_MAX_FILL, SHEDDABLE_MAX_FILL = 1.0, 0.85
 _MAX_DRAWS = 4
 _PANIC_THRESHOLD = 0.5
