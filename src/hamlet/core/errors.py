@@ -33,6 +33,9 @@ from __future__ import annotations
 from typing import ClassVar, Literal, NamedTuple
 
 Phase = Literal["connect", "open", "stream"]
+FailureCause = Literal[
+    "dns", "refused", "reset", "timeout", "tls", "tls_name", "tls_trust", "unreachable"
+]
 
 
 class Cooldown(NamedTuple):
@@ -76,8 +79,9 @@ class ProviderError(HamletError):
     """An upstream attempt failed.
 
     `upstream_status` is the vendor's HTTP status, `retry_after` the wait it asked for (seconds),
-    `phase` how far the attempt got: "connect" means no byte was sent. `upstream_id` is the
-    vendor's request id. `deployment` is filled in by the gateway.
+    `phase` how far the attempt got: "connect" means no byte was sent. `cause` tells failures to
+    connect apart and is None for all others. `upstream_id` is the vendor's request id.
+    `deployment` is filled in by the gateway.
 
     For the call: `retry_same` allows another attempt at this deployment, `try_other` at others.
 
@@ -110,8 +114,10 @@ class ProviderError(HamletError):
         retry_after: float | None = None,
         upstream_id: str | None = None,
         phase: Phase = "open",
+        cause: FailureCause | None = None,
     ) -> None:
         super().__init__(message, retry_after=retry_after)
+        self.cause = cause
         self.upstream_status = upstream_status
         self.upstream_id = upstream_id
         self.phase: Phase = phase

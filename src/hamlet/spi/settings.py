@@ -14,9 +14,11 @@ class ProviderSettings(BaseModel):
 
     A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
     resolves it. Keep secrets in such fields only: reprs and logs hide them.
-    `transport` None leaves it to the host. `prewarm` connections are opened at start (httptools
-    only). `ca_file` (PEM) replaces the system's certificate authorities. With `traceparent` the
-    upstream gets the W3C header of the call's trace; by default no ids leave hamlet.
+    A connection serves no new request once it is `max_connection_age_s` old, less up to a
+    quarter at random, so that a name that moves is followed. `transport` None leaves it to the
+    host. `prewarm` connections are opened at start (httptools only). `ca_file` (PEM) replaces
+    the system's certificate authorities. With `traceparent` the upstream gets the W3C header of
+    the call's trace; by default no ids leave hamlet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -27,6 +29,7 @@ class ProviderSettings(BaseModel):
     connect_timeout_s: float = Field(default=2.0, gt=0)
     idle_timeout_s: float = Field(default=60.0, gt=0)
     keepalive_s: float = Field(default=55.0, gt=0)
+    max_connection_age_s: float = Field(default=60.0, gt=0)
     max_connections: int = Field(default=2000, ge=1)
     transport: TransportName | None = None
     prewarm: int = Field(default=0, ge=0, le=32)

@@ -34,6 +34,7 @@ class AccessLog(Observer):
             upstream_status=attempt.error.upstream_status,
             upstream_id=attempt.error.upstream_id,
             phase=attempt.error.phase,
+            cause=attempt.error.cause,
             trace_id=record.trace_id or None,
             way=attempt.reason,
             cause=_cause_name(attempt.error),

@@ -309,16 +309,16 @@ def test_blocked_addresses_are_rejected_for_any_name() -> None:
 
 
 async def test_name_resolving_to_metadata_service_is_blocked(good, monkeypatch) -> None:
-    resolve = asyncio.get_running_loop().getaddrinfo
+    resolve = socket.getaddrinfo
 
-    async def poisoned(host: Any, *more: Any, **how: Any) -> list[Any]:
+    def poisoned(host: Any, *more: Any, **how: Any) -> list[Any]:
         if host != "vendor.example":
-            return await resolve(host, *more, **how)
+            return resolve(host, *more, **how)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
 
     first = provider("openai", "http://vendor.example:80")
     async with fault_harness(failover_config(first, good)) as stage:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", poisoned)
+        monkeypatch.setattr(socket, "getaddrinfo", poisoned)
         await assert_failover(stage)
 
 

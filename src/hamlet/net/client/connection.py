@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 from collections.abc import Callable
 from typing import cast
 
@@ -21,6 +23,8 @@ _HIGH_WATER_BYTES, _LOW_WATER_BYTES = 4 << 10, 2 << 10
 READ_BYTES = 4 << 10
 _LINGER_S, _MAX_LINGER_BYTES = 0.25, 64 << 10
 _MAX_COALESCE_BYTES = 64 << 10
+# A round trip to another continent: the end of a closed connection takes that long to come back.
+_STALE_WITHIN_S = 0.3
 
 ConnectionCallback = Callable[["Connection"], None]
 
@@ -37,9 +41,11 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         "_awaiting_first_byte",
         "_busy",
         "_error",
+        "_expires_at",
         "_idle_timeout_s",
         "_keepalive_s",
         "_lingering",
+        "_max_age_s",
         "_on_idle",
         "_on_lost",
         "_paused",
@@ -54,6 +60,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         self,
         idle_timeout_s: float,
         keepalive_s: float,
+        max_age_s: float,
         on_idle: ConnectionCallback,
         on_lost: ConnectionCallback,
         read_buffer: memoryview,
@@ -63,6 +70,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         self.response = ResponseParser()
         self.request_count = 0
         self._idle_timeout_s, self._keepalive_s = idle_timeout_s, keepalive_s
+        self._max_age_s, self._expires_at = max_age_s, math.inf
         self._on_idle, self._on_lost = on_idle, on_lost
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -95,8 +103,18 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
 
     @property
     def was_stale(self) -> bool:
-        """Whether it had served before and ended without a byte of an answer to this exchange."""
-        return self.request_count > 1 and self._awaiting_first_byte and self._transport is None
+        """Whether it had served before and ended at once, without a byte of a response.
+
+        Only then had the upstream closed it before this request came, so that sending the request
+        again is safe (RFC 9110 section 9.2.2). One that ends later may have done the work first.
+        """
+        sent_at = self._due - self._idle_timeout_s
+        return (
+            self.request_count > 1
+            and self._awaiting_first_byte
+            and self._transport is None
+            and self._wheel.loop.time() - sent_at < _STALE_WITHIN_S
+        )
 
     async def send_request(self, head: bytes, body: bytes, *, no_body: bool = False) -> None:
         """Send a request and wait for the head of its answer. Raises ProviderError."""
@@ -104,6 +122,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         self._busy, self._awaiting_first_byte, self._error = True, True, None
         self.request_count += 1
         if self._transport is None:
+            self._due = self._wheel.loop.time() + self._idle_timeout_s
             raise self._lost_error()
         if len(body) > _MAX_COALESCE_BYTES:
             self._transport.writelines((head, body))
@@ -162,6 +181,9 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's TLS transport is one by shape alone.
         self._transport = cast(asyncio.Transport, transport)
+        # With jitter, so that connections opened together do not end together.
+        age_s = self._max_age_s * random.uniform(0.75, 1.0)
+        self._expires_at = self._wheel.loop.time() + age_s
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._read_buffer
@@ -238,6 +260,8 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         if self._paused:
             self._resume_reading()
         self.set_timeout(self._keepalive_s)
+        if self._due - self._keepalive_s >= self._expires_at:
+            return self.abort()
         self._on_idle(self)
 
     def _check_linger(self) -> None:

@@ -111,7 +111,9 @@ class ConnectionPool:
         settings = self._settings
 
         def make_protocol() -> Connection:
-            timeouts = settings.idle_timeout_s, settings.keepalive_s
+            timeouts = (
+                settings.idle_timeout_s, settings.keepalive_s, settings.max_connection_age_s
+            )  # fmt: skip
             return Connection(*timeouts, self._on_idle, self._on_lost, self._read_buffer)
 
         return await dial(self._origin, make_protocol, settings.connect_timeout_s)

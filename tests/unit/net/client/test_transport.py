@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import shutil
+import socket
 
 import pytest
 import uvloop
@@ -579,12 +580,11 @@ async def test_unresponsive_address_falls_back_to_next(monkeypatch) -> None:
     async with RawUpstream(respond_ok_forever) as upstream:
         port = int(upstream.url.rpartition(":")[2])
 
-        async def two(*_, **__):
+        def two(*_, **__):
             return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+        monkeypatch.setattr(socket, "getaddrinfo", two)
         http = make_transport(f"http://two.test:{port}")
-        monkeypatch.setattr("hamlet.net.client.failures.LOCAL_LIMIT_ERRNOS", {5})
         assert await fetch_body(http) == b"ok"
         await http.aclose()
 
@@ -596,10 +596,10 @@ async def test_where_no_upstream_can_be_nothing_is_sent() -> None:
 
 
 async def test_a_limit_of_our_own_is_no_fault_of_the_upstream(monkeypatch) -> None:
-    async def full(*_, **__):
+    def full(*_, **__):
         raise OSError(errno.EMFILE, "too many open files")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", full)
+    monkeypatch.setattr(socket, "socket", full)
     with pytest.raises(errors.LocalLimit):
         await fetch_body(make_transport("http://127.0.0.1:9"))
 
