@@ -34,7 +34,6 @@ class AccessLog(Observer):
             upstream_status=attempt.error.upstream_status,
             upstream_id=attempt.error.upstream_id,
             phase=attempt.error.phase,
-            cause=attempt.error.cause,
             trace_id=record.trace_id or None,
             way=attempt.reason,
             cause=_cause_name(attempt.error),
@@ -88,5 +87,6 @@ def _ms(seconds: float) -> float:
     return int(seconds * 100_000 + 0.5) / 100
 
 
-def _cause_name(error: BaseException) -> str | None:
-    return type(error.__cause__).__name__ if error.__cause__ else None
+def _cause_name(error: ProviderError) -> str | None:
+    """Why a connection could not be opened, or the exception beneath the error."""
+    return error.cause or (type(error.__cause__).__name__ if error.__cause__ else None)
