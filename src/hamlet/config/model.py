@@ -120,10 +120,13 @@ class Policy:
     `idle_s` bounds the time between pieces of content, `byte_idle_s` that between any bytes; below
     `min_tokens_per_s` a stream is aborted. `hold_back` buffers the whole response before the caller
     gets any of it. `wait_share` is the part of the remaining time that a call may wait while all
-    deployments are full, `retry_budget` how many retries each call earns for its route.
+    deployments are full, `retry_budget` how many retries each call earns for its route. A failover to a
+    deployment whose own record is good takes none of them. `attempts` counts the tries that failed,
+    `max_upstream_calls` whatever a call causes: attempts, moves on from a 429, repeats and hedges.
     """
 
     attempts: int = Field(default=3, ge=1, le=10)
+    max_upstream_calls: int = Field(default=6, ge=1, le=20)
     first_token_s: float = Field(default=10.0, gt=0)
     idle_s: float = Field(default=20.0, gt=0)
     byte_idle_s: float = Field(default=60.0, gt=0)

@@ -6,6 +6,7 @@
     |   |   +-- ContextTooLong      400  fits only a larger window
     |   |   +-- Unsupported         400  this deployment lacks a feature or parameter
     |   |   +-- ContentBlocked      400  a content filter refused the prompt
+    |   |   +-- RequestBlocked      400  a firewall in front of the vendor refused the request
     |   |   +-- Conflict            409
     |   +-- ModelMissing            503  the upstream does not know the configured model
     |   +-- UpstreamAuth            503  the upstream refused hamlet's key; never the caller's 401
@@ -154,6 +155,16 @@ class ContentBlocked(InvalidRequest):
     """A content filter refused the prompt."""
 
     code = "content_filter"
+
+
+class RequestBlocked(InvalidRequest):
+    """Something in front of the upstream refused the request, such as a web application firewall.
+
+    Others may take it, and no deployment is at fault.
+    """
+
+    code = "request_blocked"
+    try_other = True
 
 
 class Conflict(InvalidRequest):

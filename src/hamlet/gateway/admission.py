@@ -54,9 +54,10 @@ class Admission:
 
     def acquire_slot_nowait(self, caller: Caller, priority: Priority = Priority.CRITICAL) -> None:
         """Count one call in; pair with `leave`. Raises Draining, LimitExceeded or Busy."""
-        self._check_admissible(caller, priority)
+        self._check_admissible(priority)
         if not self._has_free_slot(priority):
             raise _busy_error()
+        self._spend_rate(caller)
         self._occupy_slot(caller)
 
     async def acquire_slot(self, caller: Caller, priority: Priority, call_timeout_s: float) -> None:
@@ -65,15 +66,21 @@ class Admission:
         A place that gets free goes to the caller who holds the fewest for its weight, and there to
         its newest call: under overload the oldest are those whose clients have given up.
         """
-        self._check_admissible(caller, priority)
-        if self._has_free_slot(priority):
+        self._check_admissible(priority)
+        is_free = self._has_free_slot(priority)
+        if not is_free and priority is Priority.SHEDDABLE:
+            raise _busy_error()
+        bucket = self._spend_rate(caller)
+        if is_free:
             self._occupy_slot(caller)
             return
-        if priority is Priority.SHEDDABLE:
-            raise _busy_error()
-        await self._wait_for_slot(
-            caller, min(_MAX_QUEUE_WAIT_S, _MAX_QUEUE_WAIT_SHARE * call_timeout_s)
-        )
+        timeout_s = min(_MAX_QUEUE_WAIT_S, _MAX_QUEUE_WAIT_SHARE * call_timeout_s)
+        try:
+            await self._wait_for_slot(caller, timeout_s)
+        except Busy:
+            if bucket is not None:
+                bucket.add(-1.0, self._clock())
+            raise
 
     def release_slot(self, caller: Caller) -> None:
         """Count one call out, and let the next in."""
@@ -93,11 +100,9 @@ class Admission:
         finally:
             self.release_slot(caller)
 
-    def _check_admissible(self, caller: Caller, priority: Priority) -> None:
+    def _check_admissible(self, priority: Priority) -> None:
         if self.draining:
             raise Draining("this process is shutting down; try again", retry_after=1.0)
-        if wait_s := self._rate_limit_wait_s(caller):
-            raise LimitExceeded(f"the rate of key {caller.name!r} is used up", retry_after=wait_s)
         if priority <= self.overload_level():
             raise Busy("hamlet is overloaded and sheds this kind of call", retry_after=1.0)
 
@@ -136,15 +141,18 @@ class Admission:
         self._occupy_slot(caller)
         granted.set_result(None)
 
-    def _rate_limit_wait_s(self, caller: Caller) -> float:
+    def _spend_rate(self, caller: Caller) -> TokenBucket | None:
+        """Take one call of the caller's rate, which a refusal gives back. Raises LimitExceeded."""
         if caller.rate is None:
-            return 0.0
+            return None
         now, key = self._clock(), (caller.name, caller.rate)
         bucket = self._buckets.get(key)
         if bucket is None:
             count, period_s = caller.rate
             bucket = self._buckets[key] = TokenBucket(count / period_s, count, now)
-        return bucket.try_acquire(now)
+        if wait_s := bucket.try_acquire(now):
+            raise LimitExceeded(f"the rate of key {caller.name!r} is used up", retry_after=wait_s)
+        return bucket
 
 
 def _busy_error() -> Busy:

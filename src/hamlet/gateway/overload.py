@@ -7,20 +7,24 @@ import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 _SAMPLE_INTERVAL_S, _WINDOW_S = 0.1, 1.0
 _MAX_LAG_S = 0.1
 _MAX_USED_SHARE = 0.85
-_MAX_LEVEL = 3
+_MAX_LEVEL, _MAX_LAG_LEVEL = 3, 2
 _PAGE_BYTES = resource.getpagesize()
+OverloadReason = Literal["lag", "memory", "files"]
 _CGROUP_MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 
 
 class OverloadMonitor:
-    """`level` rises by one for each second of distress, up to 3, and falls as fast.
+    """`level` rises by one for each second of overload, and falls as fast; `reason` says why.
 
-    In distress the loop lags 100 ms all through a second, or memory or open files are at 85 % of
-    their limits. It never makes hamlet unready: a balancer would then take all of them out.
+    In overload the loop lags 100 ms all through a second, or memory or open files are at 85 % of
+    their limits. Only the latter raise the level to 3, at which critical calls are shed: a loop
+    that lags, as under a CPU limit, makes calls slower, and refusing them all would help nobody.
+    It never makes hamlet unready: a load balancer would then take all replicas out.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class OverloadMonitor:
         """`heard` is told how late the loop woke up, in seconds, ten times a second."""
         self._on_lag = on_lag
         self.level = 0
+        self.reason: OverloadReason | None = None
         self.lag_s = 0.0
         self._memory_limit_bytes = memory_limit_bytes or _read_memory_limit()
         self._task: asyncio.Task[None] | None = None
@@ -55,15 +60,25 @@ class OverloadMonitor:
                 self.lag_s = loop.time() - before - _SAMPLE_INTERVAL_S
                 self._on_lag(self.lag_s)
                 min_lag_s = min(min_lag_s, self.lag_s)
-            self.update_level(lagging=min_lag_s > _MAX_LAG_S, near_limit=self._is_near_limit())
+            self.update_level(
+                self._exhausted_resource() or ("lag" if min_lag_s > _MAX_LAG_S else None)
+            )
 
-    def update_level(self, *, lagging: bool, near_limit: bool) -> None:
-        """Take in how the last second was."""
-        step = 1 if lagging or near_limit else -1
-        self.level = min(max(self.level + step, 0), _MAX_LEVEL)
+    def update_level(self, reason: OverloadReason | None) -> None:
+        """Account for the last second: overloaded for this reason, or not at all."""
+        if reason is None:
+            self.level = max(self.level - 1, 0)
+        elif reason == "lag":
+            # What a resource has raised higher falls back to what lag alone may shed.
+            self.level = min(self.level + 1, max(_MAX_LAG_LEVEL, self.level - 1))
+        else:
+            self.level = min(self.level + 1, _MAX_LEVEL)
+        self.reason = reason or (self.reason if self.level else None)
 
-    def _is_near_limit(self) -> bool:
-        return self._memory_used_share() > _MAX_USED_SHARE or _open_files_share() > _MAX_USED_SHARE
+    def _exhausted_resource(self) -> OverloadReason | None:
+        if self._memory_used_share() > _MAX_USED_SHARE:
+            return "memory"
+        return "files" if _open_files_share() > _MAX_USED_SHARE else None
 
     def _memory_used_share(self) -> float:
         if self._memory_limit_bytes is None:

@@ -27,7 +27,8 @@ class RetryState(Struct, eq=False):
 
     A 429 spills over: the call goes on to another deployment at once, which uses up no attempt of
     the policy and nothing of the retry budget. Any other failure counts as an attempt, and the
-    next attempt takes one retry from the route's budget.
+    next attempt takes one retry from the route's budget, unless it goes to another deployment whose
+    own record is good. `max_upstream_calls` of the policy bounds all of them together.
 
     After a failure `can_retry`, `wait_s` and `has_reached_limit` are called in this order, as
     tenacity does it. The call goes on unless `can_retry` is false or `has_reached_limit` true.
@@ -48,6 +49,8 @@ class RetryState(Struct, eq=False):
         if selector.is_exhausted or not isinstance(error, ProviderError) or failed is None:
             return False
         selector.last_error = error
+        if selector.upstream_calls >= self._policy.max_upstream_calls:
+            return False
         if isinstance(error, errors.RateLimited):
             self.target = "spill"
             return self._can_spill_over(failed)
@@ -85,7 +88,7 @@ class RetryState(Struct, eq=False):
     def has_reached_limit(self, wait_s: float) -> bool:
         """Whether the attempts, the time or the route's retry budget forbid another attempt.
 
-        Takes one retry from the budget if not.
+        Takes one retry from the budget if not, or prefers healthy deployments from now on.
         """
         if self.target == "spill":
             return False
@@ -93,7 +96,7 @@ class RetryState(Struct, eq=False):
             self.failed_attempts < self._policy.attempts
             and self.selector.has_time_for_attempt()
             and wait_s < self.selector.remaining_s()
-            and self._spend_retry_budget()
+            and (self._is_free_failover() or self._spend_retry_budget())
         )
 
     def close(self) -> None:
@@ -126,6 +129,8 @@ class RetryState(Struct, eq=False):
 
     def select_backup(self, primary: Selection) -> Selection | None:
         """A deployment for the second attempt; None if there is none or the budget is spent."""
+        if self.selector.upstream_calls >= self._policy.max_upstream_calls:
+            return None
         spend = self._spend_retry_budget if primary.is_probe else self._spend_hedge_budget
         return self.selector.select_backup(primary) if spend() else None
 
@@ -139,6 +144,10 @@ class RetryState(Struct, eq=False):
         refusals = self.selector.record_refusal(full)
         tiers = len(self.selector.route_state.tiers)
         return self._policy.failover and refusals <= MAX_REFUSALS_PER_TIER * tiers + _EXTRA_REFUSALS
+
+    def _is_free_failover(self) -> bool:
+        """To move a call to another deployment that is well is load balancing, not a retry."""
+        return self.target == "other" and self.selector.prefer_healthy()
 
     def _prefers_same_deployment(self) -> bool:
         return self._policy.retry_first == "same" and self.same_deployment_retries == 0

@@ -42,8 +42,10 @@ class Selector(Struct, eq=False):
     current: Selection | None = None
     last_error: ProviderError | None = None
     is_exhausted: bool = False
+    upstream_calls: int = 0
     _repeats_current: bool = False
     _wait_budget_s: float = 0.0
+    _wait_rounds: int = 0
     # Frozen sets, because most calls need none of their own.
     _tried_ids: frozenset[str] = _NO_IDS
     _full_ids: frozenset[str] = _NO_IDS
@@ -67,6 +69,7 @@ class Selector(Struct, eq=False):
             # Meanwhile another call may have learned that the key or the credit is the problem.
             now = self.load_balancer.clock()
             if not self.current.candidate.state.breaker.is_retry_futile(now):
+                self.upstream_calls += 1
                 return self.current
         while True:
             selection = self._select()
@@ -86,6 +89,19 @@ class Selector(Struct, eq=False):
         if selection is None or selection.is_probe:
             return None
         return self._mark_tried(selection)
+
+    def prefer_healthy(self) -> bool:
+        """Avoid deployments whose own record is bad; False if none other could be selected."""
+        context, failing, has_healthy = self._selection_context(), [], False
+        for tier in self.route_state.tiers:
+            for candidate in tier.candidates:
+                if not candidate.state.accepts_retries:
+                    failing.append(candidate.deployment.id)
+                elif context.rejection_reason(candidate) is None:
+                    has_healthy = True
+        if has_healthy:
+            self._avoided_ids |= frozenset(failing)
+        return has_healthy
 
     def has_candidate(self) -> bool:
         """Whether any deployment that was not tried could be selected now."""
@@ -180,6 +196,7 @@ class Selector(Struct, eq=False):
 
     def _mark_tried(self, selection: Selection) -> Selection:
         self._tried_ids |= {selection.candidate.deployment.id}
+        self.upstream_calls += 1
         self.current = selection
         return selection
 
@@ -194,7 +211,12 @@ class Selector(Struct, eq=False):
         wait = self.load_balancer.earliest_room(self.route_state, context)
         if wait is None or wait.seconds > min(self._wait_budget_s, self.remaining_s()):
             return False
-        wait_s = max(wait.seconds, _MIN_WAIT_S)
+        # Each round waits longer than the one before, and never less than the vendor asked for.
+        backoff_s = _MIN_WAIT_S * 4**self._wait_rounds
+        wait_s = max(wait.seconds, backoff_s) * self.load_balancer.rng.uniform(1.0, 1.2)
+        if wait_s > self.remaining_s():
+            return False
+        self._wait_rounds += 1
         self._wait_budget_s -= wait_s
         await asyncio.sleep(wait_s)
         self._tried_ids -= self._full_ids

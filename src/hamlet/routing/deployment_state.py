@@ -13,6 +13,8 @@ from hamlet.routing.gossip.message import DeploymentSnapshot
 from hamlet.routing.latency import OUTLIER_RATIO, OUTLIER_SAMPLES, PeakEwma
 
 _MAX_PREFIXES, _PREFIX_TTL_S = 256, 300.0
+MAX_RETRY_TOKENS = 10.0
+_RETRY_TOKENS_PER_SUCCESS = 0.5
 _PENALTY_FACTOR = 2.0
 # Remote slowness must be clearly higher: in transit it decays less than the local value.
 _REMOTE_SLOWNESS_MARGIN = 1.2
@@ -22,7 +24,9 @@ class DeploymentState:
     """Capacity, latency, cooldown and circuit breaker of a deployment, and its calls in flight.
 
     A cooldown is a pause that the vendor asked for, and never gets shorter; the breaker judges by
-    failures. Times are monotonic seconds.
+    failures. `retry_tokens` throttle what failed elsewhere and comes here next, as gRPC throttles
+    retries (https://github.com/grpc/proposal/blob/master/A6-client-retries.md): failures drain
+    them, successes fill them. Times are monotonic seconds.
     """
 
     __slots__ = (
@@ -40,6 +44,7 @@ class DeploymentState:
         "in_flight",
         "last_used_at",
         "penalty_until",
+        "retry_tokens",
         "slowness",
     )
 
@@ -52,6 +57,7 @@ class DeploymentState:
         self.cooldown_until = 0.0
         self.penalty_until = 0.0
         self.consecutive_throttles = 0
+        self.retry_tokens = MAX_RETRY_TOKENS
         self.in_flight = 0
         self.charged_tokens = 0.0
         self.last_used_at = now
@@ -60,6 +66,20 @@ class DeploymentState:
         self.headroom_at = now
         self._prefix_expires_at: dict[int, float] = {}
         self._pending: dict[Hashable, tuple[float, float]] = {}
+
+    @property
+    def accepts_retries(self) -> bool:
+        """Whether calls that failed elsewhere may come here for free: its own record is good."""
+        return self.retry_tokens > MAX_RETRY_TOKENS / 2
+
+    def fill_retry_tokens(self) -> None:
+        """A call succeeded."""
+        tokens = self.retry_tokens + _RETRY_TOKENS_PER_SUCCESS
+        self.retry_tokens = tokens if tokens < MAX_RETRY_TOKENS else MAX_RETRY_TOKENS
+
+    def drain_retry_tokens(self, weight: float) -> None:
+        """A call failed, with a `weight` from 0 to 1."""
+        self.retry_tokens = max(0.0, self.retry_tokens - weight)
 
     def update_capacity(self, deployment: Deployment, now: float) -> None:
         """Start a new capacity model if a reload changed the capacity."""

@@ -23,6 +23,8 @@ def apply_failure(
 ) -> None:
     """Cool down, count a failure or open the breaker. An error of the caller's changes nothing."""
     breaker, trip = state.breaker, error.trip
+    if error.unhealthy:
+        state.drain_retry_tokens(failure_weight(error))
     cooldown = _effective_cooldown(error)
     if cooldown is not None:
         _cool_down(state, cooldown, error, now, rng)

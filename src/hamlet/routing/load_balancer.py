@@ -12,7 +12,7 @@ from hamlet.registry import Deployment, Route
 from hamlet.routing.adaptive_throttle import AdaptiveThrottle
 from hamlet.routing.circuit_breaker import ProbeCheck
 from hamlet.routing.cost_estimate import CostEstimate
-from hamlet.routing.deployment_state import DeploymentState
+from hamlet.routing.deployment_state import MAX_RETRY_TOKENS, DeploymentState
 from hamlet.routing.failure_policy import apply_failure, propagate_failure
 from hamlet.routing.gossip.message import DeploymentSnapshot
 from hamlet.routing.gossip.pending_updates import PendingUpdates
@@ -230,6 +230,8 @@ class LoadBalancer:
         if reservation.estimate.stream:
             state.untrack_pending(reservation)
         state.consecutive_throttles = 0
+        if state.retry_tokens < MAX_RETRY_TOKENS:
+            state.fill_retry_tokens()
         self._throttle_for(reservation.candidate.deployment.vendor).record(now, overloaded=False)
         if reservation.estimate.prefixes:
             state.record_prefixes(reservation.estimate.prefixes, now)

@@ -123,7 +123,7 @@ class Invariants(Observer):
 
     Attempts that fail, but for 429s and hedges, are at most the policy's; nobody is asked twice in
     one call, unless it had been full or may be asked again; nothing follows what is the caller's
-    fault; retries keep to their budget; an answer is of one piece and ends once, in time.
+    fault; no call causes more than its bound; an answer is of one piece and ends once, in time.
     """
 
     def __init__(self, routes: dict[str, Route]) -> None:
@@ -132,13 +132,8 @@ class Invariants(Observer):
         self._word_counts: Counter[str] = Counter()
         self._response_ids: dict[str, set[str]] = defaultdict(set)
         self._end_counts: Counter[str] = Counter()
-        self._calls_by_route: Counter[str] = Counter()
-        self._retries_by_route: Counter[str] = Counter()
 
     # -- as an observer
-
-    def on_start(self, record: CallRecord) -> None:
-        self._calls_by_route[record.route] += 1
 
     def on_attempt(self, record: CallRecord, attempt: Attempt) -> None:
         route, attempts = self._routes[record.route], self._attempts[record.request_id]
@@ -157,11 +152,8 @@ class Invariants(Observer):
         hedges = sum(a.reason == "hedge" for a in attempts)
         max_failed = route.policy.attempts + hedges
         check(len(failed) <= max_failed, f"{len(failed)} failed attempts, {max_failed} are allowed")
-        self._retries_by_route[record.route] += attempt.reason in ("retry", "failover")
-        max_retries = route.policy.retry_budget * self._calls_by_route[record.route] + 20
-        check(
-            self._retries_by_route[record.route] <= max_retries, "more retries than the budget has"
-        )
+        max_calls = route.policy.max_upstream_calls
+        check(len(attempts) <= max_calls, f"{len(attempts)} upstream calls of {max_calls} allowed")
 
     def on_end(self, record: CallRecord) -> None:
         self._end_counts[record.request_id] += 1

@@ -13,7 +13,7 @@ from hamlet.core import errors, redact
 from hamlet.net.client.settings import MAX_BODY_BYTES
 
 _MAX_ERROR_BODY_BYTES = 256 << 10
-_WAIT_MIN_S, _WAIT_MAX_S = 0.05, 86_400.0
+_WAIT_MIN_S, _WAIT_MAX_S = 0.05, 900.0
 
 Classify = Callable[[int, Mapping[str, Any]], type[errors.ProviderError] | None]
 
@@ -90,7 +90,7 @@ def upstream_error(
 ) -> errors.ProviderError:
     """The error for an upstream status and JSON body; also for error objects inside a stream."""
     wait = retry_after(headers)
-    kind = (classify and classify(status, body)) or _error_class(status, wait)
+    kind = (classify and classify(status, body)) or _error_class(status, wait, body)
     return kind(
         _error_message(kind, status, body),
         upstream_status=status,
@@ -102,7 +102,8 @@ def upstream_error(
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The server's wait in seconds, from `retry-after-ms` or `retry-after` (seconds or HTTP date).
 
-    None if absent or not a finite positive number; clamped to 50 ms to 24 h (RFC 9110 10.2.3).
+    None if absent or not a finite positive number; clamped to 50 ms to 15 minutes (RFC 9110
+    10.2.3): nobody keeps a promise for longer, and a probe finds out.
     """
     wait = _finite_float(headers.get("retry-after-ms"))
     if wait is not None:
@@ -153,26 +154,56 @@ _ERROR_BY_STATUS: Mapping[int, type[errors.ProviderError]] = {
     402: errors.QuotaExhausted,
     403: errors.UpstreamAuth,
     404: errors.ModelMissing,
+    # What stands in between, and what a deployment cannot do just now: another may.
+    407: errors.UpstreamUnavailable,
     408: errors.UpstreamTimeout,
     409: errors.Conflict,
+    410: errors.UpstreamUnavailable,
     413: errors.ContextTooLong,
+    421: errors.UpstreamUnavailable,
+    423: errors.UpstreamUnavailable,
+    424: errors.UpstreamUnavailable,
+    425: errors.UpstreamUnavailable,
     499: errors.UpstreamUnavailable,
     503: errors.Overloaded,
     504: errors.UpstreamTimeout,
     529: errors.Overloaded,
 }
 _RATE_LIMIT_MAX_WAIT_S = 60.0
+# A 404 with one of these is about hamlet's configuration; "resource" is Azure's for a deployment.
+_CONFIGURATION_WORDS = ("model", "deployment", "engine", "resource", "version", "route")
 
 
-def _error_class(status: int, wait: float | None) -> type[errors.ProviderError]:
+def _error_class(
+    status: int, wait: float | None, body: Mapping[str, Any]
+) -> type[errors.ProviderError]:
     if status == 429:
         quota = wait is not None and wait > _RATE_LIMIT_MAX_WAIT_S
         return errors.QuotaExhausted if quota else errors.RateLimited
+    if status == 404 and _blames_request(body):
+        return errors.InvalidRequest
+    if status == 403 and not _error_text(body):
+        # No vendor's refusal of a key, but a firewall's of what the request says.
+        return errors.RequestBlocked
     if status in _ERROR_BY_STATUS:
         return _ERROR_BY_STATUS[status]
     if 400 <= status < 500:
         return errors.InvalidRequest
     return errors.UpstreamUnavailable if status >= 500 else errors.UpstreamProtocol
+
+
+def _blames_request(body: Mapping[str, Any]) -> bool:
+    """Whether a 404 is about something the request names, such as a file, and not the model."""
+    text = _error_text(body).lower()
+    return bool(text) and not any(word in text for word in _CONFIGURATION_WORDS)
+
+
+def _error_text(body: Mapping[str, Any]) -> str:
+    """Code, type and message of an error object; "" if there is none."""
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return str(error or body.get("message") or "")
+    return " ".join(str(error.get(key) or "") for key in ("code", "type", "message"))
 
 
 def _error_message(kind: type[errors.ProviderError], status: int, body: Mapping[str, Any]) -> str:

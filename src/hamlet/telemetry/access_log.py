@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hamlet.core.errors import ProviderError
 from hamlet.gateway import Attempt, CallRecord, Observer
 from hamlet.spi import Log
 

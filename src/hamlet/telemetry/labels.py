@@ -51,6 +51,7 @@ FAILURE_CODES = (
     "invalid_request",
     "overloaded",
     "rate_limited",
+    "request_blocked",
     "stream_interrupted",
     "unfiltered",
     "unsupported",

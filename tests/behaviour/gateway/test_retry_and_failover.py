@@ -114,9 +114,39 @@ async def test_a_route_whose_deployments_are_all_out_says_so() -> None:
     assert caught.value.retry_after == pytest.approx(300, abs=1)
 
 
-async def test_the_budget_bounds_retries_however_many_the_policy_allows() -> None:
+async def test_failover_to_deployments_whose_record_is_good_needs_no_budget() -> None:
+    bad = [deployment(failing_provider(UNAVAILABLE), f"a{i}") for i in range(2)]
+    bench = GatewayHarness(bad, [deployment(ScriptedProvider(), "b")], policy=fast_policy())
+    traffic = bench.load_balancer.route_state(bench.route)
+    calls = [asyncio.create_task(bench.read_text()) for _ in range(40)]
+    assert len(await asyncio.gather(*calls)) == 40
+    assert traffic.retry_budget.remaining_ratio == 1.0
+
+
+async def test_one_bound_holds_over_all_that_a_call_causes() -> None:
+    tiers = [[deployment(failing_provider(UNAVAILABLE), f"{t}{i}") for i in range(9)] for t in "ab"]
+    bench = GatewayHarness(*tiers, policy=fast_policy(attempts=10, max_upstream_calls=4))
+    with pytest.raises(errors.UpstreamUnavailable):
+        await bench.read_text()
+    assert len(bench.observer.attempts) == 4
+
+
+@pytest.mark.parametrize("wait_s", [0.05, 1.0, None])
+@pytest.mark.parametrize("tiers", [1, 2])
+async def test_refusals_with_short_waits_make_no_storm(wait_s: float | None, tiers: int) -> None:
+    full = errors.RateLimited("full", upstream_status=429, retry_after=wait_s)
+    bench = GatewayHarness(*([deployment(failing_provider(full), f"d{i}")] for i in range(tiers)))
+    with pytest.raises(errors.RateLimited):
+        await bench.read_text()
+    assert len(bench.observer.attempts) <= 6
+
+
+async def test_the_budget_bounds_retries_where_every_deployment_fails() -> None:
     tiers = [[deployment(failing_provider(UNAVAILABLE), f"{t}{i}") for i in range(9)] for t in "ab"]
     bench = GatewayHarness(*tiers, policy=fast_policy(attempts=10, retry_budget=0.0))
+    for tier in tiers:
+        for each in tier:
+            bench.load_balancer.deployment_state(each).drain_retry_tokens(10.0)
     traffic = bench.load_balancer.route_state(bench.route)
     while traffic.retry_budget.remaining_ratio > 0.06:
         traffic.retry_budget.try_start_retry()
@@ -562,12 +592,40 @@ def test_overload_sheds_by_priority_and_recovers() -> None:
         return names
 
     seen = []
-    for lagging in (True, True, True, True, False, False, False, False):
-        distress.update_level(lagging=lagging, near_limit=False)
+    for reason in ("memory", "memory", "files", "files", "lag", None, None, None):
+        distress.update_level(reason)
         seen.append(len(refused()))
     assert seen == [1, 2, 3, 3, 2, 1, 0, 0]
-    distress.update_level(lagging=False, near_limit=True)
-    assert refused() == ["SHEDDABLE"]
+    assert distress.reason is None
+    distress.update_level("memory")
+    assert (refused(), distress.reason) == (["SHEDDABLE"], "memory")
+
+
+def test_lag_alone_sheds_no_critical_call() -> None:
+    monitor = OverloadMonitor()
+    admission = Admission(10, overload_level=lambda: monitor.level)
+    for _ in range(30):
+        monitor.update_level("lag")
+    with admission.hold_slot(Caller()):
+        assert monitor.reason == "lag"
+    for priority in (Priority.SHEDDABLE, Priority.SCREEN):
+        with pytest.raises(errors.Busy), admission.hold_slot(Caller(), priority):
+            pass
+
+
+async def test_a_refusal_for_want_of_room_spends_nothing_of_the_callers_rate() -> None:
+    admission, limited = Admission(1), Caller("limited", rate=(2, 60.0))
+    with admission.hold_slot(Caller("other")):
+        for _ in range(5):
+            with pytest.raises(errors.Busy):
+                await admission.acquire_slot(limited, Priority.CRITICAL, call_timeout_s=0.01)
+            with pytest.raises(errors.Busy):
+                admission.acquire_slot_nowait(limited)
+    for _ in range(2):
+        with admission.hold_slot(limited):
+            pass
+    with pytest.raises(errors.LimitExceeded):
+        admission.acquire_slot_nowait(limited)
 
 
 async def test_overload_detects_event_loop_lag(monkeypatch) -> None:
@@ -590,15 +648,15 @@ async def test_overload_detects_event_loop_lag(monkeypatch) -> None:
 def test_overload_detects_memory_pressure(monkeypatch, tmp_path) -> None:
     from hamlet.gateway import overload as module
 
-    assert OverloadMonitor(memory_limit_bytes=1)._is_near_limit()
-    assert not OverloadMonitor(memory_limit_bytes=1 << 50)._is_near_limit()
+    assert OverloadMonitor(memory_limit_bytes=1)._exhausted_resource()
+    assert not OverloadMonitor(memory_limit_bytes=1 << 50)._exhausted_resource()
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(module, "_CGROUP_MEMORY_MAX", limit)
-    assert not OverloadMonitor()._is_near_limit(), "no limit is known"
+    assert not OverloadMonitor()._exhausted_resource(), "no limit is known"
     limit.write_text("max\n")
-    assert not OverloadMonitor()._is_near_limit()
+    assert not OverloadMonitor()._exhausted_resource()
     limit.write_text("4096\n")
-    assert OverloadMonitor()._is_near_limit()
+    assert OverloadMonitor()._exhausted_resource()
 
 
 def test_a_request_of_other_parts_than_text_is_sized_by_its_text() -> None:

@@ -180,8 +180,9 @@ async def test_failing_deployment_is_ejected(status: int) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_configuration_error_opens_breaker_at_once(status: int) -> None:
+    named = {"error": {"type": "error", "message": "the model does not exist for this key"}}
     async with fleet_harness(["a"], ["b"]) as (stage, vendor):
-        vendor.responders["a"] = refusal_responder(status)
+        vendor.responders["a"] = refusal_responder(status, named)
         assert [(await stage.chat("r")).status for _ in range(4)] == [200] * 4
         assert vendor.request_counts()["a"] == 1
         assert (
@@ -189,9 +190,32 @@ async def test_configuration_error_opens_breaker_at_once(status: int) -> None:
             == "config"
         )
     async with fleet_harness(["a"]) as (stage, vendor):
-        vendor.responders["a"] = refusal_responder(status)
+        vendor.responders["a"] = refusal_responder(status, named)
         told = await stage.chat("r", stream=False)
         assert told.status == 503, "never the caller's 401, nor its 404"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"error": {"type": "not_found_error", "message": "File not found: x"}}),
+        (403, {"blocked": "by a firewall"}),
+    ],
+)
+async def test_what_one_request_draws_from_every_vendor_shuts_no_route(status, body) -> None:
+    async with fleet_harness(["a"], ["b"]) as (stage, vendor):
+        vendor.responders["a"] = vendor.responders["b"] = refusal_responder(status, body)
+        assert [(await stage.chat("r")).status for _ in range(4)] == [400] * 4
+        vendor.responders.clear()
+        assert [(await stage.chat("r")).status for _ in range(3)] == [200] * 3
+
+
+@pytest.mark.parametrize("status", [407, 410, 421, 423, 424, 425])
+async def test_a_status_that_is_no_fault_of_the_request_fails_over(status: int) -> None:
+    async with fleet_harness(["a"], ["b"]) as (stage, vendor):
+        vendor.responders["a"] = refusal_responder(status)
+        assert (await stage.chat("r")).status == 200
+        assert vendor.request_counts() == {"a": 1, "b": 1}
 
 
 async def test_exhausted_credit_stops_calls_to_quota_group() -> None:
