@@ -19,7 +19,7 @@ FAST_TESTS := tests/unit tests/structure tests/conformance tests/tooling
 	bench-steps bench-instructions bench-streams quality docs lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve ## Set up and serve on HOST:PORT (CONFIG=file.yaml)
 	@$(BIN)/hamlet serve --host $(HOST) --port $(PORT) $(if $(CONFIG),--config $(CONFIG))
