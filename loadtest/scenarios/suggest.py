@@ -227,7 +227,7 @@ async def run_upstreams_down() -> bool:
                 total.late += row.late
                 total.waits_ms += row.waits_ms
                 good &= not (row.empty or row.failed)
-    print(f"{'down: together':22} over budget + 20 ms: {total.late} of {len(total.waits_ms)}")
+    print(f"{'down: all':22} over budget + 20 ms: {total.late} of {len(total.waits_ms)}")
     return good and total.late <= len(total.waits_ms) / 1000
 
 
