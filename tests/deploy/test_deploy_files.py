@@ -1,4 +1,4 @@
-"""The files under deploy/, each read by the program that it is for."""
+"""The files under deploy/ are valid for the programs that read them."""
 
 import subprocess
 from collections.abc import Mapping, Set
@@ -27,7 +27,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile(tmp_path: Path) -> None:
     assert run(find_tool("hadolint"), tmp_path / "Dockerfile").returncode != 0, "the check can fail"
 
 
-def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
+def test_image_contains_only_pinned_packages() -> None:
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert allowed[1] == "*", "an allow-list"
     copied = [
@@ -51,7 +51,7 @@ def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
     }, "the image has other versions than the tests: make lock"
 
 
-# Package to the extras that a lock names, or that are asked for.
+# The extras of each package in a lock file or in its requirements.
 Extras = Mapping[str, Set[str]]
 
 
@@ -62,7 +62,7 @@ def pinned_extras(lock: str) -> Extras:
 
 
 def required_extras(pins: Extras) -> Extras:
-    """What the pinned packages that are installed here ask for on this machine, where it has extras."""
+    """Requirements with extras of the installed pinned packages, on this machine."""
     found: dict[str, set[str]] = {}
     for name, extras in pins.items():
         try:
@@ -78,7 +78,7 @@ def required_extras(pins: Extras) -> Extras:
 
 @pytest.mark.parametrize("lock", ["dev", "image"])
 def test_lock_file_pins_required_extras(lock: str) -> None:
-    # pip resolves them apart, and refuses a set-up by hashes once a newer version is published.
+    # pip resolves extras separately, and rejects an install by hashes once a newer version is published.
     pins, needed = pinned_extras(lock), required_extras(pinned_extras(lock))
     assert needed, "something is asked for, or this proves nothing"
     for name, extras in needed.items():

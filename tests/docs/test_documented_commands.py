@@ -1,4 +1,4 @@
-"""Every command in README and the documentation is run, page by page, or listed with a reason."""
+"""Every command in README and the documentation is run, page by page, or skipped with a reason."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from support.doc_commands import Command, Session, fenced_blocks, parse_commands
 from support.paths import ROOT
 
-# What is not run, by how it begins, and why. An entry that no page needs is a failure.
+# Commands that are not run, by their beginning, and why. An entry that no page needs is a failure.
 SKIP_REASONS = {
     "make test": "this is it",
     "make docs": "a target of its own: it installs the site's builder",
@@ -20,7 +20,7 @@ SKIP_REASONS = {
     "hamlet plugins | grep acme": "the same",
     "pytest -o asyncio_mode=auto examples/hamlet-acme": "the same",
 }
-# Other pages may use these programs as they need them.
+# Pages may use these programs freely.
 TESTED_ELSEWHERE = {
     "docker": "no container engine in tests",
     "buildah": "no container engine in tests",
@@ -51,7 +51,7 @@ async def test_page_commands_print_documented_output(page: Path, tmp_path: Path)
     async with Session(tmp_path) as session:
         for language, text in fenced_blocks(page, "console", "python"):
             if language == "python":
-                # Parts of programs are shown too; whole ones import what they use.
+                # Only complete programs, which begin with imports, are run.
                 if text.startswith(("from ", "import ")):
                     await session.assert_python_runs(text)
                 continue
@@ -91,7 +91,7 @@ def test_the_tutorial_shows_the_plugin_that_is_tested() -> None:
 
 
 def test_commands_are_in_console_blocks() -> None:
-    """A `$` in a block of another kind would look like a command and be run by nobody."""
+    """A `$` in a block of another kind looks like a command, but no test runs it."""
     for page in PAGES:
         for _, text in fenced_blocks(page, "bash", "sh", "shell", "text", ""):
             assert not re.search(r"^\$ ", text, re.MULTILINE), page

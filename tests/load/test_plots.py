@@ -1,4 +1,4 @@
-"""Plots as inline SVG."""
+"""Charts as inline SVG."""
 
 import re
 
