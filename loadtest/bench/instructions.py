@@ -5,7 +5,7 @@
 CPU times vary with whatever else the machine does; instruction counts do not. valgrind's callgrind
 counts while wrk sends requests over two connections, and simulates the same caches on every machine,
 so the figures of two trees can be compared. REF is another commit, branch or tag of this repository,
-NAMEs are contenders of `make bench`. Each contender is started anew in every round and the table has
+NAMEs are contenders of `make bench`. Each contender is restarted in every round and the table has
 the medians. hamlet's periodic tasks are counted too: about three per cent, since everything takes some
 fifty times as long under valgrind.
 """

@@ -224,11 +224,11 @@ async def _sample_resources(
     max_lag_ms, due, count = math.nan, 0.0, 0
     try:
         while True:
-            asked = clock.now()
+            sent = clock.now()
             try:
                 async with http.stream("GET", "/livez") as reply:
                     await reply.aread()
-                took = (clock.now() - asked) * 1000
+                took = (clock.now() - sent) * 1000
                 max_lag_ms = took if math.isnan(max_lag_ms) else max(max_lag_ms, took)
             except ProviderError:
                 max_lag_ms = math.nan

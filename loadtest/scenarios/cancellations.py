@@ -68,7 +68,7 @@ class LeakReport:
     def is_clean(self) -> bool:
         """Whether nothing leaked and every call afterwards succeeded."""
         leaked = self.tasks or self.calls or self.connections or self.descriptors or self.violation
-        return not leaked and self.outcomes_afterwards.keys() == {"answered"}
+        return not leaked and self.outcomes_afterwards.keys() == {"succeeded"}
 
 
 async def cancel_calls(count: int, seed: int = 1) -> LeakReport:
@@ -143,7 +143,7 @@ async def _call(gateway: Gateway, route: str, id_: str, rng: random.Random) -> s
             await stream.aclose()
     except HamletError as error:
         return error.code
-    return "answered"
+    return "succeeded"
 
 
 async def _call_afterwards(gateway: Gateway) -> Counter[str]:

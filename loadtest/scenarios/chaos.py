@@ -52,7 +52,7 @@ def run_seeds(first: int, last: int) -> SeedBatch:
         batch.requests += len(report.outcomes)
         batch.attempts += report.attempts
         batch.outcomes += report.errors
-        batch.outcomes["answered"] += sum(o.ok for o in report.outcomes)
+        batch.outcomes["succeeded"] += sum(o.ok for o in report.outcomes)
         batch.outcomes["client disconnected"] += sum(o.client_disconnected for o in report.outcomes)
     return batch
 

@@ -249,8 +249,12 @@ async def run_zipf() -> bool:
 
             await asyncio.gather(*(one() for _ in range(20_000)))
         calls = len(model.requests)
-    asked = len(row.waits_ms)
-    share, links, each = row.tiers["cache"] / asked, row.link_tiers["cache"] / asked, calls / asked
+    requests = len(row.waits_ms)
+    share, links, each = (
+        row.tiers["cache"] / requests,
+        row.link_tiers["cache"] / requests,
+        calls / requests,
+    )
     print(row.summary("zipf"))
     print(
         f"{'zipf':22} from the cache: chips {share:.3f}, links {links:.3f} (>= 0.60), "

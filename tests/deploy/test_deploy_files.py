@@ -80,7 +80,7 @@ def required_extras(pins: Extras) -> Extras:
 def test_lock_file_pins_required_extras(lock: str) -> None:
     # pip resolves extras separately, and rejects an install by hashes once a newer version is published.
     pins, needed = pinned_extras(lock), required_extras(pinned_extras(lock))
-    assert needed, "something is asked for, or this proves nothing"
+    assert needed, "something is calls for, or this proves nothing"
     for name, extras in needed.items():
         assert extras <= pins.get(name, set()), (
             f"{lock}.txt lacks {name}{sorted(extras)}: make lock"
@@ -99,12 +99,12 @@ def test_scripts_pass_shellcheck_and_are_executable(script: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("apt", "status", "told"), [("true", 0, ""), ("false", 1, "MISSING: nodejs npm.\n")]
+    ("apt", "status", "message"), [("true", 0, ""), ("false", 1, "MISSING: nodejs npm.\n")]
 )
 def test_missing_programs_are_installed_by_their_packages_or_named(
-    apt: str, status: int, told: str, tmp_path: Path
+    apt: str, status: int, message: str, tmp_path: Path
 ) -> None:
-    stubs = {"id": "echo 0", "apt-get": f'echo "$@" >> {tmp_path}/asked; {apt}'}
+    stubs = {"id": "echo 0", "apt-get": f'echo "$@" >> {tmp_path}/calls; {apt}'}
     for name, does in stubs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
@@ -115,6 +115,6 @@ def test_missing_programs_are_installed_by_their_packages_or_named(
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stderr) == (status, told)
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked[-1].endswith(" nodejs npm") is not bool(status)
+    assert (done.returncode, done.stderr) == (status, message)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[-1].endswith(" nodejs npm") is not bool(status)

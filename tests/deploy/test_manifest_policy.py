@@ -58,8 +58,8 @@ def test_memory_is_limited_and_cpu_is_not(pod) -> None:
 
 def test_probes_only_call_hamlet(pod) -> None:
     (container,) = pod["spec"]["containers"]
-    asked = {k: container[k]["httpGet"]["path"] for k in container if k.endswith("Probe")}
-    assert asked == {
+    probe_paths = {k: container[k]["httpGet"]["path"] for k in container if k.endswith("Probe")}
+    assert probe_paths == {
         "startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"
     }  # fmt: skip
     assert container["readinessProbe"]["failureThreshold"] == 1
@@ -127,13 +127,13 @@ def test_ports_are_those_that_hamlet_listens_on(objects, pod, config) -> None:
     listens = {"http": config["server"]["port"], "admin": config["telemetry"]["admin_port"]}
     assert named == listens
     assert config["server"]["host"] == config["telemetry"]["admin_host"] == "0.0.0.0"
-    asked = [container[k]["httpGet"]["port"] for k in container if k.endswith("Probe")]
-    asked += [p["targetPort"] for o in of_kind(objects, "Service") for p in o["spec"]["ports"]]
+    ports = [container[k]["httpGet"]["port"] for k in container if k.endswith("Probe")]
+    ports += [p["targetPort"] for o in of_kind(objects, "Service") for p in o["spec"]["ports"]]
     for monitor in of_kind(objects, "PodMonitor"):
-        asked += [p["port"] for p in monitor["spec"]["podMetricsEndpoints"]]
+        ports += [p["port"] for p in monitor["spec"]["podMetricsEndpoints"]]
     for policy in of_kind(objects, "NetworkPolicy"):
-        asked += [p["port"] for rule in policy["spec"]["ingress"] for p in rule["ports"]]
-    assert set(asked) <= named.keys()
+        ports += [p["port"] for rule in policy["spec"]["ingress"] for p in rule["ports"]]
+    assert set(ports) <= named.keys()
 
 
 def test_admin_port_is_not_exposed(objects) -> None:

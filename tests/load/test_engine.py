@@ -263,10 +263,10 @@ def test_length_and_trace_can_be_chosen(tmp_path, capsys) -> None:
         ["run", "replay", "--trace", str(tmp_path / "none.csv")],
     ):
         assert main([*wrong, "--out", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert "steps of its own" in told
-    assert "peak replays no trace" in told
-    assert "none.csv: no such file" in told
+    error_text = capsys.readouterr().err
+    assert "steps of its own" in error_text
+    assert "peak replays no trace" in error_text
+    assert "none.csv: no such file" in error_text
 
 
 def test_growth_is_measured_in_the_second_half() -> None:
@@ -326,8 +326,8 @@ def test_comparison_tells_change_from_no_change(tmp_path) -> None:
     assert same.relative[1] <= 0 <= same.relative[2]
     with pytest.raises(ValueError, match="nothing"):
         compare.quantile_changes([], first)
-    told = compare.write_comparison(a, b, tmp_path / "c.html")
-    assert "latency p50: -" in told
+    summary = compare.write_comparison(a, b, tmp_path / "c.html")
+    assert "latency p50: -" in summary
     assert "<svg" in (tmp_path / "c.html").read_text()
     with pytest.raises(ValueError, match="different schedules"):
         compare.write_comparison(a, replace(b, seed=2), tmp_path / "c.html")

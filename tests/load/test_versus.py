@@ -29,12 +29,18 @@ def test_every_side_gets_the_same_requests_and_the_seed_determines_them() -> Non
     planned = build_versus_schedule("full", 1)
     assert abs(len(planned) - 15_000) < 500
     first, again, other = request_factory(1), request_factory(1), request_factory(2)
-    asked = [first(shot, ONE) for shot in planned[:2000]]
-    for shot, ask in zip(planned, asked, strict=False):
-        for twin in (first(shot, OTHER), again(shot, ONE)):
-            assert (twin.method, twin.path, twin.body) == (ask.method, ask.path, ask.body)
-    assert [ask.body for ask in asked] != [other(shot, ONE).body for shot in planned[:2000]]
-    counts = Counter(ask.kind for ask in asked)
+    requests = [first(scheduled, ONE) for scheduled in planned[:2000]]
+    for scheduled, request in zip(planned, requests, strict=False):
+        for twin in (first(scheduled, OTHER), again(scheduled, ONE)):
+            assert (twin.method, twin.path, twin.body) == (
+                request.method,
+                request.path,
+                request.body,
+            )
+    assert [request.body for request in requests] != [
+        other(scheduled, ONE).body for scheduled in planned[:2000]
+    ]
+    counts = Counter(request.kind for request in requests)
     assert all(abs(counts[kind] / 2000 - share) < 0.05 for kind, share in KINDS.items())
 
 
@@ -95,10 +101,10 @@ def test_equal_searches_take_equally_long_on_every_side() -> None:
         assert upcoming is not None
         return upcoming.wait_s
 
-    asked = ["/search?q=a", "/search?q=a", "/search?q=b", "/other/search?q=a"]
-    one, other = ([wait_s(side, target) for target in asked] for side in (0, 1))
+    requests = ["/search?q=a", "/search?q=a", "/search?q=b", "/other/search?q=a"]
+    one, other = ([wait_s(side, target) for target in requests] for side in (0, 1))
     assert one == other
-    assert len(set(one)) == len(asked)
+    assert len(set(one)) == len(requests)
 
 
 async def test_writer_streams_the_requested_number_of_chips() -> None:
