@@ -173,7 +173,7 @@ def score_grounding(
 ) -> None:
     """Score whether chips and links are related to the context."""
     request, chips, links = suggestions["request"], suggestions["chips"], suggestions["links"]
-    about = f"{request.topic} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
+    about = f"{request.context_text} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
     topic_tokens = set(tokenize(about))
     for chip in chips.items:
         grounded = bool(topic_tokens & set(tokenize(f"{chip.text} {chip.prompt}")))

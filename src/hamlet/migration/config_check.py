@@ -1,49 +1,39 @@
-"""What a configuration says of the move, checked against the rest of it."""
+"""Validates the `cutover` section against the rest of a configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 from hamlet.config import ConfigError, ConfigProblem, CutoverConfig, LoadedConfig
-from hamlet.migration.redis_store import RedisStore
-from hamlet.migration.state_store import FileStore, StateStore
 
 
 def resolve_config(loaded: LoadedConfig) -> CutoverConfig:
-    """What a configuration says of the move, checked against the rest of it.
+    """The `cutover` section, with paths made relative to the configuration file's folder.
 
-    Paths are relative to the file. Raises ConfigError, also for rules to ignore that have expired.
+    Raises ConfigError if the section is missing, names an unknown route, or holds an expired
+    `ignore` rule.
     """
     config = loaded.config.cutover
-    problems = [] if config is None else list(_find_problems(loaded, config))
     if config is None:
-        problems = [ConfigProblem("cutover", None, "this section is needed to move from hamlet1")]
-    if config is None or problems:
+        missing = ConfigProblem("cutover", None, "this section is needed to move from hamlet1")
+        raise ConfigError(loaded.source.name, [missing])
+    if problems := list(_find_problems(loaded, config)):
         raise ConfigError(loaded.source.name, problems)
     return _resolve_paths(config, loaded.path.parent if loaded.path else Path())
 
 
-def open_store(config: CutoverConfig) -> StateStore:
-    """The store that a configuration names."""
-    if config.redis is not None:
-        return RedisStore(config.redis.get_secret_value())
-    return FileStore(config.state)
-
-
-def _find_problems(loaded: LoadedConfig, config: CutoverConfig) -> Sequence[ConfigProblem]:
-    problems = []
+def _find_problems(loaded: LoadedConfig, config: CutoverConfig) -> Iterator[ConfigProblem]:
     route = config.chat_route
     if route is not None and route not in loaded.config.routes:
-        problems.append(_make_problem(loaded, ("cutover", "chat_route"), f"no such route: {route}"))
+        yield _make_problem(loaded, ("cutover", "chat_route"), f"no such route: {route}")
     for name, feature in config.features.items():
         for i, rule in enumerate(feature.ignore):
             if rule.expires < date.today():
                 path = ("cutover", "features", name, "ignore", i)
                 text = f"this rule of {rule.owner} has expired: {rule.reason}"
-                problems.append(_make_problem(loaded, path, text))
-    return problems
+                yield _make_problem(loaded, path, text)
 
 
 def _make_problem(loaded: LoadedConfig, path: tuple[str | int, ...], text: str) -> ConfigProblem:
