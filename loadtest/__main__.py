@@ -110,10 +110,10 @@ def _run(
         if testbed
         else LoadTarget("target", options.target, options.key, options.model)
     ]
-    if scenario.beside and testbed:
+    if scenario.direct and testbed:
         sides.append(testbed.direct)
-    elif scenario.beside and options.beside:
-        sides.append(LoadTarget("direct", options.beside, options.key, options.model))
+    elif scenario.direct and options.direct_url:
+        sides.append(LoadTarget("direct", options.direct_url, options.key, options.model))
     pid = testbed.pid if testbed else options.pid
     began, length = datetime.now(UTC).isoformat(timespec="seconds"), scenario.length_s(size)
     with progress_bar(scenario.name, length) as progress:
@@ -182,7 +182,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--target", help="a base URL; hamlet is started without it")
-    common.add_argument("--beside", help="base URL of the upstream, to measure the overhead")
+    common.add_argument(
+        "--beside", dest="direct_url", help="base URL of the upstream, to measure the overhead"
+    )
     common.add_argument("--key", default=KEY)
     common.add_argument("--model", default="model")
     common.add_argument("--pid", type=int, help="process id of the target, for CPU and memory")

@@ -144,7 +144,7 @@ class RunResult:
             }
             for check in checks
         ]
-        return all(verdict["passed"] for verdict in self.verdicts)
+        return all(check_result["passed"] for check_result in self.verdicts)
 
     def _overhead_ms(self, attribute: str, q: float) -> float | None:
         """The quantile through the target minus the quantile of direct requests."""

@@ -84,7 +84,7 @@ class Scenario(_StrictModel):
     """One load scenario: its arrivals, requests, faults and checks.
 
     `stream` and `leave` are the shares of requests that stream and whose client disconnects. After
-    `patience_s` seconds without content hamlet fails over to another deployment.
+    `first_content_s` seconds without content hamlet fails over to another deployment.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Scenario(_StrictModel):
     ci: tuple[LoadStep, ...]
     full: tuple[LoadStep, ...]
     checks: tuple[Check, ...]
-    beside: bool = False
+    direct: bool = False
     stream: float = Field(default=0.8, ge=0, le=1)
     leave: float = Field(default=0.0, ge=0, le=1)
     output: int = Field(default=40, ge=1)
@@ -100,7 +100,7 @@ class Scenario(_StrictModel):
     instant: bool = False
     trace: str | None = None
     until_broken: bool = False
-    patience_s: float | None = None
+    first_content_s: float | None = None
     faults: tuple[ScheduledFault, ...] = ()
 
     def steps(self, size: Size) -> tuple[LoadStep, ...]:

@@ -61,10 +61,10 @@ def start_testbed(scenario: Scenario, size: Size, folder: Path) -> Iterator[Gate
         _wait_until_written(written, vendors)
         config = yaml.safe_load(written.read_text())
         config["keys"] = yaml.safe_load(CONFIG)["keys"]
-        if scenario.patience_s:
-            config["routes"]["model"]["policy"] = {"first_token_s": scenario.patience_s}
+        if scenario.first_content_s:
+            config["routes"]["model"]["policy"] = {"first_token_s": scenario.first_content_s}
             for provider in config["providers"].values():
-                provider["idle_timeout_s"] = scenario.patience_s
+                provider["idle_timeout_s"] = scenario.first_content_s
         file = folder / "hamlet.yaml"
         file.write_text(yaml.safe_dump(config))
         hamlet = Process(

@@ -69,7 +69,7 @@ def test_report_has_tables_and_plots(tmp_path) -> None:
     assert "| hamlet, other | 300.0 (300.0) | 1.50x |" in text
     assert "| none | - | - |" in text
     assert "not responding: litellm" in text
-    assert json.loads((tmp_path / "result.json").read_text())["held"][0]["p50_ms"] == 4.0
+    assert json.loads((tmp_path / "result.json").read_text())["loop_blocking"][0]["p50_ms"] == 4.0
     assert "&lt;b&gt;" in (tmp_path / "plot.svg").read_text()
     assert "unmeasured" not in bar_chart("x", {"a": 1.0, "unmeasured": float("nan")})
 

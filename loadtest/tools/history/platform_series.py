@@ -173,10 +173,10 @@ def migration_series() -> Iterator[SeriesSpec]:
                 "counter",
             )
         for kind in ("candidate", "noise"):
-            for verdict, rate in COMPARISON_VERDICT_RATES:
+            for result, rate in COMPARISON_VERDICT_RATES:
                 yield (
                     "hamlet_cutover_comparisons_total",
-                    labels | {"kind": kind, "verdict": verdict},
+                    labels | {"kind": kind, "verdict": result},
                     (lambda h, r=rate: r * calls_per_s(h) * 0.2),
                     "counter",
                 )
