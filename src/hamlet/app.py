@@ -107,13 +107,18 @@ class Hamlet:
     async def reload(self) -> None:
         """Read the file and the packs again and switch over.
 
-        Raises ConfigError, and then nothing changes. What `server`, `telemetry`, `fleet.redis`
-        and `fleet.group` and all of `suggest` but its sources and packs say is read at start only.
+        Raises ConfigError, and then nothing changes. What `server`, `telemetry`, `cutover`,
+        `fleet.redis`, `fleet.group` and all of `suggest` but its sources and packs say is read at
+        start only.
         """
         async with self._reload_lock:
             try:
                 loaded = await asyncio.to_thread(load, self._loaded.path)
                 registry = build_registry(loaded, self.log, self._plugins)
+                if loaded.config.cutover is not None:
+                    from hamlet.migration.config_check import resolve_config
+
+                    resolve_config(loaded)
                 await self.screen.reload(loaded)
             except Exception as error:
                 self.metrics.count_reload("refused")

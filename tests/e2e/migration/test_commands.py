@@ -62,7 +62,7 @@ async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tm
 
     # Promotions need evidence, and the command lists what is missing.
     output = await run_cutover("advance", "chat", status=GATE_CLOSED)
-    assert "0 of 20 requests have passed through" in output
+    assert "0 of 20 requests have been proxied" in output
     assert "stays at proxy" in output
     await run_cutover("set", "chat", "canary", "--percent", "1", status=GATE_CLOSED)
     await wait_for_latest_document(migration)
