@@ -99,7 +99,7 @@ async def test_healthy_configuration_passes_with_one_call_each(key, vendors, tmp
         (Fault("dead"), "failed", "breaks off", "status page"),
         (Fault("html"), "failed", "not as this kind of API does", "base_url"),
         (Fault("silent"), "failed", "did not answer in time", "status page"),
-        (Fault("content_filter"), "warning", "refuses so small a call", "real call"),
+        (Fault("content_filter"), "warning", "refuses a minimal call", "real call"),
     ],
     ids=lambda value: value.kind + str(value.status) if isinstance(value, Fault) else "",
 )
