@@ -63,7 +63,7 @@ def render_text(report: EvidenceReport) -> str:
 
 
 def render_html(reports: Sequence[EvidenceReport], made_at: float) -> str:
-    """The HTML page; `made_at` is Unix seconds."""
+    """The page."""
     body = "".join(map(_render_feature, reports))
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
@@ -85,12 +85,12 @@ def _render_feature(report: EvidenceReport) -> str:
         f"<section><h2>{_escape(report.feature)}: {_escape(state.step_label)}</h2>"
         + (f"<p class=closed>Held: {_escape(state.hold)}</p>" if state.hold else "")
         + gate
-        + "<h3>Requests since it came here</h3>"
+        + "<h3>Requests since the last transition</h3>"
         + _arms_table(counters, report.evidence.p95)
         + "<h3>Answers compared</h3>"
         + _verdicts_table(counters)
         + "".join(_render_chart(name, lines) for name, lines in report.series.items())
-        + "<h3>Where answers differed</h3>"
+        + "<h3>Mismatches</h3>"
         + _mismatches_table(report.mismatches)
         + "<h3>Journal</h3>"
         + _table(
@@ -145,7 +145,7 @@ def _verdicts_table(counters: FeatureCounters) -> str:
 
 def _mismatches_table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
-        return "<p>Nowhere that is still remembered.</p>"
+        return "<p>None recently.</p>"
     columns = ("when (UTC)", "request", "verdict", "where", "length", "similarity")
     return _table(
         columns,
@@ -190,7 +190,7 @@ def _render_chart(name: str, lines: dict[str, Points]) -> str:
 
 
 def _polyline(arm: str, points: Sequence[tuple[float, float]]) -> str:
-    """The line, with a dot at its last point: at first there is nothing else to see."""
+    """With a dot where it stands now: in the first minutes there is nothing else."""
     colour, (x, y) = _COLOURS.get(arm, "#57606a"), points[-1]
     coordinates = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return (
