@@ -9,19 +9,17 @@ vendor, hamlet and the client are three processes. Prints medians in millisecond
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
-import re
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import aiohttp
 
-from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
+from hamlet.testing import Canned, Received, json_reply, sse_reply
+from loadtest.engine.server_process import config_file, run_server_process
+from loadtest.engine.vendor import CHUNK, LAST_CHUNK, run_vendor_process
+from loadtest.engine.waiting import wait_until_ok
 
 CHUNKS = 50
 CONFIG = """
@@ -29,8 +27,6 @@ providers: {{vendor: {{kind: openai, base_url: "{url}/v1"}}}}
 routes: {{model: {{deployments: [{{provider: vendor, model: gpt-4o}}]}}}}
 telemetry: {{log_level: error}}
 """
-_CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{"content":"token "},"finish_reason":null}]}\n\n'
-_LAST = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 _COMPLETION = {
     "id": "c",
     "object": "chat.completion",
@@ -44,78 +40,33 @@ _COMPLETION = {
 
 
 def respond(request: Received) -> Canned:
-    """A plain answer, or a stream of PIECES chunks."""
+    """A whole response, or a stream of CHUNKS chunks."""
     if request.json.get("stream"):
-        return sse_reply([_CHUNK] * CHUNKS + [_LAST])
+        return sse_reply([CHUNK] * CHUNKS + [LAST_CHUNK])
     return json_reply(_COMPLETION)
 
 
-def run_vendor(pipe: multiprocessing.connection.Connection) -> None:
-    """The vendor's process."""
-
-    async def serve() -> None:
-        async with LoopbackUpstream() as upstream:
-            upstream.respond(respond)
-            pipe.send(upstream.url)
-            await asyncio.Event().wait()
-
-    asyncio.run(serve())
-
-
-def start_hamlet(url: str) -> tuple[subprocess.Popen[str], str, float]:
-    """hamlet's process, its address, and the seconds until it served."""
-    file = Path(tempfile.mkdtemp()) / "overhead.yaml"
-    file.write_text(CONFIG.format(url=url))
+async def measure(url: str, config: Path, rounds: int, calls: int) -> None:
+    """Run hamlet in front of the vendor at `url`, and print the table."""
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hamlet", "serve", "--port", "0", "--config", str(file)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-    )
-    assert process.stdout
-    address = re.search(r"http://\S+", process.stdout.readline())
-    assert address
-    return process, address[0], start
+    async with run_server_process(config) as server, aiohttp.ClientSession() as http:
+        await wait_until_ok(f"{server.url}/readyz")
+        print(f"start-up, from exec to /readyz: {time.perf_counter() - start:.2f} s")
+        for name, stream in (("plain call", False), (f"stream of {CHUNKS} chunks", True)):
+            times: dict[str, list[float]] = {url: [], server.url: []}
+            for _ in range(rounds):
+                for target in times:
+                    times[target] += await _time_calls_s(http, target, stream, calls)
+            direct, through = (statistics.median(taken) * 1000 for taken in times.values())
+            print(
+                f"{name}: direct {direct:.2f} ms, through hamlet {through:.2f} ms, "
+                f"added {through - direct:.2f} ms, ratio {through / direct:.2f}"
+            )
 
 
-async def measure(rounds: int, calls: int) -> None:
-    """Run everything and print the table."""
-    ours, theirs = multiprocessing.Pipe()
-    upstream = multiprocessing.Process(target=run_vendor, args=(theirs,), daemon=True)
-    upstream.start()
-    url = ours.recv()
-    process, gateway, start = start_hamlet(url)
-    try:
-        async with aiohttp.ClientSession() as http:
-            await _wait_until_ready(http, gateway)
-            print(f"start-up, from exec to /readyz: {time.perf_counter() - start:.2f} s")
-            for name, stream in (("plain call", False), (f"stream of {CHUNKS} chunks", True)):
-                times: dict[str, list[float]] = {url: [], gateway: []}
-                for _ in range(rounds):
-                    for target in (url, gateway):
-                        times[target] += await _time_calls_s(http, target, stream, calls)
-                direct, through = (statistics.median(times[t]) * 1000 for t in (url, gateway))
-                print(
-                    f"{name}: direct {direct:.2f} ms, through hamlet {through:.2f} ms, "
-                    f"added {through - direct:.2f} ms, ratio {through / direct:.2f}"
-                )
-    finally:
-        process.terminate()
-        process.wait()
-        upstream.terminate()
-
-
-async def _wait_until_ready(http: aiohttp.ClientSession, gateway: str) -> None:
-    for _ in range(500):
-        try:
-            async with http.get(f"{gateway}/readyz") as response:
-                if response.status == 200:
-                    return
-        except aiohttp.ClientError:
-            pass
-        await asyncio.sleep(0.01)
-    raise TimeoutError("hamlet did not start")
+def main(rounds: int = 10, calls: int = 200) -> None:
+    with run_vendor_process(respond) as url, config_file(CONFIG.format(url=url)) as config:
+        asyncio.run(measure(url, config, rounds, calls))
 
 
 async def _time_calls_s(
@@ -137,5 +88,4 @@ async def _time_calls_s(
 
 
 if __name__ == "__main__":
-    given = [int(word) for word in sys.argv[1:]]
-    asyncio.run(measure(*(given + [10, 200][len(given) :])))
+    main(*map(int, sys.argv[1:]))

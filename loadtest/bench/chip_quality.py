@@ -172,7 +172,7 @@ def score_grounding(
 ) -> None:
     """Whether what is shown is about the context."""
     ask, chips, links = suggestions["ask"], suggestions["chips"], suggestions["links"]
-    about = f"{ask.topic} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
+    about = f"{ask.context_text} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
     topic_tokens = set(tokenize(about))
     for chip in chips.items:
         grounded = bool(topic_tokens & set(tokenize(f"{chip.text} {chip.prompt}")))

@@ -1,38 +1,46 @@
-"""What a plain call costs in instructions and cache misses, which no machine's mood changes.
+"""Instructions and cache misses of a plain call and of a cached `/v1/suggest`, by callgrind.
 
-    python -m loadtest.bench.instructions [--against REF] [--only "NAME;NAME"] [--seconds S]
+    python -m loadtest.bench.instructions [--against REF] [--only "NAME;NAME"] [--seconds S] [--rounds N]
 
-valgrind's callgrind counts while wrk asks over two connections. It pretends the same caches
-everywhere, so figures of two trees can be compared on any machine, whatever else runs there. REF is
-another state of the repository; NAMEs are the bench's contenders. What hamlet does beside its calls
-(ten wake-ups a second) counts too, some three per cent, as everything takes fifty times as long.
+CPU times vary with whatever else the machine does; instruction counts do not. valgrind's callgrind
+counts while wrk sends requests over two connections, and simulates the same caches on every machine,
+so the figures of two trees can be compared. REF is another commit, branch or tag of this repository,
+NAMEs are contenders of `make bench`. Each contender is started anew in every round and the table has
+the medians. hamlet's periodic tasks are counted too: about three per cent, since everything takes some
+fifty times as long under valgrind.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import io
+import json
 import re
+import statistics
 import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
+import tomllib
+import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadtest.bench import gateways
 from loadtest.bench.rounds import run_wrk
-from loadtest.bench.stand import Bench, Contender, ContenderSpec, contender_specs
+from loadtest.bench.stand import SUGGEST, Bench, Contender, ContenderSpec, contender_specs
 
-# callgrind knows two levels of caches; its last stands for a core's own second one.
+# callgrind simulates two cache levels; the last one here has the size of a core's own second level.
 _CACHES = ("--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64")
-_WARMUP_S, _CONNECTIONS = 8.0, 2
+_WARMUP_S, _CONNECTIONS, _CACHE_FILL_TIMEOUT_S = 8.0, 2, 60.0
+_DEFAULT_CONTENDERS = "hamlet;hamlet, suggest from cache"
 
 
 @dataclass(frozen=True, slots=True)
 class InstructionCount:
-    """A call's instructions, and its misses of the caches of code, of data, and of the second."""
+    """Instructions and cache misses per call; misses of the code, data and second-level caches."""
 
     name: str
     instructions: float
@@ -42,31 +50,67 @@ class InstructionCount:
 
 
 def main() -> None:
-    """Count one contender after the other, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--against", default="", help="a commit, branch or tag")
-    parser.add_argument("--only", default="hamlet", help="names, with ; between")
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--environments", type=Path, default=Path(".peers"))
-    options = parser.parse_args()
+    """Count every contender, here and at the other commit, and print a table of medians."""
+    options = _parse_options()
     with tempfile.TemporaryDirectory(prefix="instructions-") as name:
         with Bench(Path(name), options.environments) as bench:
-            wanted = contender_specs(bench.cert)
-            entries = {each: wanted[each] for each in options.only.split(";")}
-            if options.against:
-                source = _checkout(options.against, Path(name) / "against")
-                entries[f"hamlet at {options.against}"] = ContenderSpec(_launcher_from(source))
-            counts = [
-                _count_instructions(bench, each, entry, options.seconds)
-                for each, entry in entries.items()
+            known = contender_specs(bench.cert)
+            specs = {each: known[each] for each in options.only.split(";")}
+            other = _checkout(options.against, Path(name) / "against") if options.against else None
+            rounds = [
+                _count_round(bench, specs, options.seconds, other) for _ in range(options.rounds)
             ]
-    print(markdown_table([count for count in counts if count is not None]))
+    names = [name for name in specs if name in rounds[0]]
+    pairs = [
+        tuple(map(_median, zip(*(each[name] for each in rounds), strict=True))) for name in names
+    ]
+    if options.against:
+        print(comparison_table(options.against, [(pair[0], pair[1]) for pair in pairs]))
+    else:
+        print(markdown_table([pair[0] for pair in pairs]))
 
 
-def markdown_table(counts: list[InstructionCount]) -> str:
-    """Markdown; the first row is what the others are compared with."""
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--against", default="", help="a commit, branch or tag")
+    parser.add_argument("--only", default=_DEFAULT_CONTENDERS, help="names, with ; between")
+    parser.add_argument("--seconds", type=float, default=15.0, help="counted in each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--environments", type=Path, default=Path(".peers"))
+    return parser.parse_args()
+
+
+def _count_round(
+    bench: Bench, specs: Mapping[str, ContenderSpec], seconds: float, other: Path | None
+) -> dict[str, list[InstructionCount]]:
+    """One count of each contender that is installed: of this tree, then of the other one."""
+    counts: dict[str, list[InstructionCount]] = {}
+    for name, spec in specs.items():
+        trees = [spec]
+        if other is not None:
+            trees.append(replace(spec, launcher=_launcher_from(other, spec.launcher)))
+        found = [_count_instructions(bench, name, each, seconds) for each in trees]
+        counts[name] = [count for count in found if count is not None]
+        if len(counts[name]) < len(trees):
+            del counts[name]
+    return counts
+
+
+def _median(counts: Sequence[InstructionCount]) -> InstructionCount:
+    """The median of each figure."""
+    return InstructionCount(
+        counts[0].name,
+        statistics.median(each.instructions for each in counts),
+        statistics.median(each.code_misses for each in counts),
+        statistics.median(each.data_misses for each in counts),
+        statistics.median(each.second_level_misses for each in counts),
+    )
+
+
+def markdown_table(counts: Sequence[InstructionCount]) -> str:
+    """Markdown; every row is compared with the first."""
     lines = [
-        "| gateway | instructions a call | beside the first | misses: code | data | second level |",
+        "| gateway | instructions a call | ratio to the first | misses: code | data | second level |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for each in counts:
@@ -80,15 +124,36 @@ def markdown_table(counts: list[InstructionCount]) -> str:
     return "\n".join(lines)
 
 
+def comparison_table(ref: str, pairs: Sequence[tuple[InstructionCount, InstructionCount]]) -> str:
+    """Markdown of (this tree, the tree at `ref`); the columns of misses are ratios too."""
+    lines = [
+        f"| gateway | instructions a call | at {ref} | ratio | misses: code | data | second level |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for now, before in pairs:
+        ratios = (
+            now.instructions / before.instructions,
+            now.code_misses / before.code_misses,
+            now.data_misses / before.data_misses,
+            now.second_level_misses / before.second_level_misses,
+        )
+        row = [now.name, f"{now.instructions:,.0f}", f"{before.instructions:,.0f}"]
+        row += [f"{ratio:.3f}x" for ratio in ratios]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
 def _count_instructions(
     bench: Bench, name: str, entry: ContenderSpec, seconds: float
 ) -> InstructionCount | None:
     dump_file = bench.folder / re.sub(r"\W+", "-", name)
     contender = bench.start(name, replace(entry, launcher=_valgrind_launcher(entry, dump_file)))
     if contender is None:
-        print(f"{name}: not here")
+        print(f"{name}: not installed")
         return None
     try:
+        if entry.path == SUGGEST and entry.is_cached:
+            _wait_until_cached(contender)
         _callgrind_control(contender, "--instr=on")
         _run_load(bench, contender, _WARMUP_S)
         _callgrind_control(contender, "--zero")
@@ -108,34 +173,72 @@ def _valgrind_launcher(entry: ContenderSpec, dump_file: Path) -> gateways.Launch
             return None
         counting = ["--tool=callgrind", "--cache-sim=yes", *_CACHES, "--instr-atstart=no"]
         valgrind = ["valgrind", *counting, f"--callgrind-out-file={dump_file}"]
-        # The order of sets and dictionaries of text would differ from run to run.
+        # With random hashes of strings, the order of sets would differ from run to run.
         env = {**launch_spec.env, "PYTHONHASHSEED": "0"}
         return replace(launch_spec, command=[*valgrind, *launch_spec.command], env=env)
 
     return launch
 
 
-def _launcher_from(source: Path) -> gateways.Launcher:
-    """hamlet out of another folder than this checkout's."""
+def _wait_until_cached(contender: Contender) -> None:
+    """Send each body until the response comes from the cache. Raises RuntimeError."""
+    url, end = contender.url + contender.entry.path, time.monotonic() + _CACHE_FILL_TIMEOUT_S
+    headers = {"content-type": "application/json", "authorization": f"Bearer {gateways.KEY}"}
+    for body in contender.entry.bodies:
+        while not _is_cached(urllib.request.Request(url, body, headers)):  # noqa: S310
+            if time.monotonic() > end:
+                raise RuntimeError(f"{contender.name}: no response from the cache")
+            time.sleep(0.2)
 
-    def launch(port: int, upstream: str, folder: Path, environments: Path) -> gateways.Launch:
-        launch_spec = gateways.hamlet()(port, upstream, folder, environments)
+
+def _is_cached(request: urllib.request.Request) -> bool:
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+        shown = json.load(response)
+    return {shown["chips"]["tier"], shown["links"]["tier"]} == {"cache"}
+
+
+def _launcher_from(source: Path, launcher: gateways.Launcher) -> gateways.Launcher:
+    """hamlet from another folder than this checkout's, found before what is installed."""
+
+    def launch(
+        port: int, upstream: str, folder: Path, environments: Path
+    ) -> gateways.Launch | None:
+        launch_spec = launcher(port, upstream, folder, environments)
+        if launch_spec is None:
+            return None
         return replace(launch_spec, env={**launch_spec.env, "PYTHONPATH": str(source)})
 
     return launch
 
 
 def _checkout(ref: str, folder: Path) -> Path:
-    """The sources of another state of the repository."""
-    command = ["git", "archive", "--format=tar", ref, "src"]
+    """The sources of another commit, with its entry points: modules have other names there."""
+    command = ["git", "archive", "--format=tar", ref, "src", "pyproject.toml"]
     packed = subprocess.run(command, check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(packed)) as files:
         files.extractall(folder, filter="data")
-    return folder / "src"
+    source = folder / "src"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    metadata = source / f"hamlet-{project['version']}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: hamlet\nVersion: {project['version']}\n"
+    )
+    (metadata / "entry_points.txt").write_text(_entry_points_text(project["entry-points"]))
+    compileall.compile_dir(source, quiet=1)
+    return source
+
+
+def _entry_points_text(groups: Mapping[str, Mapping[str, str]]) -> str:
+    """The format of https://packaging.python.org/en/latest/specifications/entry-points/."""
+    lines: list[str] = []
+    for group, rows in groups.items():
+        lines += [f"[{group}]", *(f"{name} = {target}" for name, target in rows.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _run_load(bench: Bench, contender: Contender, seconds: float) -> int:
-    """Put it under load; returns how many requests it answered. Raises RuntimeError for errors."""
+    """Send requests for `seconds`; returns how many were answered. Raises RuntimeError for errors."""
     url = contender.url + contender.entry.path
     measured = run_wrk(
         url,
@@ -159,21 +262,21 @@ def _callgrind_control(contender: Contender, command_option: str) -> None:
 
 
 def _wait_for_dump(dump_file: Path, within_s: float = 30.0) -> str:
-    """What was counted; the file is written while the program runs on."""
+    """The dump's text, once it is complete: the program runs on while callgrind writes it."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         for file in dump_file.parent.glob(f"{dump_file.name}.*"):
             if "\ntotals: " in (text := file.read_text()):
                 return text
         time.sleep(0.1)
-    raise RuntimeError("callgrind wrote nothing")
+    raise RuntimeError("callgrind wrote no dump")
 
 
 def _parse_dump(name: str, text: str, calls: int) -> InstructionCount:
-    """A dump's totals by call."""
+    """A dump's totals divided by the number of calls. Raises RuntimeError for another format."""
     events, totals = (re.search(rf"^{word}: (.*)$", text, re.M) for word in ("events", "totals"))
     if events is None or totals is None:
-        raise RuntimeError("callgrind's file is not what it was")
+        raise RuntimeError("callgrind's dump has no totals")
     sums: Mapping[str, int] = dict(
         zip(events[1].split(), map(int, totals[1].split()), strict=False)
     )

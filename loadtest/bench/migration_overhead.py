@@ -9,7 +9,6 @@ round, serially over one kept connection; hamlet1, hamlet, the vendor and the cl
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
 import time
@@ -37,12 +36,10 @@ from hamlet.telemetry import make_log
 from hamlet.telemetry.exposition import Exposition
 from loadtest import ROOT
 from loadtest.engine.processes import free_port
-from loadtest.scenarios.migration.processes import (
-    FakeVendor,
-    RestartableProgram,
-    find_program,
-    wait_until_ok,
-)
+from loadtest.engine.programs import RestartableProgram, find_program
+from loadtest.engine.quantiles import p50_p99
+from loadtest.engine.vendor import FakeVendor
+from loadtest.engine.waiting import wait_until_ok
 
 CONFIG = """
 server: {{port: {hamlet}}}
@@ -145,13 +142,12 @@ async def measure_passthrough(folder: Path, ports: dict[str, int], rounds: int, 
                             await answer.read()
                             assert answer.status < 300, answer.status
                         times[base].append(time.perf_counter() - start)
-            a, b = (statistics.median(times[base]) * 1000 for base in (direct, through))
-            p99 = [
-                statistics.quantiles(times[base], n=100)[98] * 1000 for base in (direct, through)
-            ]
+            (a, a99), (b, b99) = (
+                (p50 * 1000, p99 * 1000) for p50, p99 in map(p50_p99, times.values())
+            )
             print(
-                f"{name}: direct p50 {a:.2f} ms p99 {p99[0]:.1f} ms, through hamlet p50 {b:.2f} ms "
-                f"p99 {p99[1]:.1f} ms, added p50 {b - a:.2f} ms"
+                f"{name}: direct p50 {a:.2f} ms p99 {a99:.1f} ms, through hamlet p50 {b:.2f} ms "
+                f"p99 {b99:.1f} ms, added p50 {b - a:.2f} ms"
             )
 
 

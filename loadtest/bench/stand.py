@@ -1,4 +1,4 @@
-"""Who is measured, and how they come to stand: a gateway on core 0, all else on core 1."""
+"""The bench's contenders and the processes around them: the gateway on core 0, all else on core 1."""
 
 from __future__ import annotations
 
@@ -24,28 +24,33 @@ BODY = json.dumps({"model": "gpt-4o-mini", "messages": MESSAGES, "temperature": 
 
 @dataclass(frozen=True, slots=True)
 class ContenderSpec:
-    """How a contender is launched and what it is asked; `of_ours` is no peer but hamlet's own."""
+    """How a contender is launched and which requests it gets.
+
+    A hamlet variant is another way to run hamlet, not a peer of it. `is_cached`: the bodies are few,
+    and their responses come from the cache once it is filled.
+    """
 
     launcher: Launcher
     uses_tls: bool = False
     path: str = CHAT
     bodies: Sequence[bytes] = (BODY,)
     is_hamlet_variant: bool = False
+    is_cached: bool = False
 
     @property
     def is_comparable_plain(self) -> bool:
-        """Whether it is asked the same as everybody, over plain HTTP."""
+        """Whether it gets the same requests as every peer, over plain HTTP."""
         return self.is_comparable and not self.uses_tls
 
     @property
     def is_comparable(self) -> bool:
-        """Whether it is asked the same as everybody, over TLS or not."""
+        """Whether it gets the same requests as every peer, over TLS or not."""
         return self.path == CHAT and not self.is_hamlet_variant
 
 
 @dataclass(slots=True)
 class Contender:
-    """A gateway that stands ready."""
+    """A running gateway. `start_s` is from exec to its first 200, in seconds."""
 
     name: str
     url: str
@@ -59,7 +64,7 @@ class Contender:
 
 
 def contender_specs(cert: Path) -> dict[str, ContenderSpec]:
-    """Who can be measured. hamlet comes first."""
+    """The contenders by name, hamlet first. `cert` is the certificate of the TLS upstream."""
     queries = [
         json.dumps({"context": {"query": f"{word} laptop {i}"}}).encode()
         for i, word in enumerate(("light", "quiet", "cheap", "good", "used") * 8)
@@ -78,6 +83,7 @@ def contender_specs(cert: Path) -> dict[str, ContenderSpec]:
             SUGGEST,
             queries[:8],
             is_hamlet_variant=True,
+            is_cached=True,
         ),
         "hamlet, suggest embedded": ContenderSpec(
             gateways.hamlet_suggest(cached=False), False, SUGGEST, queries, is_hamlet_variant=True
@@ -95,7 +101,7 @@ def contender_specs(cert: Path) -> dict[str, ContenderSpec]:
 
 
 class Bench:
-    """The bench's processes. Used as a context; all are stopped at its end."""
+    """The bench's processes, as a context manager that stops them all at its end."""
 
     def __init__(self, folder: Path, environments: Path) -> None:
         self.folder, self._environments = folder, environments
@@ -123,7 +129,7 @@ class Bench:
     def start(
         self, name: str, entry: ContenderSpec, upstream: str | None = None
     ) -> Contender | None:
-        """Start one, or note that it is missing. Its first 200 ends its start-up."""
+        """Start a gateway and wait for its first 200; None, and a name in `missing`, if it fails."""
         contender_folder = Path(tempfile.mkdtemp(prefix=re.sub(r"\W+", "-", name), dir=self.folder))
         port = free_port()
         default = self.tls_url if entry.uses_tls else self.plain_url
@@ -139,7 +145,7 @@ class Bench:
                 url + entry.path, process, 120, entry.bodies[0], launch.headers
             )
         except RuntimeError:
-            # It is said to be missing; its own last words are in the log.
+            # Reported as missing; the end of its log says why.
             print(
                 f"{name} does not answer: {(contender_folder / 'log').read_text()[-500:]}",
                 file=sys.stderr,
@@ -153,7 +159,7 @@ class Bench:
         return Contender(name, url, entry, process, lua, launch.headers, start_s, idle)
 
     def stop(self, contender: Contender) -> None:
-        """Stop one before the end."""
+        """Stop one contender now."""
         contender.process.stop()
         self.processes.remove(contender.process)
 

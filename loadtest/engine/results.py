@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loadtest.engine.quantiles import quantile
 from loadtest.engine.scenario import Check
 
 MAX_LAG_S = 0.020
@@ -206,12 +207,6 @@ class RunResult:
         data["looks"] = [ResourceSample(**row) for row in data["looks"]]
         data["steps"] = [tuple(row) for row in data["steps"]]
         return cls(**data)
-
-
-def quantile(values: Sequence[float], q: float) -> float | None:
-    """The value below which a share `q` lies (nearest rank); None of nothing."""
-    known = sorted(value for value in values if value == value)
-    return known[min(len(known) - 1, math.ceil(q * len(known)) - 1)] if known else None
 
 
 def _sender_lag_s(samples: Sequence[Sample]) -> float:

@@ -14,8 +14,8 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import yaml
 
@@ -35,6 +35,7 @@ from hamlet.simulator.invariants import (
     checked_gateway_factory,
 )
 from hamlet.testing.support import SilentLog
+from loadtest.engine.waiting import wait_until
 
 _CONCURRENCY, _ROUTES = 40, ("chat", "same", "held", "chips")
 _MAX_CLIENT_WAIT_S, _MAX_LOOP_TURNS = 0.04, 60
@@ -90,17 +91,17 @@ async def cancel_calls(count: int, seed: int = 1) -> LeakReport:
         world.set_faults(_FAULTS)
         ends = await _run_cancelled_calls(gateway, rng, count)
         world.set_faults([])
-        await _wait_until(lambda: len(asyncio.all_tasks() - tasks_before) == 0)
+        await _wait_briefly(lambda: len(asyncio.all_tasks() - tasks_before) == 0)
         tasks, calls = len(asyncio.all_tasks() - tasks_before), gateway.admission.in_flight
-        await _wait_until(lambda: not _vendor_calls_in_flight(world))
+        await _wait_briefly(lambda: not _vendor_calls_in_flight(world))
         broken = _invariant_violation(gateway) or (
             "an observer raised" if observers.failures else ""
         )
         usable = await _call_afterwards(gateway)
         await registry.aclose()
-        await _wait_until(lambda: not server._connections)
+        await _wait_briefly(lambda: not server._connections)
         connections = len(server._connections) + _vendor_calls_in_flight(world)
-    await _wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files)
+    await _wait_briefly(lambda: len(os.listdir("/proc/self/fd")) <= files)
     descriptors = max(0, len(os.listdir("/proc/self/fd")) - files)
     seconds = time.monotonic() - begun
     return LeakReport(ends, tasks, calls, connections, descriptors, broken, usable, seconds)
@@ -169,12 +170,10 @@ def _invariant_violation(gateway: Gateway) -> str:
     return ""
 
 
-async def _wait_until(predicate: Any) -> None:
-    """Wait for it, within reason; who looks afterwards sees whether it came to be."""
+async def _wait_briefly(predicate: Callable[[], bool]) -> None:
+    """Wait within reason: the caller reports what is left if it does not come."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SETTLE_TIMEOUT_S):
-            while not predicate():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await wait_until(predicate, _SETTLE_TIMEOUT_S)
 
 
 def main() -> int:

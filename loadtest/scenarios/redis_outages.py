@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import signal
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,45 +31,20 @@ from hamlet.registry import (
     ReservedThroughput,
     Route,
 )
-from hamlet.routing import LoadBalancer, SyncTask
+from hamlet.routing import LoadBalancer, PendingUpdates, ProbeLeases, SyncTask
 from hamlet.spi import operations
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
 from hamlet.testing.support import SilentLog
+from loadtest.engine.quantiles import p50_p99
+from loadtest.engine.redis_server import RedisServer
+from loadtest.engine.waiting import wait_until
 
 CALL_INTERVAL_S, ANSWER_S, PHASE_S = 0.04, 0.02, 12.0
 LIMIT_MS, DEPLOYMENTS, MAX_CONVERGENCE_S = 2.0, 27, 2.0
-_WAIT_S = 60.0
 
 
 _CONFIG = loads("providers: {p: {kind: k}}\nroutes: {r: {deployments: [{provider: p, model: m}]}}")
-
-
-class RedisProcess:
-    """A redis-server on a unix socket in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.url = f"unix://{folder / 'redis.sock'}"
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        command = ("redis-server", "--port", "0", "--unixsocket", "redis.sock", "--save", "")
-        self._process = await asyncio.create_subprocess_exec(
-            *command, cwd=self._folder, stdout=asyncio.subprocess.PIPE
-        )
-        assert self._process.stdout
-        while b"ready to accept connections" not in await self._process.stdout.readline():
-            assert self._process.returncode is None
-
-    def send_signal(self, signal_number: signal.Signals) -> None:
-        assert self._process
-        self._process.send_signal(signal_number)
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self.send_signal(signal.SIGKILL)
-            await self._process.communicate()
 
 
 class Replica:
@@ -80,11 +53,16 @@ class Replica:
     def __init__(self, url: str | None) -> None:
         rows = tuple(_deployment(i) for i in range(DEPLOYMENTS))
         self.route = Route("r", "chat", (rows,), Policy())
-        self.fleet = LoadBalancer(rng=random.Random(1))
+        leases = ProbeLeases()
+        self.fleet = LoadBalancer(
+            rng=random.Random(1),
+            may_probe=leases.is_held if url else lambda _: True,
+            pending_updates=PendingUpdates() if url else None,
+        )
         holder = RegistryHolder(Registry(_CONFIG.config, {}, {"r": self.route}))
         self.gateway = Gateway(holder, Admission(1000), Observers([], SilentLog()), self.fleet)
         self.sync = url and SyncTask(
-            self.fleet, url, "bench", lambda: rows, SilentLog(), lambda state: None
+            self.fleet, leases, url, "bench", lambda: rows, SilentLog(), lambda state: None
         )
         self.added_ms: list[float] = []
         self.errors = 0
@@ -155,17 +133,12 @@ async def run_phase(
         await disruption_task
     shared = replicas[0].added_ms + replicas[1].added_ms
     errors = sum(replica.errors for replica in replicas)
-    return PhaseResult(name, errors, _p50_p99(shared), _p50_p99(replicas[2].added_ms))
-
-
-def _p50_p99(values: list[float]) -> tuple[float, float]:
-    ordered = sorted(values)
-    return statistics.median(ordered), ordered[int(0.99 * len(ordered))]
+    return PhaseResult(name, errors, p50_p99(shared), p50_p99(replicas[2].added_ms))
 
 
 async def measure_convergence_s(replicas: list[Replica]) -> float:
     """Seconds from both being back until what one has learned the other knows."""
-    await _wait_until(lambda: all(r.sync and r.sync.state == "shared" for r in replicas[:2]))
+    await wait_until(lambda: all(r.sync and r.sync.state == "shared" for r in replicas[:2]))
     loop = asyncio.get_running_loop()
     begun = loop.time()
     first_state, second_state = (
@@ -175,23 +148,17 @@ async def measure_convergence_s(replicas: list[Replica]) -> float:
     events = replicas[0].fleet.pending_updates
     assert events is not None, "it shares"
     events.changed_ids.add(first_state.deployment_id)
-    await _wait_until(lambda: second_state.cooldown_until > replicas[1].fleet.clock())
+    await wait_until(lambda: second_state.cooldown_until > replicas[1].fleet.clock())
     return loop.time() - begun
 
 
-async def _wait_until(predicate: Callable[[], bool]) -> None:
-    async with asyncio.timeout(_WAIT_S):
-        while not predicate():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-async def _hang(redis: RedisProcess, seconds: float) -> None:
-    redis.send_signal(signal.SIGSTOP)
+async def _hang(redis: RedisServer, seconds: float) -> None:
+    redis.pause()
     await asyncio.sleep(seconds)
-    redis.send_signal(signal.SIGCONT)
+    redis.resume()
 
 
-async def _restart_repeatedly(redis: RedisProcess) -> None:
+async def _restart_repeatedly(redis: RedisServer) -> None:
     for _ in range(3):
         await redis.kill()
         await asyncio.sleep(1)
@@ -201,7 +168,7 @@ async def _restart_repeatedly(redis: RedisProcess) -> None:
 
 async def measure(folder: Path) -> tuple[list[PhaseResult], list[float]]:
     """Every stretch, and how long it took to agree again after each."""
-    redis = RedisProcess(folder)
+    redis = RedisServer(folder)
     await redis.start()
     replicas = [Replica(redis.url), Replica(redis.url), Replica(None)]
     rows, convergence_s = [], []
@@ -209,7 +176,7 @@ async def measure(folder: Path) -> tuple[list[PhaseResult], list[float]]:
         for replica in replicas[:2]:
             assert replica.sync
             replica.sync.start()
-        await _wait_until(lambda: all(r.sync and r.sync.process_count == 2 for r in replicas[:2]))
+        await wait_until(lambda: all(r.sync and r.sync.process_count == 2 for r in replicas[:2]))
         rows.append(await run_phase("healthy", replicas, None))
         rows.append(await run_phase("killed", replicas, redis.kill()))
         await redis.start()

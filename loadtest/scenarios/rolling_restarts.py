@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import re
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import aiohttp
+
+from loadtest.engine.quantiles import p50_p99
+from loadtest.engine.server_process import ServerProcess, config_file, run_server_process
+from loadtest.engine.waiting import wait_until
 
 CONFIG = """
 providers:
@@ -49,7 +50,7 @@ class RestartResults:
 
 
 async def call_once(
-    http: aiohttp.ClientSession, url: str, tally: RestartResults, due: float
+    http: aiohttp.ClientSession, url: str, results: RestartResults, due: float
 ) -> None:
     """A whole answer, timed from when it was to be sent."""
     body = {"model": "quick", "messages": _MESSAGES, "max_tokens": 8}
@@ -57,15 +58,15 @@ async def call_once(
         async with http.post(f"{url}/v1/chat/completions", json=body) as answer:
             text = await answer.text()
             if answer.status != 200 or '"finish_reason"' not in text:
-                return tally.add_failure("call", (answer.status, text[:200]))
+                return results.add_failure("call", (answer.status, text[:200]))
     except Exception as error:
-        return tally.add_failure("call", error)
-    tally.completed["calls"] += 1
-    tally.latencies.append(time.perf_counter() - due)
+        return results.add_failure("call", error)
+    results.completed["calls"] += 1
+    results.latencies.append(time.perf_counter() - due)
 
 
 async def run_streams(
-    http: aiohttp.ClientSession, url: str, tokens: int, tally: RestartResults, stop: asyncio.Event
+    http: aiohttp.ClientSession, url: str, tokens: int, results: RestartResults, stop: asyncio.Event
 ) -> None:
     """One stream after the other, each to its end."""
     body = {"model": "slow", "stream": True, "messages": _MESSAGES, "max_tokens": tokens}
@@ -74,22 +75,22 @@ async def run_streams(
             async with http.post(f"{url}/v1/chat/completions", json=body) as answer:
                 text = await answer.text()
                 if answer.status == 200 and text.endswith("data: [DONE]\n\n"):
-                    tally.completed["streams"] += 1
+                    results.completed["streams"] += 1
                 else:
-                    tally.add_failure("stream", (answer.status, text[-200:]))
+                    results.add_failure("stream", (answer.status, text[-200:]))
         except Exception as error:
-            tally.add_failure("stream", error)
+            results.add_failure("stream", error)
 
 
 async def run_load(
-    url: str, options: argparse.Namespace, pid: int, count_restarts: Callable[[], int]
+    options: argparse.Namespace, server: ServerProcess, count_restarts: Callable[[], int]
 ) -> RestartResults:
-    """The schedule, the streams beside it, and the signals."""
-    tally, stop = RestartResults(), asyncio.Event()
+    """Send the scheduled calls while streams are open, and a signal at even intervals."""
+    results, stop, url = RestartResults(), asyncio.Event(), server.url
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
         stream_tasks = [
-            asyncio.create_task(run_streams(http, url, options.tokens, tally, stop))
+            asyncio.create_task(run_streams(http, url, options.tokens, results, stop))
             for _ in range(options.streams)
         ]
         await asyncio.sleep(0.5)
@@ -99,64 +100,46 @@ async def run_load(
         for i in range(options.requests):
             due = begin + i / options.rps
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            calls.add(asyncio.create_task(call_once(http, url, tally, due)))
+            calls.add(asyncio.create_task(call_once(http, url, results, due)))
             if (
                 i
                 and i % requests_per_restart == 0
                 and i // requests_per_restart <= options.restarts
             ):
-                os.kill(pid, signal.SIGUSR2)
+                server.send_signal(signal.SIGUSR2)
         await asyncio.gather(*calls)
-        for _ in range(600):
-            if count_restarts() >= options.restarts:
-                break
-            await asyncio.sleep(0.1)
+        with suppress(TimeoutError):  # main reports how many there were
+            await wait_until(lambda: count_restarts() >= options.restarts, interval_s=0.1)
         stop.set()
         await asyncio.gather(*stream_tasks)
-    return tally
+    return results
 
 
 async def run(
-    options: argparse.Namespace, file: Path, sink: IO[bytes], count_restarts: Callable[[], int]
-) -> tuple[RestartResults, int]:
-    """Start hamlet, load it, stop it; what became of the load, and hamlet's exit status."""
-    words = ("-m", "hamlet", "serve", "--port", "0", "--workers", "2", "--config", str(file))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, stdout=asyncio.subprocess.PIPE, stderr=sink
-    )
-    try:
-        assert process.stdout
-        address = re.search(rb"http://\S+", await process.stdout.readline())
-        assert address
-        tally = await run_load(address[0].decode(), options, process.pid, count_restarts)
-    finally:
-        process.terminate()
-        status = await process.wait()
-    return tally, status
+    options: argparse.Namespace, config: Path, count_restarts: Callable[[Path], int]
+) -> tuple[RestartResults, int, int]:
+    """Start hamlet, load it, stop it: the results, the restarts and hamlet's exit status."""
+    async with run_server_process(config, "--workers", "2") as server:
+        results = await run_load(options, server, lambda: count_restarts(server.log))
+        status = await server.terminate()
+    return results, count_restarts(server.log), status
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run, and tell."""
-    with tempfile.TemporaryDirectory() as folder:
-        file, log = Path(folder, "hamlet.yaml"), Path(folder, "log")
-        file.write_text(CONFIG)
-
-        def count_restarts() -> int:
-            return log.read_text().count('"restart.done"')
-
-        with log.open("wb") as sink:
-            tally, status = asyncio.run(run(options, file, sink, count_restarts))
-        restarts = count_restarts()
-    tally.latencies.sort()
-    p50, p99 = (tally.latencies[int(len(tally.latencies) * q)] * 1000 for q in (0.5, 0.99))
+    """Print the results; 1 if anything failed or hamlet restarted another number of times."""
+    with config_file(CONFIG) as config:
+        results, restarts, status = asyncio.run(
+            run(options, config, lambda log: log.read_text().count('"restart.done"'))
+        )
+    p50, p99 = (seconds * 1000 for seconds in p50_p99(results.latencies))
     print(
         f"{restarts} rolling restarts, {options.rps:g} requests/s, {options.streams} streams open: "
-        f"{tally.completed['calls']} calls and {tally.completed['streams']} streams done, "
-        f"{len(tally.failures)} failed; p50 {p50:.1f} ms, p99 {p99:.0f} ms; status {status}"
+        f"{results.completed['calls']} calls and {results.completed['streams']} streams done, "
+        f"{len(results.failures)} failed; p50 {p50:.1f} ms, p99 {p99:.0f} ms; status {status}"
     )
-    for failure, count in Counter(tally.failures).most_common(10):
+    for failure, count in Counter(results.failures).most_common(10):
         print(f"  {count} x {failure}")
-    return int(bool(tally.failures) or restarts != options.restarts or status != 0)
+    return int(bool(results.failures) or restarts != options.restarts or status != 0)
 
 
 def _parse_options() -> argparse.Namespace:

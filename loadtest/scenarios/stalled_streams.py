@@ -14,27 +14,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import multiprocessing
-import os
-import re
-import resource
 import socket
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from hamlet.testing import Canned, LoopbackUpstream, Received, sse_reply
+from hamlet.testing import Canned, Received, sse_reply
+from loadtest.engine.processes import rss_mib
+from loadtest.engine.quantiles import p50_p99
+from loadtest.engine.server_process import config_file, run_server_process
+from loadtest.engine.vendor import CHUNK, LAST_CHUNK, raise_file_limit, run_vendor_process
+from loadtest.engine.waiting import wait_until_ok
 
 CALLS, ROUNDS = 200, 3
 MAX_ADDED_MB, MAX_RETAINED_MB, MAX_LATENCY_RATIO = 250, 20, 1.3
-_CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"token "},"finish_reason":null}]}\n\n'
-_LAST = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 CONFIG = """
 server: {{max_in_flight: 10000, reader_stall_s: 3600}}
 providers:
@@ -52,50 +48,10 @@ def respond(request: Received) -> Canned:
     """A short stream, one that falls silent, or one without an end."""
     match request.json["model"]:
         case "stalled":
-            return sse_reply([_CHUNK] * 3, end="hang")
+            return sse_reply([CHUNK] * 3, end="hang")
         case "deaf":
-            return Canned(200, {"content-type": "text/event-stream"}, itertools.repeat(_CHUNK * 50))
-    return sse_reply([_CHUNK] * 20 + [_LAST])
-
-
-def run_vendor(pipe: multiprocessing.connection.Connection) -> None:
-    """A vendor's process."""
-    raise_file_limit()
-
-    async def serve() -> None:
-        async with LoopbackUpstream() as upstream:
-            upstream.respond(respond)
-            pipe.send(upstream.url)
-            await asyncio.Event().wait()
-
-    asyncio.run(serve())
-
-
-def raise_file_limit() -> None:
-    """As many open files as the system lets us have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def start_hamlet(short: str, held: str) -> tuple[subprocess.Popen[str], str]:
-    """hamlet's process and its address."""
-    file = Path(tempfile.mkdtemp()) / "streams.yaml"
-    file.write_text(CONFIG.format(short=short, held=held))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hamlet", "serve", "--port", "0", "--config", str(file)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-    )
-    assert process.stdout
-    address = re.search(r"http://\S+", process.stdout.readline())
-    assert address
-    return process, address[0]
-
-
-def resident_mb(pid: int) -> float:
-    """Memory in use now."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+            return Canned(200, {"content-type": "text/event-stream"}, itertools.repeat(CHUNK * 50))
+    return sse_reply([CHUNK] * 20 + [LAST_CHUNK])
 
 
 def request_body(model: str) -> bytes:
@@ -144,36 +100,25 @@ async def measure_latencies_ms(url: str) -> list[float]:
     return taken[20:]
 
 
-async def wait_until_ready(url: str) -> None:
-    """Wait until hamlet answers."""
-    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
-        while True:
-            try:
-                async with session.get(f"{url}/livez"):
-                    return
-            except aiohttp.ClientConnectorError:
-                await asyncio.sleep(0.05)
-
-
 async def measure(url: str, pid: int, stalled: int, deaf: int) -> bool:
     """Print the figures; whether they are within the goal."""
-    await wait_until_ready(url)
+    await wait_until_ok(f"{url}/livez")
     # What a process takes once, it has taken after this.
     for sock in await hold_streams(url, ["stalled", "deaf"] * 100):
         sock.close()
     await measure_latencies_ms(url)
     await asyncio.sleep(2)
-    before_mb, before = resident_mb(pid), await measure_latencies_ms(url)
+    before_mb, before = rss_mib(pid), await measure_latencies_ms(url)
     socks = await hold_streams(url, ["stalled"] * stalled + ["deaf"] * deaf)
     await asyncio.sleep(5)
-    peak_mb = resident_mb(pid)
+    peak_mb = rss_mib(pid)
     during = [taken for _ in range(ROUNDS) for taken in await measure_latencies_ms(url)]
     for sock in socks:
         sock.close()
     await asyncio.sleep(15)
-    after_mb = resident_mb(pid)
+    after_mb = rss_mib(pid)
     before += [taken for _ in range(ROUNDS - 1) for taken in await measure_latencies_ms(url)]
-    quick, slow = (statistics.quantiles(t, n=100)[98] for t in (before, during))
+    (before_p50, quick), (during_p50, slow) = p50_p99(before), p50_p99(during)
     each = (peak_mb - before_mb) * 1024 / max(1, stalled + deaf)
     print(
         f"resident   before {before_mb:.0f} MB, held {peak_mb:+.0f} MB".replace("+", "at "), end=""
@@ -182,7 +127,7 @@ async def measure(url: str, pid: int, stalled: int, deaf: int) -> bool:
         f" (+{peak_mb - before_mb:.0f}, {each:.1f} KB a stream), after +{after_mb - before_mb:.0f}"
     )
     print(
-        f"others     p50 {statistics.median(before):.2f} -> {statistics.median(during):.2f} ms,",
+        f"others     p50 {before_p50:.2f} -> {during_p50:.2f} ms,",
         end="",
     )
     print(f" p99 {quick:.2f} -> {slow:.2f} ms ({slow / quick:.2f} times)")
@@ -190,27 +135,20 @@ async def measure(url: str, pid: int, stalled: int, deaf: int) -> bool:
     return within_limits and slow / quick <= MAX_LATENCY_RATIO
 
 
-def main() -> None:
-    """Run it."""
+async def run(config: Path, stalled: int, deaf: int) -> bool:
+    """Start hamlet and measure; whether the goal is reached."""
+    async with run_server_process(config) as server:
+        return await measure(server.url, server.process.pid, stalled, deaf)
+
+
+def main() -> int:
+    """Print the figures; 1 if the goal is missed."""
     stalled, deaf = (int(word) for word in (*sys.argv[1:], "2000", "2000")[:2])
     raise_file_limit()
-    vendors, urls = [], []
-    for _ in range(2):
-        ours, theirs = multiprocessing.Pipe()
-        process = multiprocessing.Process(target=run_vendor, args=(theirs,), daemon=True)
-        process.start()
-        vendors.append(process)
-        urls.append(ours.recv())
-    server, url = start_hamlet(*urls)
-    try:
-        passed = asyncio.run(measure(url, server.pid, stalled, deaf))
-    finally:
-        server.terminate()
-        server.wait()
-        for process in vendors:
-            process.terminate()
-    sys.exit(0 if passed else 1)
+    with run_vendor_process(respond) as short, run_vendor_process(respond) as held:
+        with config_file(CONFIG.format(short=short, held=held)) as config:
+            return int(not asyncio.run(run(config, stalled, deaf)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,16 +17,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -35,6 +31,9 @@ from hamlet.suggest.content import shipped_chips
 from hamlet.testing import Canned, LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
 from loadtest.engine.chip_model import chip_lines, completion_events, prompt_text
+from loadtest.engine.quantiles import quantile
+from loadtest.engine.server_process import config_file, run_server_process
+from loadtest.engine.waiting import wait_until, wait_until_ok
 
 BUDGET_MS = 200
 BANK_CONFIG = """
@@ -75,7 +74,7 @@ class SuggestResults:
 
     def percentile_ms(self, share: float) -> float:
         """A percentile of what clients waited."""
-        return sorted(self.waits_ms)[min(len(self.waits_ms) - 1, int(len(self.waits_ms) * share))]
+        return quantile(self.waits_ms, share) or 0.0
 
     def summary(self, name: str) -> str:
         """The row as text."""
@@ -88,30 +87,16 @@ class SuggestResults:
 
 @asynccontextmanager
 async def run_hamlet(config: str) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
-    """hamlet in a process of its own: its address, and a client."""
-    file = Path(tempfile.mkdtemp()) / "suggest.yaml"
-    file.write_text(config)
-    command = [sys.executable, "-m", "hamlet", "serve", "--port", "0", "--config", str(file)]
-    # Its first line is read before anything else goes on.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
-    assert process.stdout
-    address = re.search(r"http://\S+", process.stdout.readline())
-    assert address
-    try:
-        # Less than the server keeps a connection, so that none closes under a request.
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
-        ) as http:
-            for _ in range(300):
-                try:
-                    async with http.get(f"{address[0]}/readyz"):
-                        break
-                except aiohttp.ClientError:
-                    await asyncio.sleep(0.02)
-            yield address[0], http
-    finally:
-        process.terminate()
-        process.wait()
+    """A ready hamlet in a process of its own: its URL, and a client."""
+    # A shorter time than the server's, so that no connection is closed while a request is sent.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+    with config_file(config) as file:
+        async with (
+            run_server_process(file) as server,
+            aiohttp.ClientSession(connector=connector) as http,
+        ):
+            await wait_until_ok(f"{server.url}/readyz")
+            yield server.url, http
 
 
 async def send_request(
@@ -190,14 +175,14 @@ async def run_cache_and_bank() -> bool:
 
 
 async def wait_for_vectors(http: aiohttp.ClientSession, url: str) -> None:
-    """Wait until vectors are in use: a query in words that only meaning connects finds links."""
-    for _ in range(600):
-        body = {"context": {"query": "intelligence artificielle"}, "locale": {"lang": "en"}}
+    """Wait until a query finds links that have its meaning but none of its words."""
+    body = {"context": {"query": "intelligence artificielle"}, "locale": {"lang": "en"}}
+
+    async def has_vectors() -> bool:
         async with http.post(f"{url}/v1/suggest", json=body) as response:
-            if (await response.json())["links"]["tier"] == "embedded":
-                return
-        await asyncio.sleep(0.1)
-    sys.exit("the vectors never came")
+            return bool((await response.json())["links"]["tier"] == "embedded")
+
+    await wait_until(has_vectors, interval_s=0.1)
 
 
 def chip_response(request: Received) -> Canned:

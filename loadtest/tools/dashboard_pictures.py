@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from hamlet.dashboards.prometheus_query import TimeRange
 from hamlet.dashboards.slo import recording_rules
 from hamlet.dashboards.snapshot import render_page
 from loadtest import ROOT
+from loadtest.engine.processes import Process, free_port, wait_until_ready
 from loadtest.tools.history import HOURS, openmetrics
 
 _WIDTH, _MARGIN, _ROW = 1160, 130, 30
@@ -73,25 +73,19 @@ def _promtool(folder: Path, *args: str) -> None:
 
 @contextlib.contextmanager
 def _run_prometheus(folder: Path) -> Iterator[str]:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{sock.getsockname()[1]}"
+    """Prometheus over the blocks in `folder`; its URL."""
+    address = f"127.0.0.1:{free_port()}"
     (folder / "prometheus.yml").write_text("global: {scrape_interval: 15s}\n")
     command = (
         "prometheus", "--config.file=prometheus.yml", f"--web.listen-address={address}",
         "--storage.tsdb.path=data", "--storage.tsdb.retention.time=90d",
     )  # fmt: skip
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+    process = Process(command, log=folder / "prometheus.log", cwd=folder)
     try:
-        while True:
-            with contextlib.suppress(httpx2.HTTPError):
-                if httpx2.get(f"http://{address}/-/ready").status_code == 200:
-                    break
-            time.sleep(0.1)
+        wait_until_ready(f"http://{address}/-/ready", process, 60)
         yield f"http://{address}"
     finally:
-        process.terminate()
-        process.wait()
+        process.stop()
 
 
 def take_screenshot(html: Path, png: Path, height_px: int) -> None:

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from loadtest.__main__ import main
 from loadtest.engine import comparison as compare
 from loadtest.engine.open_loop import LoadTarget, run_open_loop
+from loadtest.engine.quantiles import quantile
 from loadtest.engine.report import in_flight, per_second, write_report
-from loadtest.engine.results import ResourceSample, RunResult, Sample, quantile
+from loadtest.engine.results import ResourceSample, RunResult, Sample
 from loadtest.engine.scenario import Check, LoadStep, load_scenarios
 from loadtest.engine.schedule import ScheduledRequest, build_schedule, poisson_arrivals
 from loadtest.tools import generate

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from loadtest.engine.processes import free_port
+from loadtest.engine.waiting import wait_until_ok
 from support.paths import ROOT
 
 REQUIRED_PROGRAMS = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
@@ -19,12 +20,6 @@ needs_prometheus = pytest.mark.skipif(
     any(shutil.which(name) is None for name in REQUIRED_PROGRAMS),
     reason="Prometheus is not installed",
 )
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @asynccontextmanager
@@ -58,17 +53,6 @@ class Prometheus:
         return [float(row["value"][1]) for row in told["data"]["result"]]
 
 
-async def wait_until_ready(url: str) -> None:
-    async with asyncio.timeout(30), httpx2.AsyncClient() as http:
-        while True:
-            try:
-                if (await http.get(url)).status_code == 200:
-                    return
-            except httpx2.HTTPError:
-                pass
-            await asyncio.sleep(0.05)
-
-
 @asynccontextmanager
 async def run_prometheus(
     folder: Path, targets: dict[str, str], *, alertmanager: str = "", rules_file: str = ""
@@ -98,7 +82,7 @@ async def run_prometheus(
     )
     url = f"http://127.0.0.1:{port}"
     async with run_program(*command, folder=folder):
-        await wait_until_ready(f"{url}/-/ready")
+        await wait_until_ok(f"{url}/-/ready")
         made = Prometheus(url)
         try:
             yield made
@@ -112,7 +96,7 @@ async def run_node_exporter(folder: Path) -> AsyncIterator[str]:
     address = f"127.0.0.1:{free_port()}"
     options = ("--no-collector.systemd", f"--web.listen-address={address}")
     async with run_program("prometheus-node-exporter", *options, folder=folder):
-        await wait_until_ready(f"http://{address}/metrics")
+        await wait_until_ok(f"http://{address}/metrics")
         yield address
 
 
@@ -128,5 +112,5 @@ async def run_alertmanager(folder: Path, config: str) -> AsyncIterator[str]:
         "--storage.path=alerts",
     )
     async with run_program("prometheus-alertmanager", *options, folder=folder):
-        await wait_until_ready(f"http://{address}/-/ready")
+        await wait_until_ok(f"http://{address}/-/ready")
         yield address

@@ -3,55 +3,13 @@
 import asyncio
 import random
 import shutil
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-
-class RedisServer:
-    """Start, kill, pause and ask one server; `url` stays the same."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = folder / "redis.sock"
-        self.url = f"unix://{self.socket}"
-        self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self, *options: str) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            "redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "",
-            "--dir", str(self._folder), "--enable-debug-command", "yes", *options,
-            stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert self._process.stdout
-        while b"ready to accept connections" not in await self._process.stdout.readline():
-            assert self._process.returncode is None
-
-    async def execute(self, *args: str) -> str:
-        """One command by the server's own client; its answer as text."""
-        process = await asyncio.create_subprocess_exec(
-            "redis-cli", "-s", str(self.socket), *args,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, _ = await process.communicate()
-        return out.decode().strip()
-
-    async def kill(self) -> None:
-        """At once, as by the kernel."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.communicate()
-
-    def pause(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
+from loadtest.engine.redis_server import RedisServer
 
 
 @asynccontextmanager

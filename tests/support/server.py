@@ -13,8 +13,10 @@ import uvicorn
 from hamlet.api.dialects.openai.errors import render_error
 from hamlet.app import Hamlet
 from hamlet.config import load, loads
-from hamlet.net.server.connection import ConnectionTimeouts, http_protocol
+from hamlet.net.server.connection import http_protocol
+from hamlet.net.server.context import ConnectionTimeouts
 from hamlet.telemetry import make_log
+from loadtest.engine.waiting import wait_until
 from support.canary_tokens import CanaryTokens, describe_log_line, describe_metric_line
 
 EMBEDDED_PROVIDER = "providers: {embedded: {kind: embedded, tokens_per_s: 0}}\n"
@@ -58,8 +60,7 @@ async def run_server(
     sock = settings.bind_socket()
     task = asyncio.create_task(server._serve([sock]))
     try:
-        while not server.started:
-            await asyncio.sleep(0.01)
+        await wait_until(lambda: server.started)
         yield RunningServer(f"http://127.0.0.1:{sock.getsockname()[1]}", hamlet, log)
     finally:
         server.should_exit = True
@@ -99,10 +100,3 @@ async def environment(values: Mapping[str, str]) -> AsyncIterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-async def wait_until(condition, timeout_s: float = 60.0) -> None:
-    """Wait for a condition. Raises TimeoutError."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.005)

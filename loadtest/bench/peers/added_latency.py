@@ -12,7 +12,7 @@ from loadtest.bench.gateways import KEY
 from loadtest.bench.rounds import Noise, NoiseMeter, select_quiet
 from loadtest.bench.stand import BODY, CHAT, Bench, Contender
 from loadtest.engine.open_loop import LoadTarget, RequestSpec, run_open_loop
-from loadtest.engine.results import quantile
+from loadtest.engine.quantiles import quantile
 from loadtest.engine.scenario import LoadStep
 from loadtest.engine.schedule import ScheduledRequest, poisson_arrivals
 

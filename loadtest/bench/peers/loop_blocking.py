@@ -27,7 +27,7 @@ from hamlet.spi import ProviderSettings
 from loadtest.bench.gateways import HAMLET, KEY
 from loadtest.bench.stand import CHAT, Bench
 from loadtest.engine.processes import Process, free_port, wait_until_ready
-from loadtest.engine.results import quantile
+from loadtest.engine.quantiles import quantile
 
 SIZES = (1_000, 1_000_000)
 _CELL = struct.Struct("d")

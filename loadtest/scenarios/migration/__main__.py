@@ -20,12 +20,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.scenarios.migration.processes import ClientResult, OpenLoopLoad, wait_until_ok
+from loadtest.engine.waiting import wait_until_ok
+from loadtest.scenarios.migration.processes import ClientResult, OpenLoopLoad
 from loadtest.scenarios.migration.testbed import (
     MigrationTestbed,
     RunFailed,
     start_testbed,
-    wait_until,
+    wait_for,
 )
 
 LogStep = Callable[[str], None]
@@ -55,7 +56,7 @@ async def roll_out(
 
     await testbed.run_command("set", "chat", "shadow", "--sample", "60")
     testbed.vendor.new_arm_breaks_contract = True
-    await wait_until(
+    await wait_for(
         lambda: bool(testbed.feature_state("chat")["hold"]), "a broken contract holds the feature"
     )
     _, output = await testbed.run_command("advance", "chat", status=3)
@@ -76,7 +77,7 @@ async def fail_new_arm(
 ) -> None:
     """The new arm fails: its users are rescued, and it is left within three seconds."""
     testbed.vendor.new_arm_fails = True
-    seconds = await wait_until(
+    seconds = await wait_for(
         lambda: testbed.feature_state("chat")["stage"] == "proxy", "the guardrail trips", 10
     )
     if seconds > 3:

@@ -4,129 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import random
-import re
-import shutil
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
 from hamlet.migration.cohort import Cohort
-from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 
 CANARY_STEPS_BP = (100, 500, 2000, 5000, 10_000)
-_SENTENCES = (
-    "The subway in Seoul runs until about midnight on Sundays, and the last trains are short.",
-    "On Sundays the subway in Seoul runs until about midnight; the last trains end early.",
-    "Until about midnight: on Sundays the last trains of the subway in Seoul are short.",
-)
-_TAG = re.compile(r"#(\d+)#")
-
-
-class FakeVendor:
-    """The model behind both services; tells them apart by the name they ask for."""
-
-    def __init__(self) -> None:
-        self.upstream = LoopbackUpstream()
-        self.upstream.respond(self._respond)
-        self.new_arm_fails = False
-        self.new_arm_breaks_contract = False
-        self.arms_by_request: dict[int, list[str]] = {}
-
-    def arms_since(self, first: int) -> dict[int, list[str]]:
-        """Who asked for each request from number `first` on: "new" and "legacy"."""
-        return {number: arms for number, arms in self.arms_by_request.items() if number >= first}
-
-    def _respond(self, request: Received) -> Canned:
-        body = request.json
-        arm = "legacy" if body["model"] == "vendor-model" else "new"
-        tag = _TAG.search(json.dumps(body["messages"]))
-        self.arms_by_request.setdefault(int(tag[1]) if tag else -1, []).append(arm)
-        if arm == "new" and self.new_arm_fails:
-            return json_reply({"error": {"message": "injected"}}, 500)
-        finish = "content_filter" if arm == "new" and self.new_arm_breaks_contract else "stop"
-        text = random.choice(_SENTENCES)
-        usage = {"prompt_tokens": 20, "completion_tokens": 18, "total_tokens": 38}
-        if not body.get("stream"):
-            message = {"role": "assistant", "content": text}
-            choice = {"index": 0, "message": message, "finish_reason": finish}
-            return json_reply(_completion_object("chat.completion", [choice], usage=usage))
-        words = re.findall(r"\S+\s*", text)
-        deltas = [{"content": "".join(words[i : i + 3])} for i in range(0, len(words), 3)]
-        frames = [_chunk_event([{"index": 0, "delta": d, "finish_reason": None}]) for d in deltas]
-        frames.append(_chunk_event([{"index": 0, "delta": {}, "finish_reason": finish}]))
-        frames.append(_chunk_event([], usage=usage))
-        return sse_reply([*frames, b"data: [DONE]\n\n"], pause_s=0.3)
-
-
-def _completion_object(kind: str, choices: list[Any], **more: Any) -> dict[str, Any]:
-    return {"id": "c", "object": kind, "created": 1, "model": "m", "choices": choices, **more}
-
-
-def _chunk_event(choices: list[Any], **more: Any) -> bytes:
-    return (
-        b"data: "
-        + json.dumps(_completion_object("chat.completion.chunk", choices, **more)).encode()
-        + b"\n\n"
-    )
-
-
-@dataclass
-class RestartableProgram:
-    """A process, and how it is started again."""
-
-    command: Sequence[str]
-    log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        with self.log.open("ab") as sink:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command, stdout=sink, stderr=sink, env={**os.environ, **self.environment}
-            )
-
-    async def stop(self, signal_number: signal.Signals = signal.SIGTERM) -> int:
-        """Signal it and wait; its exit status."""
-        if self.process is None or self.process.returncode is not None:
-            return 0
-        self.process.send_signal(signal_number)
-        try:
-            return await asyncio.wait_for(self.process.wait(), 40)
-        except TimeoutError:
-            self.process.kill()
-            return await self.process.wait()
-
-
-def find_program(name: str) -> str:
-    """Where a program is; exits with status 2 if it is not."""
-    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"))
-    found = shutil.which(name, path=places)
-    if found is None:
-        print(f"{name} is not installed")
-        sys.exit(2)
-    return found
-
-
-async def wait_until_ok(url: str, within_s: float = 30.0) -> None:
-    """Wait until an address answers 200."""
-    async with asyncio.timeout(within_s), aiohttp.ClientSession() as http:
-        while True:
-            try:
-                async with http.get(url) as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.05)
 
 
 @dataclass

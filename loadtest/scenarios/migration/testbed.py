@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,12 +22,9 @@ from hamlet.migration.edge import render_envoy, render_nginx
 from hamlet.migration.file_store import FileStore
 from loadtest import ROOT
 from loadtest.engine.processes import free_port
-from loadtest.scenarios.migration.processes import (
-    FakeVendor,
-    RestartableProgram,
-    find_program,
-    wait_until_ok,
-)
+from loadtest.engine.programs import RestartableProgram, find_program
+from loadtest.engine.vendor import FakeVendor
+from loadtest.engine.waiting import wait_until, wait_until_ok
 
 CONFIG = """
 server: {{drain_delay_s: 1.5, drain_s: 20}}
@@ -166,16 +162,14 @@ async def _run_in_process(command: tuple[str, ...]) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-async def wait_until(
+async def wait_for(
     predicate: Callable[[], bool], description: str, within_s: float = 20.0
 ) -> float:
-    """Wait for something; the seconds it took. Failed if it does not come."""
-    begin = time.monotonic()
-    while not predicate():
-        if time.monotonic() - begin > within_s:
-            raise RunFailed(f"not within {within_s:g} s: {description}")
-        await asyncio.sleep(0.02)
-    return time.monotonic() - begin
+    """Wait for a condition; the seconds it took. Raises RunFailed with the description."""
+    try:
+        return await wait_until(predicate, within_s, interval_s=0.02)
+    except TimeoutError:
+        raise RunFailed(f"not within {within_s:g} s: {description}") from None
 
 
 @asynccontextmanager

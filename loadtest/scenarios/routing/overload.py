@@ -10,6 +10,7 @@ from hamlet.core.errors import RateLimited, Saturated
 from hamlet.simulator.arrival_traces import Arrival
 from hamlet.simulator.harness import TrafficPlan, simulate
 from hamlet.simulator.report import RequestOutcome
+from loadtest.engine.quantiles import quantile
 
 # Nine deployments of 25 PTU: no tier below them that would take what is too much.
 COUNT, PTU, TPM, WEIGHT = 9, 25, 2500, 3
@@ -73,7 +74,7 @@ def simulate_overload(seed: int = 3) -> OverloadResult:
         done / (OVERLOAD_S - SETTLE_S) / rate,
         _success_share(chats),
         _success_share([o for o in during if o.arrival.kind == "chips"]),
-        _quantile(shed, 0.99),
+        quantile(shed, 0.99) or 0.0,
         _ttft_p99_s(chats),
         _success_share(after),
         _ttft_p99_s(after) / _ttft_p99_s(before),
@@ -103,8 +104,4 @@ def _success_share(outcomes: list[RequestOutcome]) -> float:
 
 
 def _ttft_p99_s(outcomes: list[RequestOutcome]) -> float:
-    return _quantile([o.ttft_s for o in outcomes if o.ttft_s is not None], 0.99)
-
-
-def _quantile(values: list[float], q: float) -> float:
-    return sorted(values)[int(q * len(values))] if values else 0.0
+    return quantile([o.ttft_s for o in outcomes if o.ttft_s is not None], 0.99) or 0.0

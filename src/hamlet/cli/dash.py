@@ -14,6 +14,7 @@ from hamlet.cli_support import error_exit
 from hamlet.dashboards.build import DASHBOARDS
 from hamlet.dashboards.prometheus_query import QueryError, TimeRange
 from hamlet.dashboards.snapshot import render_page
+from hamlet.reporting.chart import ChartsUnavailable
 
 dash = typer.Typer(
     add_completion=False,
@@ -61,7 +62,7 @@ def snapshot(
     with httpx2.Client(base_url=prom, timeout=60) as http:
         try:
             out.write_text(render_page(boards, http, time_range), "utf-8")
-        except QueryError as error:
+        except (QueryError, ChartsUnavailable) as error:
             raise error_exit(str(error)) from None
     typer.echo(f"{len(boards)} dashboards in {out}")
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from hamlet.cli_support import exit_on_config_error
 from hamlet.dashboards.simulation_report import comparison_charts, comparison_table, write_report
+from hamlet.reporting.chart import ChartsUnavailable
 from hamlet.simulator.load_breakdown import LoadBreakdown, TimeWindows
 from hamlet.simulator.simulation import Simulation, load_arrivals
 from hamlet.simulator.what_if import USAGE, parse_what_ifs
@@ -64,7 +65,11 @@ def simulate(
     Console().print(_table(table))
     if out is not None:
         title = f"{config.name}: {', '.join(changes) if changes else 'as it is'}"
-        write_report(out, title, table, comparison_charts(runs))
+        try:
+            write_report(out, title, table, comparison_charts(runs))
+        except ChartsUnavailable as error:
+            typer.echo(f"hamlet: {error}", err=True)
+            raise typer.Exit(2) from None
         typer.echo(f"pictures in {out / 'index.html'}")
 
 

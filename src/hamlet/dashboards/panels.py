@@ -41,7 +41,7 @@ class Panel:
     warn: float | None = None
     bad: float | None = None
     stack: bool = False
-    maximum: float | None = None
+    maximum: float | None = None  # of the axis, in `unit`
     size: tuple[int, int] | None = None
     mappings: tuple[tuple[float, str, str], ...] = ()
     decimals: int | None = None

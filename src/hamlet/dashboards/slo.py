@@ -22,7 +22,7 @@ class Objective:
     """A share of events that is to be good in 30 days. `{w}` in the expressions is the window."""
 
     name: str
-    target: float
+    target: float  # 0 to 1
     description: str
     bad_event_rate: str
     event_rate: str

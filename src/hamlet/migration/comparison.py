@@ -34,7 +34,7 @@ class ComparisonResult:
     verdict: Verdict
     paths: tuple[str, ...] = ()
     length_ratio: float | None = None
-    similarity: float | None = None
+    similarity: float | None = None  # 0 to 1
 
 
 def compare(

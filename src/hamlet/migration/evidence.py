@@ -14,8 +14,8 @@ from typing import Any
 from hamlet.config.cutover import CutoverConfig
 from hamlet.migration.counters import FeatureCounters
 from hamlet.migration.gate import Evidence, ReplicaStatus
-from hamlet.migration.report import Points
 from hamlet.migration.rollout_document import FeatureState
+from hamlet.reporting.chart import Points
 
 _TIMEOUT_S = 3.0
 _MAX_ROWS = 50

@@ -14,7 +14,7 @@ _STATE_KEY, _JOURNAL_KEY = "hamlet:cutover:state", "hamlet:cutover:journal"
 _TIMEOUT_S = 2.0
 
 
-class RedisStore:
+class RedisStateStore:
     """Needs the extra `redis`."""
 
     def __init__(self, url: str) -> None:

@@ -20,6 +20,7 @@ from hamlet.core import Text
 from hamlet.net.client.addresses import is_forbidden_address
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
 from hamlet.testing.cases import chat_response
+from loadtest.engine.processes import free_port
 from support import fault_harness as stage_module
 from support.fault_harness import (
     GOOD_ANSWER_TEXT,
@@ -32,12 +33,6 @@ from support.fault_harness import (
 )
 from support.loopback_vendor import wire_for
 from support.server import wait_until
-
-
-def closed_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def failover_config(
@@ -83,7 +78,7 @@ async def assert_failover(stage: FaultHarness, **more: Any) -> None:
 
 
 async def test_refused_connection_fails_over_and_is_ejected_after_three(good) -> None:
-    first = provider("openai", f"http://127.0.0.1:{closed_port()}")
+    first = provider("openai", f"http://127.0.0.1:{free_port()}")
     async with fault_harness(failover_config(first, good)) as stage:
         for stream in (True, False, True):
             await assert_failover(stage, stream=stream)

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from hamlet.migration.file_store import FileStore
-from hamlet.migration.redis_store import RedisStore
+from hamlet.migration.redis_store import RedisStateStore
 from hamlet.migration.rollout_document import RolloutDocument
 from support.redis import redis_server
 
@@ -18,7 +18,7 @@ async def store(request, tmp_path):
             store = FileStore(tmp_path / "state.json")
         else:
             redis = await stack.enter_async_context(redis_server(tmp_path))
-            store = RedisStore(redis.url)
+            store = RedisStateStore(redis.url)
             stack.callback(store._client.close)
         store.create(RolloutDocument())
         yield store

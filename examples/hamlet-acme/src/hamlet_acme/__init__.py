@@ -58,7 +58,7 @@ def encode(request):
     lines = [{"who": message.role, "says": message.text} for message in request.messages]
     body = {"model": request.model, "messages": lines, "stream": request.stream}
     options = request.provider_options.get("acme", {})
-    return body | request.params.sent() | request.params.extra | dict(options)
+    return body | request.params.wire_fields() | request.params.extra | dict(options)
 
 
 def decode_response(raw, model):

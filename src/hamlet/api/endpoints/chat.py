@@ -16,7 +16,7 @@ from hamlet.gateway import Call, Caller, ChatStream, Gateway
 _LARGE_BODY_BYTES = 256 << 10
 
 
-class Encoder(Protocol):
+class StreamEncoder(Protocol):
     """Turns the events of one answer into frames."""
 
     def encode(self, event: ChatEvent) -> bytes:
@@ -38,7 +38,7 @@ class Dialect(Protocol):
         """The JSON body of a whole answer."""
         ...
 
-    def new_encoder(self, call: Call) -> Encoder:
+    def new_encoder(self, call: Call) -> StreamEncoder:
         """An encoder for one stream."""
         ...
 
@@ -127,7 +127,7 @@ class ChatEndpoint:
         return EventStream(frames, stream.aclose, warning_headers(stream.warnings))
 
     async def _encode_frames(
-        self, stream: ChatStream, encoder: Encoder | None, request_id: str
+        self, stream: ChatStream, encoder: StreamEncoder | None, request_id: str
     ) -> AsyncGenerator[bytes, None]:
         """A stream without an encoder is native."""
         item: Any

@@ -17,6 +17,7 @@ from hamlet.migration.cli.session import (
     open_session,
 )
 from hamlet.migration.report import EvidenceReport, render_html, render_text
+from hamlet.reporting.chart import ChartsUnavailable
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -39,7 +40,10 @@ def report(
         if html is None:
             print("\n".join(map(render_text, reports)))
         else:
-            html.write_text(render_html(reports, time.time()), "utf-8")
+            try:
+                html.write_text(render_html(reports, time.time()), "utf-8")
+            except ChartsUnavailable as error:
+                exit_with_error(str(error))
             print(f"{html}: {', '.join(names)}")
 
 

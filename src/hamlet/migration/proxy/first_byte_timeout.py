@@ -1,22 +1,32 @@
-"""The timeout for the new arm's first byte: one timer for all requests with the same timeout."""
+"""How long the new arm may take to send its first byte."""
 
 from __future__ import annotations
 
 import asyncio
 
+from hamlet.net.timers.timer_wheel import running_wheel
+
 
 class FirstByteTimeout:
-    """Cancels one task unless the timeout is cancelled first."""
+    """Cancels the running task after `timeout_s` seconds, unless `cancel` is called before.
 
-    __slots__ = ("_has_expired", "_owner", "_task")
+    On the timer wheel, and so up to 50 ms late: a timer of the loop for each request would cost
+    more than the routing.
+    """
 
-    def __init__(self, owner: FirstByteTimeouts, task: asyncio.Task[object]) -> None:
-        self._owner, self._task = owner, task
-        self._has_expired = False
+    __slots__ = ("_has_expired", "_slot", "_task", "_wheel")
+
+    def __init__(self, timeout_s: float) -> None:
+        """Start the timer."""
+        task = asyncio.current_task()
+        assert task is not None, "only a task can be cancelled"
+        self._task, self._has_expired = task, False
+        self._wheel = running_wheel()
+        self._slot = self._wheel.schedule(self._wheel.loop.time() + timeout_s, self)
 
     def cancel(self) -> None:
-        """Disarm the timeout: the response has started, or the call is over."""
-        self._owner.deadlines.pop(self, None)
+        """The response has begun, or there will be none. Idempotent."""
+        self._wheel.cancel(self._slot, self)
 
     def expire(self) -> None:
         """Cancel the task."""
@@ -24,37 +34,5 @@ class FirstByteTimeout:
         self._task.cancel()
 
     def consume_cancellation(self) -> bool:
-        """Whether the task's cancellation came from this timeout alone; if so, it is absorbed."""
+        """Whether the cancellation that has arrived is this timeout's alone."""
         return self._has_expired and self._task.uncancel() <= 0
-
-
-class FirstByteTimeouts:
-    """Timeouts of equal length. A timer for each request would cost more than the routing."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        # In the order in which they expire.
-        self.deadlines: dict[FirstByteTimeout, float] = {}
-        self._is_scheduled = False
-
-    def start_timer(self) -> FirstByteTimeout:
-        """Start a timeout for the current task."""
-        task = asyncio.current_task()
-        assert task is not None
-        loop, timeout = asyncio.get_running_loop(), FirstByteTimeout(self, task)
-        self.deadlines[timeout] = loop.time() + self._timeout_s
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            loop.call_later(self._timeout_s, self._expire_due, loop)
-        return timeout
-
-    def _expire_due(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        while self.deadlines:
-            timeout, due = next(iter(self.deadlines.items()))
-            if due > now:
-                loop.call_later(due - now, self._expire_due, loop)
-                return
-            del self.deadlines[timeout]
-            timeout.expire()
-        self._is_scheduled = False

@@ -25,7 +25,7 @@ from hamlet.migration.proxy.asgi_messages import (
     receive_forever,
     replay_body,
 )
-from hamlet.migration.proxy.first_byte_timeout import FirstByteTimeouts
+from hamlet.migration.proxy.first_byte_timeout import FirstByteTimeout
 from hamlet.migration.proxy.legacy_proxy import ClientDisconnected, LegacyProxy
 from hamlet.migration.proxy.tester_override import TesterOverride
 from hamlet.migration.rollout_document import FULL_SHARE_BP, Arm, FeatureState
@@ -99,9 +99,6 @@ class MigrationProxy:
             tester_override,
         )
         self._max_body_bytes, self._log = max_body_bytes, log
-        self._first_byte_timeouts = {
-            n: FirstByteTimeouts(f.config.rescue_after_s) for n, f in features.by_name.items()
-        }
 
     def abort_all(self) -> int:
         """Abort all requests that are being forwarded to hamlet1; returns their number."""
@@ -176,7 +173,7 @@ class MigrationProxy:
         """Serve from the new arm; if it fails before its first byte, serve from hamlet1."""
         kind = self._shadow_runner.choose_comparison(request.feature, request.state, "new")
         limit = self._shadow_runner.max_response_bytes if kind else request.capture_limit_bytes
-        timeout = self._first_byte_timeouts[request.feature.name].start_timer()
+        timeout = FirstByteTimeout(request.feature.config.rescue_after_s)
         recorder = ResponseRecorder(
             request.send, hold_errors=True, capture_limit_bytes=limit, on_start=timeout.cancel
         )

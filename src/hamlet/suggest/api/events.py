@@ -30,7 +30,7 @@ EventType = Literal["impression", "click", "submit", "dismiss", "hide", "feedbac
 class EventBody(BaseModel):
     """One event. `event_id` is the client's own and counts once; `ts` is Unix seconds."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", title="EventIn")
 
     # With its length apart: `\w` repeated by a counted `{8,64}` compiles to six megabytes.
     event_id: str = Field(pattern=r"^[\w-]+$", min_length=8, max_length=64)

@@ -63,7 +63,7 @@ class DeadlineDisallowed(FallbackDisallowed):
     status = 504
 
 
-class Fault(TypedDict):
+class FieldError(TypedDict):
     """One wrong field: a JSON Pointer (RFC 6901), a code, and what is wrong."""
 
     pointer: str
@@ -79,7 +79,7 @@ class Problem(TypedDict):
     status: int
     detail: str
     request_id: str
-    errors: NotRequired[list[Fault]]
+    errors: NotRequired[list[FieldError]]
 
 
 def problem_response(error: HamletError, request_id: str, lang: Language = "en") -> Response:

@@ -25,9 +25,14 @@ _ZONES: dict[Language, str] = {"ko": "Asia/Seoul", "ja": "Asia/Tokyo", "en": "UT
 
 
 class _BodySection(BaseModel):
-    # What is not known is named in `warnings`, or refused in strict mode: see read_request.
+    """A part of the body. Where a part sets `title`, that is its schema's name in OpenAPI.
+
+    Client generators make type names of schema names, so those stay when a class is renamed.
+    """
+
+    # Unknown fields are listed in `warnings`, or refused in strict mode: see parse_body.
     model_config = ConfigDict(extra="ignore")
-    # pydantic makes a deep copy of every default that has no hash. These are only ever read.
+    # pydantic deep-copies every default that has no hash. These defaults are never modified.
     __hash__ = object.__hash__
 
 
@@ -79,6 +84,8 @@ Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
 class LinkOptions(_BodySection):
     """How many links, how many of one host, how new, and from where."""
 
+    model_config = ConfigDict(title="LinkWish")
+
     limit: int = Field(default=6, ge=1, le=12)
     max_per_host: int = Field(default=2, ge=1, le=5)
     freshness: Freshness = "any"
@@ -89,6 +96,8 @@ class LinkOptions(_BodySection):
 
 class ChipOptions(_BodySection):
     """How many chips, how long, of which kinds. Lengths count characters."""
+
+    model_config = ConfigDict(title="ChipWish")
 
     limit: int = Field(default=4, ge=1, le=8)
     max_chars: int | None = Field(default=None, ge=8, le=60)
@@ -119,6 +128,7 @@ class SuggestBody(_BodySection):
     """The body of `POST /v1/suggest`. `budget_ms` is 800, or 4000 for a stream, if not given."""
 
     model_config = ConfigDict(
+        title="SuggestRequest",
         json_schema_extra={
             "examples": [
                 {"context": {"query": "서울 지하철 막차 시간"}, "locale": {"lang": "ko"}},
@@ -133,7 +143,7 @@ class SuggestBody(_BodySection):
                     "budget_ms": 600,
                 },
             ]
-        }
+        },
     )
 
     include: list[Literal["links", "chips"]] = ["links", "chips"]

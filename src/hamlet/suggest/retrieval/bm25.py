@@ -17,7 +17,7 @@ _TRANSLATED_WEIGHT, _MISSING_WEIGHT = 1.0, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document's position, and its share (0 to 1) of what a perfect match would score."""
+    """A document's position, and its `relevance`: the share (0 to 1) of a perfect match's score."""
 
     position: int
     relevance: float

@@ -12,6 +12,7 @@ from hamlet.net.client import connection, pool
 from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.spi import ProviderSettings
 from hamlet.testing.support import host_runtime
+from loadtest.engine.waiting import wait_until
 from support.raw_upstream import (
     OK,
     RawUpstream,
@@ -41,12 +42,6 @@ async def fetch_outcome(http: HttptoolsTransport) -> tuple[type | None, bytes]:
     except errors.ProviderError as error:
         return type(error), got
     return None, got
-
-
-async def wait_until(condition, timeout_s: float = 60.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 # -- the pool
@@ -589,7 +584,7 @@ async def test_unresponsive_address_falls_back_to_next(monkeypatch) -> None:
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
         http = make_transport(f"http://two.test:{port}")
-        monkeypatch.setattr("hamlet.net.client.dial._LOCAL_LIMIT_ERRNOS", {5})
+        monkeypatch.setattr("hamlet.net.client.failures.LOCAL_LIMIT_ERRNOS", {5})
         assert await fetch_body(http) == b"ok"
         await http.aclose()
 

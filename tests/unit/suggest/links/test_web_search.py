@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import random
-import shutil
-import socket
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +15,7 @@ from hamlet.suggest.content import shipped_links
 from hamlet.suggest.model import Chip
 from hamlet.suggest.retrieval import Embedder, HybridIndex, load_encoder
 from hamlet.suggest.retrieval.embedder import _has_avx2
+from support.redis import redis_server
 from support.server import wait_until
 
 QUERY = LinkQuery("서울", "ko", 5)
@@ -207,21 +206,8 @@ def test_the_explorer_moves_only_the_last_slot_and_tells_its_chance() -> None:
 
 @pytest.fixture
 async def redis_url(tmp_path):
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed: apt-get install redis-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        "redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path),
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout
-    while b"Ready to accept connections" not in await process.stdout.readline():
-        pass
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    await process.communicate()
+    async with redis_server(tmp_path) as server:
+        yield server.url
 
 
 def make_cache(url: str) -> SwrCache[Draft]:

@@ -35,13 +35,13 @@ class WireBlock(msgspec.Struct):
     data: str | None = None
 
 
-class WireMessage(msgspec.Struct):
+class InputMessage(msgspec.Struct):
     role: str
     content: str | list[WireBlock]
 
 
 def to_messages(
-    system: str | list[WireBlock] | None, wire: Iterable[WireMessage]
+    system: str | list[WireBlock] | None, wire: Iterable[InputMessage]
 ) -> tuple[Message, ...]:
     """Translate; a user turn with tool results becomes a tool message and the rest of the turn."""
     messages: list[Message] = []
@@ -52,7 +52,7 @@ def to_messages(
     return tuple(messages)
 
 
-def _turn(wire: WireMessage, path: str) -> Iterable[Message]:
+def _turn(wire: InputMessage, path: str) -> Iterable[Message]:
     parts = _parts(wire.content, f"{path}.content")
     if wire.role in ("assistant", "system"):
         return [Message("assistant" if wire.role == "assistant" else "system", parts)]

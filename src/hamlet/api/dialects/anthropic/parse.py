@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from hamlet.api.body import Fields, decode, features_of, require_field, validate_params
-from hamlet.api.dialects.anthropic.messages import WireBlock, WireMessage, to_messages
+from hamlet.api.dialects.anthropic.messages import InputMessage, WireBlock, to_messages
 from hamlet.core import (
     TEXT_OUTPUT,
     ChatParams,
@@ -149,7 +149,7 @@ def _features(fields: Fields, raw_messages: Sequence[_RawMessage]) -> frozenset[
 
 def _build_request(model: str, fields: Fields, params: ChatParams, stream: bool) -> ChatRequest:
     system = _decode_optional(fields, "system", str | list[WireBlock] | None)
-    messages = decode(fields["messages"], list[WireMessage], "messages")
+    messages = decode(fields["messages"], list[InputMessage], "messages")
     return ChatRequest(
         model=model,
         messages=to_messages(system, messages),
