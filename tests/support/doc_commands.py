@@ -1,8 +1,8 @@
-"""Runs the commands of a documentation page as a reader would: one shell session per page.
+"""Commands in documentation, run as a reader would: one shell session a page, in a fresh folder.
 
-In a fenced `console` block, a line that begins with `$ ` is a command; the lines after it are its
-expected output, where `...` matches anything. Commands that serve run in the background until the
-page ends. Ports are replaced by free ones; the virtual environment is the one of the tests.
+In a fenced block of `console`, a line that begins with `$ ` is a command; lines after it are what
+it prints, `...` standing for anything. Commands that serve go into the background until the page
+ends. Ports are replaced by free ones, and the virtual environment's folder by this one's.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ _WAIT_S = 60.0
 
 @dataclass
 class Command:
-    """One command of a page, and the lines of its expected output."""
+    """One command of a page, and the lines it should print."""
 
     line: str
     expected: list[str] = field(default_factory=list)
 
 
 def fenced_blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
-    """(language, text) of the page's fenced blocks in these languages, in order."""
+    """(language, text) of the page's fenced blocks of these languages, in order."""
     for language, text in _FENCE.findall(page.read_text("utf-8")):
         if language in languages:
             yield language, text
 
 
 def parse_commands(text: str) -> Iterator[Command]:
-    """The commands of a console block; a backslash at the end continues a command."""
+    """The commands of a console block; one that ends in a backslash goes on."""
     current: Command | None = None
     for line in text.splitlines():
         if line.startswith("$ "):
@@ -61,7 +61,7 @@ def parse_commands(text: str) -> Iterator[Command]:
 
 
 def first_missing_line(expected: list[str], output: str) -> str:
-    """The first expected line that is missing in the output, in order; "" if there is none."""
+    """The first expected line that was not printed, in order; "" if all were."""
     rest = output.splitlines()
     for line in expected:
         pattern = re.compile(".*".join(map(re.escape, line.split("..."))).strip())
@@ -74,7 +74,7 @@ def first_missing_line(expected: list[str], output: str) -> str:
 
 
 class Session:
-    """A shell session for one page: an async context manager that ends its servers."""
+    """A shell for one page. `async with`; ends what it has started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -97,31 +97,31 @@ class Session:
             await server.communicate()
 
     def replace_ports(self, text: str) -> str:
-        """The text with its ports replaced by free ones."""
+        """A text of the page, with the ports that are free here."""
         return _PORT.sub(lambda match: self._free_port_for(match[0]), text)
 
     def adapt_command(self, command: str) -> str:
-        """The command to run here: `make serve` without its setup, and free ports."""
+        """A command, as it is meant here: `make serve` without its setting up."""
         command = command.replace(".venv/bin/", "")
-        serve = re.fullmatch(r"make serve(?: CONFIG=(\S+))?(?: PORT=(\d+))?", command)
-        if serve:
-            config = f" --config {serve[1]}" if serve[1] else ""
-            command = f"hamlet serve{config} --port {serve[2] or 8080}"
+        made = re.fullmatch(r"make serve(?: CONFIG=(\S+))?(?: PORT=(\d+))?", command)
+        if made:
+            config = f" --config {made[1]}" if made[1] else ""
+            command = f"hamlet serve{config} --port {made[2] or 8080}"
         elif command.startswith("hamlet serve") and "--port" not in command:
             command += " --port 8080"
         return self.replace_ports(command)
 
     def _free_port_for(self, port: str) -> str:
         while port not in self._ports:
-            # Below the kernel's ephemeral range, so that no other process gets it in the meantime.
-            free_port = random.randrange(20_000, 32_000)
-            with socket.socket() as probe, suppress(OSError):
-                probe.bind(("127.0.0.1", free_port))
-                self._ports[port] = str(free_port)
+            # Below the range that the kernel gives away, so that nobody takes it meanwhile.
+            wanted = random.randrange(20_000, 32_000)
+            with socket.socket() as taken, suppress(OSError):
+                taken.bind(("127.0.0.1", wanted))
+                self._ports[port] = str(wanted)
         return self._ports[port]
 
     async def assert_prints_expected(self, command: Command) -> None:
-        """Run a command; AssertionError unless it succeeds and prints what is expected."""
+        """Run it; AssertionError unless it ends well and prints what it should."""
         words = self.adapt_command(command.line)
         if _SERVER_COMMAND.search(words):
             printed = await self._start_server(words)
@@ -135,18 +135,18 @@ class Session:
         assert not missing, f"$ {words}\nnot printed: {missing}\nprinted:\n{printed}"
 
     def _run_in_process(self, words: str) -> str:
-        """A short hamlet command, without the second that starting an interpreter takes."""
+        """A short hamlet command, without the second that a new interpreter takes."""
         with chdir(self.folder):
             result = CliRunner().invoke(app, shlex.split(words)[1:], env={"COLUMNS": "200"})
         assert result.exit_code == 0, f"$ {words}\n{result.output}"
         return result.output
 
     async def assert_python_runs(self, code: str) -> None:
-        """Run a block of Python; AssertionError unless it succeeds."""
+        """Run a block of Python; AssertionError unless it ends well."""
         await self._run_in_shell(f"python -W ignore - <<'END'\n{self.replace_ports(code)}\nEND")
 
     async def _run_in_shell(self, words: str) -> str:
-        # Exported variables persist, as in a terminal.
+        # What is exported lasts, as in a terminal.
         script = f"set -o pipefail\n{words}\nstatus=$?\nexport -p > .exported\nexit $status"
         before = "source ./.exported\n" if (self.folder / ".exported").exists() else ""
         process = await asyncio.create_subprocess_exec(
@@ -169,7 +169,7 @@ class Session:
         line = await asyncio.wait_for(process.stdout.readline(), _WAIT_S)
         assert b"http://" in line, f"$ {words}\n{line.decode()}"
         if "hamlet serve" in words:
-            # The first line comes once it listens; the rest of the banner follows.
+            # It greets once it listens; the rest of the greeting follows.
             for _ in range(4):
                 line += await asyncio.wait_for(process.stdout.readline(), _WAIT_S)
         return line.decode()
