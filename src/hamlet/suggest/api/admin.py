@@ -36,32 +36,33 @@ def suggest_admin(context: SuggestAdminContext) -> APIRouter:
     return router
 
 
+# OpenAPI makes the operation ids of the functions' names, and clients their methods.
 def _add_operations(router: APIRouter, context: SuggestAdminContext) -> None:
     @router.get("/suggestions/ctr", summary="Click-through by part, tier and position")
-    async def click_through_rates() -> JSONResponse:
+    async def click_through() -> JSONResponse:
         rates = await context.events.click_rates()
         return JSONResponse([{**asdict(rate), "ctr": rate.ctr} for rate in rates])
 
     @router.get("/sources", summary="Web sources: circuit breakers and quotas")
-    async def web_sources() -> JSONResponse:
+    async def sources() -> JSONResponse:
         return JSONResponse(context.web.status())
 
     @router.post("/cache/purge", summary="Empty the caches of web results and generated chips")
-    async def purge_caches() -> JSONResponse:
+    async def purge() -> JSONResponse:
         await context.suggestions.purge()
         return JSONResponse({"status": "ok"})
 
 
 def _add_catalogue(router: APIRouter, context: SuggestAdminContext) -> None:
     @router.get("/catalogue", summary="Number of links and chips, and their packs")
-    async def catalogue() -> JSONResponse:
+    async def stats() -> JSONResponse:
         content = context.editor.content
         packs = [msgspec.to_builtins(pack) for pack in content.packs]
         counts = {"links": len(content.links), "chips": len(content.chips)}
         return JSONResponse({**counts, "quarantined": content.quarantined, "packs": packs})
 
     @router.post("/catalogue/{kind}", summary="Add links or chips; the body is a file of rows")
-    async def add_rows(
+    async def add(
         request: Request,
         kind: PackKind,
         license_: Annotated[str, Query(alias="license", min_length=1)],
@@ -80,11 +81,11 @@ def _add_catalogue(router: APIRouter, context: SuggestAdminContext) -> None:
 
 def _add_pins(router: APIRouter, context: SuggestAdminContext) -> None:
     @router.get("/pins", summary="The pins: rows that are shown first")
-    async def pins() -> JSONResponse:
+    async def pinned() -> JSONResponse:
         return JSONResponse(msgspec.to_builtins(context.editor.content.pins))
 
     @router.put("/pins", summary="Replace the pins")
-    async def replace_pins(request: Request) -> JSONResponse:
+    async def pin(request: Request) -> JSONResponse:
         try:
             pins = _pins_decoder.decode(await _read_text(request))
         except msgspec.MsgspecError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NotRequired
 
 import orjson
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from hamlet.api.errors import error_headers
@@ -63,7 +63,9 @@ class DeadlineDisallowed(FallbackDisallowed):
     status = 504
 
 
-class Fault(TypedDict):
+# The title is the name of the schema in the OpenAPI document.
+@with_config(ConfigDict(title="Fault"))
+class FieldError(TypedDict):
     """An invalid field: a JSON Pointer (RFC 6901), a code, and what is wrong."""
 
     pointer: str
@@ -79,7 +81,7 @@ class Problem(TypedDict):
     status: int
     detail: str
     request_id: str
-    errors: NotRequired[list[Fault]]
+    errors: NotRequired[list[FieldError]]
 
 
 def problem_response(error: HamletError, request_id: str, lang: Language = "en") -> Response:

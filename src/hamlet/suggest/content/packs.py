@@ -49,7 +49,7 @@ class Content:
     chips: Sequence[ChipRow]
     packs: Sequence[Manifest] = ()
     pins: Sequence[Pin] = ()
-    quarantined: int = 0
+    quarantined: int = 0  # rows
 
 
 def load_content(

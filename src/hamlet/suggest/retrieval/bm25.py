@@ -21,7 +21,7 @@ _TAIL_SHARE = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document's position, and its relevance: its share (0 to 1) of a perfect match's score."""
+    """A document's position, and its `relevance`: the share (0 to 1) of a perfect match's score."""
 
     position: int
     relevance: float

@@ -17,7 +17,7 @@ class NaverSettings(SourceSettings):
     base_url: str = "https://openapi.naver.com"
     client_id: str
     client_secret: SecretStr
-    daily_quota: int | None = 25_000
+    daily_quota: int | None = 25_000  # calls
 
 
 class Naver(WebSource):
