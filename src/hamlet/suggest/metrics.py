@@ -20,6 +20,10 @@ class ScreenMetrics:
         self._late = counter("hamlet_suggest_late_total")
         self._cache = counter("hamlet_suggest_cache_total")
         self._events = counter("hamlet_suggest_events_total")
+        self._init_degradation_series()
+        self._init_item_series()
+
+    def _init_degradation_series(self) -> None:
         for surface in L.CLOSED_VALUES[L.SURFACE]:
             self._late.init_series((surface,))
         degraded = CATALOGUE["hamlet_suggest_degradations_total"]
@@ -27,6 +31,8 @@ class ScreenMetrics:
             for origin in degraded.closed_values(L.ORIGIN) or ():
                 for reason in degraded.closed_values(L.REASON) or ():
                     self._degradations.init_series((part, origin, reason))
+
+    def _init_item_series(self) -> None:
         kinds = CATALOGUE["hamlet_suggest_events_total"].closed_values(L.TYPE) or ()
         for part in L.CLOSED_VALUES[L.PART]:
             for result in CATALOGUE["hamlet_suggest_cache_total"].closed_values(L.RESULT) or ():
