@@ -26,8 +26,9 @@ from typing import Any
 from hamlet.app import Hamlet
 from hamlet.config import loads
 from hamlet.suggest.api.request import SuggestBody
-from hamlet.suggest.chips.validation import bigrams, label_rejection_reason
+from hamlet.suggest.chips.validation import label_rejection_reason
 from hamlet.suggest.retrieval import tokenize
+from hamlet.suggest.similarity import bigrams
 from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
 from loadtest.engine.chip_model import completion_events

@@ -32,7 +32,7 @@ def extend_openapi(app: FastAPI, endpoints: Sequence[HttpEndpoint]) -> None:
 
 
 def schema_of(adapter: TypeAdapter[Any], mode: SchemaMode = "validation") -> dict[str, Any]:
-    """A media type's schema: a reference and its `$defs`, which `_hoist_defs` moves to the document.
+    """A media type's schema: a reference and its `$defs`, which `_hoist_defs` moves elsewhere.
 
     A schema is named by its title: the class name, or the `title` of the model's configuration
     where the public name differs from it. `mode` is "serialization" for response bodies, in which

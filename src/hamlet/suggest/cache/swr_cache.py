@@ -1,4 +1,4 @@
-"""Candidates kept between requests: fresh, stale, or on their way, each asked for once."""
+"""A stale-while-revalidate cache (the idea of RFC 5861) with one fetch per key at a time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+# How long a failed or empty fetch is not repeated.
 _FAILURE_TTL_S = 20.0
+_TTL_JITTER = 0.1
 _entry_numbers = itertools.count(1)
 
 
 @dataclass(slots=True)
 class CacheEntry(Generic[T]):
-    """What was gathered for one key. Seconds of a monotonic clock.
+    """The items fetched for one key. Times are seconds of the cache's monotonic clock.
 
-    `items` may still grow until it is fresh. No two batches of a process have the same `number`.
+    While the first fetch runs, `items` grows. `number` is unique within the process. `generation`
+    is the cache's at the start of the fetch: entries from before a `clear` are not stored.
     """
 
     items: list[T] = field(default_factory=list)
@@ -35,18 +38,18 @@ class CacheEntry(Generic[T]):
 
     @property
     def is_partial(self) -> bool:
-        """Whether it has never been whole."""
+        """Whether no fetch of this entry has completed yet."""
         return self.stale_until == 0
 
     @property
     def is_fetching(self) -> bool:
-        """Whether more may come."""
+        """Whether a fetch for this key is running."""
         return self.task is not None and not self.task.done()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry(Generic[T]):
-    """What another process gathered. Seconds from now."""
+    """An entry in a store that processes share. `fresh_s` and `stale_s` count from now."""
 
     items: list[T]
     age_s: float
@@ -55,30 +58,30 @@ class StoredEntry(Generic[T]):
 
 
 class CacheStore(Protocol[T]):
-    """A pool that processes share. Never raises: what it cannot do, it leaves."""
+    """Entries shared by processes. No method raises: a store that is down behaves as empty."""
 
     async def get(self, key: str) -> StoredEntry[T] | None:
-        """What is there, fresh or stale."""
+        """The entry, fresh or stale, or None."""
         ...
 
     async def put(self, key: str, entry: StoredEntry[T]) -> None:
-        """Keep it until it is no longer even stale."""
+        """Store the entry for its `stale_s`."""
         ...
 
     async def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         ...
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close the connections."""
         ...
 
 
 class SwrCache(Generic[T]):
-    """An LRU of batches with one gathering per key at a time (singleflight).
+    """An LRU of entries with one fetch per key at a time (singleflight).
 
-    What is gathered belongs to nobody in particular: callers choose from it for themselves. A
-    caller that gives up waiting does not stop the gathering; it fills the pool for the next.
+    Entries belong to no request: each request selects from them. A request that stops waiting does
+    not cancel the fetch, which fills the cache for the next one.
     """
 
     def __init__(
@@ -89,22 +92,21 @@ class SwrCache(Generic[T]):
         store: CacheStore[T] | None = None,
         max_entries: int = 20_000,
         clock: Callable[[], float] = time.monotonic,
+        on_evict: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._fresh_s, self._stale_s, self._max_entries, self._clock = (
-            fresh_s,
-            stale_s,
-            max_entries,
-            clock,
-        )
+        """`on_evict` receives the number of each entry that is replaced or evicted."""
+        self._fresh_s = fresh_s
+        self._stale_s = stale_s
         self._store = store
+        self._max_entries = max_entries
+        self._clock = clock
+        self._on_evict = on_evict
         self._generation = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._entries: OrderedDict[str, CacheEntry[T]] = OrderedDict()
-        # Told the number of each batch that has made place for another.
-        self.on_evict: Callable[[int], None] = lambda _: None
 
     def get(self, key: str) -> CacheEntry[T] | None:
-        """The batch of a key, if it may still be used."""
+        """The entry of a key; None if it is older than `stale_s` and no fetch is running."""
         entry = self._entries.get(key)
         if entry is None or (entry.stale_until <= self._clock() and not entry.is_fetching):
             return None
@@ -112,27 +114,30 @@ class SwrCache(Generic[T]):
         return entry
 
     def is_fresh(self, entry: CacheEntry[T]) -> bool:
-        """Whether there is no need to gather again."""
+        """Whether the entry needs no new fetch."""
         return entry.fresh_until > self._clock()
 
     def age_s(self, entry: CacheEntry[T]) -> float:
-        """Seconds since it was whole."""
+        """Seconds since its fetch completed."""
         return max(0.0, self._clock() - entry.fetched_at)
 
     async def clear(self) -> None:
-        """Forget everything; what is on its way reaches those who wait, and is not kept."""
+        """Remove all entries. Running fetches still reach their requests but are not stored."""
         self._generation += 1
         self._entries.clear()
         if self._store is not None:
             await self._store.clear()
 
     def fetch(self, key: str, fill: Callable[[list[T]], Awaitable[None]]) -> CacheEntry[T]:
-        """Begin to gather, or join those who wait already. `fill` appends to the list it gets."""
+        """Start a fetch, or join the one that is running. `fill` appends items to its argument.
+
+        If `fill` raises, a stale entry stays in use; without one the entry is marked `failed`.
+        """
         previous = self._entries.get(key)
         if previous is not None and previous.is_fetching:
             return previous
         if previous is not None and previous.stale_until <= self._clock():
-            # Too old even to be shown while the new one is on its way.
+            # Too old to be served even while it is revalidated.
             previous = None
         entry: CacheEntry[T] = CacheEntry()
         entry.generation = self._generation
@@ -144,7 +149,7 @@ class SwrCache(Generic[T]):
         if previous is None:
             self._put(key, entry)
         else:
-            # The stale one stays on offer until the new one is whole.
+            # The stale entry is served until the new one is complete.
             previous.task = entry.task
         return entry
 
@@ -165,7 +170,7 @@ class SwrCache(Generic[T]):
         if entry.failed and previous is not None and previous.items:
             previous.fresh_until = now + _FAILURE_TTL_S
             return
-        fresh_s = self._fresh_s * random.uniform(0.9, 1.1) if entry.items else _FAILURE_TTL_S
+        fresh_s = self._jittered_fresh_s() if entry.items else _FAILURE_TTL_S
         stale_s = max(fresh_s, self._stale_s if entry.items else 0)
         entry.fetched_at = now
         entry.fresh_until, entry.stale_until = now + fresh_s, now + stale_s
@@ -173,8 +178,12 @@ class SwrCache(Generic[T]):
         if self._store is not None and entry.items and entry.generation == self._generation:
             await self._store.put(key, StoredEntry(entry.items, 0.0, fresh_s, stale_s))
 
+    def _jittered_fresh_s(self) -> float:
+        """Spread, so that entries fetched together do not expire together."""
+        return self._fresh_s * random.uniform(1 - _TTL_JITTER, 1 + _TTL_JITTER)
+
     async def _load_from_store(self, key: str, entry: CacheEntry[T], store: CacheStore[T]) -> bool:
-        """Whether another process has it fresh; then it is kept here as well."""
+        """Copy a fresh entry of another process; False if there is none."""
         stored = await store.get(key)
         if stored is None or stored.fresh_s <= 0:
             return False
@@ -195,10 +204,10 @@ class SwrCache(Generic[T]):
         while len(self._entries) > self._max_entries:
             evicted.append(self._entries.popitem(last=False)[1])
         for each in evicted:
-            self.on_evict(each.number)
+            self._on_evict(each.number)
 
     async def aclose(self) -> None:
-        """Stop all gathering."""
+        """Cancel the running fetches and close the store."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

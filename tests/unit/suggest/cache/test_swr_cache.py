@@ -1,11 +1,11 @@
-"""What is kept between requests, and for how long it may be shown."""
+"""For how long a cache entry is served."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from hamlet.suggest.swr_cache import SwrCache
+from hamlet.suggest.cache.swr_cache import SwrCache
 
 
 class Clock:
@@ -48,8 +48,8 @@ async def test_stale_entry_is_served_while_revalidating(
     await fill_cache(cache)
     clock.now = age_s
     cache.fetch("key", fetch_never)
-    batch = cache.get("key")
-    assert batch is not None
-    assert batch.items == shown
-    assert batch.is_partial == (not shown)
-    assert not cache.is_fresh(batch)
+    entry = cache.get("key")
+    assert entry is not None
+    assert entry.items == shown
+    assert entry.is_partial == (not shown)
+    assert not cache.is_fresh(entry)

@@ -1,4 +1,4 @@
-"""Asking links whether they are still there."""
+"""Checking whether links still exist."""
 
 import httpx2
 import respx
@@ -7,7 +7,7 @@ from hamlet.suggest.content.link_check import check_urls
 from hamlet.testing import Canned, LoopbackUpstream
 
 
-async def test_every_link_gets_its_status_and_each_host_time() -> None:
+async def test_every_url_gets_a_status() -> None:
     async with LoopbackUpstream() as site:
 
         def respond(request) -> Canned:
@@ -25,12 +25,12 @@ async def test_every_link_gets_its_status_and_each_host_time() -> None:
     assert list(statuses) == urls
     assert len(done) == 4
     methods = [(r.method, r.path) for r in site.requests]
-    assert methods.count(("GET", "/")) == 0, "where HEAD will do, no body is asked for"
+    assert methods.count(("GET", "/")) == 0, "a server that supports HEAD gets no GET"
     assert ("GET", "/no-head") in methods
 
 
-async def test_a_link_that_moved_to_another_host_or_has_none_gets_the_last_word_of_it() -> None:
-    # Hosts with certificates, and hosts that are not there: no server on loopback can be these.
+async def test_redirects_are_followed_and_failures_are_zero() -> None:
+    # No loopback server can stand in for hosts with certificates, or for missing ones.
     with respx.mock(using="httpx") as web:
         web.head("http://old.example/a").respond(301, headers={"location": "https://new.example/a"})
         web.head("https://new.example/a").respond(200)

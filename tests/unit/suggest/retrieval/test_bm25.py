@@ -1,10 +1,10 @@
-"""BM25 as Lucene has it, over a handful of texts."""
+"""BM25 by Lucene's formula, over a handful of texts."""
 
 import math
 
 import pytest
 
-from hamlet.suggest.retrieval import Bm25Index
+from hamlet.suggest.retrieval import Bm25Index, Hit, without_weak_tail
 
 DOCUMENTS = [
     [("garden garden roses", 1)],
@@ -13,8 +13,8 @@ DOCUMENTS = [
 ]
 
 
-def test_the_best_document_has_the_share_of_the_formula() -> None:
-    # Of k1 0.9 and b 0.4; lengths are 3, 2 and 3 words, 8/3 on average.
+def test_relevance_follows_the_formula() -> None:
+    # k1 is 0.9 and b is 0.4; the lengths are 3, 2 and 3 tokens, 8/3 on average.
     def weight(times: int, length: int) -> float:
         return times / (times + 0.9 * (0.6 + 0.4 * length / (8 / 3)))
 
@@ -32,13 +32,13 @@ def test_the_best_document_has_the_share_of_the_formula() -> None:
     ("text", "positions"),
     [("chairs roses", [1, 2, 0]), ("rain", [2]), ("snow", []), ("", []), ("the", [])],
 )
-def test_what_is_rarer_counts_more_and_the_unknown_finds_nothing(text, positions) -> None:
+def test_rare_tokens_weigh_more_and_unknown_ones_match_nothing(text, positions) -> None:
     found = [hit.position for hit in Bm25Index(DOCUMENTS).search(text, 9)]
     assert sorted(found) == sorted(positions)
     assert found[:1] == positions[:1]
 
 
-def test_a_gate_and_a_limit_keep_the_rest_out() -> None:
+def test_limit_and_minimum_relevance() -> None:
     index = Bm25Index(DOCUMENTS)
     assert len(index.search("garden roses", 1)) == 1
     assert all(hit.relevance >= 0.5 for hit in index.search("garden roses", 9, 0.5))
@@ -46,5 +46,11 @@ def test_a_gate_and_a_limit_keep_the_rest_out() -> None:
 
 
 @pytest.mark.parametrize("documents", [[], [[]], [[("", 1)], [("the", 2)]]])
-def test_nothing_to_find_is_no_error(documents) -> None:
+def test_empty_index_finds_nothing(documents) -> None:
     assert Bm25Index(documents).search("garden", 9) == []
+
+
+def test_tail_is_cut_at_a_share_of_the_best() -> None:
+    hits = [Hit(3, 0.5), Hit(1, 0.2), Hit(2, 0.19)]
+    assert without_weak_tail(hits) == hits[:2]
+    assert without_weak_tail([]) == []

@@ -1,4 +1,4 @@
-"""Web sources against their vendors' documented answers, errors and limits."""
+"""Web sources against their vendors' documented responses, errors and limits."""
 
 import asyncio
 from contextlib import suppress
@@ -10,7 +10,7 @@ from hamlet.config import ConfigError, loads
 from hamlet.registry import build_registry
 from hamlet.registry.sources import build_sources
 from hamlet.spi.sources import LinkQuery, SourceError
-from hamlet.suggest.links.selection import canonicalize_url
+from hamlet.suggest.sources.web_source import site_kind
 from hamlet.testing import Canned, LoopbackUpstream, json_reply
 from hamlet.testing.support import SilentLog
 
@@ -28,7 +28,7 @@ SETTINGS = {
     "searxng": "",
     "naver": ", client_id: id-1, client_secret: env:TEST_SOURCE_KEY",
 }
-ADDRESS = {
+SEARCH_URLS = {
     "brave": "https://api.search.brave.com/res/v1/web/search",
     "tavily": "https://api.tavily.com/search",
     "exa": "https://api.exa.ai/search",
@@ -36,7 +36,7 @@ ADDRESS = {
     "naver": "https://openapi.naver.com/v1/search/webkr.json",
 }
 URL = "https://www.seoulmetro.co.kr/kr/page.do?utm_source=x"
-ANSWERS = {
+RESPONSES = {
     "brave": {
         "web": {
             "results": [
@@ -65,7 +65,7 @@ ANSWERS = {
         "items": [{"title": "서울 <b>지하철</b>", "link": URL, "description": "막차 &amp; 첫차"}]
     },
 }
-KEY_HEADER = {
+KEY_HEADERS = {
     "brave": "x-subscription-token",
     "tavily": "authorization",
     "exa": "x-api-key",
@@ -99,30 +99,30 @@ async def source(kind: str, web, monkeypatch):
     await source.aclose()
 
 
-async def test_reads_the_documented_answer(web, source, kind: str) -> None:
-    web.reply(json_reply(ANSWERS[kind]))
+async def test_parses_documented_response(web, source, kind: str) -> None:
+    web.reply(json_reply(RESPONSES[kind]))
     (link,) = await source.search(QUERY)
     assert (link.url, link.title, link.snippet) == (URL, "서울 지하철", "막차 & 첫차")
     assert (link.language, link.source) == ("ko", kind)
     assert 0 < link.score <= 1
     (request,) = web.requests
-    if kind in KEY_HEADER:
-        assert "secret-0123456789" in request.headers[KEY_HEADER[kind]]
+    if kind in KEY_HEADERS:
+        assert "secret-0123456789" in request.headers[KEY_HEADERS[kind]]
     assert "secret" not in request.path + str(request.query)
 
 
-async def test_asks_for_the_very_words_at_the_documented_address(web, source, kind: str) -> None:
-    web.reply(json_reply(ANSWERS[kind]))
-    words = "50% off + 서울&q=x #1"
-    await source.search(LinkQuery(words, "ko", 5))
+async def test_sends_query_verbatim_to_documented_url(web, source, kind: str) -> None:
+    web.reply(json_reply(RESPONSES[kind]))
+    query = "50% off + 서울&q=x #1"
+    await source.search(LinkQuery(query, "ko", 5))
     (request,) = web.requests
-    said = request.query if request.method == "GET" else request.json
-    assert words in said.values()
-    own = type(source).Settings.model_fields["base_url"].default
-    assert ADDRESS[kind] == ("" if kind == "searxng" else own) + request.path
+    sent = request.query if request.method == "GET" else request.json
+    assert query in sent.values()
+    default_url = type(source).Settings.model_fields["base_url"].default
+    assert SEARCH_URLS[kind] == ("" if kind == "searxng" else default_url) + request.path
 
 
-NEWEST = {
+EXPECTED_FILTERS = {
     "brave": ["freshness=pw", "safesearch=strict", "country=US"],
     "tavily": ['"time_range":"week"'],
     "exa": ['"startPublishedDate":"'],
@@ -131,17 +131,17 @@ NEWEST = {
 }
 
 
-async def test_passes_on_how_new_how_safe_and_from_where(web, source, kind: str) -> None:
-    web.reply(json_reply(ANSWERS[kind]))
+async def test_passes_on_freshness_safe_search_and_country(web, source, kind: str) -> None:
+    web.reply(json_reply(RESPONSES[kind]))
     query = LinkQuery("subway", "ko", 5, country="US", freshness="week", safe="strict")
     assert await source.search(query)
     (request,) = web.requests
-    said = f"{urlencode(request.query)} {request.body.decode()}"
-    assert all(part in said for part in NEWEST[kind]), said
+    sent = f"{urlencode(request.query)} {request.body.decode()}"
+    assert all(part in sent for part in EXPECTED_FILTERS[kind]), sent
 
 
-async def test_one_connection_serves_one_search_after_another(web, source, kind: str) -> None:
-    web.reply(json_reply(ANSWERS[kind]))
+async def test_searches_reuse_connection(web, source, kind: str) -> None:
+    web.reply(json_reply(RESPONSES[kind]))
     for _ in range(3):
         await source.search(QUERY)
     assert (len(web.requests), web.accepted) == (3, 1)
@@ -154,13 +154,13 @@ async def test_retry_after_is_reported(web, source, kind: str) -> None:
     assert caught.value.retry_after_s == 17.0
 
 
-async def test_asks_nothing_for_an_empty_query(web, source) -> None:
+async def test_empty_query_sends_no_request(web, source) -> None:
     assert await source.search(LinkQuery("", "ko", 5)) == []
     assert not web.requests
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 422, 429, 500])
-async def test_an_error_status_is_a_source_error(web, source, kind: str, status: int) -> None:
+async def test_error_status_raises_source_error(web, source, kind: str, status: int) -> None:
     web.reply(json_reply({"message": "secret-0123456789"}, status))
     with pytest.raises(SourceError, match=str(status)) as caught:
         await source.search(QUERY)
@@ -177,7 +177,7 @@ async def test_an_error_status_is_a_source_error(web, source, kind: str, status:
         b'{"items": [{}]}',
     ],
 )
-async def test_an_odd_answer_is_a_source_error_or_nothing(
+async def test_malformed_response_raises_source_error_or_finds_nothing(
     web, source, kind: str, content: bytes
 ) -> None:
     web.reply(json_reply(content))
@@ -188,20 +188,20 @@ async def test_an_odd_answer_is_a_source_error_or_nothing(
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "fault",
     [
         Canned(before="reset"),
         Canned(200, {}, [b'{"results"'], end="truncate"),
         Canned(200, {}, [b"nonsense\r\n\r\n"], raw=True),
     ],
 )
-async def test_a_broken_connection_is_a_source_error(web, source, kind: str, trouble) -> None:
-    web.reply(trouble)
+async def test_broken_connection_raises_source_error(web, source, kind: str, fault) -> None:
+    web.reply(fault)
     with pytest.raises(SourceError, match=f"{kind}: upstream_"):
         await source.search(QUERY)
 
 
-async def test_an_answer_that_never_ends_is_given_up_after_its_time(web, kind, monkeypatch) -> None:
+async def test_endless_response_times_out(web, kind, monkeypatch) -> None:
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
     source = make_source(kind, f", base_url: '{web.url}', timeout_s: 0.2")
     web.reply(Canned(200, {}, [b"{", b"}"], gate=asyncio.Event()))
@@ -211,10 +211,10 @@ async def test_an_answer_that_never_ends_is_given_up_after_its_time(web, kind, m
     await source.aclose()
 
 
-async def test_a_days_quota_is_respected_and_shown(web, monkeypatch) -> None:
+async def test_daily_quota_is_enforced_and_reported(web, monkeypatch) -> None:
     monkeypatch.setenv("TEST_SOURCE_KEY", "secret-0123456789")
     source = make_source("naver", f", base_url: '{web.url}', daily_quota: 2")
-    web.reply(json_reply(ANSWERS["naver"]))
+    web.reply(json_reply(RESPONSES["naver"]))
     for left in (1, 0):
         await source.search(QUERY)
         assert source.quota_left == left
@@ -222,6 +222,25 @@ async def test_a_days_quota_is_respected_and_shown(web, monkeypatch) -> None:
         await source.search(QUERY)
     assert len(web.requests) == 2
     await source.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("https://www.seoul.go.kr/x", "official"),
+        ("https://www.usa.gov/", "official"),
+        ("https://www.gov.uk/", "official"),
+        ("https://www.pref.lg.jp/", "official"),
+        ("https://ko.wikipedia.org/wiki/x", "encyclopedia"),
+        ("https://docs.python.org/3/", "doc"),
+        ("https://www.youtube.com/watch?v=1", "video"),
+        ("https://evilgov.example/", "other"),
+        ("https://notwikipedia.org/", "other"),
+        ("https://[bad", "other"),
+    ],
+)
+def test_site_kind_is_judged_by_host(url: str, kind: str) -> None:
+    assert site_kind(url) == kind
 
 
 @pytest.mark.parametrize(
@@ -233,21 +252,10 @@ async def test_a_days_quota_is_respected_and_shown(web, monkeypatch) -> None:
         ("tavily", ", odd: 1", "odd: unknown key"),
     ],
 )
-def test_a_bad_source_is_refused_with_its_line(kind: str, settings: str, what: str) -> None:
+def test_invalid_source_configuration_is_reported_with_its_line(
+    kind: str, settings: str, what: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         build_registry(loads(CONFIG.format(kind=kind, settings=settings), "c.yaml"), SilentLog())
     assert "c.yaml:6: suggest.sources.web" in str(caught.value)
     assert what in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://www.example.org/a//b/?utm_source=x&b=2&a=1#top",
-        "http://example.org/a/b?a=1&b=2&gclid=3",
-        "https://EXAMPLE.org:443/a/b/?b=2&a=1",
-        "https://m.example.org/a/b?a=1&b=2",
-    ],
-)
-def test_url_canonicalization(url: str) -> None:
-    assert canonicalize_url(url) == "example.org/a/b?a=1&b=2"

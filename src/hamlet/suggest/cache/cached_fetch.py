@@ -1,4 +1,4 @@
-"""One request's share in a gathering: what it may wait for, and what it got."""
+"""One request's view of a cache entry: which items it may show, and where they came from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from hamlet.suggest.cache.swr_cache import CacheEntry, SwrCache
 from hamlet.suggest.model import CacheState
-from hamlet.suggest.swr_cache import CacheEntry, SwrCache
 
 T = TypeVar("T")
 L = TypeVar("L", bound=str)
@@ -15,7 +15,7 @@ L = TypeVar("L", bound=str)
 
 @dataclass(frozen=True, slots=True)
 class CachedFetch(Generic[T]):
-    """A batch of a pool, and whether it was there before this request."""
+    """An entry of `cache`. `is_hit`: it was fresh when the request arrived."""
 
     cache: SwrCache[T]
     key: str
@@ -32,24 +32,24 @@ class CachedFetch(Generic[T]):
         *,
         allow_stale: bool = True,
     ) -> CachedFetch[T]:
-        """Take what is fresh; else begin to gather, or join those who wait, over what is stale."""
+        """Use the fresh entry; else start or join a fetch, and use the stale entry until then."""
         cached = cache.get(key)
         if cached is not None and cache.is_fresh(cached):
-            return cls(cache, key, cached, is_hit=True, allow_stale=allow_stale)
-        started = cache.fetch(key, fill)
-        is_cached_usable = cached is not None and bool(cached.items) and not cached.is_partial
-        entry = cached if is_cached_usable and cached is not None else started
-        return cls(cache, key, entry, is_hit=False, allow_stale=allow_stale)
+            return cls(cache, key, cached, True, allow_stale)
+        entry = cache.fetch(key, fill)
+        if cached is not None and cached.items and not cached.is_partial:
+            entry = cached
+        return cls(cache, key, entry, False, allow_stale)
 
     @property
     def items(self) -> list[T]:
-        """What of it may be shown."""
+        """The items that may be shown: none of a stale entry unless `allow_stale`."""
         entry = self.current_entry()
         is_fresh = entry.is_partial or self.cache.is_fresh(entry)
         return entry.items if is_fresh or self.allow_stale else []
 
     def cache_state(self) -> CacheState:
-        """The cache's share in it."""
+        """How the response describes the cache's part in it."""
         entry = self.current_entry()
         origin = self._origin(entry)
         if origin == "live":
@@ -59,11 +59,11 @@ class CachedFetch(Generic[T]):
         )
 
     def current_entry(self) -> CacheEntry[T]:
-        """The batch as it is now."""
+        """The entry as it is now: a fetch may have replaced it since the request arrived."""
         return self.cache.get(self.key) or self.entry
 
     def tier(self, live: L) -> L | Literal["cache", "stale"]:
-        """Where its items come from: `live` if they were gathered for this request."""
+        """The tier of its items: `live` if they were fetched for this request."""
         origin = self._origin(self.current_entry())
         return live if origin == "live" else origin
 
@@ -75,7 +75,7 @@ class CachedFetch(Generic[T]):
         return "cache" if self.is_hit or entry.from_store else "live"
 
     def miss_reason(self) -> Literal["failed", "deadline", "rejected"]:
-        """Why nothing of it could be shown."""
+        """Why none of its items could be shown."""
         entry = self.current_entry()
         if entry.failed:
             return "failed"

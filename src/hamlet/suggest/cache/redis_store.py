@@ -1,4 +1,4 @@
-"""A pool in Redis, shared by processes (the extra `redis`)."""
+"""A cache store in Redis, shared by processes (needs the extra `redis`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from hamlet.suggest.swr_cache import StoredEntry
+from hamlet.suggest.cache.swr_cache import StoredEntry
 
 T = TypeVar("T")
 _TIMEOUT_S = 0.25
@@ -17,12 +17,12 @@ _UNLINK_BATCH = 500
 
 
 class RedisStore(Generic[T]):
-    """Batches as JSON under a prefix. Redis in trouble is asked again some seconds later."""
+    """Entries as JSON under a key prefix. After an error, Redis is left alone for 5 s."""
 
     def __init__(
         self, url: str, prefix: str, item_type: Any, clock: Callable[[], float] = time.time
     ) -> None:
-        """`kind` is the type of one item."""
+        """`item_type` is the type of one item, which msgspec must be able to decode."""
         from redis.asyncio import Redis
         from redis.exceptions import RedisError
 

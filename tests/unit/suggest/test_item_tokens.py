@@ -1,4 +1,4 @@
-"""Item tokens: their form, and whose they are."""
+"""Item tokens: their format, and the secret that verifies them."""
 
 import base64
 import hmac
@@ -12,7 +12,7 @@ SHOWN = ShownItem("sg_1", "ln_1", "links", "web", 3, 0.25)
 
 
 @pytest.mark.parametrize("secret", [b"short", b"s" * 64, b"long" * 40])
-def test_a_token_is_the_fields_behind_their_hmac(secret: bytes) -> None:
+def test_token_is_the_hmac_and_the_fields(secret: bytes) -> None:
     token = TokenSigner(secret).sign(SHOWN)
     body = b'["sg_1","ln_1","links","web",3,0.25]'
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
@@ -20,7 +20,7 @@ def test_a_token_is_the_fields_behind_their_hmac(secret: bytes) -> None:
     assert "=" not in token
 
 
-def test_a_token_is_read_by_its_own_secret_alone() -> None:
-    token = TokenSigner(b"ours").sign(SHOWN)
-    assert TokenSigner(b"ours").verify(token) == SHOWN
-    assert TokenSigner(b"theirs").verify(token) is None
+def test_token_is_verified_by_its_own_secret_only() -> None:
+    token = TokenSigner(b"own").sign(SHOWN)
+    assert TokenSigner(b"own").verify(token) == SHOWN
+    assert TokenSigner(b"other").verify(token) is None
