@@ -7,7 +7,6 @@ import pytest
 
 from hamlet.core import (
     ChatParams,
-    EmbeddingRequest,
     Feature,
     FinishReason,
     Message,
@@ -18,7 +17,6 @@ from hamlet.core import (
     TextDelta,
     Usage,
     errors,
-    unpack,
 )
 from hamlet.core.chat import ChatRequest, Started
 from hamlet.gateway import Admission, Caller, CallRecord
@@ -351,61 +349,6 @@ async def test_deployment_at_max_in_flight_is_skipped() -> None:
     assert await harness.read_text() == "free"
     await stream.aclose()
     assert await harness.read_text() == "full"
-
-
-async def test_caller_can_use_only_its_routes() -> None:
-    harness = GatewayHarness([deployment(ScriptedProvider(says("yes")))])
-    with pytest.raises(errors.RouteNotFound):
-        await harness.open_stream(caller=Caller("k", frozenset({"other"})))
-    stream = await harness.open_stream(caller=Caller("k", frozenset({"r"})))
-    await stream.aclose()
-
-
-def test_caller_rate_is_limited_and_refills() -> None:
-    now = [100.0]
-    admission = Admission(10, clock=lambda: now[0])
-    caller = Caller("k", rate=(2, 60.0))
-    for _ in range(2):
-        admission.acquire_slot_nowait(caller)
-    with pytest.raises(errors.LimitExceeded) as caught:
-        admission.acquire_slot_nowait(caller)
-    assert caught.value.retry_after == pytest.approx(30.0)
-    now[0] += 30.0
-    admission.acquire_slot_nowait(caller)
-    admission.acquire_slot_nowait(Caller("other", rate=(2, 60.0)))
-    assert admission.in_flight == 4
-
-
-async def test_calls_over_max_in_flight_or_while_draining_are_shed() -> None:
-    harness = GatewayHarness([deployment(ScriptedProvider())], max_in_flight=1)
-    stream = await harness.open_stream()
-    with pytest.raises(errors.Busy):
-        await harness.open_stream()
-    await stream.aclose()
-    harness.admission.draining = True
-    with pytest.raises(errors.Draining):
-        await harness.open_stream()
-
-
-async def test_embedding_fails_over() -> None:
-    broken = ScriptedProvider([errors.UpstreamUnavailable("down")])
-    good = ScriptedProvider([], vectors=[[1.0, 2.0]])
-    harness = GatewayHarness([deployment(broken)], [deployment(good, "b")], policy=fast_policy())
-    answer = await harness.gateway.embed(EmbeddingRequest("e", ("x",)), Caller())
-    assert unpack(answer.vectors[0]) == [1.0, 2.0]
-    assert harness.observer.ended[0].usage.input_tokens == 1
-    assert good.calls[0].model == "m"
-
-
-@pytest.mark.parametrize("step", [5.0, TimeoutError()])
-async def test_embedding_times_out(step: object) -> None:
-    harness = GatewayHarness(
-        [deployment(ScriptedProvider([step]))], policy=fast_policy(total_s=0.05)
-    )  # type: ignore[list-item]
-    wanted = errors.UpstreamTimeout if step == 5.0 else errors.UpstreamProtocol
-    with pytest.raises(wanted):
-        await harness.gateway.embed(EmbeddingRequest("e", ("x",)), Caller())
-    assert harness.admission.in_flight == 0
 
 
 async def test_native_path_is_used_between_equal_dialects() -> None:
