@@ -72,9 +72,9 @@ class ProcessState:
     def reserve_call(
         self, tokens: float = 1000.0, i: int = 0, error: Exception | None = None
     ) -> None:
-        booking = self.load_balancer.reserve(self.selection(i), CostEstimate(tokens))
+        reservation = self.load_balancer.reserve(self.selection(i), CostEstimate(tokens))
         if error is not None:
-            self.load_balancer.record_failure(booking, error)
+            self.load_balancer.record_failure(reservation, error)
 
     def capacity_level(self, i: int = 0) -> float:
         return self.deployment_state(i).capacity_model.undrained_levels(self.load_balancer.clock())[
@@ -485,9 +485,9 @@ async def test_a_backlog_of_ten_thousand_messages_holds_nothing_up(redis) -> Non
             first = [str(1000 * part + 1), str(1000 * part + 1000)]
             assert await redis.execute("EVAL", script, "1", channel, before, after, *first) == "1"
         start = asyncio.get_running_loop().time()
-        condition = both[0].load_balancer.deployment_states["d0/m"]
-        condition.cool_down(30, both[0].load_balancer.clock())
-        both[0].load_balancer._mark_changed(condition)
+        state = both[0].load_balancer.deployment_states["d0/m"]
+        state.cool_down(30, both[0].load_balancer.clock())
+        both[0].load_balancer._mark_changed(state)
         gap, last = 0.0, start
         while not both[1].load_balancer.deployment_states["d0/m"].cooldown_until:
             await asyncio.sleep(0.005)

@@ -114,8 +114,8 @@ async def test_longer_of_two_retry_hints_is_used(waits: tuple[str, str]) -> None
             await asyncio.sleep(0.005)
         gate.set()
         assert [told.status for told in await asyncio.gather(*calls)] == [200, 200]
-        fleet_ = stage.running.hamlet.gateway.load_balancer
-        left = fleet_.deployment_states["p/a"].cooldown_until - fleet_.clock()
+        load_balancer = stage.running.hamlet.gateway.load_balancer
+        left = load_balancer.deployment_states["p/a"].cooldown_until - load_balancer.clock()
         assert 55 < left < 67
 
 
@@ -126,8 +126,8 @@ async def test_invalid_retry_after_is_ignored(wait: str) -> None:
     async with fleet_harness(["a"], ["b"]) as (stage, vendor):
         vendor.responders["a"] = refusal_responder(429, retry_after=wait, retry_after_ms=wait)
         assert (await stage.chat("r")).status == 200
-        fleet_ = stage.running.hamlet.gateway.load_balancer
-        assert fleet_.deployment_states["p/a"].cooldown_until - fleet_.clock() < 2
+        load_balancer = stage.running.hamlet.gateway.load_balancer
+        assert load_balancer.deployment_states["p/a"].cooldown_until - load_balancer.clock() < 2
 
 
 async def test_full_reserved_capacity_spills_to_pay_as_you_go() -> None:
@@ -141,8 +141,8 @@ async def test_full_reserved_capacity_spills_to_pay_as_you_go() -> None:
         counts = vendor.request_counts()
         assert counts["payg"] == 8
         assert all(counts[row["model"]] <= 1 for row in reserved), "who is full is not asked again"
-        traffic = stage.running.hamlet.gateway.load_balancer._route_states["r", True]
-        assert traffic.retry_budget.remaining_ratio == 1.0
+        route_state = stage.running.hamlet.gateway.load_balancer._route_states["r", True]
+        assert route_state.retry_budget.remaining_ratio == 1.0
 
 
 async def test_waits_when_capacity_frees_soon() -> None:
@@ -219,10 +219,10 @@ async def test_slow_deployment_is_ejected_as_outlier() -> None:
     async with fleet_harness(["slow", "b", "c"]) as (stage, vendor):
         for _ in range(40):
             await stage.chat("r")
-        fleet_ = stage.running.hamlet.gateway.load_balancer
-        for condition in fleet_.deployment_states.values():
-            # A busy machine may have made any of them look slow.
-            condition.slowness = PeakEwma(fleet_.clock())
+        load_balancer = stage.running.hamlet.gateway.load_balancer
+        for state in load_balancer.deployment_states.values():
+            # A busy machine may have made any of them context slow.
+            state.slowness = PeakEwma(load_balancer.clock())
         vendor.responders["slow"] = lambda request: sse_reply(
             answer_frames(wire_for(request)), pause_s=0.3
         )
@@ -239,19 +239,19 @@ async def test_a_flapping_deployment_is_probed_one_call_at_a_time() -> None:
         vendor.responders["flapping"] = refusal_responder(500)
         for _ in range(4):
             await stage.chat("r")
-        fleet_ = stage.running.hamlet.gateway.load_balancer
-        breaker = fleet_.deployment_states["p/flapping"].breaker
-        spans = [breaker.open_until - fleet_.clock()]
+        load_balancer = stage.running.hamlet.gateway.load_balancer
+        breaker = load_balancer.deployment_states["p/flapping"].breaker
+        spans = [breaker.open_until - load_balancer.clock()]
         for _ in range(2):
-            breaker.open_until = fleet_.clock()
+            breaker.open_until = load_balancer.clock()
             before = vendor.request_counts()["flapping"]
             told = await asyncio.gather(*(stage.chat("r") for _ in range(10)))
             assert [t.status for t in told] == [200] * 10
             assert vendor.request_counts()["flapping"] == before + 1
-            spans.append(breaker.open_until - fleet_.clock())
+            spans.append(breaker.open_until - load_balancer.clock())
         assert spans[2] > 1.5 * spans[1] > 2 * spans[0] * 0.9
         vendor.responders["flapping"] = respond_ok
-        breaker.open_until = fleet_.clock()
+        breaker.open_until = load_balancer.clock()
         for _ in range(4):
             assert (await stage.chat("r")).status == 200
         assert not breaker.is_tripped

@@ -11,7 +11,7 @@ REQUEST_COST = CostEstimate(100, 100, 100)
 
 
 def start_call(
-    harness: RoutingHarness, name: str, demand: CostEstimate = REQUEST_COST
+    harness: RoutingHarness, name: str, estimate: CostEstimate = REQUEST_COST
 ) -> Reservation:
     """A call under way to a deployment."""
     members = [
@@ -20,30 +20,30 @@ def start_call(
         for m in tier.candidates
     ]
     asked = next(m for m in members if m.deployment.id == f"{name}/m")
-    return harness.load_balancer.reserve(Selection(asked, 0), demand)
+    return harness.load_balancer.reserve(Selection(asked, 0), estimate)
 
 
 def complete_call(harness: RoutingHarness, name: str, seconds: float) -> None:
     """A call whose first content took so long."""
-    booking = start_call(harness, name)
+    reservation = start_call(harness, name)
     harness.clock.advance(seconds)
-    harness.load_balancer.record_success(booking)
-    harness.load_balancer.settle(booking, Usage(100, 100))
+    harness.load_balancer.record_success(reservation)
+    harness.load_balancer.settle(reservation, Usage(100, 100))
 
 
 def harness_with_history(*tiers: list[Deployment]) -> RoutingHarness:
     """A fleet that knows how long an answer takes: half a second."""
-    yard = RoutingHarness(*tiers)
+    harness = RoutingHarness(*tiers)
     for _ in range(60):
-        complete_call(yard, "a", 0.5)
-    return yard
+        complete_call(harness, "a", 0.5)
+    return harness
 
 
 @pytest.fixture
 def harness() -> RoutingHarness:
-    yard = harness_with_history([stub_deployment("a"), stub_deployment("b")])
-    assert set(yard.count_selections()) == {"a", "b"}
-    return yard
+    harness = harness_with_history([stub_deployment("a"), stub_deployment("b")])
+    assert set(harness.count_selections()) == {"a", "b"}
+    return harness
 
 
 def test_two_slow_responses_make_an_outlier(harness: RoutingHarness) -> None:
@@ -118,8 +118,8 @@ def test_a_slow_deployment_is_better_than_none() -> None:
 
 
 def test_fast_lower_tier_is_preferred_to_outlier() -> None:
-    yard = harness_with_history([stub_deployment("a")], [stub_deployment("paid", None)])
-    assert yard.count_selections() == {"a": 200}
-    complete_call(yard, "a", 5.0)
-    complete_call(yard, "a", 5.0)
-    assert yard.count_selections() == {"paid": 200}
+    harness = harness_with_history([stub_deployment("a")], [stub_deployment("paid", None)])
+    assert harness.count_selections() == {"a": 200}
+    complete_call(harness, "a", 5.0)
+    complete_call(harness, "a", 5.0)
+    assert harness.count_selections() == {"paid": 200}
