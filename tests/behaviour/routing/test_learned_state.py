@@ -204,7 +204,7 @@ async def test_exhausted_credit_stops_calls_to_quota_group() -> None:
         assert (counts["a"] + counts["b"], counts["c"]) == (1, 5)
 
 
-async def test_a_wrong_request_is_sent_once() -> None:
+async def test_invalid_request_is_sent_once() -> None:
     async with fleet_harness(["a"], ["b"]) as (stage, vendor):
         vendor.responders["a"] = refusal_responder(
             400, {"error": {"message": "bad temperature", "code": "x"}}
@@ -234,7 +234,7 @@ async def test_slow_deployment_is_ejected_as_outlier() -> None:
         assert vendor.request_counts()["slow"] - found_out <= 2
 
 
-async def test_a_flapping_deployment_is_probed_one_call_at_a_time() -> None:
+async def test_flapping_deployment_is_probed_one_call_at_a_time() -> None:
     async with fleet_harness(["flapping"], ["b"]) as (stage, vendor):
         vendor.responders["flapping"] = refusal_responder(500)
         for _ in range(4):
@@ -328,7 +328,7 @@ async def test_vendor_spillover_marks_deployment_full() -> None:
         assert vendor.request_counts() == {"a": 1, "b": 1}
 
 
-async def test_a_callers_budget_can_only_shorten_the_call() -> None:
+async def test_callers_budget_only_shortens_the_call() -> None:
     async with fleet_harness(["a"], policy={"total_s": 0.4}) as (stage, vendor):
         vendor.responders["a"] = lambda request: Canned(before="hang")
         for budget_ms in ("120", "60000"):

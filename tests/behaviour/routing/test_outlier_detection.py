@@ -72,14 +72,14 @@ def test_pending_late_calls_count_as_slow_responses(harness: RoutingHarness) -> 
     )
 
 
-def test_a_late_answer_and_a_late_call_make_two(harness: RoutingHarness) -> None:
+def test_late_response_and_late_pending_call_make_an_outlier(harness: RoutingHarness) -> None:
     complete_call(harness, "a", 5.0)
     start_call(harness, "a")
     harness.clock.advance(5.0)
     assert harness.deployment_state("a").is_outlier(harness.clock())
 
 
-def test_a_call_that_failed_or_was_called_off_is_not_waited_for(harness: RoutingHarness) -> None:
+def test_failed_or_cancelled_call_is_not_pending(harness: RoutingHarness) -> None:
     first, second = start_call(harness, "a"), start_call(harness, "a")
     harness.clock.advance(5.0)
     harness.load_balancer.cancel(first)
@@ -109,7 +109,7 @@ def test_non_streaming_response_is_not_an_outlier(harness: RoutingHarness) -> No
     assert not harness.deployment_state("a").is_outlier(harness.clock())
 
 
-def test_a_slow_deployment_is_better_than_none() -> None:
+def test_outlier_is_used_if_it_is_the_only_one() -> None:
     alone = harness_with_history([stub_deployment("a")])
     complete_call(alone, "a", 5.0)
     complete_call(alone, "a", 5.0)

@@ -26,7 +26,7 @@ def test_first_tier_with_room_is_selected() -> None:
     assert harness.count_selections() == {"paid": 200}
 
 
-def test_what_must_not_be_shed_may_use_the_last_of_a_deployment() -> None:
+def test_critical_calls_may_fill_a_deployment() -> None:
     harness = RoutingHarness([stub_deployment("home")], [stub_deployment("far")])
     fill_bucket(harness, "home", 0.9)
     assert harness.count_selections(cost=CostEstimate(100, 100, sheddable=True)) == {"far": 200}
@@ -101,7 +101,7 @@ def test_latency_trip_is_published_to_other_processes() -> None:
     assert harness.count_selections() == {"only": 200}, "there is nobody else to ask"
 
 
-def test_calls_under_way_count_as_load() -> None:
+def test_calls_in_flight_count_as_load() -> None:
     harness = RoutingHarness([stub_deployment("busy", None), stub_deployment("idle", None)])
     harness.load_balancer.route_state(harness.route)
     harness.deployment_state("busy").in_flight = 5
@@ -175,13 +175,13 @@ def test_rejection_reason(change, reason: str) -> None:
     )
 
 
-def test_what_was_tried_is_not_asked_again() -> None:
+def test_tried_deployments_are_not_selected_again() -> None:
     harness = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
     assert harness.choose(tried=frozenset({"a/m"})).deployment.id == "b/m"  # type: ignore[union-attr]
     assert harness.choose(tried=frozenset({"a/m", "b/m"})) is None
 
 
-def test_capability_and_size_are_hard_limits() -> None:
+def test_features_and_context_window_are_hard_limits() -> None:
     plain = stub_deployment("plain", card=ModelCard(features=frozenset(), context_window=1000))
     able = stub_deployment(
         "able", card=ModelCard(features=frozenset({Feature.TOOLS}), context_window=9000)
@@ -201,7 +201,7 @@ def test_capability_and_size_are_hard_limits() -> None:
     )
 
 
-def test_data_stays_in_its_region_or_zone_even_in_a_panic() -> None:
+def test_residency_holds_in_panic_mode() -> None:
     rows = [
         stub_deployment("seoul", region="kr"),
         stub_deployment("lyon", region="fr", data_zone="eu"),
@@ -239,7 +239,7 @@ def record_failures(
         harness.load_balancer.settle(reservation, Usage(0, 0))
 
 
-def test_a_failing_deployment_is_out_after_three_and_comes_back_by_a_probe() -> None:
+def test_breaker_opens_after_three_failures_and_closes_by_probes() -> None:
     harness = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
     record_failures(harness, "a", errors.UpstreamUnavailable("down"), 3)
     assert harness.count_selections() == {"b": 200}
@@ -270,7 +270,7 @@ def test_probe_requires_lease() -> None:
     assert harness.count_selections() == {"b": 200}
 
 
-def test_a_cancelled_probe_frees_its_place() -> None:
+def test_cancelled_probe_allows_another() -> None:
     harness = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
     record_failures(harness, "a", errors.UpstreamUnavailable("down"), 3)
     harness.clock.advance(11.5)
@@ -285,7 +285,7 @@ def test_a_cancelled_probe_frees_its_place() -> None:
     assert again.is_probe
 
 
-def test_a_probe_that_its_backup_overtook_was_too_slow() -> None:
+def test_probe_that_its_hedge_overtook_late_has_failed() -> None:
     harness = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
     record_failures(harness, "a", errors.UpstreamUnavailable("down"), 3)
     harness.clock.advance(11.5)
@@ -297,7 +297,7 @@ def test_a_probe_that_its_backup_overtook_was_too_slow() -> None:
     assert harness.deployment_state("a").breaker.open_until > harness.clock() + 15
 
 
-def test_a_refused_key_or_a_missing_model_takes_a_deployment_out_at_once() -> None:
+def test_auth_error_or_missing_model_opens_the_breaker_at_once() -> None:
     for error in (errors.UpstreamAuth("no"), errors.ModelMissing("no")):
         harness = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
         record_failures(harness, "a", error)
@@ -354,7 +354,7 @@ def test_overloaded_vendor_is_throttled() -> None:
     assert harness.count_selections()["c"] > 100
 
 
-def test_a_plain_503_is_a_failure_and_no_cooldown() -> None:
+def test_503_without_retry_after_is_a_failure() -> None:
     harness = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
     record_failures(harness, "a", errors.Overloaded("down", upstream_status=503), 3)
     state = harness.deployment_state("a")
@@ -376,7 +376,7 @@ def test_refusals_without_a_wait_back_off() -> None:
     assert max(waits) <= 33
 
 
-def test_a_refusal_is_no_failure() -> None:
+def test_rate_limit_is_not_a_failure() -> None:
     harness = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
     for _ in range(9):
         record_failures(harness, "a", errors.RateLimited("full", retry_after=0.05))
@@ -384,7 +384,7 @@ def test_a_refusal_is_no_failure() -> None:
     assert not harness.deployment_state("a").breaker.is_tripped
 
 
-def test_the_callers_fault_changes_nothing() -> None:
+def test_request_error_changes_nothing() -> None:
     harness = RoutingHarness([stub_deployment("a")], [stub_deployment("b")])
     record_failures(harness, "a", errors.InvalidRequest("no"), 9)
     state = harness.deployment_state("a")
@@ -392,7 +392,7 @@ def test_the_callers_fault_changes_nothing() -> None:
     assert state.cooldown_until == 0
 
 
-def test_a_timeout_counts_as_slow_too() -> None:
+def test_timeout_raises_slowness() -> None:
     harness = RoutingHarness([stub_deployment("a")], [stub_deployment("b")])
     selection = harness.choose()
     assert selection is not None
@@ -402,7 +402,7 @@ def test_a_timeout_counts_as_slow_too() -> None:
     assert harness.deployment_state("a").slowness_factor(harness.clock()) > 5
 
 
-def test_an_interrupted_answer_is_half_a_failure() -> None:
+def test_interrupted_response_is_half_a_failure() -> None:
     harness = RoutingHarness([stub_deployment("a")], [stub_deployment("b")])
     record_failures(harness, "a", errors.UpstreamUnavailable("cut", phase="stream"), 5)
     assert not harness.deployment_state("a").breaker.is_tripped
@@ -410,7 +410,7 @@ def test_an_interrupted_answer_is_half_a_failure() -> None:
     assert harness.deployment_state("a").breaker.is_tripped
 
 
-def test_when_most_are_out_everywhere_failures_are_ignored_but_not_faults_of_config() -> None:
+def test_panic_mode_ignores_failures_but_not_configuration_errors() -> None:
     harness = RoutingHarness([stub_deployment(f"d{i}") for i in range(4)])
     for i in range(3):
         record_failures(harness, f"d{i}", errors.UpstreamUnavailable("down"), 3)
@@ -425,7 +425,7 @@ def test_healthy_lower_tier_is_preferred_to_panic_mode() -> None:
     assert harness.count_selections() == {"c": 200}
 
 
-def test_a_full_fleet_says_when_there_will_be_room() -> None:
+def test_time_until_room_when_all_are_full() -> None:
     harness = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
     harness.load_balancer.route_state(harness.route)
     harness.deployment_state("a").cool_down(7.0, harness.clock())
@@ -483,7 +483,7 @@ def test_settled_attempt_releases_all_state() -> None:
     assert state.capacity_model.fill(0, harness.clock()) == 0
 
 
-def test_an_answer_without_usage_costs_its_prompt_and_what_was_seen() -> None:
+def test_response_without_usage_costs_its_prompt_and_seen_tokens() -> None:
     harness = RoutingHarness([stub_deployment("a")])
     selection = harness.choose()
     assert selection is not None

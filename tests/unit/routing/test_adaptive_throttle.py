@@ -20,7 +20,7 @@ def test_adaptive_throttle_sheds_and_recovers() -> None:
     assert not throttle.is_active
 
 
-def test_a_throttle_forgets_what_is_older_than_its_window() -> None:
+def test_slices_older_than_the_window_expire() -> None:
     throttle = AdaptiveThrottle(random.Random(1))
     throttle.record(0.0, overloaded=True)
     assert not throttle.should_shed(500.0)

@@ -18,7 +18,7 @@ def reserved_capacity() -> ReservedCapacity:
     return ReservedCapacity(PTU, 0.0)
 
 
-def test_an_admission_is_charged_for_fresh_input_and_weighted_max_tokens() -> None:
+def test_cost_is_uncached_input_plus_weighted_max_tokens() -> None:
     assert reserved_capacity().cost(CostEstimate(1000, 200)) == 1000 + 3 * 200
     assert reserved_capacity().cost(CostEstimate(1000, 200), cached_tokens=400) == 600 + 3 * 200
     assert reserved_capacity().cost(CostEstimate(100, 0), cached_tokens=400) == 0
@@ -31,7 +31,7 @@ def test_fill_includes_the_pending_call() -> None:
     assert model.fill(3_000, 10.0) == pytest.approx(8 / 30)
 
 
-def test_the_end_of_a_call_corrects_its_charge() -> None:
+def test_usage_corrects_the_charge() -> None:
     model = reserved_capacity()
     model.reserve(4_000, 0.0)
     used = model.actual_cost(Usage(input_tokens=1000, output_tokens=100, cache_read_tokens=600))
@@ -64,7 +64,7 @@ def test_rejection_fills_bucket_and_estimates_depth() -> None:
     assert model.depth_s == pytest.approx(27.0), "we knew it was full"
 
 
-def test_the_depth_stays_within_bounds() -> None:
+def test_depth_stays_within_bounds() -> None:
     model = reserved_capacity()
     for second in range(0, 5000, 100):
         model.observe_refusal(float(second))
@@ -81,7 +81,7 @@ def test_depth_is_not_learned_below_capacity() -> None:
     assert model.depth_s == 30.0
 
 
-def test_a_call_larger_than_the_bucket_fits_once_half_is_free() -> None:
+def test_call_larger_than_the_bucket_needs_half_of_it() -> None:
     model = reserved_capacity()
     assert model.fill(90_000, 0.0) == pytest.approx(0.5)
     model.reserve(20_000, 0.0)
@@ -89,7 +89,7 @@ def test_a_call_larger_than_the_bucket_fits_once_half_is_free() -> None:
     assert model.time_until_free(90_000, 1.0, 0.0) == pytest.approx(5.0)
 
 
-def test_the_utilisation_header_moves_the_level_half_way() -> None:
+def test_utilization_header_moves_the_level_half_way() -> None:
     model = reserved_capacity()
     model.observe_headers(Headroom(utilisation=0.8), 0.0)
     assert model.fill(0, 0.0) == pytest.approx(0.4)
@@ -97,13 +97,13 @@ def test_the_utilisation_header_moves_the_level_half_way() -> None:
     assert model.fill(0, 0.0) == pytest.approx(0.4)
 
 
-def test_a_spillover_says_that_the_bucket_is_full() -> None:
+def test_spillover_fills_the_bucket() -> None:
     model = reserved_capacity()
     model.observe_headers(Headroom(spilled=True), 0.0)
     assert model.fill(0, 0.0) == pytest.approx(1.0)
 
 
-def test_a_quota_has_tokens_a_minute_and_requests_in_ten_seconds() -> None:
+def test_quota_of_tokens_per_minute_and_requests_per_ten_seconds() -> None:
     model = QuotaCapacity(Quota(60_000, 60), 0.0)
     cost = model.cost(CostEstimate(1000, 200), cached_tokens=900)
     assert cost == 1200
@@ -117,7 +117,7 @@ def test_a_quota_has_tokens_a_minute_and_requests_in_ten_seconds() -> None:
     assert model.fill(0, 9.0) == pytest.approx(max(2 / 10, (12_000 - 600 - 9000) / 60_000))
 
 
-def test_a_quota_of_tokens_alone_counts_no_requests() -> None:
+def test_quota_of_tokens_counts_no_requests() -> None:
     model = QuotaCapacity(Quota(60_000, None), 0.0)
     for _ in range(50):
         model.reserve(1000, 0.0)

@@ -70,7 +70,7 @@ def test_trip_count_decays_each_healthy_minute() -> None:
     assert breaker.trip_count == 0
 
 
-def test_two_good_probes_close_it_and_a_bad_one_opens_it_anew() -> None:
+def test_two_successful_probes_close_it_and_a_failed_one_reopens_it() -> None:
     breaker = make_breaker()
     breaker.open("failures", 0.0)
     assert not breaker.is_probe_due(1.0)
@@ -101,7 +101,7 @@ def test_probe_without_result_releases_its_slot() -> None:
     assert breaker.is_probe_due(51.0)
 
 
-def test_failures_of_calls_begun_earlier_do_not_prolong_it() -> None:
+def test_failures_of_earlier_calls_do_not_extend_it() -> None:
     breaker = make_breaker()
     breaker.open("failures", 0.0)
     until = breaker.open_until
@@ -120,7 +120,7 @@ def test_starts_slowly_after_closing() -> None:
     assert breaker.slow_start_weight(100.0) == 1.0
 
 
-def test_opens_for_a_run_of_very_slow_answers() -> None:
+def test_opens_after_five_very_slow_responses() -> None:
     breaker = make_breaker()
     for second in range(4):
         breaker.record_latency_ratio(9.0, float(second))

@@ -6,7 +6,7 @@ from hamlet.core import Usage
 from hamlet.routing.cost_estimate import TokenEstimator
 
 
-def test_the_estimate_of_tokens_learns_from_usage() -> None:
+def test_estimates_learn_from_usage() -> None:
     estimator = TokenEstimator()
     assert estimator.estimate_input_tokens(4000) == pytest.approx(1000)
     for _ in range(200):
@@ -17,7 +17,7 @@ def test_the_estimate_of_tokens_learns_from_usage() -> None:
     assert estimator.estimate_output_tokens(10) == (10.0, 10.0)
 
 
-def test_the_estimate_ignores_what_is_no_measurement() -> None:
+def test_estimates_ignore_invalid_usage() -> None:
     estimator = TokenEstimator()
     for usage in (Usage(9, 9, estimated=True), Usage(-5, -5), Usage()):
         estimator.learn(10_000, usage)

@@ -39,7 +39,7 @@ def test_quantiles_follow_the_size_of_the_prompt() -> None:
     assert 2 * p50 < p99 < 5 * p50
 
 
-def test_answers_of_one_length_do_not_break_the_fit() -> None:
+def test_samples_of_one_length_do_not_break_the_fit() -> None:
     model = LatencyModel()
     for _ in range(2000):
         model.learn(500, 0.3)

@@ -16,7 +16,7 @@ def test_retry_budget_allows_a_fifth_plus_reserve() -> None:
     assert budget.remaining_ratio < 0.1
 
 
-def test_retries_under_way_stay_a_fifth_of_the_calls() -> None:
+def test_retries_in_flight_stay_a_fifth_of_the_calls() -> None:
     budget = RetryBudget(0.2)
     for _ in range(50):
         budget.start_call()

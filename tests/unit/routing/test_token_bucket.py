@@ -7,7 +7,7 @@ import pytest
 from hamlet.routing.token_bucket import TokenBucket
 
 
-def test_a_bucket_drains_at_its_rate_and_never_below_empty() -> None:
+def test_level_drains_to_zero() -> None:
     bucket = TokenBucket(10.0, 100.0, 0.0)
     bucket.add(50.0, 0.0)
     assert bucket.level(2.0) == 30.0
@@ -17,7 +17,7 @@ def test_a_bucket_drains_at_its_rate_and_never_below_empty() -> None:
     assert bucket.level(60.0) == 0.0
 
 
-def test_a_bucket_knows_when_there_will_be_room() -> None:
+def test_time_until_free() -> None:
     bucket = TokenBucket(10.0, 100.0, 0.0)
     bucket.add(90.0, 0.0)
     assert bucket.time_until_free(10.0, 0.0) == 0.0

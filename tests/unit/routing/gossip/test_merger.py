@@ -93,7 +93,7 @@ def test_a_cooldown_never_shortens_and_is_not_passed_on(clock) -> None:
     assert one.deployment_state.penalty_until == clock() + 9
 
 
-def test_the_newer_breaker_counts_and_of_equals_the_open_one(clock) -> None:
+def test_newer_breaker_wins_and_of_equal_epochs_the_open_one(clock) -> None:
     one, other = ReplicaState("a", clock), ReplicaState("b", clock)
     one.deployment_state.breaker.open("failures", clock(), 30)
     other.deployment_state.breaker.merge_remote(1, None, 0, 0, clock())

@@ -20,7 +20,7 @@ def test_azure_utilization_header(said: str, meant: float) -> None:
 
 
 @pytest.mark.parametrize("said", ["", "%", "nan", "inf", "-3%", "1e99", "full"])
-def test_an_odd_utilisation_says_nothing(said: str) -> None:
+def test_invalid_utilization_is_ignored(said: str) -> None:
     told = openai({UTILISATION: said})
     assert told is not None
     assert told.utilisation is None
@@ -32,12 +32,12 @@ def test_spillover_header() -> None:
 
 
 @pytest.mark.parametrize("said", ["-1", "0", "", "soon", "1e9", "9" * 400])
-def test_odd_counts_of_a_quota_say_nothing(said: str) -> None:
+def test_invalid_quota_counts_are_ignored(said: str) -> None:
     assert openai({"x-ratelimit-remaining-tokens": said}) == Headroom()
     assert anthropic({"anthropic-ratelimit-tokens-remaining": said}) is None
 
 
-def test_counts_of_a_quota_are_read() -> None:
+def test_quota_counts() -> None:
     wanted = Headroom(None, 900, 12)
     said = {"x-ratelimit-remaining-tokens": "900", "x-ratelimit-remaining-requests": "12"}
     assert openai(said) == wanted
@@ -48,6 +48,6 @@ def test_counts_of_a_quota_are_read() -> None:
     assert anthropic(said) == wanted
 
 
-def test_other_headers_say_nothing() -> None:
+def test_other_headers_are_ignored() -> None:
     assert openai({"content-type": "application/json"}) is None
     assert anthropic({}) is None
