@@ -1,4 +1,4 @@
-"""A real redis-server on a unix socket, and a proxy in front of it that delays and cuts."""
+"""A real redis-server on a Unix socket, and a proxy that delays and truncates its replies."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ import pytest
 
 
 class RedisServer:
-    """Start, kill, pause and ask one server; `url` stays the same."""
+    """Starts, kills, pauses and queries one server; `url` stays the same."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "redis.sock"
@@ -31,7 +31,7 @@ class RedisServer:
             assert self._process.returncode is None
 
     async def execute(self, *args: str) -> str:
-        """One command by the server's own client; its answer as text."""
+        """Run one command by redis-cli; returns its output."""
         process = await asyncio.create_subprocess_exec(
             "redis-cli", "-s", str(self.socket), *args,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -40,7 +40,7 @@ class RedisServer:
         return out.decode().strip()
 
     async def kill(self) -> None:
-        """At once, as by the kernel."""
+        """Kill it by SIGKILL."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
             await self._process.communicate()
@@ -70,7 +70,7 @@ async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer
 async def slow_proxy(
     socket_path: Path, delay_s: Callable[[], float], max_bytes: Callable[[], int] = lambda: 1 << 16
 ) -> AsyncIterator[str]:
-    """A Redis URL through which answers come late, and no more than `most()` bytes of each."""
+    """A Redis URL whose replies are late, and cut to `max_bytes()` a read."""
     open_ones: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -103,7 +103,7 @@ async def slow_proxy(
         server.close()
         ends = list(open_ones.items())
         for writer, _ in ends:
-            # Not cancelled: asyncio would report that as an error of the server's.
+            # Cancelling the task would make asyncio report an error of the server.
             writer.transport.abort()
         await asyncio.gather(*(task for _, task in ends))
 

@@ -21,9 +21,7 @@ def test_clock_and_log_of_the_host() -> None:
     assert host.log is log
 
 
-async def test_absolute_url_is_used_and_redirects_are_not_followed(
-    upstream, host
-) -> None:
+async def test_absolute_url_is_used_and_redirects_are_not_followed(upstream, host) -> None:
     upstream.reply(Canned(302, {"location": "http://127.0.0.1:9/"}))
     http = host.http(ProviderSettings(base_url="http://127.0.0.1:9"))
     async with http.stream("GET", upstream.url + "/there") as reply:

@@ -1,4 +1,4 @@
-"""Who is slow is asked less, and what is not answered yet tells as much as an answer."""
+"""Slow deployments get fewer calls; late pending calls count like slow responses."""
 
 import pytest
 
@@ -13,14 +13,14 @@ REQUEST_COST = CostEstimate(100, 100, 100)
 def start_call(
     harness: RoutingHarness, name: str, estimate: CostEstimate = REQUEST_COST
 ) -> Reservation:
-    """A call under way to a deployment."""
+    """A call in flight to a deployment."""
     members = [
         m
         for tier in harness.load_balancer.route_state(harness.route).tiers
         for m in tier.candidates
     ]
-    asked = next(m for m in members if m.deployment.id == f"{name}/m")
-    return harness.load_balancer.reserve(Selection(asked, 0), estimate)
+    candidate = next(m for m in members if m.deployment.id == f"{name}/m")
+    return harness.load_balancer.reserve(Selection(candidate, 0), estimate)
 
 
 def complete_call(harness: RoutingHarness, name: str, seconds: float) -> None:
@@ -32,7 +32,7 @@ def complete_call(harness: RoutingHarness, name: str, seconds: float) -> None:
 
 
 def harness_with_history(*tiers: list[Deployment]) -> RoutingHarness:
-    """A fleet that knows how long an answer takes: half a second."""
+    """A load balancer that expects a latency of half a second."""
     harness = RoutingHarness(*tiers)
     for _ in range(60):
         complete_call(harness, "a", 0.5)
@@ -98,7 +98,7 @@ def test_recovering_outlier_gets_one_call_at_a_time(harness: RoutingHarness) -> 
     harness.load_balancer.record_success(trial)
     harness.load_balancer.settle(trial, Usage(100, 100))
     start_call(harness, "a")
-    assert "a" in harness.count_selections(), "it has answered in good time"
+    assert "a" in harness.count_selections(), "its trial call was fast"
 
 
 def test_non_streaming_response_is_not_an_outlier(harness: RoutingHarness) -> None:

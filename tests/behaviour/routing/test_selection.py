@@ -1,4 +1,4 @@
-"""Which deployment is asked next, and why the others are not."""
+"""Which deployment is selected, and why others are not."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from support.routing import PTU, ManualClock, RoutingHarness, stub_deployment
 
 
 def fill_bucket(harness: RoutingHarness, name: str, share: float) -> None:
-    """Use up that part of a deployment's bucket."""
+    """Use that part of a deployment's capacity."""
     harness.deployment_state(name).capacity_model.reserve(30_000 * share, harness.clock())
 
 
@@ -64,7 +64,7 @@ def test_faster_of_two_unloaded_is_selected() -> None:
 
 
 def record_slow_answers(harness: RoutingHarness, name: str) -> None:
-    """Two answers in a row that took far longer than expected."""
+    """Two responses in a row that took far longer than expected."""
     harness.load_balancer.route_state(harness.route)
     for _ in range(2):
         harness.deployment_state(name).slowness.observe(9.0, harness.clock())
@@ -98,7 +98,7 @@ def test_latency_trip_is_published_to_other_processes() -> None:
         harness.load_balancer.settle(reservation, Usage(100, 100))
     assert harness.deployment_state("only").breaker.reason == "slow"
     assert updates.changed_ids == {"only/m"}, "other processes receive it"
-    assert harness.count_selections() == {"only": 200}, "there is nobody else to ask"
+    assert harness.count_selections() == {"only": 200}, "there is no other deployment"
 
 
 def test_calls_in_flight_count_as_load() -> None:
@@ -120,7 +120,7 @@ def test_prefix_affinity() -> None:
     assert harness.count_selections(cost=estimate)[served] > 190
     harness.clock.advance(301)
     assert harness.count_selections(cost=estimate).get(served, 0) < 100, (
-        "the vendor has forgotten it too"
+        "the vendor's cache has expired too"
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything wrong with a configuration, at once, with its line; and nothing secret in it."""
+"""All problems of a configuration are reported at once, with their lines and no secret."""
 
 from pathlib import Path
 

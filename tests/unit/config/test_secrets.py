@@ -21,8 +21,8 @@ def test_secret_files_are_relative_to_the_configuration(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         build_registry(load(file), SilentLog())
-    told = str(caught.value)
-    assert "empty.api_key: the file empty is empty" in told
-    assert "none.api_key: the file none cannot be read" in told
-    assert "key.api_key: the" not in told
-    assert "sk-from-file" not in told
+    message = str(caught.value)
+    assert "empty.api_key: the file empty is empty" in message
+    assert "none.api_key: the file none cannot be read" in message
+    assert "key.api_key: the" not in message
+    assert "sk-from-file" not in message

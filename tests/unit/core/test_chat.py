@@ -1,4 +1,4 @@
-"""The nouns: parameters, features, folding, packing, redaction, languages."""
+"""The features of a request, and the fold of events."""
 
 import pytest
 
@@ -39,7 +39,7 @@ async def _collect(*events):
 
 
 async def test_fold_joins_deltas_and_meta() -> None:
-    answer = await _collect(
+    response = await _collect(
         Started("1", "m"),
         ReasoningDelta(0, "hm"),
         ReasoningDelta(0, "", {"v": "signed"}),
@@ -49,12 +49,12 @@ async def test_fold_joins_deltas_and_meta() -> None:
         ToolCallDelta(2, arguments=":1}"),
         END,
     )
-    assert answer.parts == (
+    assert response.parts == (
         Reasoning("hm", {"v": "signed"}),
         Text("ab"),
         ToolCall("c1", "f", '{"x":1}'),
     )
-    assert answer.text == "ab"
+    assert response.text == "ab"
 
 
 async def test_fold_requires_start_and_end() -> None:

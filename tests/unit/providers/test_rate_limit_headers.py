@@ -1,4 +1,4 @@
-"""What vendors' headers say of capacity, and what they only seem to say."""
+"""Headroom from the headers of replies."""
 
 import pytest
 
@@ -10,42 +10,42 @@ UTILISATION = "azure-openai-deployment-utilization"
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("value", "expected"),
     [("83.5%", 0.835), ("83.5", 0.835), ("0%", 0.0), ("104.0%", 1.04)],
 )
-def test_azure_utilization_header(said: str, meant: float) -> None:
-    told = openai({UTILISATION: said})
-    assert told is not None
-    assert told.utilisation == pytest.approx(meant)
+def test_azure_utilization_header(value: str, expected: float) -> None:
+    headroom = openai({UTILISATION: value})
+    assert headroom is not None
+    assert headroom.utilisation == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("said", ["", "%", "nan", "inf", "-3%", "1e99", "full"])
-def test_invalid_utilization_is_ignored(said: str) -> None:
-    told = openai({UTILISATION: said})
-    assert told is not None
-    assert told.utilisation is None
+@pytest.mark.parametrize("value", ["", "%", "nan", "inf", "-3%", "1e99", "full"])
+def test_invalid_utilization_is_ignored(value: str) -> None:
+    headroom = openai({UTILISATION: value})
+    assert headroom is not None
+    assert headroom.utilisation is None
 
 
 def test_spillover_header() -> None:
-    told = openai({"x-ms-spillover-from-deployment": "ptu-1"})
-    assert told == Headroom(spilled=True)
+    headroom = openai({"x-ms-spillover-from-deployment": "ptu-1"})
+    assert headroom == Headroom(spilled=True)
 
 
-@pytest.mark.parametrize("said", ["-1", "0", "", "soon", "1e9", "9" * 400])
-def test_invalid_quota_counts_are_ignored(said: str) -> None:
-    assert openai({"x-ratelimit-remaining-tokens": said}) == Headroom()
-    assert anthropic({"anthropic-ratelimit-tokens-remaining": said}) is None
+@pytest.mark.parametrize("value", ["-1", "0", "", "soon", "1e9", "9" * 400])
+def test_invalid_quota_counts_are_ignored(value: str) -> None:
+    assert openai({"x-ratelimit-remaining-tokens": value}) == Headroom()
+    assert anthropic({"anthropic-ratelimit-tokens-remaining": value}) is None
 
 
 def test_quota_counts() -> None:
     wanted = Headroom(None, 900, 12)
-    said = {"x-ratelimit-remaining-tokens": "900", "x-ratelimit-remaining-requests": "12"}
-    assert openai(said) == wanted
-    said = {
+    value = {"x-ratelimit-remaining-tokens": "900", "x-ratelimit-remaining-requests": "12"}
+    assert openai(value) == wanted
+    value = {
         "anthropic-ratelimit-tokens-remaining": "900",
         "anthropic-ratelimit-requests-remaining": "12",
     }
-    assert anthropic(said) == wanted
+    assert anthropic(value) == wanted
 
 
 def test_other_headers_are_ignored() -> None:

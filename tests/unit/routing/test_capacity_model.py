@@ -1,4 +1,4 @@
-"""The mirror of a deployment's capacity, against cases worked out by hand."""
+"""The capacity models, against cases worked out by hand."""
 
 import pytest
 
@@ -58,10 +58,10 @@ def test_invalid_usage_is_ignored(usage: Usage) -> None:
 def test_rejection_fills_bucket_and_estimates_depth() -> None:
     model = reserved_capacity()
     model.observe_refusal(0.0)
-    assert model.depth_s == pytest.approx(27.0), "we thought it empty: it is shallower"
+    assert model.depth_s == pytest.approx(27.0), "it was thought empty, so it is smaller"
     assert model.fill(0, 0.0) == pytest.approx(1.0)
     model.observe_refusal(0.0)
-    assert model.depth_s == pytest.approx(27.0), "we knew it was full"
+    assert model.depth_s == pytest.approx(27.0), "it was known to be full"
 
 
 def test_depth_stays_within_bounds() -> None:

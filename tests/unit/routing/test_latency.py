@@ -1,4 +1,4 @@
-"""What is expected, and who is slower than that."""
+"""The expected latency, and how much slower a deployment is."""
 
 import random
 

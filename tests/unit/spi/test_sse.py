@@ -1,4 +1,4 @@
-"""The contract's helpers: SSE framing, waits, transports."""
+"""Server-sent events in reads of any size."""
 
 import pytest
 from hypothesis import given

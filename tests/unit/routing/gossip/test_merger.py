@@ -51,15 +51,15 @@ def test_lost_message_is_resent_once(clock) -> None:
     one.load_balancer.pending_updates.changed_ids.add("d/m")
     lost = one.merger.next_message()
     one.reserve(50)
-    heard = one.merger.next_message()
+    received = one.merger.next_message()
     assert lost is not None
-    assert heard is not None
-    assert heard.charges == {"d/m": (150.0, 2)}
-    assert set(heard.snapshots) == {"d/m"}
+    assert received is not None
+    assert received.charges == {"d/m": (150.0, 2)}
+    assert set(received.snapshots) == {"d/m"}
     one.merger.mark_sent()
     assert one.merger.next_message() is None
     for _ in range(2):
-        other.merger.merge(heard)
+        other.merger.merge(received)
     assert other.capacity_level() == pytest.approx(150)
 
 
@@ -78,14 +78,14 @@ def test_a_cooldown_never_shortens_and_is_not_passed_on(clock) -> None:
     apply_failure(
         one.deployment_state, RateLimited("full", retry_after=60), clock(), random.Random(1)
     )
-    told = one.merger.next_message(full=True)
-    assert told is not None
+    message = one.merger.next_message(full=True)
+    assert message is not None
     other.deployment_state.cool_down(5, clock())
-    other.merger.merge(told)
+    other.merger.merge(message)
     assert other.deployment_state.cooldown_until == one.deployment_state.cooldown_until
     again = other.merger.next_message(full=True)
     assert again is not None
-    assert all(said.cooldown_s == 0 for said in again.snapshots.values())
+    assert all(snapshot.cooldown_s == 0 for snapshot in again.snapshots.values())
     one.merger.merge(
         GossipMessage("c", 1, {}, {"d/m": DeploymentSnapshot(cooldown_s=1, penalty_s=9)})
     )
@@ -99,9 +99,9 @@ def test_newer_breaker_wins_and_of_equal_epochs_the_open_one(clock) -> None:
     other.deployment_state.breaker.merge_remote(1, None, 0, 0, clock())
     other.deployment_state.breaker.epoch = 1
     for from_, to in ((one, other), (other, one)):
-        told = from_.merger.next_message(full=True)
-        assert told is not None
-        to.merger.merge(told)
+        message = from_.merger.next_message(full=True)
+        assert message is not None
+        to.merger.merge(message)
     assert other.deployment_state.breaker.is_tripped
     assert other.deployment_state.breaker.open_until == clock() + 30
 
@@ -113,9 +113,9 @@ def test_remote_breaker_opening_notifies_listener(clock) -> None:
         one.deployment_state.breaker.close,
     ):
         change(clock())
-        told = one.merger.next_message(full=True)
-        assert told is not None
-        other.merger.merge(told)
+        message = one.merger.next_message(full=True)
+        assert message is not None
+        other.merger.merge(message)
     assert other.breaker_changes == [True, False]
 
 
@@ -123,9 +123,9 @@ def test_outlier_latency_is_cleared_everywhere_on_recovery(clock) -> None:
     one, other = ReplicaState("a", clock), ReplicaState("b", clock)
     one.deployment_state.slowness.raise_to(9, clock())
     one.deployment_state.breaker.open("slow", clock(), 10)
-    told = one.merger.next_message(full=True)
-    assert told is not None
-    other.merger.merge(told)
+    message = one.merger.next_message(full=True)
+    assert message is not None
+    other.merger.merge(message)
     assert other.deployment_state.slowness_factor(clock()) == 9
     one.deployment_state.breaker.close(clock())
     one.deployment_state.reset_slowness(clock())

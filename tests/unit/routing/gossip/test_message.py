@@ -20,6 +20,6 @@ def test_malformed_message_is_ignored(data: bytes) -> None:
 
 
 def test_message_round_trip() -> None:
-    said = DeploymentSnapshot(1.5, 0.5, 2.0, 3, "quota", 900.0, 2)
-    message = GossipMessage("a", 7, {"d": (1.5, 1.0)}, {"d": said}, {"d": (3.0, 0.0)})
+    snapshot = DeploymentSnapshot(1.5, 0.5, 2.0, 3, "quota", 900.0, 2)
+    message = GossipMessage("a", 7, {"d": (1.5, 1.0)}, {"d": snapshot}, {"d": (3.0, 0.0)})
     assert decode(encode(message)) == message

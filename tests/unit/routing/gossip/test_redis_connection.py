@@ -6,7 +6,7 @@ from hamlet.routing.gossip.redis_connection import RedisConnection
 
 
 async def test_unconnected_redis_connection_raises() -> None:
-    link = RedisConnection("redis://127.0.0.1:1/0", 0.05)
+    connection = RedisConnection("redis://127.0.0.1:1/0", 0.05)
     with pytest.raises(ConnectionError):
-        await link.execute(("PING",))
-    await link.aclose()
+        await connection.execute(("PING",))
+    await connection.aclose()
