@@ -124,6 +124,14 @@ def test_prefix_affinity() -> None:
     )
 
 
+def test_full_deployment_is_not_selected_for_its_cached_prefix() -> None:
+    harness = RoutingHarness([stub_deployment("a"), stub_deployment("b"), stub_deployment("c")])
+    estimate = CostEstimate(5000, 100, 100, prefixes=((42, 4096.0),))
+    harness.deployment_state("a").record_prefixes(estimate.prefixes, harness.clock())
+    fill_bucket(harness, "a", 1.1)
+    assert set(harness.count_selections(cost=estimate)) == {"b", "c"}
+
+
 def test_cached_prefix_is_not_charged() -> None:
     harness = RoutingHarness([stub_deployment("a")])
     estimate = CostEstimate(5000, 100, 100, prefixes=((42, 4096.0),))
@@ -492,6 +500,17 @@ def test_response_without_usage_costs_its_prompt_and_seen_tokens() -> None:
     assert harness.deployment_state("a").capacity_model.fill(0, harness.clock()) == pytest.approx(
         900 / 30_000
     )
+
+
+def test_charge_stays_if_the_counts_are_implausible() -> None:
+    harness = RoutingHarness([stub_deployment("a")])
+    selection = harness.choose(CostEstimate(600, 1000))
+    assert selection is not None
+    reservation = harness.load_balancer.reserve(selection, CostEstimate(600, 1000))
+    harness.load_balancer.settle(reservation, Usage(10**9, 10**9), seen_tokens=10**9)
+    state = harness.deployment_state("a")
+    assert state.charged_tokens == reservation.cost
+    assert state.capacity_model.fill(0, harness.clock()) == pytest.approx(reservation.cost / 30_000)
 
 
 def test_state_survives_reload_and_new_capacity_resets() -> None:

@@ -10,6 +10,7 @@ from hamlet.core import (
     Feature,
     Finished,
     FinishReason,
+    Headroom,
     Image,
     Message,
     Output,
@@ -25,6 +26,7 @@ from hamlet.core import (
     Usage,
     collect,
     is_content,
+    with_headroom,
 )
 
 END = Finished(FinishReason.STOP, Usage())
@@ -91,3 +93,10 @@ def test_features_that_a_request_needs() -> None:
     }
     assert ChatRequest("m", (), output=Output("schema")).features == {Feature.JSON_SCHEMA}
     assert user.text == "a"
+
+
+def test_headroom_goes_with_the_first_event() -> None:
+    headroom, started = Headroom(tokens=5), Started("1", "m")
+    assert with_headroom(started, headroom) == Started("1", "m", headroom=headroom)
+    assert with_headroom(started, None) is started
+    assert with_headroom(END, headroom) is END
