@@ -61,6 +61,8 @@ def test_faster_of_two_unloaded_is_selected() -> None:
     harness = RoutingHarness([stub_deployment("slow"), stub_deployment("quick")])
     harness.deployment_state("slow").slowness.observe(4.0, harness.clock())
     assert harness.count_selections()["quick"] > 190
+    whole = CostEstimate(100, 100, 100, stream=False)
+    assert harness.count_selections(cost=whole)["quick"] > 190
 
 
 def record_slow_answers(harness: RoutingHarness, name: str) -> None:
