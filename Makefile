@@ -29,7 +29,7 @@ test: $(VENV)/.dev ## Set up, check and test everything
 	@deploy/tools.sh
 	$(MAKE) --no-print-directory lint docs
 	$(BIN)/pytest -n auto --cov --cov-report= tests
-	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*'
+	$(BIN)/coverage report --fail-under=100 --include='src/hamlet/core/*,src/hamlet/spi/*,src/hamlet/gateway/*,src/hamlet/routing/*'
 
 lint: $(VENV)/.dev ## Style, types, and the way imports flow
 	$(BIN)/ruff format --check src tests examples loadtest deploy

@@ -1,4 +1,4 @@
-"""A real redis-server on a unix socket, and a proxy in front of it that delays and cuts."""
+"""A real redis-server on a Unix socket, and a proxy that delays and truncates its replies."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer
 async def slow_proxy(
     socket_path: Path, delay_s: Callable[[], float], max_bytes: Callable[[], int] = lambda: 1 << 16
 ) -> AsyncIterator[str]:
-    """A Redis URL through which answers come late, and no more than `most()` bytes of each."""
+    """A Redis URL whose replies are late, and cut to `max_bytes()` a read."""
     open_ones: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +61,7 @@ async def slow_proxy(
         server.close()
         ends = list(open_ones.items())
         for writer, _ in ends:
-            # Not cancelled: asyncio would report that as an error of the server's.
+            # Cancelling the task would make asyncio report an error of the server.
             writer.transport.abort()
         await asyncio.gather(*(task for _, task in ends))
 
