@@ -16,10 +16,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from hamlet.api.auth import Keyring, ShadowKeyring
 from hamlet.api.dispatcher import Dispatcher, HttpEndpoint
-from hamlet.api.endpoints import health as shell
+from hamlet.api.endpoint_table import model_endpoints
 from hamlet.api.endpoints.admin import AdminContext, admin_router
+from hamlet.api.endpoints.health import health_router
+from hamlet.api.error_handlers import add_error_handlers
 from hamlet.api.openapi import extend_openapi
-from hamlet.api.routes import model_endpoints
 from hamlet.api.streaming import StreamTimings
 from hamlet.config import ConfigError, ConfigProblem, FleetConfig, LoadedConfig, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
@@ -192,7 +193,7 @@ class Hamlet:
     def admin_app(self) -> FastAPI:
         """Health and metrics, for a port of their own."""
         app = FastAPI(title="hamlet admin", docs_url=None, redoc_url=None, openapi_url=None)
-        app.include_router(shell.health_router(self._is_ready, self._render_metrics))
+        app.include_router(health_router(self._is_ready, self._render_metrics))
         return app
 
     def _on_loop_lag(self, seconds: float) -> None:
@@ -249,7 +250,7 @@ class Hamlet:
         )
         has_admin_port = self._loaded.config.telemetry.admin_port is not None
         app.include_router(
-            shell.health_router(self._is_ready, None if has_admin_port else self._render_metrics)
+            health_router(self._is_ready, None if has_admin_port else self._render_metrics)
         )
         parts = self.screen
         admin_context = AdminContext(
@@ -264,7 +265,7 @@ class Hamlet:
             more.append(self.migration.status_router())
         app.include_router(admin_router(admin_context, *more))
         add_page(app, PageContext(parts.service, lambda: self.keyring, parts))
-        shell.add_error_handlers(app, endpoints)
+        add_error_handlers(app, endpoints)
         extend_openapi(app, endpoints)
         return app
 

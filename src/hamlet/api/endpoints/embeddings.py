@@ -10,8 +10,8 @@ import orjson
 
 from hamlet.api.auth import Keyring
 from hamlet.api.body import Fields, decode, read_fields, require_field
+from hamlet.api.dialects.base import error_response
 from hamlet.api.dialects.openai.dialect import OpenAIDialect
-from hamlet.api.endpoints.chat import error_response
 from hamlet.api.http import Request, Response
 from hamlet.core import EmbeddingRequest, EmbeddingResponse, unpack
 from hamlet.core.errors import BadRequest, HamletError

@@ -10,7 +10,7 @@ import orjson
 
 from hamlet.api.auth import Keyring
 from hamlet.api.dialects import OPENAI, dialect_of
-from hamlet.api.endpoints.chat import error_response
+from hamlet.api.dialects.base import error_response
 from hamlet.api.http import Request, Response
 from hamlet.core.errors import HamletError, RouteNotFound
 
