@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from hamlet.api.auth import Keyring, ShadowKeyring
+from hamlet.api.cors import with_cors
 from hamlet.api.dispatcher import Dispatcher, HttpEndpoint
 from hamlet.api.endpoint_table import model_endpoints
 from hamlet.api.endpoints.admin import AdminContext, admin_router
@@ -108,12 +108,14 @@ class Hamlet:
     async def reload(self) -> None:
         """Read the file and the packs again and switch over.
 
-        Raises ConfigError, and then nothing changes. What `server`, `telemetry`, `fleet.redis`
-        and `fleet.group` and all of `suggest` but its sources and packs say is read at start only.
+        Raises ConfigError for whatever a start would refuse, and then nothing changes. Only a start
+        applies `server`, `telemetry`, `cutover`, `fleet.redis`, `fleet.group`, and of `suggest`
+        everything but its sources and packs.
         """
         async with self._reload_lock:
             try:
                 loaded = await asyncio.to_thread(load, self._loaded.path)
+                _check_sections_read_at_start(loaded)
                 registry = build_registry(loaded, self.log, self._plugins)
                 await self.screen.reload(loaded)
             except Exception as error:
@@ -131,7 +133,7 @@ class Hamlet:
     def _build_migration(self, loaded: LoadedConfig) -> Migration | None:
         if loaded.config.cutover is None:
             return None
-        # Proxying hamlet1 brings another HTTP client: only who moves pays for that.
+        # Imports another HTTP client, which only a migration needs.
         from hamlet.migration.assembly import Migration
 
         return Migration(loaded, self.metrics.exposition, self.gateway.admission, self.log)
@@ -273,7 +275,7 @@ class Hamlet:
         self, app: ASGI, endpoints: list[HttpEndpoint], server: ServerConfig
     ) -> ASGI:
         dispatcher = self._build_dispatcher(app, endpoints, server, server.header_wait_s)
-        front_app = _with_cors(dispatcher, server)
+        front_app = with_cors(dispatcher, server.cors_origins)
         if self.migration is None:
             return front_app
         # A status that goes out before there is content would leave nothing to rescue.
@@ -281,7 +283,10 @@ class Hamlet:
         shadow_endpoints = self._model_endpoints(lambda: ShadowKeyring(self.keyring))
         shadow_dispatcher = self._build_dispatcher(app, shadow_endpoints, server, _NEVER_S)
         self._migration_proxy = self.migration.build_proxy(
-            front_app, new_dispatcher, _with_cors(new_dispatcher, server), shadow_dispatcher
+            front_app,
+            new_dispatcher,
+            with_cors(new_dispatcher, server.cors_origins),
+            shadow_dispatcher,
         )
         return self._migration_proxy
 
@@ -345,30 +350,27 @@ def create_app(path: Path | None = None) -> Hamlet:
     return Hamlet(load(path))
 
 
-def _with_cors(dispatcher: Dispatcher, server: ServerConfig) -> ASGI:
-    if not server.cors_origins:
-        return dispatcher
-    return CORSMiddleware(
-        dispatcher,
-        allow_origins=server.cors_origins,
-        allow_methods=("GET", "POST"),
-        allow_headers=(
-            "authorization",
-            "content-type",
-            "traceparent",
-            "x-api-key",
-            "x-request-budget-ms",
-            "x-request-id",
-        ),
-        expose_headers=("x-request-id", "retry-after", "server-timing", "etag"),
-    )
+def _check_sections_read_at_start(loaded: LoadedConfig) -> None:
+    """Check the sections that a reload does not apply. Raises ConfigError, as a start does."""
+    if loaded.config.telemetry.otlp is not None:
+        _import_span_observer(loaded)
+    if loaded.config.cutover is not None:
+        from hamlet.migration.setup import resolve_config
+
+        resolve_config(loaded)
 
 
 def _build_span_exporters(loaded: LoadedConfig, load_balancer: LoadBalancer) -> list[SpanObserver]:
-    """What sends traces, if the configuration wants any. Raises ConfigError without the extra."""
+    """The observer that exports traces, if any is configured. Raises ConfigError."""
     telemetry = loaded.config.telemetry
     if telemetry.otlp is None:
         return []
+    exporter = _import_span_observer(loaded)
+    return [exporter(load_balancer, telemetry.sample, telemetry.otlp)]
+
+
+def _import_span_observer(loaded: LoadedConfig) -> type[SpanObserver]:
+    """Raises ConfigError if the extra is not installed."""
     try:
         from hamlet.telemetry.spans import SpanObserver
     except ImportError:
@@ -376,7 +378,7 @@ def _build_span_exporters(loaded: LoadedConfig, load_balancer: LoadBalancer) -> 
         text = "traces need the extra: pip install 'hamlet[otel]'"
         problem = ConfigProblem(".".join(path), loaded.source.line_of(path), text)
         raise ConfigError(loaded.source.name, [problem]) from None
-    return [SpanObserver(load_balancer, telemetry.sample, telemetry.otlp)]
+    return SpanObserver
 
 
 @contextmanager
