@@ -87,7 +87,7 @@ async def test_events_outlive_the_process(tmp_path: Path) -> None:
             assert told["accepted"] == 1
         async with run_server(config) as running:
             assert [
-                rate.impressions for rate in await running.hamlet.screen.events.click_rates()
+                rate.impressions for rate in await running.hamlet.main_screen.events.click_rates()
             ] == [1]
 
 
@@ -107,7 +107,7 @@ async def test_exploration_reports_propensity_and_learns_from_clicks() -> None:
         environment({"TEST_SECRET": "s-1"}),
         run_server(EMBEDDED_PROVIDER + EMBEDDED_ROUTES + explore) as running,
     ):
-        signer = running.hamlet.screen.signer
+        signer = running.hamlet.main_screen.signer
         async with httpx2.AsyncClient(base_url=running.url) as http:
             seen: dict[str, float] = {}
             firsts = set()
@@ -121,7 +121,7 @@ async def test_exploration_reports_propensity_and_learns_from_clicks() -> None:
             assert len(firsts) == 1
             assert len(seen) > 1
             assert all(0 < chance < 1 for chance in seen.values())
-            store = running.hamlet.screen.events
+            store = running.hamlet.main_screen.events
             liked = next(iter(seen))
             place = ShownItem("sg", liked, "chips", "embedded", 4, 0.5)
             at = time.time()

@@ -98,7 +98,7 @@ async def test_what_was_seen_and_tapped_is_reported_once(
     async def rates() -> dict[tuple[str, int], tuple[int, int]]:
         return {
             (rate.part, rate.position): (rate.impressions, rate.clicks)
-            for rate in await running.hamlet.screen.events.click_rates()
+            for rate in await running.hamlet.main_screen.events.click_rates()
         }
 
     while len(await rates()) < 10:
