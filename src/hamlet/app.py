@@ -312,8 +312,10 @@ class Hamlet:
         """Start each part; at the end, or if one fails to start, close them in reverse order."""
         async with AsyncExitStack() as stack:
             stack.enter_context(_sighup_handler(asyncio.get_running_loop(), self._schedule_reload))
-            for exporter in (*self._span_exporters, *self._usage_logs):
-                stack.push_async_callback(asyncio.to_thread, exporter.close)
+            for spans in self._span_exporters:
+                stack.push_async_callback(asyncio.to_thread, spans.close)
+            for usage in self._usage_logs:
+                stack.push_async_callback(asyncio.to_thread, usage.close)
             stack.push_async_callback(self.registries.aclose)
             stack.push_async_callback(self.main_screen.aclose)
             self.main_screen.start()

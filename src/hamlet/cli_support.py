@@ -1,4 +1,4 @@
-"""How commands fail: what is wrong, on stderr, and status 2."""
+"""How commands report a configuration error: its problems on stderr, and exit status 2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hamlet.config import ConfigError
 
 @contextmanager
 def exit_on_config_error() -> Iterator[None]:
-    """Turn a ConfigError into its lines and exit status 2."""
+    """Print a ConfigError's problems and exit with status 2."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""One OpenAPI document for the hot routes and FastAPI's own."""
+"""One OpenAPI document for the dispatcher's endpoints and FastAPI's routes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JSON_OBJECT = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
 def extend_openapi(app: FastAPI, endpoints: Sequence[HttpEndpoint]) -> None:
-    """Make `app.openapi()` tell of the hot routes too."""
+    """Make `app.openapi()` describe the dispatcher's endpoints too."""
     base_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -31,9 +31,9 @@ def extend_openapi(app: FastAPI, endpoints: Sequence[HttpEndpoint]) -> None:
 
 
 def schema_of(adapter: TypeAdapter[Any], mode: SchemaMode = "validation") -> dict[str, Any]:
-    """A media type's schema: a reference, and its parts, which `document` moves to where it points.
+    """A media type's schema: a reference, and its definitions, which `extend_openapi` moves there.
 
-    `mode` is "serialization" for what hamlet answers: there, what has a default is always sent.
+    `mode` is "serialization" for responses: in these, a field with a default is always present.
     """
     schema = adapter.json_schema(ref_template="#/components/schemas/{model}", mode=mode)
     parts = {**schema.pop("$defs", {}), schema["title"]: schema}
@@ -54,7 +54,7 @@ def _hoist_defs(node: Any, shared: dict[str, Any]) -> Any:
 def openapi_operation(
     summary: str, tag: str, extra: Callable[[], Mapping[str, Any]] = dict
 ) -> Callable[[], Mapping[str, Any]]:
-    """An OpenAPI operation with a JSON object as its body, unless `more` says otherwise."""
+    """An OpenAPI operation with a JSON object as its body, unless `extra` describes another."""
     return lambda: {"summary": summary, "tags": [tag], **extra()}
 
 

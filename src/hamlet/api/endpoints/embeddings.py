@@ -23,7 +23,7 @@ _DIALECT = OpenAIDialect()
 
 
 class EmbeddingsEndpoint:
-    """Serves embeddings; floats are made only for callers who want floats."""
+    """Serves embeddings; vectors are decoded only for callers who want floats."""
 
     def __init__(self, gateway: Gateway, keyring: Callable[[], Keyring]) -> None:
         self._gateway = gateway
@@ -42,7 +42,7 @@ class EmbeddingsEndpoint:
 
 
 def render_openai_error(error: HamletError, request_id: str) -> Response:
-    """An error in OpenAI's shape."""
+    """An error as OpenAI's API has it."""
     return error_response(_DIALECT, error, request_id)
 
 
