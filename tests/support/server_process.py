@@ -1,4 +1,4 @@
-"""hamlet as a process of its own, the way users start it."""
+"""hamlet as a process, started as users start it."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ main()
 
 @dataclass
 class ServerProcess:
-    """A running `hamlet serve`, and where it writes what it logs."""
+    """A running `hamlet serve` and its log."""
 
     process: asyncio.subprocess.Process
     url: str
@@ -31,11 +31,11 @@ class ServerProcess:
         self.process.send_signal(number)
 
     async def wait(self, within_s: float = 60.0) -> int:
-        """Its exit status."""
+        """Wait for the process; returns its exit status."""
         return await asyncio.wait_for(self.process.wait(), within_s)
 
     def worker_pids(self) -> list[int]:
-        """The process ids of those it supervises."""
+        """The process ids of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
@@ -48,7 +48,7 @@ async def run_server_process(
     fds: Sequence[int] = (),
     clock_offset_s: float = 0.0,
 ) -> AsyncIterator[ServerProcess]:
-    """`hamlet serve` on a free port, once it serves; ended with the block."""
+    """Run `hamlet serve` on a free port for the duration of a block; yields when it serves."""
     log = config.with_suffix(f".{os.urandom(4).hex()}.log")
     program = (
         ("-c", _CLOCK_OFFSET_PROGRAM.format(clock_offset_s)) if clock_offset_s else ("-m", "hamlet")

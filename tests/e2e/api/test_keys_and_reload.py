@@ -1,4 +1,4 @@
-"""Keys, their routes and rates; reloading while serving."""
+"""API keys with their routes and rate limits, and reloading while serving."""
 
 import hashlib
 import sys
@@ -96,13 +96,13 @@ async def test_publishable_key_is_limited_to_routes_and_origins(http) -> None:
     ).status_code == 404
 
 
-async def test_only_an_admin_may_reload(http) -> None:
+async def test_reload_needs_an_admin_key(http) -> None:
     for key, status in (("hk_server", 403), ("wrong", 401), ("hk_ops", 200)):
         response = await http.post("/v1/admin/reload", headers=bearer_headers(key))
         assert response.status_code == status, key
 
 
-async def test_a_reload_changes_routes_and_a_bad_file_changes_nothing(tmp_path: Path) -> None:
+async def test_reload_applies_routes_and_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "hamlet.yaml"
     file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES)
     async with run_server(file) as running, httpx2.AsyncClient(base_url=running.url) as http:

@@ -94,7 +94,7 @@ def sse_frame(kind: str, data: dict[str, Any]) -> bytes:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Token counts as Anthropic has them: input excludes what was read from or written to the cache."""
+    """Token counts as Anthropic has them: input excludes cache reads and writes."""
     read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
     return {
         "input_tokens": max(0, (usage.input_tokens or 0) - read - write),

@@ -103,7 +103,7 @@ class ChunkEncoder:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Token counts as OpenAI has them; an unknown count is 0, since its clients require a number."""
+    """Token counts as OpenAI has them; an unknown count is 0, since clients require a number."""
     prompt, completion = usage.input_tokens or 0, usage.output_tokens or 0
     return {
         "prompt_tokens": prompt,
