@@ -21,9 +21,7 @@ def package() -> Path:
 
 
 @pytest.mark.parametrize("model", ["openai", "azure", "azure-v1", "anthropic", "vllm", "embedded"])
-async def test_the_node_sdk_passes_its_list(
-    running: RunningServer, package: Path, model: str
-) -> None:
+async def test_node_sdk_passes_its_cases(running: RunningServer, package: Path, model: str) -> None:
     if not (package / "node_modules").exists():
         pytest.skip("run `make test`, which installs the locked packages")
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""What only the reference transport does in its own way: names, and kept connections that ended."""
+"""What is specific to the aiohttp transport: name resolution and stale connections."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 async def serve_one_response_per_connection(
     close_mode: str,
 ) -> AsyncIterator[tuple[int, list[int]]]:
-    """A server that keeps connections but ends each, unheard, at its second request."""
+    """A server that keeps connections open but closes each on its second request."""
     accepted: list[int] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,7 +36,7 @@ async def serve_one_response_per_connection(
 
 
 async def read_body(transport: AiohttpTransport) -> bytes:
-    # aiohttp itself repeats what is idempotent; a model call is not.
+    # aiohttp itself retries idempotent requests; a model call is not one.
     async with transport.stream("POST", "/", content=b"{}") as reply:
         return await reply.aread()
 
@@ -91,12 +91,12 @@ async def test_local_limits_are_distinguished_from_upstream_faults(
 
 
 @pytest.mark.parametrize(
-    ("error", "unheard"),
+    ("error", "retryable"),
     [
         (aiohttp.ServerDisconnectedError(), True),
         (aiohttp.ClientOSError(errno.ECONNRESET, "reset"), True),
         (aiohttp.ClientPayloadError("cut"), False),
     ],
 )
-def test_only_connection_lost_before_first_byte_is_retryable(error, unheard: bool) -> None:
-    assert _is_stale_connection(error) is unheard
+def test_only_connection_lost_before_first_byte_is_retryable(error, retryable: bool) -> None:
+    assert _is_stale_connection(error) is retryable
