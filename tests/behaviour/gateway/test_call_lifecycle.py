@@ -28,6 +28,7 @@ from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
 from hamlet.testing.scripted import ScriptedNativeProvider
 from support.gateway import CONFIG, GatewayHarness, deployment, fast_policy
+from support.server import wait_until
 
 
 async def test_success_is_recorded() -> None:
@@ -223,8 +224,7 @@ async def test_cancel_before_commit_settles_without_failure() -> None:
     provider = ScriptedProvider([5.0])
     bench = GatewayHarness([deployment(provider)])
     call = asyncio.ensure_future(bench.read_text())
-    while not provider.calls:
-        await asyncio.sleep(0)
+    await wait_until(lambda: provider.calls, interval_s=0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

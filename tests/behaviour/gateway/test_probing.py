@@ -13,24 +13,18 @@ from hamlet.gateway import Admission, Gateway, Observers, Prober
 from hamlet.registry import Deployment, Registry, RegistryHolder, ReservedThroughput, Route
 from hamlet.routing import LoadBalancer
 from hamlet.testing.scripted import ScriptedProvider
+from support.clock import ManualClock
 from support.gateway import CONFIG, RecordingLog, RecordingObserver, deployment, fast_policy
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server, wait_until
 
 PTU = ReservedThroughput(10, 6000, 1.0)
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class ProberHarness:
     """A gateway with a prober that looks around every few milliseconds."""
 
     def __init__(self, *deployments: Deployment, operation="chat", **fleet: Any) -> None:
-        self.clock, self.notes = Clock(), RecordingObserver()
+        self.clock, self.notes = ManualClock(), RecordingObserver()
         self.load_balancer = LoadBalancer(self.clock)
         self.holder = RegistryHolder(self.registry(deployments, operation, fleet))
         gateway = Gateway(
@@ -209,6 +203,4 @@ async def test_nothing_is_probed_by_default_and_what_is_does_not_count_as_a_call
             assert "hamlet_request_duration_seconds_count" not in text
             return 'operation="probe"' in text
 
-        async with asyncio.timeout(60):
-            while not await probed():
-                await asyncio.sleep(0.05)
+        await wait_until(probed)

@@ -26,6 +26,7 @@ from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
 from hamlet.testing.scripted import ScriptedNativeProvider
 from support.gateway import GatewayHarness, deployment, fast_policy
+from support.server import wait_until
 
 RATE_LIMITED = errors.RateLimited("full", retry_after=30.0)
 UNAVAILABLE = errors.UpstreamUnavailable("down")
@@ -193,8 +194,7 @@ async def test_reservation_uses_max_tokens() -> None:
     )
     bench = GatewayHarness([it], policy=fast_policy())
     call = asyncio.ensure_future(bench.read_text())
-    while not provider.calls:
-        await asyncio.sleep(0)
+    await wait_until(lambda: provider.calls, interval_s=0)
     ledger = bench.load_balancer.deployment_state(it).capacity_model
     assert ledger.fill(0, bench.load_balancer.clock()) == pytest.approx(1500 / 30_000, rel=0.02)
     await call
@@ -324,8 +324,7 @@ async def test_cancelling_hedged_call_cancels_both_attempts() -> None:
     first, second = ScriptedProvider([30.0]), ScriptedProvider([30.0])
     bench = hedging_harness(first, second)
     call = asyncio.ensure_future(bench.read_text())
-    while not second.calls:
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: second.calls)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -339,8 +338,7 @@ async def test_simultaneous_hedged_responses_end_call_once() -> None:
     second = ScriptedProvider([both, *says("second")])
     bench = hedging_harness(first, second)
     opening = asyncio.ensure_future(bench.open_stream())
-    while not second.calls:
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: second.calls)
     both.set()
     stream = await opening
     assert (first.closed, second.closed) in {(0, 1), (1, 0)}
@@ -368,8 +366,7 @@ async def test_cancel_at_any_loop_iteration_ends_call_once(policy) -> None:
         for _ in range(40):
             expectation.learn(1.0, 0.001)
         call = asyncio.ensure_future(bench.read_text())
-        while not provider.calls:
-            await asyncio.sleep(0)
+        await wait_until(lambda provider=provider: provider.calls, interval_s=0)
         go.set()
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -462,8 +459,7 @@ async def test_two_answers_at_once_leave_no_stream_open() -> None:
     first, second = ScriptedProvider([gate, *says("one")]), ScriptedProvider([gate, *says("two")])
     bench = hedging_harness(first, second)
     call = asyncio.ensure_future(bench.read_text())
-    while not second.calls:
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: second.calls)
     gate.set()
     assert await call in ("one", "two")
     assert (first.closed, second.closed) == (1, 1)
@@ -578,8 +574,7 @@ async def test_overload_detects_event_loop_lag(monkeypatch) -> None:
     monkeypatch.setattr(module, "_MAX_LAG_S", -1.0)
     watch = OverloadMonitor(memory_limit_bytes=1 << 50)
     watch.start()
-    while watch.level < 2:
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: watch.level >= 2)
     await watch.aclose()
     never_begun = OverloadMonitor()
     await never_begun.aclose()
@@ -614,8 +609,7 @@ async def test_exhausted_credit_during_backoff_is_not_retried() -> None:
     rows = [[deployment(spent)], [deployment(other, "b")]]
     bench = GatewayHarness(*rows, policy=fast_policy(retry_first="same", backoff_base_s=0.2))
     call = asyncio.create_task(bench.read_text())
-    while not bench.observer.attempts:
-        await asyncio.sleep(0)
+    await wait_until(lambda: bench.observer.attempts, interval_s=0)
     condition = bench.load_balancer.deployment_state(rows[0][0])
     condition.breaker.open("quota", bench.load_balancer.clock(), 900)
     assert await call == "other"

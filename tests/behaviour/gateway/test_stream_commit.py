@@ -23,6 +23,7 @@ from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
 from hamlet.testing.scripted import ScriptedNativeProvider
 from support.gateway import GatewayHarness, deployment, fast_policy
+from support.server import wait_until
 
 STARTED = Started("1", "m")
 FINISHED = Finished(FinishReason.STOP, Usage(1, 1), "stop")
@@ -185,8 +186,7 @@ async def test_client_disconnect_cancels_held_back_response() -> None:
     provider = ScriptedProvider([STARTED, TextDelta(0, "a"), asyncio.Event()])
     bench = GatewayHarness([deployment(provider)], policy=fast_policy(hold_back=True))
     call = asyncio.ensure_future(bench.read_text())
-    while not provider.calls:
-        await asyncio.sleep(0)
+    await wait_until(lambda: provider.calls, interval_s=0)
     await asyncio.sleep(0.01)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):

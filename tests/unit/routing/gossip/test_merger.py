@@ -14,20 +14,14 @@ from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage, dec
 from hamlet.routing.gossip.probe_leases import LEASE_TTL_S, ProbeLeases
 from hamlet.routing.gossip.redis_connection import RedisConnection
 from hamlet.testing.scripted import ScriptedProvider
+from support.clock import ManualClock
 from support.gateway import RecordingLog, deployment
 
 PTU = ReservedThroughput(10, 6000, 1.0)
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class ReplicaState:
-    def __init__(self, name: str, clock: Clock, capacity=PTU) -> None:
+    def __init__(self, name: str, clock: ManualClock, capacity=PTU) -> None:
         self.load_balancer = LoadBalancer(clock, random.Random(1))
         self.rows: list[Deployment] = [deployment(ScriptedProvider(), "d", capacity=capacity)]
         self.merger = Merger(self.load_balancer, name, lambda: self.rows)
@@ -43,8 +37,8 @@ class ReplicaState:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 def test_lost_message_is_resent_once(clock) -> None:

@@ -15,6 +15,7 @@ from hamlet.suggest.content import shipped_links
 from hamlet.suggest.model import Chip
 from hamlet.suggest.retrieval import Embedder, HybridIndex, load_encoder
 from hamlet.suggest.retrieval.embedder import _has_avx2
+from support.clock import ManualClock
 from support.redis import redis_server
 from support.server import wait_until
 
@@ -38,13 +39,6 @@ class FakeSource:
         return self.results
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 async def search_succeeds(web: WebSearch) -> bool:
     found: list[FoundLink] = []
     try:
@@ -55,7 +49,7 @@ async def search_succeeds(web: WebSearch) -> bool:
 
 
 async def test_failing_source_is_skipped_for_next() -> None:
-    clock, bad, good = Clock(), FakeSource(), FakeSource()
+    clock, bad, good = ManualClock(), FakeSource(), FakeSource()
     bad.error = SourceError("down")
     web = WebSearch(lambda: {"bad": bad, "good": good}, clock)
     for _ in range(5):
@@ -69,7 +63,7 @@ async def test_failing_source_is_skipped_for_next() -> None:
 
 
 async def test_a_source_that_says_how_long_is_asked_again_only_then() -> None:
-    clock, source = Clock(), FakeSource()
+    clock, source = ManualClock(), FakeSource()
     source.error = SourceError("429", 30.0)
     web = WebSearch(lambda: {"one": source}, clock)
     assert not await search_succeeds(web)
