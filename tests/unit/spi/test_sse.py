@@ -1,6 +1,5 @@
 """The contract's helpers: SSE framing, waits, transports."""
 
-import asyncio
 import time
 
 import pytest
@@ -23,6 +22,7 @@ from hamlet.spi import (
 from hamlet.spi.sse import MAX_EVENT_BYTES
 from hamlet.testing import Canned, json_reply, sse_reply
 from hamlet.testing.support import SilentLog
+from support.raw_upstream import RawUpstream, ServerConnection
 
 
 def read_frames(data: bytes, size: int) -> list[bytes]:
@@ -236,20 +236,15 @@ async def test_a_connection_that_takes_too_long_has_sent_nothing(host) -> None:
 
 
 async def test_an_answer_that_is_not_http_is_an_upstream_fault(host) -> None:
-    async def babble(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"SSH-2.0-hello\r\n\r\n")
-        await writer.drain()
-        writer.close()
+    async def greet_as_ssh(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
+        await peer.send(b"SSH-2.0-hello\r\n\r\n")
 
-    server = await asyncio.start_server(babble, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    http = host.http(ProviderSettings(base_url=f"http://127.0.0.1:{port}"))
-    with pytest.raises(errors.UpstreamProtocol):
-        async with http.stream("GET", "/"):
-            pass
-    server.close()
-    await server.wait_closed()
+    async with RawUpstream(greet_as_ssh) as server:
+        http = host.http(ProviderSettings(base_url=server.url))
+        with pytest.raises(errors.UpstreamProtocol):
+            async with http.stream("GET", "/"):
+                pass
 
 
 async def test_a_url_that_is_none_is_a_fault_of_config(host) -> None:
