@@ -1,14 +1,13 @@
 """A real Chromium, and what a page did in it."""
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-CHROMIUM = shutil.which("chromium")
+from support.programs import find_program
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -22,13 +21,13 @@ FLAGS = [
 
 @asynccontextmanager
 async def launch_chromium() -> AsyncIterator[Browser]:
-    """A headless browser; the test is skipped where there is none."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
+    """A headless browser. A test that uses it is marked `external("chromium")`."""
     # A bound against hanging: how long a busy machine takes is not what is tested.
     expect.set_options(timeout=60_000)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = await playwright.chromium.launch(
+            executable_path=find_program("chromium"), args=FLAGS
+        )
         try:
             yield browser
         finally:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,11 @@ SWITCHES = {
 }
 _HELM = ROOT / ".tools/helm/bin/python"
 _HEADER = "# Made by `make rendered` of deploy/helm/{name}.yaml; change the chart or its values instead.\n"
-needs_helm = pytest.mark.skipif(not _HELM.exists(), reason="deploy/tools.sh found no Python 3.12")
+_HAS_HELM = pytest.mark.skipif(not _HELM.exists(), reason="deploy/tools.sh found no Python 3.12")
+
+
+def needs_helm(test: Callable[..., Any]) -> Callable[..., Any]:
+    return pytest.mark.external(_HAS_HELM(test))
 
 
 def find_tool(name: str) -> str:

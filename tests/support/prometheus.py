@@ -1,7 +1,6 @@
 """Real Prometheus, Alertmanager and node-exporter, on free ports of loopback."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,10 +15,7 @@ from loadtest.engine.waiting import wait_until_ok
 from support.paths import ROOT
 
 REQUIRED_PROGRAMS = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
-needs_prometheus = pytest.mark.skipif(
-    any(shutil.which(name) is None for name in REQUIRED_PROGRAMS),
-    reason="Prometheus is not installed",
-)
+needs_prometheus = pytest.mark.external(*REQUIRED_PROGRAMS)
 
 
 @asynccontextmanager

@@ -2,20 +2,15 @@
 
 import asyncio
 import random
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-
-import pytest
 
 from loadtest.engine.redis_server import RedisServer
 
 
 @asynccontextmanager
 async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed: apt-get install redis-server")
     server = RedisServer(folder)
     await server.start(*options)
     try:

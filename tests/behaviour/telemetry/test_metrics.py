@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import re
-import shutil
 import subprocess
 
 import httpx2
@@ -135,7 +134,7 @@ async def test_random_models_paths_and_keys_leave_the_series_bounded(
     )
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+@pytest.mark.external("promtool")
 async def test_metrics_pass_promtool_lint(running: RunningServer) -> None:
     text = await scrape(running.url)
     found = await asyncio.to_thread(

@@ -27,6 +27,7 @@ console.log(JSON.stringify({ chips: shown.chips.items.map((chip) => chip.text), 
 """
 
 
+@pytest.mark.external("node")
 @pytest.mark.skipif(not (TOOLS / "openapi-typescript").exists(), reason="npm ci has not run")
 async def test_the_generated_types_fit_and_the_documented_program_runs(tmp_path: Path) -> None:
     async def run(*command: str | Path) -> str:
