@@ -1,4 +1,4 @@
-"""The adapters that come with hamlet pass the kit that plugin authors use."""
+"""The built-in adapters pass the conformance kit for plugins."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""A real Chromium, and what a page did in it."""
+"""A real Chromium, and checks of what a page does in it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ FLAGS = [
 @asynccontextmanager
 async def launch_chromium() -> AsyncIterator[Browser]:
     """A headless browser. A test that uses it is marked `external("chromium")`."""
-    # A bound against hanging: how long a busy machine takes is not what is tested.
+    # Long, since these tests do not measure how fast a busy machine is.
     expect.set_options(timeout=60_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -38,16 +38,16 @@ async def launch_chromium() -> AsyncIterator[Browser]:
 async def open_checked_page(
     browser: Browser, origin: str, **context_options: Any
 ) -> AsyncIterator[Page]:
-    """A page that must ask nobody but `origin`, and log no error."""
+    """A page that sends requests to `origin` alone and logs no error."""
     context = await browser.new_context(**{"locale": "ko-KR", **context_options})
     page = await context.new_page()
-    asked: list[str] = []
+    requested: list[str] = []
     faults: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
     page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
     yield page
     assert faults == []
-    assert all(url.startswith((origin, "data:")) for url in asked), asked
+    assert all(url.startswith((origin, "data:")) for url in requested), requested
     await context.close()

@@ -1,4 +1,4 @@
-"""hamlet itself, served by uvicorn on a free port of loopback, in the test's own loop."""
+"""hamlet, served by uvicorn on a free loopback port in the event loop of the test."""
 
 import asyncio
 import os
@@ -37,7 +37,10 @@ class RunningServer:
 async def run_server(
     config: str | Path = EMBEDDED_PROVIDER + EMBEDDED_ROUTES,
 ) -> AsyncIterator[RunningServer]:
-    """A served hamlet for a config text or file; what it is sent must not be in what it tells."""
+    """Serve a configuration text or file.
+
+    Raises AssertionError at the end if text or keys of a request are in a log, metric or span.
+    """
     log, canaries = StringIO(), CanaryTokens()
     loaded = load(config) if isinstance(config, Path) else loads(config, "test.yaml")
     hamlet = Hamlet(loaded, log=make_log("debug", stream=log))
@@ -73,22 +76,22 @@ async def run_server(
 
 
 def _record_spans(hamlet: Hamlet) -> list[str]:
-    """Every span that is sent, as JSON, while it still goes to its collector."""
-    told: list[str] = []
+    """Every exported span as JSON; spans still reach their collector."""
+    recorded: list[str] = []
     for each in hamlet._span_exporters:
         export = each._exporter.export
 
         def record_and_export(spans, export=export):
-            told.extend(span.to_json(indent=None) for span in spans)
+            recorded.extend(span.to_json(indent=None) for span in spans)
             return export(spans)
 
         each._exporter.export = record_and_export
-    return told
+    return recorded
 
 
 @asynccontextmanager
 async def environment(values: Mapping[str, str]) -> AsyncIterator[None]:
-    """Environment variables for the length of a block."""
+    """Set environment variables for the length of a block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
