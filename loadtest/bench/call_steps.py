@@ -34,8 +34,8 @@ from hamlet.core.trace import start_trace
 from hamlet.gateway import Attempt, Call, CallRecord
 from hamlet.gateway.admission import Priority
 from hamlet.gateway.gateway import estimate_cost
-from hamlet.gateway.hunt import Hunt
 from hamlet.gateway.parameters import prepare_native
+from hamlet.gateway.selector import Selector
 from hamlet.net.server.disconnect import EXTENSION, DisconnectWatcher
 from hamlet.providers.openai import passthrough as wire
 from hamlet.routing import LoadBalancer
@@ -131,7 +131,7 @@ class CallSteps:
         load_balancer = self._load_balancer
         route_state = load_balancer.route_state(self._route, stream=False)
         cost = estimate_cost(self._call, route_state, stream=False)
-        selection = await Hunt(load_balancer, route_state, cost, lambda: 60.0).select_next()
+        selection = await Selector(load_balancer, route_state, cost, lambda: 60.0).select_next()
         assert selection.deployment is self._deployment
 
     async def _reserve(self) -> None:

@@ -26,8 +26,9 @@ from typing import Any
 from hamlet.app import Hamlet
 from hamlet.config import loads
 from hamlet.suggest.api.request import SuggestBody
-from hamlet.suggest.chips.validation import bigrams, label_rejection_reason
+from hamlet.suggest.chips.validation import label_rejection_reason
 from hamlet.suggest.retrieval import tokenize
+from hamlet.suggest.similarity import bigrams
 from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
 from loadtest.engine.chip_model import completion_events
@@ -172,7 +173,7 @@ def score_grounding(
 ) -> None:
     """Whether what is shown is about the context."""
     ask, chips, links = suggestions["ask"], suggestions["chips"], suggestions["links"]
-    about = f"{ask.topic} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
+    about = f"{ask.context_text} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
     topic_tokens = set(tokenize(about))
     for chip in chips.items:
         grounded = bool(topic_tokens & set(tokenize(f"{chip.text} {chip.prompt}")))

@@ -20,21 +20,18 @@ import orjson
 import uvloop
 
 from hamlet.config import load
-from hamlet.migration import (
-    FeatureSet,
-    FeatureState,
-    FileStore,
-    LocalRolloutState,
-    RolloutController,
-    RolloutDocument,
-    ShadowRunner,
-    resolve_config,
-)
+from hamlet.migration.config_check import resolve_config
+from hamlet.migration.feature import FeatureSet
+from hamlet.migration.file_store import FileStore
 from hamlet.migration.legacy_client import LegacyClient
+from hamlet.migration.local_state import LocalRolloutState
 from hamlet.migration.metrics import CutoverMetrics
 from hamlet.migration.proxy import MigrationProxy, NewArm
 from hamlet.migration.proxy.legacy_proxy import LegacyProxy
 from hamlet.migration.proxy.tester_override import TesterOverride
+from hamlet.migration.rollout_controller import RolloutController
+from hamlet.migration.rollout_document import FeatureState, RolloutDocument
+from hamlet.migration.shadow import ShadowRunner
 from hamlet.telemetry import make_log
 from hamlet.telemetry.exposition import Exposition
 from loadtest import ROOT

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
+from hamlet.reporting.html import escape, table
 from loadtest.engine.charts import plot
 from loadtest.engine.quantiles import quantile, sorted_quantile
 from loadtest.engine.report import cdf, html_page
@@ -84,13 +84,14 @@ def write_comparison(a: RunResult, b: RunResult, out: Path) -> str:
     """Write the comparison as HTML and give it as text. Raises ValueError for unlike schedules."""
     if (a.scenario, a.size, a.seed) != (b.scenario, b.size, b.seed):
         raise ValueError("the runs have different schedules")
-    lines, rows = [f"{a.scenario}: A {a.target}, B {b.target}"], []
+    lines = [f"{a.scenario}: A {a.target}, B {b.target}"]
+    rows: list[tuple[str, str, str]] = []
     for what in ("latency", "ttft"):
         first, second = _values(a, what), _values(b, what)
         for each in quantile_changes(first, second):
             name = f"p{each.quantile * 100:g}"
             lines.append(f"  {what} {name}: {each.summary()}")
-            rows.append(f"<tr><td>{what}</td><td>{name}</td><td>{each.summary()}</td></tr>")
+            rows.append((what, name, each.summary()))
     for name, run in (("A", a), ("B", b)):
         lines.append(f"  {name}: {dict(run.outcome_counts())}")
         if run.invalid:
@@ -103,7 +104,7 @@ def _values(run: RunResult, what: str) -> list[float]:
     return [getattr(s, what) for s in run.samples_of() if s.outcome == "ok"]
 
 
-def _body(a: RunResult, b: RunResult, rows: list[str], lines: list[str]) -> str:
+def _body(a: RunResult, b: RunResult, rows: Sequence[Sequence[str]], lines: Sequence[str]) -> str:
     shares = [i / 100 for i in range(2, 100)]
     plots = []
     for what, title in (("latency", "Latency"), ("ttft", "Time to first content")):
@@ -120,9 +121,9 @@ def _body(a: RunResult, b: RunResult, rows: list[str], lines: list[str]) -> str:
                 y="ms",
             )
         )
-    head = "<tr><th>what</th><th>quantile</th><th>change from A to B, 95 % interval</th></tr>"
+    head = ("what", "quantile", "change from A to B, 95 % interval")
     return (
         f"<p>A: {escape(a.target)} ({escape(a.commit)}). B: {escape(b.target)} ({escape(b.commit)}).</p>"
-        f"<table>{head}{''.join(rows)}</table><pre>{escape(chr(10).join(lines))}</pre>"
-        f'<div class="plots">{"".join(plots)}</div>'
+        f"{table(head, rows)}<pre>{escape(chr(10).join(lines))}</pre>"
+        f'<div class="charts">{"".join(plots)}</div>'
     )

@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from loadtest.engine.charts import Points, plot
+from hamlet.reporting import html
+from hamlet.reporting.chart import Points
+from hamlet.reporting.html import escape
+from loadtest.engine.charts import plot
 from loadtest.engine.quantiles import quantile
 from loadtest.engine.results import RunResult, Sample
 
-STYLE = """
-body{font:14px system-ui,sans-serif;max-width:1320px;margin:24px auto;padding:0 16px;color:#111}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(520px,1fr));gap:12px}
-figure{margin:0;border:1px solid #e5e7eb;border-radius:6px;padding:8px}figcaption{font-weight:600}
-svg{width:100%;font-size:11px}table{border-collapse:collapse;margin:8px 0}td,th{padding:3px 12px;text-align:left;
-border-bottom:1px solid #e5e7eb}.no{color:#b91c1c;font-weight:600}.yes{color:#15803d}.box{background:#f8fafc;padding:10px;
-border-left:4px solid #c2410c}"""
+_STYLE = (
+    ".no{color:#b91c1c;font-weight:600}.yes{color:#15803d}"
+    ".box{background:#f8fafc;padding:10px;border-left:4px solid #c2410c}"
+)
 
 
 def write_report(run: RunResult, file: Path) -> None:
@@ -28,11 +27,8 @@ def write_report(run: RunResult, file: Path) -> None:
 
 
 def html_page(title: str, body: str) -> str:
-    """A whole HTML document."""
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style><h1>{escape(title)}</h1>{body}</html>"
-    )
+    """A whole HTML document with `title` as its heading. `body` is HTML."""
+    return html.page(title, f"<h1>{escape(title)}</h1>{body}", style=_STYLE)
 
 
 def _body(run: RunResult) -> str:
@@ -55,23 +51,17 @@ def _body(run: RunResult) -> str:
 def _checks_table(run: RunResult) -> str:
     rows = []
     for v in run.verdicts:
-        bound = f"&le; {v['at_most']}" if "at_most" in v else f"&ge; {v['at_least']}"
+        bound = f"\u2264 {v['at_most']}" if "at_most" in v else f"\u2265 {v['at_least']}"
         value = "not known" if v["value"] is None else f"{v['value']:.4g}"
-        mark = '<td class="yes">holds</td>' if v["passed"] else '<td class="no">fails</td>'
-        rows.append(
-            f"<tr><td>{escape(v['figure'])}</td><td>{bound}</td><td>{value}</td>{mark}</tr>"
-        )
-    head = "<tr><th>assertion</th><th>bound</th><th>value</th><th></th></tr>"
-    return f"<h2>Assertions</h2><table>{head}{''.join(rows)}</table>"
+        mark = '<span class="yes">holds</span>' if v["passed"] else '<span class="no">fails</span>'
+        rows.append((v["figure"], bound, value, html.Markup(mark)))
+    return f"<h2>Assertions</h2>{html.table(('assertion', 'bound', 'value', ''), rows)}"
 
 
 def _figures_table(run: RunResult) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{value:.5g}</td></tr>"
-        for name, value in run.figures().items()
-        if value is not None
-    )
-    return f"<h2>Figures</h2><table>{rows}</table>"
+    known = [(name, value) for name, value in run.figures().items() if value is not None]
+    rows = [(name, f"{value:.5g}") for name, value in known]
+    return f"<h2>Figures</h2>{html.table((), rows)}"
 
 
 def infra_spec_box(run: RunResult) -> str:
@@ -150,7 +140,7 @@ def _plots(run: RunResult) -> str:
             y="ms",
         ),
     ]
-    return f'<h2>Plots</h2><div class="plots">{"".join(figures)}</div>'
+    return f'<h2>Plots</h2><div class="charts">{"".join(figures)}</div>'
 
 
 def per_second(samples: Sequence[Sample], time_attribute: str) -> Points:

@@ -31,7 +31,7 @@ from hamlet.registry import (
     ReservedThroughput,
     Route,
 )
-from hamlet.routing import LoadBalancer, SyncTask
+from hamlet.routing import LoadBalancer, PendingUpdates, ProbeLeases, SyncTask
 from hamlet.spi import operations
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
@@ -53,11 +53,16 @@ class Replica:
     def __init__(self, url: str | None) -> None:
         rows = tuple(_deployment(i) for i in range(DEPLOYMENTS))
         self.route = Route("r", "chat", (rows,), Policy())
-        self.fleet = LoadBalancer(rng=random.Random(1))
+        leases = ProbeLeases()
+        self.fleet = LoadBalancer(
+            rng=random.Random(1),
+            may_probe=leases.is_held if url else lambda _: True,
+            pending_updates=PendingUpdates() if url else None,
+        )
         holder = RegistryHolder(Registry(_CONFIG.config, {}, {"r": self.route}))
         self.gateway = Gateway(holder, Admission(1000), Observers([], SilentLog()), self.fleet)
         self.sync = url and SyncTask(
-            self.fleet, url, "bench", lambda: rows, SilentLog(), lambda state: None
+            self.fleet, leases, url, "bench", lambda: rows, SilentLog(), lambda state: None
         )
         self.added_ms: list[float] = []
         self.errors = 0

@@ -21,11 +21,11 @@ from hamlet.api.endpoints.admin import AdminContext, admin_router
 from hamlet.api.openapi import extend_openapi
 from hamlet.api.routes import model_endpoints
 from hamlet.api.streaming import StreamTimings
-from hamlet.config import ConfigError, ConfigProblem, FleetConfig, LoadedConfig, ServerConfig, load
+from hamlet.config import ConfigError, ConfigProblem, LoadedConfig, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build_registry
-from hamlet.routing import LoadBalancer, SyncTask
+from hamlet.routing import LoadBalancer, build_routing
 from hamlet.spi import Log
 from hamlet.suggest.api import EventsEndpoint, events_endpoint, main_screen_endpoints
 from hamlet.suggest.api.admin import SuggestAdminContext, suggest_admin
@@ -74,8 +74,13 @@ class Hamlet:
         self.overload_monitor = OverloadMonitor(on_lag=self._on_loop_lag)
         usage = config.telemetry.usage_file
         self._usage_logs = [UsageLog(usage)] if usage is not None else []
-        load_balancer = LoadBalancer()
-        CircuitBreakerLog(load_balancer, self.log)
+        load_balancer, self.gossip = build_routing(
+            config.fleet,
+            self._deployments,
+            self.log,
+            CircuitBreakerLog(self.log).on_breaker_change,
+            self.metrics.set_shared_state,
+        )
         self.access_log = AccessLog(self.log)
         self._span_exporters = _build_span_exporters(loaded, load_balancer)
         observers: list[Observer] = [
@@ -94,7 +99,6 @@ class Hamlet:
             load_balancer,
         )
         self._register_metrics()
-        self.gossip = self._build_gossip(config.fleet)
         self.prober = Prober(self.registries, self.gateway, self._process_count)
         self.migration = self._build_migration(loaded)
         endpoints = self._build_endpoints()
@@ -135,19 +139,10 @@ class Hamlet:
 
         return Migration(loaded, self.metrics.exposition, self.gateway.admission, self.log)
 
-    def _build_gossip(self, config: FleetConfig) -> SyncTask | None:
-        if config.redis is None:
-            return None
-
-        def deployments() -> Iterator[Deployment]:
-            for route in self.registries.current.routes.values():
-                for tier in route.tiers:
-                    yield from tier
-
-        url, load_balancer = config.redis.get_secret_value(), self.gateway.load_balancer
-        return SyncTask(
-            load_balancer, url, config.group, deployments, self.log, self.metrics.set_shared_state
-        )
+    def _deployments(self) -> Iterator[Deployment]:
+        for route in self.registries.current.routes.values():
+            for tier in route.tiers:
+                yield from tier
 
     def _register_metrics(self) -> None:
         """Let metrics see what they read at a scrape."""
@@ -231,11 +226,8 @@ class Hamlet:
         service, gateway = self.screen.service, self.gateway
         endpoints = model_endpoints(gateway, keyring, lambda: list(self.registries.current.routes))
         endpoints += main_screen_endpoints(service, gateway.admission, keyring)
-        cutover = self.migration.config if self.migration else None
-        if cutover is not None and cutover.chat_route is not None:
-            from hamlet.migration.hamlet1 import hamlet1_endpoints
-
-            endpoints += hamlet1_endpoints(gateway, service, keyring, cutover.chat_route)
+        if self.migration is not None:
+            endpoints += self.migration.hamlet1_endpoints(gateway, service, keyring)
         return endpoints
 
     def _build_fastapi_app(self, endpoints: list[HttpEndpoint]) -> FastAPI:

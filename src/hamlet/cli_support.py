@@ -1,4 +1,4 @@
-"""How commands fail: what is wrong, on stderr, and status 2."""
+"""How commands fail: the problem on stderr and exit status 2."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ import typer
 from hamlet.config import ConfigError
 
 
+def error_exit(message: str) -> typer.Exit:
+    """Print an error to stderr; raise what this returns to exit with status 2."""
+    typer.echo(message, err=True)
+    return typer.Exit(2)
+
+
 @contextmanager
 def exit_on_config_error() -> Iterator[None]:
-    """Turn a ConfigError into its lines and exit status 2."""
+    """Print the problems of a ConfigError to stderr and exit with status 2."""
     try:
         yield
     except ConfigError as error:

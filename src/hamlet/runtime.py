@@ -16,7 +16,7 @@ DEFAULT_TRANSPORT: TransportName = "httptools"
 
 
 class SilentLog:
-    """A Log that keeps nothing."""
+    """A Log that discards everything."""
 
     def debug(self, event: str, **fields: Any) -> None:
         return
@@ -25,9 +25,9 @@ class SilentLog:
 
 
 class HostRuntime:
-    """A Runtime for one provider instance: its transports live and die with it.
+    """The Runtime of one provider instance; owns its transports.
 
-    `transport` is for providers whose settings name none.
+    `transport` is the default for providers whose settings name none.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class HostRuntime:
         return time.monotonic()
 
     async def warm(self) -> None:
-        """Open the connections that the settings want open before the first call."""
+        """Open the `prewarm` connections of the settings."""
         for transport in self._transports:
             if isinstance(transport, HttptoolsTransport):
                 await transport.warm()
 
     def pool_stats(self) -> PoolStats | None:
-        """Its connections; None if none of its transports tells."""
+        """The connections of its transports; None if none of them counts."""
         total: PoolStats | None = None
         for transport in self._transports:
             if isinstance(transport, HttptoolsTransport):
@@ -72,7 +72,7 @@ class HostRuntime:
 
 
 def _aiohttp_transport() -> Callable[[ProviderSettings, Mapping[str, str]], Transport]:
-    # A quarter of what a process would load, and most never use it.
+    # Importing aiohttp would be a quarter of all imports, and most processes never use it.
     from hamlet.net.client.aiohttp_transport import AiohttpTransport
 
     return AiohttpTransport

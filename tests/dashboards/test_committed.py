@@ -15,7 +15,7 @@ def test_what_is_generated_is_what_is_committed() -> None:
     for name, text in generated_files().items():
         assert (ROOT / name).read_text() == text, f"{name}: run python -m hamlet.dashboards.build"
     made = {Path(name).name for name in generated_files() if name.startswith("dashboards/")}
-    assert {path.name for path in (ROOT / "dashboards").glob("*.to_json")} == made
+    assert {path.name for path in (ROOT / "dashboards").glob("*.json")} == made
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.uid)

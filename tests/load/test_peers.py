@@ -70,7 +70,7 @@ def test_report_has_tables_and_plots(tmp_path) -> None:
     assert "not measured: litellm" in text
     assert json.loads((tmp_path / "result.json").read_text())["held"][0]["p50_ms"] == 4.0
     assert "&lt;b&gt;" in (tmp_path / "plot.svg").read_text()
-    assert "none" not in bar_chart("x", {"a": 1.0, "none": float("nan")})
+    assert "unmeasured" not in bar_chart("x", {"a": 1.0, "unmeasured": float("nan")})
 
 
 async def test_streams_flow_until_the_client_leaves_and_are_counted() -> None:

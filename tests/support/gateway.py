@@ -68,6 +68,7 @@ class GatewayHarness:
         max_in_flight: int = 10,
         observers: Sequence[Any] = (),
         sheddable: bool = False,
+        load_balancer: LoadBalancer | None = None,
     ) -> None:
         levels = tuple(tuple(tier) for tier in tiers)
         self.route = Route("r", "chat", levels, policy or Policy(), sheddable=sheddable)
@@ -78,7 +79,7 @@ class GatewayHarness:
         self.observer, self.log, self.load_balancer = (
             RecordingObserver(),
             RecordingLog(),
-            LoadBalancer(),
+            load_balancer or LoadBalancer(),
         )
         self.admission = Admission(max_in_flight)
         watchers = Observers([*observers, self.observer], self.log)

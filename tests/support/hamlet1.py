@@ -1,4 +1,4 @@
-"""The Node stand-in for hamlet1, as a process."""
+"""The Node stand-in for hamlet1, as a process of its own."""
 
 import asyncio
 import os
@@ -17,12 +17,13 @@ needs_node = pytest.mark.external("node")
 
 @dataclass
 class Hamlet1:
-    """Where it listens. `fault` makes it slow, or answer with a status."""
+    """A running stand-in at `url`."""
 
     url: str
     process: asyncio.subprocess.Process
 
     async def inject_fault(self, **fault: int) -> None:
+        """Delay responses (`delayMs`), or fail them (`status`); without arguments, neither."""
         async with httpx2.AsyncClient() as http:
             await http.post(f"{self.url}/_fault", json={"delayMs": 0, "status": 0, **fault})
 
@@ -33,7 +34,7 @@ class Hamlet1:
 
 @asynccontextmanager
 async def hamlet1(upstream: str, port: int = 0) -> AsyncIterator[Hamlet1]:
-    """hamlet1 over a vendor's base URL."""
+    """A stand-in that calls the vendor at the base URL `upstream`."""
     process = await asyncio.create_subprocess_exec(
         "node",
         str(SERVER),

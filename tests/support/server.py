@@ -13,7 +13,8 @@ import uvicorn
 from hamlet.api.dialects.openai.errors import render_error
 from hamlet.app import Hamlet
 from hamlet.config import load, loads
-from hamlet.net.server.connection import ConnectionTimeouts, http_protocol
+from hamlet.net.server.connection import http_protocol
+from hamlet.net.server.context import ConnectionTimeouts
 from hamlet.telemetry import make_log
 from loadtest.engine.waiting import wait_until
 from support.canary_tokens import CanaryTokens, describe_log_line, describe_metric_line

@@ -15,7 +15,8 @@ import uvicorn
 from hamlet.api.dialects.openai.errors import render_error
 from hamlet.net.client.transport import HttptoolsTransport
 from hamlet.net.server.asgi import Receive, Scope, Send
-from hamlet.net.server.connection import ConnectionTimeouts, http_protocol
+from hamlet.net.server.connection import http_protocol
+from hamlet.net.server.context import ConnectionTimeouts
 from hamlet.spi import ProviderSettings
 from loadtest.bench.gateways import KEY
 

@@ -6,15 +6,18 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 
+from hamlet.reporting import chart
+from hamlet.reporting.chart import ChartFrame
 from loadtest.bench.peers.added_latency import AddedLatency
 from loadtest.bench.peers.loop_blocking import LoopBlocking
 from loadtest.bench.peers.streaming import STREAMS, StreamingResult
 from loadtest.bench.rounds import MAX_OTHERS, MAX_STEAL, MIN_QUIET_ROUNDS, GatewayResult
 
 HAMLET_NAME = "hamlet"
+_WIDTH_PX, _BAR_PX = 690, 30
+_OUR_COLOR, _OTHER_COLOR = "#c2410c", "#64748b"
 Rows = Sequence[Sequence[str]]
 
 
@@ -171,24 +174,19 @@ def _loop_blocking_rows(held: Sequence[LoopBlocking]) -> Rows:
 
 
 def bar_chart(title: str, values: dict[str, float]) -> str:
-    """Bars on a logarithmic axis, the shortest first, as SVG."""
+    """Bars on a logarithmic axis, the shortest first, as SVG. Values of 0 or nan are left out."""
     ordered = sorted((value, name) for name, value in values.items() if value > 0)
-    if not ordered:
-        return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"/>'
-    low, top = math.log10(ordered[0][0] / 1.5), math.log10(ordered[-1][0] * 1.5)
-    rows = []
-    for i, (value, name) in enumerate(ordered):
-        width = (math.log10(value) - low) / (top - low) * 400
-        colour = "#c2410c" if name.startswith(HAMLET_NAME) else "#64748b"
-        rows.append(
-            f'<text x="190" y="{i * 26 + 42}" text-anchor="end">{escape(name)}</text>'
-            f'<rect x="198" y="{i * 26 + 28}" width="{width:.0f}" height="19" fill="{colour}"/>'
-            f'<text x="{204 + width:.0f}" y="{i * 26 + 42}">{value:.0f}</text>'
-        )
-    height = len(ordered) * 26 + 40
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 690 {height}" '
-        f'font-family="sans-serif" font-size="12"><rect width="690" height="{height}" fill="#fff"/>'
-        f'<text x="198" y="16" font-weight="bold">{escape(title)} (log scale, less is better)'
-        f"</text>{''.join(rows)}</svg>"
+    frame = ChartFrame(
+        width_px=_WIDTH_PX,
+        height_px=60 + _BAR_PX * len(ordered),
+        title=f"{title} (log scale, less is better)",
+        background="#ffffff",
+        format_value="{:.0f}".format,
+        chart_id="bars",
     )
+    bars = [
+        chart.Bar(name, value, _OUR_COLOR if name.startswith(HAMLET_NAME) else _OTHER_COLOR)
+        for value, name in ordered
+    ]
+    ends = (ordered[0][0] / 1.5, ordered[-1][0] * 1.5) if ordered else (1.0, 10.0)
+    return chart.bar_chart(frame, bars, value_range=ends, log=True)

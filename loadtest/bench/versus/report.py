@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 
+from hamlet.reporting.html import escape, table
 from loadtest.bench.versus.requests import KINDS
 from loadtest.engine import comparison as compare
 from loadtest.engine.charts import plot
@@ -144,24 +144,18 @@ def _body(arms: Sequence[ArmResult], max_change: float) -> str:
         for arm in arms
         if arm.run.invalid
     )
+    head, *rows = table_rows(arms, max_change)
     why = "".join(f"<p>{escape(text)}</p>" for text in EXPLANATION)
-    return about + invalid + _html_table(table_rows(arms, max_change)) + f'<div class="box">{why}</div>' + (
-        _counters_table(arms) + f'<h2>Plots</h2><div class="plots">{_plots(arms)}</div>'
+    return about + invalid + table(head, rows) + f'<div class="box">{why}</div>' + (
+        _counters_table(arms) + f'<h2>Plots</h2><div class="charts">{_plots(arms)}</div>'
     )  # fmt: skip
-
-
-def _html_table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
-    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in body)
-    return f"<table><tr>{cells}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _counters_table(arms: Sequence[ArmResult]) -> str:
     names = sorted({name for arm in arms for name in arm.counters})
-    rows = [["counter", *(arm.name for arm in arms[1:])]]
-    rows += [[name, *(f"{arm.counters.get(name, 0):.0f}" for arm in arms[1:])] for name in names]
-    return f"<h2>Where answers came from</h2>{_html_table(rows)}"
+    head = ["counter", *(arm.name for arm in arms[1:])]
+    rows = [[name, *(f"{arm.counters.get(name, 0):.0f}" for arm in arms[1:])] for name in names]
+    return f"<h2>Where answers came from</h2>{table(head, rows)}"
 
 
 def _plots(arms: Sequence[ArmResult]) -> str:

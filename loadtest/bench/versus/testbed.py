@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hamlet.migration import FeatureState, FileStore, RolloutDocument
+from hamlet.migration.file_store import FileStore
+from hamlet.migration.rollout_document import FeatureState, RolloutDocument
 from loadtest import ROOT
 from loadtest.bench.versus.world import LATENCY_FACTORS, MODEL
 from loadtest.engine.open_loop import LoadTarget

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from hamlet.cli import app
 from hamlet.config import load
-from hamlet.migration import FileStore, resolve_config
+from hamlet.migration.config_check import resolve_config
 from hamlet.migration.edge import render_envoy, render_nginx
+from hamlet.migration.file_store import FileStore
 from loadtest import ROOT
 from loadtest.engine.processes import free_port
 from loadtest.engine.programs import RestartableProgram, find_program

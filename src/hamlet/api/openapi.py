@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from hamlet.api.dispatcher import HttpEndpoint
 
 SchemaMode = Literal["validation", "serialization"]
+_REF_PREFIX = "#/components/schemas/"
 _JSON_OBJECT = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
@@ -31,13 +32,31 @@ def extend_openapi(app: FastAPI, endpoints: Sequence[HttpEndpoint]) -> None:
 
 
 def schema_of(adapter: TypeAdapter[Any], mode: SchemaMode = "validation") -> dict[str, Any]:
-    """A media type's schema: a reference, and its parts, which `document` moves to where it points.
+    """A media type's schema: a reference and its `$defs`, which `_hoist_defs` moves elsewhere.
 
-    `mode` is "serialization" for what hamlet answers: there, what has a default is always sent.
+    A schema is named by its title: the class name, or the `title` of the model's configuration
+    where the public name differs from it. `mode` is "serialization" for response bodies, in which
+    fields with a default are always present.
     """
-    schema = adapter.json_schema(ref_template="#/components/schemas/{model}", mode=mode)
-    parts = {**schema.pop("$defs", {}), schema["title"]: schema}
-    return {"schema": {"$ref": f"#/components/schemas/{schema['title']}", "$defs": parts}}
+    schema = adapter.json_schema(ref_template=_REF_PREFIX + "{model}", mode=mode)
+    defs = schema.pop("$defs", {})
+    titles = {name: part.get("title", name) for name, part in defs.items()}
+    parts = {titles[name]: _rename_refs(part, titles) for name, part in defs.items()}
+    parts[schema["title"]] = _rename_refs(schema, titles)
+    return {"schema": {"$ref": _REF_PREFIX + schema["title"], "$defs": parts}}
+
+
+def _rename_refs(node: Any, names: Mapping[str, str]) -> Any:
+    """The node with each reference to a key of `names` pointing to its value instead."""
+    if isinstance(node, list):
+        return [_rename_refs(item, names) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    renamed = {key: _rename_refs(value, names) for key, value in node.items()}
+    if isinstance(ref := node.get("$ref"), str):
+        target = ref.removeprefix(_REF_PREFIX)
+        renamed["$ref"] = _REF_PREFIX + names.get(target, target)
+    return renamed
 
 
 def _hoist_defs(node: Any, shared: dict[str, Any]) -> Any:

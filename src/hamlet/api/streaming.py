@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from hamlet.api.http import EventStream, PendingStream, Response
 from hamlet.net.server.asgi import Send
-from hamlet.spi import running_wheel
+from hamlet.net.timers.lazy_timer import LazyTimer
+from hamlet.net.timers.timer_wheel import running_wheel
 
 _SSE_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -85,7 +86,7 @@ async def _send_stream(
         heartbeat = _Heartbeat(send, pending.keepalive, timings.keepalive_s)
         try:
             async for frames in stream.frames:
-                heartbeat.reset()
+                heartbeat.set_timeout(timings.keepalive_s)
                 await _send_frames(send, frames)
         finally:
             await heartbeat.stop()
@@ -101,36 +102,29 @@ async def close_stream(stream: EventStream) -> None:
         await stream.close()
 
 
-class _Heartbeat:
+class _Heartbeat(LazyTimer):
     """Sends the keepalive frame when nothing else was sent for a while."""
 
-    __slots__ = ("_frame", "_interval_s", "_last_sent_at", "_send", "_sending", "_slot", "_wheel")
+    __slots__ = ("_frame", "_interval_s", "_send", "_sending")
 
     def __init__(self, send: Send, frame: bytes, interval_s: float) -> None:
+        super().__init__(running_wheel())
         self._send, self._frame, self._interval_s = send, frame, interval_s
-        self._wheel = running_wheel()
-        self._last_sent_at = self._wheel.loop.time()
-        self._slot = self._wheel.schedule(self._last_sent_at + interval_s, self)
         self._sending: asyncio.Task[None] | None = None
-
-    def reset(self) -> None:
-        self._last_sent_at = self._wheel.loop.time()
+        self.set_timeout(interval_s)
 
     async def stop(self) -> None:
-        self._wheel.cancel(self._slot, self)
+        self.cancel_timeout()
         if self._sending is not None and not self._sending.done():
             self._sending.cancel()
             await asyncio.wait({self._sending})
 
-    def expire(self) -> None:
-        now = self._wheel.loop.time()
-        if now >= self._last_sent_at + self._interval_s:
-            self._last_sent_at = now
-            # A client that does not read must not pile up heartbeats.
-            if self._sending is None or self._sending.done():
-                frames = _send_frames(self._send, self._frame)
-                self._sending = self._wheel.loop.create_task(frames)
-        self._slot = self._wheel.schedule(self._last_sent_at + self._interval_s, self)
+    def on_timeout(self) -> None:
+        # Heartbeats must not pile up for a client that does not read.
+        if self._sending is None or self._sending.done():
+            frames = _send_frames(self._send, self._frame)
+            self._sending = self._wheel.loop.create_task(frames)
+        self.set_timeout(self._interval_s)
 
 
 async def _cancel_pending(ready: asyncio.Future[Response | EventStream]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: thin, over what is below. A command is imported when it is asked for."""
+"""The command line. A command's module is imported only when the command is run."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hamlet.cli_support import error_exit
 from hamlet.suggest.content import (
     LANGUAGES,
     BadRow,
@@ -27,68 +28,75 @@ from hamlet.suggest.content.rows import Row
 from hamlet.suggest.content_editor import row_check
 
 catalogue = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Links and chips of your own."
+    add_completion=False, no_args_is_help=True, help="Manage your own links and chips."
 )
 _FORMATS = {".jsonl": "jsonl", ".csv": "csv", ".opml": "opml", ".xml": "opml"}
-_Folder = Annotated[Path, typer.Option("--folder", help="The packs (suggest.packs.folder)")]
+_Folder = Annotated[
+    Path, typer.Option("--folder", help="The folder of packs (suggest.packs.folder)")
+]
 _MAX_ERRORS_SHOWN = 50
 
 
 @catalogue.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSON Lines, CSV or OPML, by its ending")],
+    file: Annotated[Path, typer.Argument(help="JSON Lines, CSV or OPML, by its suffix")],
     folder: _Folder,
-    license_: Annotated[str, typer.Option("--license", help="Whose words these are, for use")],
-    kind: Annotated[Literal["links", "chips"], typer.Option()] = "links",
-    name: Annotated[str, typer.Option(help="The pack; the file's name if not given")] = "",
-    lang: Annotated[Literal["ko", "en", "ja"], typer.Option(help="Of texts without one")] = "en",
-    source: Annotated[str, typer.Option(help="Where the rows come from")] = "",
+    license_: Annotated[str, typer.Option("--license", help="The licence of the content")],
+    kind: Annotated[Literal["links", "chips"], typer.Option(help="What the rows are")] = "links",
+    name: Annotated[str, typer.Option(help="The pack's name; by default the file's")] = "",
+    lang: Annotated[
+        Literal["ko", "en", "ja"], typer.Option(help="The language of texts that name none")
+    ] = "en",
+    source: Annotated[
+        str, typer.Option(help="Where the rows come from; by default the file's name")
+    ] = "",
 ) -> None:
-    """Add FILE's rows to a pack. Bad rows are named and left out; status 1 if there were any."""
+    """Add the rows of FILE to a pack. Invalid rows are reported and skipped; status 1 if any."""
     format_name = _FORMATS.get(file.suffix.lower())
     if format_name is None:
-        raise _error_exit(f"{file}: the name must end in {', '.join(_FORMATS)}")
+        raise error_exit(f"{file}: the name must end in {', '.join(_FORMATS)}")
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise _error_exit(f"{file}: cannot be read: {type(error).__name__}") from None
-    good: list[Row] = []
-    bad: list[BadRow] = []
+        raise error_exit(f"{file}: cannot be read: {type(error).__name__}") from None
+    rows: list[Row] = []
+    bad_rows: list[BadRow] = []
     with _progress_bar() as bar:
         task = bar.add_task("reading", total=text.count("\n") or None)
         for row in parse_rows(text, format_name, kind, lang, row_check(kind)):
             bar.advance(task)
-            bad.append(row) if isinstance(row, BadRow) else good.append(row)
-    for fault in bad[:_MAX_ERRORS_SHOWN]:
-        typer.echo(f"{file}:{fault.line}: {fault.reason}", err=True)
-    if len(bad) > _MAX_ERRORS_SHOWN:
-        typer.echo(f"... and {len(bad) - _MAX_ERRORS_SHOWN} more bad rows", err=True)
-    if not good:
-        raise _error_exit(f"{file}: no good row; nothing is changed")
+            bad_rows.append(row) if isinstance(row, BadRow) else rows.append(row)
+    for bad_row in bad_rows[:_MAX_ERRORS_SHOWN]:
+        typer.echo(f"{file}:{bad_row.line}: {bad_row.reason}", err=True)
+    if len(bad_rows) > _MAX_ERRORS_SHOWN:
+        typer.echo(f"... and {len(bad_rows) - _MAX_ERRORS_SHOWN} more invalid rows", err=True)
+    if not rows:
+        raise error_exit(f"{file}: no valid row; nothing is changed")
     try:
         pack = save_pack(
-            folder, name or file.stem.lower(), kind, good, license_, source or file.name
+            folder, name or file.stem.lower(), kind, rows, license_, source or file.name
         )
     except PackError as error:
-        raise _error_exit(str(error)) from None
-    print(f"{pack.name}: {len(good)} taken, {len(bad)} refused; {pack.rows} {kind} in the pack")
-    print("a server that runs takes it at its next reload (SIGHUP)")
-    if bad:
+        raise error_exit(str(error)) from None
+    print(
+        f"{pack.name}: {len(rows)} taken, {len(bad_rows)} refused; {pack.rows} {kind} in the pack"
+    )
+    print("a running server picks it up at its next reload (SIGHUP)")
+    if bad_rows:
         raise typer.Exit(1)
 
 
 @catalogue.command()
 def check(
     folder: _Folder,
-    per_host_s: Annotated[float, typer.Option(help="Seconds between calls to one host")] = 1.0,
-    timeout_s: Annotated[float, typer.Option(help="Seconds to wait for an answer")] = 10.0,
+    per_host_s: Annotated[float, typer.Option(help="Seconds between requests to one host")] = 1.0,
+    timeout_s: Annotated[float, typer.Option(help="Seconds to wait for a response")] = 10.0,
 ) -> None:
-    """Ask every link whether it is still there; those that are gone are not shown any more."""
+    """Request every link; links that are gone (404 or 410) are no longer shown."""
     urls = [row.url for row in _load_content(folder, quarantine=False).links]
     with _progress_bar() as bar:
-        task = bar.add_task("asking", total=len(urls))
-        probing = check_urls(urls, per_host_s, timeout_s, lambda: bar.advance(task))
-        statuses = asyncio.run(probing)
+        task = bar.add_task("requesting", total=len(urls))
+        statuses = asyncio.run(check_urls(urls, per_host_s, timeout_s, lambda: bar.advance(task)))
     save_health(folder, statuses)
     kinds = Counter("no answer" if not code else f"{code // 100}xx" for code in statuses.values())
     print(", ".join(f"{name}: {count}" for name, count in sorted(kinds.items())))
@@ -98,8 +106,12 @@ def check(
 
 
 @catalogue.command()
-def stats(folder: Annotated[Path | None, typer.Option("--folder")] = None) -> None:
-    """Count what there is to show."""
+def stats(
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="The folder of packs, besides the built-in ones")
+    ] = None,
+) -> None:
+    """Count packs, links and chips, by topic and language."""
     content = _load_content(folder)
     console = Console()
     packs = Table("pack", "kind", "version", "rows", "licence", "source", box=None)
@@ -133,14 +145,9 @@ def _load_content(folder: Path | None, *, quarantine: bool = True) -> Content:
     try:
         return load_content(folder, quarantine=quarantine)
     except PackError as error:
-        raise _error_exit(str(error)) from None
+        raise error_exit(str(error)) from None
 
 
 def _progress_bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-
-
-def _error_exit(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(2)

@@ -1,4 +1,4 @@
-"""Which commands there are, and where each of them lives."""
+"""The table of commands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-# Name -> module and attribute. Dashboards draw, the catalogue asks the web: what serves must not
-# load all that, so nothing is imported before its name is given.
+# Name -> module and attribute. A command is imported only when it is run: serving must not load
+# what only the dashboards, the catalogue or the migration need.
 _COMMANDS = {
     "serve": ("hamlet.cli.serve", "serve"),
     "init": ("hamlet.cli.init", "init"),
@@ -26,7 +26,7 @@ _COMMANDS = {
 
 
 class _LazyCommands(TyperGroup):
-    """The commands by name."""
+    """Imports a command when it is looked up."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)

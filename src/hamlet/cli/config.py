@@ -13,21 +13,24 @@ from rich.table import Table
 
 from hamlet.cli_support import exit_on_config_error
 from hamlet.config import GatewayConfig, did_you_mean, load
-from hamlet.migration import resolve_config
+from hamlet.migration.config_check import resolve_config
 from hamlet.registry import Deployment, Registry, build_registry
 from hamlet.suggest.assembly import check_packs
 from hamlet.telemetry import make_log
 
 config = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Check and explain configurations."
+    add_completion=False, no_args_is_help=True, help="Validate and explain configurations."
 )
 
-_File = Annotated[Path | None, typer.Option("--config", help="The file; the default if none")]
+_File = Annotated[
+    Path | None,
+    typer.Option("--config", help="The YAML file; by default the built-in configuration"),
+]
 
 
 @config.command()
 def check(file: Annotated[Path, typer.Argument(help="The YAML file")]) -> None:
-    """Say everything that is wrong with FILE, with its lines; status 2 if anything is."""
+    """Validate FILE and list all problems with their lines; status 2 if there are any."""
     registry = _build_registry(file)
     with exit_on_config_error():
         loaded = load(file)
@@ -40,13 +43,15 @@ def check(file: Annotated[Path, typer.Argument(help="The YAML file")]) -> None:
 
 @config.command()
 def schema() -> None:
-    """Print the JSON Schema of the file, for editors."""
+    """Print the JSON Schema of the configuration file, for editors."""
     print(json.dumps(GatewayConfig.model_json_schema(), indent=2))
 
 
 @config.command()
-def explain(route: Annotated[str, typer.Argument()], file: _File = None) -> None:
-    """Show the plan that a call to ROUTE would get."""
+def explain(
+    route: Annotated[str, typer.Argument(help="The route, as callers name it")], file: _File = None
+) -> None:
+    """Show a route's deployments, tiers and policy."""
     registry = _build_registry(file)
     if route not in registry.routes:
         typer.echo(f"no such route: {route}{did_you_mean(route, registry.routes)}", err=True)

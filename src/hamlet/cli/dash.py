@@ -1,4 +1,4 @@
-"""`hamlet dash export | snapshot`: the dashboards as files, and as pictures without a Grafana."""
+"""`hamlet dash export | snapshot`: the dashboards as JSON files, and drawn without Grafana."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
+from hamlet.cli_support import error_exit
 from hamlet.dashboards.build import DASHBOARDS
 from hamlet.dashboards.prometheus_query import QueryError, TimeRange
 from hamlet.dashboards.snapshot import render_page
+from hamlet.reporting.chart import ChartsUnavailable
 
 dash = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="The dashboards over hamlet's metrics."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Export or draw the dashboards of hamlet's metrics.",
 )
-_Out = Annotated[Path, typer.Option("--out", help="Where to write")]
+_Out = Annotated[Path, typer.Option("--out", help="The folder or file to write")]
 
 
 @dash.command()
 def export(out: _Out = Path("dashboards")) -> None:
-    """Write the dashboards as JSON, for Grafana to load."""
+    """Write the dashboards as JSON files for Grafana."""
     out.mkdir(parents=True, exist_ok=True)
     for board in DASHBOARDS:
         (out / f"{board.uid}.json").write_text(
@@ -33,25 +37,33 @@ def export(out: _Out = Path("dashboards")) -> None:
 
 @dash.command()
 def snapshot(
-    prom: Annotated[str, typer.Option("--prom", help="Where Prometheus serves")],
+    prom: Annotated[str, typer.Option("--prom", help="The URL of Prometheus")],
     out: _Out = Path("hamlet.html"),
-    hours: Annotated[float, typer.Option(help="How far back", min=0.01)] = 6.0,
-    end: Annotated[float | None, typer.Option(help="Unix seconds of the end; now if none")] = None,
-    uid: Annotated[list[str] | None, typer.Option(help="Only these dashboards")] = None,
-    folder: Annotated[Path | None, typer.Option(help="JSON files instead of the own ones")] = None,
-    scrape_s: Annotated[float, typer.Option(help="Prometheus' scrape interval")] = 15.0,
+    hours: Annotated[float, typer.Option(help="Hours to look back", min=0.01)] = 6.0,
+    end: Annotated[
+        float | None, typer.Option(help="The end, in Unix seconds; now by default")
+    ] = None,
+    uid: Annotated[
+        list[str] | None, typer.Option(help="Only the dashboards with these uids")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="A folder of JSON files to draw instead of hamlet's own")
+    ] = None,
+    scrape_s: Annotated[
+        float, typer.Option(help="Prometheus's scrape interval, in seconds")
+    ] = 15.0,
 ) -> None:
-    """Draw the dashboards into one HTML file that needs neither script nor network."""
+    """Draw the dashboards into one HTML file, without scripts or external resources."""
     boards = [board for board in _load_dashboards(folder) if not uid or board["uid"] in uid]
     if not boards:
-        raise _error_exit("no such dashboard")
+        raise error_exit("no such dashboard")
     last = time.time() if end is None else end
     time_range = TimeRange(last - hours * 3600, last, scrape_s)
     with httpx2.Client(base_url=prom, timeout=60) as http:
         try:
             out.write_text(render_page(boards, http, time_range), "utf-8")
-        except QueryError as error:
-            raise _error_exit(str(error)) from None
+        except (QueryError, ChartsUnavailable) as error:
+            raise error_exit(str(error)) from None
     typer.echo(f"{len(boards)} dashboards in {out}")
 
 
@@ -61,9 +73,4 @@ def _load_dashboards(folder: Path | None) -> list[dict[str, Any]]:
     try:
         return [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
     except (OSError, ValueError) as error:
-        raise _error_exit(f"{folder}: {type(error).__name__}") from None
-
-
-def _error_exit(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(2)
+        raise error_exit(f"{folder}: {type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""`hamlet doctor`: whether it can work here, and what to do if not."""
+"""`hamlet doctor`: checks whether a configuration can work on this machine, and what to fix."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ _STYLES: dict[Level, str] = {
 
 
 def doctor(
-    config: Annotated[Path | None, typer.Option("--config", help="The YAML file")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The YAML file; by default the built-in configuration"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
-    """Examine machine, configuration, keys, Redis and clock; status 1 if anything failed.
+    """Check machine, configuration, keys, Redis and clock; status 1 if a check failed.
 
-    Every deployment gets one call of one token, which may cost a fraction of a cent.
+    Every deployment gets one call for one token, which may cost a fraction of a cent.
     """
     findings = asyncio.run(examine(config, make_log("error")))
     failed = sum(finding.level == "failed" for finding in findings)
@@ -46,5 +49,5 @@ def _print_findings(findings: Sequence[Finding], failed: int) -> None:
         console.print(level + Text(f" {finding.check:<9} {finding.subject}: {finding.message}"))
         if finding.advice:
             console.print(Text(f"{'':<18} -> {finding.advice}"))
-    warnings = sum(one.level == "warning" for one in findings)
-    console.print(f"{failed} failed, {warnings} warnings, {len(findings)} looked at")
+    warnings = sum(finding.level == "warning" for finding in findings)
+    console.print(f"{failed} failed, {warnings} warnings, {len(findings)} checked")

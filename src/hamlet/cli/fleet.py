@@ -1,4 +1,4 @@
-"""`hamlet fleet`: what a running hamlet knows of its deployments, and one that is simulated."""
+"""`hamlet fleet`: the state of a running hamlet's deployments, and simulations of a fleet."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from hamlet.cli.simulate import simulate
+from hamlet.cli_support import error_exit
 
 fleet = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="The deployments behind the routes."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Inspect or simulate the deployments behind the routes.",
 )
 fleet.command()(simulate)
-_Url = Annotated[str, typer.Option("--url", help="Where hamlet serves")]
+_Url = Annotated[str, typer.Option("--url", help="The URL of a running hamlet")]
 _Key = Annotated[
-    Path | None, typer.Option("--key-file", help="A file with an admin key; else HAMLET_ADMIN_KEY")
+    Path | None,
+    typer.Option("--key-file", help="A file with an admin key; default: $HAMLET_ADMIN_KEY"),
 ]
 _DEFAULT_URL = "http://127.0.0.1:8080"
 _BAR_WIDTH = 12
@@ -30,14 +34,14 @@ _BAR_WIDTH = 12
 
 @fleet.command()
 def explain(
-    route: Annotated[str, typer.Argument(help="The route a call would name")],
+    route: Annotated[str, typer.Argument(help="The route, as a call would name it")],
     url: _Url = _DEFAULT_URL,
     key_file: _Key = None,
-    input_tokens: Annotated[int, typer.Option(help="Tokens of the prompt")] = 1000,
+    input_tokens: Annotated[int, typer.Option(help="The call's prompt tokens")] = 1000,
     output_tokens: Annotated[int, typer.Option(help="The call's max_tokens")] = 300,
-    stream: Annotated[bool, typer.Option()] = True,
+    stream: Annotated[bool, typer.Option(help="Whether the call streams")] = True,
 ) -> None:
-    """Show the plan that a call gets now, and why each deployment is in it or not."""
+    """Show in which order a call would try deployments now, and why some are left out."""
     query = {
         "route": route,
         "input_tokens": str(input_tokens),
@@ -53,20 +57,20 @@ def explain(
 def top(
     url: _Url = _DEFAULT_URL,
     key_file: _Key = None,
-    every_s: Annotated[float, typer.Option(help="Seconds between looks", min=0.2)] = 1.0,
-    looks: Annotated[int, typer.Option(help="Stop after so many; 0 for never")] = 0,
+    every_s: Annotated[float, typer.Option(help="Seconds between refreshes", min=0.2)] = 1.0,
+    looks: Annotated[int, typer.Option(help="Stop after this many refreshes; 0: never")] = 0,
 ) -> None:
-    """Watch fill, first token, cooldowns, breakers and chances, live. Ctrl-C ends."""
+    """Watch fill, latency, cooldowns, circuit breakers and probabilities live, until Ctrl-C."""
     with _client(url, key_file) as http, Live(console=Console(), auto_refresh=False) as live:
-        seen = 0
+        refreshes = 0
         try:
             while True:
                 tables = [
                     _route_table(name, rows) for name, rows in _fetch_routes(http, {}).items()
                 ]
                 live.update(Group(*tables), refresh=True)
-                seen += 1
-                if seen == looks:
+                refreshes += 1
+                if refreshes == looks:
                     return
                 time.sleep(every_s)
         except KeyboardInterrupt:
@@ -79,7 +83,7 @@ def _client(url: str, key_file: Path | None) -> httpx2.Client:
         try:
             key = key_file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise _error_exit(f"{key_file}: cannot be read: {type(error).__name__}") from None
+            raise error_exit(f"{key_file}: cannot be read: {type(error).__name__}") from None
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx2.Client(base_url=url, headers=headers, timeout=10.0)
 
@@ -89,17 +93,17 @@ def _fetch_routes(http: httpx2.Client, query: dict[str, str]) -> dict[str, list[
         response = http.get("/v1/admin/fleet", params=query)
         payload: Any = response.json()
     except (httpx2.HTTPError, ValueError) as error:
-        raise _error_exit(f"{http.base_url}: no hamlet answers: {type(error).__name__}") from None
+        raise error_exit(f"{http.base_url}: no hamlet answers: {type(error).__name__}") from None
     if response.status_code != 200:
-        raise _error_exit(
+        raise error_exit(
             f"{http.base_url}: {_error_message(payload)} (HTTP {response.status_code})"
         )
     return payload  # type: ignore[no-any-return]
 
 
 def _error_message(payload: Any) -> str:
-    fault = payload.get("error") if isinstance(payload, dict) else None
-    return str(fault.get("message")) if isinstance(fault, dict) else "refused"
+    error = payload.get("error") if isinstance(payload, dict) else None
+    return str(error.get("message")) if isinstance(error, dict) else "refused"
 
 
 _COLUMNS = (
@@ -109,7 +113,7 @@ _COLUMNS = (
 
 
 def _route_table(route: str, rows: list[dict[str, Any]]) -> Table:
-    """A table of the columns that say anything, so that it fits a narrow terminal."""
+    """A table without its empty columns, so that it fits a narrow terminal."""
     table = Table(title=route, title_justify="left", box=None, pad_edge=False)
     cells = [_row_cells(row) for row in rows]
     kept = [i for i in range(len(_COLUMNS)) if any(str(row[i]) for row in cells)]
@@ -144,8 +148,3 @@ def _fill_bar(fill: float) -> Text:
     style = "red" if fill > 1 else "yellow" if fill > 0.8 else "green"
     filled = min(_BAR_WIDTH, round(fill * _BAR_WIDTH))
     return Text(f"{'█' * filled}{'░' * (_BAR_WIDTH - filled)} {fill:4.0%}", style)
-
-
-def _error_exit(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(2)

@@ -11,12 +11,12 @@ from hamlet.healthcheck import healthcheck as check_health
 
 
 def healthcheck(
-    url: Annotated[str, typer.Option("--url", help="Where hamlet serves")] = URL,
+    url: Annotated[str, typer.Option("--url", help="The URL of a running hamlet")] = URL,
     timeout_s: Annotated[float, typer.Option(help="Seconds to wait", min=0.1)] = 3.0,
 ) -> None:
-    """Ask /livez of a running hamlet; status 1 unless it answers 200.
+    """Request /livez of a running hamlet; status 1 unless the response is 200.
 
-    Where CPU matters, as in a container, `python -m hamlet.healthcheck` starts much faster.
+    `python -m hamlet.healthcheck` does the same and starts much faster.
     """
     is_alive, seen = check_health(url, timeout_s)
     typer.echo(seen, err=not is_alive)

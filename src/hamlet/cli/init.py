@@ -1,4 +1,4 @@
-"""`hamlet init`: a commented configuration to start from."""
+"""`hamlet init`: writes a commented starter configuration."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Annotated
 
 import typer
 
+from hamlet.cli_support import error_exit
 from hamlet.config import did_you_mean
 
 _STARTERS_FOLDER = resources.files("hamlet.cli").joinpath("starters")
 
 
 def starter_names() -> list[str]:
-    """The names that `--vendor` takes."""
+    """The values of `--vendor`, sorted."""
     names = (Path(entry.name) for entry in _STARTERS_FOLDER.iterdir())
     return sorted(name.stem for name in names if name.suffix == ".yaml")
 
 
 def starter_text(vendor: str) -> str:
-    """The configuration for a vendor, with its comments."""
+    """The starter configuration for a vendor."""
     return "".join(
         _STARTERS_FOLDER.joinpath(name).read_text("utf-8")
         for name in (f"{vendor}.yaml", "rest.txt")
@@ -30,15 +31,15 @@ def starter_text(vendor: str) -> str:
 
 def init(
     vendor: Annotated[
-        str, typer.Option(help=f"Whose models: {', '.join(starter_names())}")
+        str, typer.Option(help=f"The vendor: {', '.join(starter_names())}")
     ] = "embedded",
     out: Annotated[Path, typer.Option("--out", help="The file to write")] = Path("hamlet.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file")] = False,
 ) -> None:
-    """Write a commented configuration to start from. Keys stand in it by reference alone."""
+    """Write a commented starter configuration. It refers to API keys and never contains one."""
     known = starter_names()
     if vendor not in known:
-        raise _error_exit(
+        raise error_exit(
             f"no such vendor: {vendor}{did_you_mean(vendor, known)}; {', '.join(known)}"
         )
     text = starter_text(vendor)
@@ -46,16 +47,11 @@ def init(
         with out.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise _error_exit(f"{out} is there already; --force replaces it") from None
+        raise error_exit(f"{out} already exists; --force overwrites it") from None
     except OSError as error:
-        raise _error_exit(f"{out}: cannot be written: {error.strerror}") from None
-    print(f"{out}: a start with {vendor}. Then:")
+        raise error_exit(f"{out}: cannot be written: {error.strerror}") from None
+    print(f"{out}: starter configuration for {vendor}. Next:")
     for variable in dict.fromkeys(re.findall(r"^[^#\n]*env:(\w+)", text, re.MULTILINE)):
         print(f"  export {variable}=...")
     print(f"  hamlet doctor --config {out}")
     print(f"  hamlet serve --config {out}")
-
-
-def _error_exit(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(2)

@@ -18,23 +18,32 @@ from hamlet.config import GatewayConfig, LoadedConfig, load
 
 _ALLOW_PUBLIC_OPTION = "--allow-public-without-keys"
 _KILL_MARGIN_S = 15.0
-_ConfigFile = Annotated[Path | None, typer.Option("--config", help="The YAML file to use")]
+_ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="The YAML file; by default the built-in configuration"),
+]
 
 
 def serve(
     config: _ConfigFile = None,
     host: Annotated[str | None, typer.Option(help="Overrides server.host")] = None,
-    port: Annotated[int | None, typer.Option(help="Overrides server.port; 0 picks one")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Overrides server.port; 0 picks a free one")
+    ] = None,
     public: Annotated[
-        bool, typer.Option(_ALLOW_PUBLIC_OPTION, help="Serve everybody, unasked")
+        bool, typer.Option(_ALLOW_PUBLIC_OPTION, help="Serve a public address without API keys")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on the one socket")] = 1,
-    fd: Annotated[int | None, typer.Option(help="An open socket to serve on")] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of processes on the shared socket")
+    ] = 1,
+    fd: Annotated[
+        int | None, typer.Option(help="The descriptor of an open socket to serve on")
+    ] = None,
     line_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve until told to stop; SIGTERM drains first.
+    """Serve until stopped; SIGTERM drains first.
 
-    SIGHUP reads the configuration again. With --workers, SIGUSR2 replaces them one by one.
+    SIGHUP reloads the configuration. With --workers, SIGUSR2 replaces the workers one by one.
     """
     with exit_on_config_error():
         loaded = load(config)
@@ -60,19 +69,19 @@ def _open_listener(host: str, port: int, fd: int | None) -> socket.socket:
 
 
 def _serve(loaded: LoadedConfig, host: str, sock: socket.socket, line_fd: int | None) -> None:
-    # Nothing that is loaded and put together here is garbage: collecting would take a sixth of the
-    # start. `run` lets the collector go on once hamlet serves.
+    # Almost nothing allocated during startup becomes garbage, and collecting would take a sixth of
+    # its time. `run` enables the collector again once hamlet serves.
     gc.disable()
-    # What only serving needs is imported here, so that other commands start at once.
+    # Imported here so that other commands start fast.
     from hamlet.app import Hamlet
     from hamlet.serving import SupervisorChannel, notify_systemd, run, startup_banner
 
     application = Hamlet(loaded)
-    lifeline = SupervisorChannel(line_fd) if line_fd is not None else None
+    supervisor = SupervisorChannel(line_fd) if line_fd is not None else None
 
     def on_started() -> None:
-        if lifeline is not None:
-            return lifeline.report_ready()
+        if supervisor is not None:
+            return supervisor.report_ready()
         print(startup_banner(host, sock), flush=True)
         notify_systemd(os.environ, "READY=1")
 
@@ -99,12 +108,12 @@ def _supervise(
 
 
 def refuse_public_without_keys(host: str, config: GatewayConfig, *, allowed: bool) -> None:
-    """Exit unless there are keys, the address is loopback, or it was said that it is meant."""
+    """Exit with status 2 if a public address would be served without keys, unless `allowed`."""
     if config.keys or allowed or _is_loopback(host):
         return
     print(
-        f"hamlet: {host} can be reached by others and no keys are configured. Add keys, or say "
-        "that it is meant: --allow-public-without-keys or server.allow_public_without_keys",
+        f"hamlet: {host} can be reached by others and no keys are configured. Add keys, or allow "
+        "it with --allow-public-without-keys or server.allow_public_without_keys",
         file=sys.stderr,
     )
     raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""`hamlet fleet simulate`: a configuration under a trace on virtual time, and what if."""
+"""`hamlet fleet simulate`: replays a trace against a configuration in virtual time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from hamlet.cli_support import exit_on_config_error
 from hamlet.dashboards.simulation_report import comparison_charts, comparison_table, write_report
+from hamlet.reporting.chart import ChartsUnavailable
 from hamlet.simulator.load_breakdown import LoadBreakdown, TimeWindows
 from hamlet.simulator.simulation import Simulation, load_arrivals
 from hamlet.simulator.what_if import USAGE, parse_what_ifs
@@ -20,24 +21,32 @@ _DEFAULT_TRACE_S = 1200.0
 
 
 def simulate(
-    config: Annotated[Path, typer.Option(help="The configuration; no secret has to be at hand")],
+    config: Annotated[
+        Path, typer.Option(help="The configuration file; its secrets need not be set")
+    ],
     trace: Annotated[
         Path | None,
-        typer.Option(help="arrival_s,prompt_tokens,completion_tokens[,class]; else one is made"),
+        typer.Option(
+            help="A CSV of arrival_s,prompt_tokens,completion_tokens[,class]; default: synthetic"
+        ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(help="Play so much of the trace", min=1)
+        float, typer.Option(help="Seconds of the trace to replay", min=1)
     ] = _DEFAULT_TRACE_S,
-    rpm: Annotated[float, typer.Option(help="Of a trace that is made", min=1)] = 750.0,
+    rpm: Annotated[
+        float, typer.Option(help="Requests per minute of a synthetic trace", min=1)
+    ] = 750.0,
     route: Annotated[
         list[str] | None,
-        typer.Option(help="The route that requests name; CLASS=ROUTE for one class of the trace"),
+        typer.Option(help="The route of the requests; CLASS=ROUTE for one class of the trace"),
     ] = None,
     changes: Annotated[list[str] | None, typer.Option("--what-if", help=USAGE)] = None,
-    out: Annotated[Path | None, typer.Option(help="A folder for pictures")] = None,
-    seed: int = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for an HTML report with charts")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The seed of all random choices")] = 1,
 ) -> None:
-    """Play a trace against a configuration's fleet on virtual time, as it is and if ..."""
+    """Replay a trace against a configuration in virtual time, as it is and with what-ifs."""
     with exit_on_config_error():
         scene = Simulation.from_file(config)
     try:
@@ -56,7 +65,11 @@ def simulate(
     Console().print(_table(table))
     if out is not None:
         title = f"{config.name}: {', '.join(changes) if changes else 'as it is'}"
-        write_report(out, title, table, comparison_charts(runs))
+        try:
+            write_report(out, title, table, comparison_charts(runs))
+        except ChartsUnavailable as error:
+            typer.echo(f"hamlet: {error}", err=True)
+            raise typer.Exit(2) from None
         typer.echo(f"pictures in {out / 'index.html'}")
 
 

@@ -24,11 +24,12 @@ from hamlet.config.model import (
     TelemetryConfig,
 )
 from hamlet.config.secrets import resolve_secrets, secret_fields
-from hamlet.config.yaml_source import ConfigError, ConfigProblem, ConfigSource
+from hamlet.config.yaml_source import ConfigError, ConfigPath, ConfigProblem, ConfigSource
 
 __all__ = [
     "MAIN_SCREEN",
     "ConfigError",
+    "ConfigPath",
     "ConfigProblem",
     "ConfigSource",
     "CutoverConfig",

@@ -1,4 +1,4 @@
-"""The move from hamlet1 as data: where it is, which features move, and how carefully."""
+"""The migration from hamlet1: its address, the features that move, and the safeguards."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from hamlet.config.strict import StrictModel
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class IgnoreConfig(_Strict):
-    """A difference that is known and wanted, until a day. `path` is a JSON path of the answer."""
+class IgnoreConfig(StrictModel):
+    """An intended difference, until `expires`. `path` is a JSON path in the response."""
 
     path: str = Field(min_length=1)
     owner: str = Field(min_length=1)
@@ -22,12 +20,12 @@ class IgnoreConfig(_Strict):
     expires: date
 
 
-class FeatureConfig(_Strict):
-    """One thing that moves as a whole.
+class FeatureConfig(StrictModel):
+    """A group of paths that moves together.
 
     `paths` are exact, or prefixes ending in `*`. `key` names what keeps a user in one cohort, the
-    first that is there: JSON fields of the body, or `header:NAME`. `content` says how the words of
-    two answers are compared: against the noise of hamlet1 itself, exactly, or not at all.
+    first that is present: JSON fields of the body, or `header:NAME`. `content` says how the texts
+    of two responses are compared: against the noise of hamlet1 itself, exactly, or not at all.
     """
 
     paths: tuple[str, ...] = Field(min_length=1)
@@ -45,24 +43,24 @@ class FeatureConfig(_Strict):
         return paths
 
 
-class PriceConfig(_Strict):
+class PriceConfig(StrictModel):
     """What one arm's model costs, US dollars per million tokens."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
 
 
-class PricesConfig(_Strict):
-    """The prices of both arms, to estimate by the tokens that answers tell of."""
+class PricesConfig(StrictModel):
+    """The prices of both arms, to estimate costs from the token counts of responses."""
 
     legacy: PriceConfig
     new: PriceConfig
 
 
-class ShadowConfig(_Strict):
-    """What trying an arm in the dark may cost. Percents are of a feature's requests.
+class ShadowConfig(StrictModel):
+    """Limits of shadow requests. Percents are of a feature's requests.
 
-    `reverse_percent` asks hamlet1 about what the new arm has answered, in the stage `new`.
+    `reverse_percent` of what the new arm has served is sent to hamlet1 too, in the stage `new`.
     """
 
     noise_percent: float = Field(default=0.5, ge=0, le=100)
@@ -75,8 +73,8 @@ class ShadowConfig(_Strict):
     busy_ratio: float = Field(default=0.6, gt=0, le=1)
 
 
-class GuardConfig(_Strict):
-    """When exposure is lowered or held. Counts, seconds and ratios."""
+class GuardConfig(StrictModel):
+    """Guardrails: when exposure is lowered or held. Counts, seconds and ratios."""
 
     hard_failures: int = Field(default=5, ge=1)
     hard_window_s: float = Field(default=10.0, gt=0)
@@ -95,8 +93,8 @@ class GuardConfig(_Strict):
     loop_lag_s: float = Field(default=0.5, gt=0)
 
 
-class GateConfig(_Strict):
-    """What must be seen before exposure is raised by one step."""
+class GateConfig(StrictModel):
+    """The evidence required before exposure is raised by one step."""
 
     minutes: float = Field(default=10.0, ge=0)
     requests: int = Field(default=300, ge=1)
@@ -105,8 +103,8 @@ class GateConfig(_Strict):
     skew_s: float = Field(default=5.0, gt=0)
 
 
-class EdgeConfig(_Strict):
-    """What stands in front: addresses as `host:port`, and the file that steers a running Envoy."""
+class EdgeConfig(StrictModel):
+    """The proxy in front: addresses as `host:port`, and the runtime file of a running Envoy."""
 
     listen: str = "0.0.0.0:8000"
     hamlet1: str = "hamlet1:3000"
@@ -114,11 +112,11 @@ class EdgeConfig(_Strict):
     runtime: Path | None = None
 
 
-class CutoverConfig(_Strict):
-    """The move from hamlet1. `state` is the one document that says where every feature stands.
+class CutoverConfig(StrictModel):
+    """The migration from hamlet1. `state` is the document with the stage of every feature.
 
-    `chat_route` answers hamlet1's own chat path. `replicas` are the addresses of all hamlets, and
-    `prometheus` that of what watches them: evidence for raising exposure comes from there.
+    `chat_route` serves hamlet1's own chat path. `replicas` are the addresses of all replicas of
+    hamlet, `prometheus` that of their Prometheus: both give evidence for raising exposure.
     """
 
     legacy_url: str = Field(pattern=r"^https?://[^/]+$")

@@ -22,8 +22,13 @@ from hamlet.config.model import (
     SuggestConfig,
 )
 from hamlet.config.secrets import resolve_secrets
-from hamlet.config.yaml_source import ConfigError, ConfigProblem, ConfigSource, parse
-from hamlet.config.yaml_source import ConfigPath as ConfigPath
+from hamlet.config.yaml_source import (
+    ConfigError,
+    ConfigPath,
+    ConfigProblem,
+    ConfigSource,
+    parse,
+)
 
 M = TypeVar("M", bound=BaseModel)
 _SECTIONS_WITH_SECRETS: Mapping[str, type[BaseModel]] = {
@@ -31,7 +36,7 @@ _SECTIONS_WITH_SECRETS: Mapping[str, type[BaseModel]] = {
     "fleet": FleetConfig,
     "cutover": CutoverConfig,
 }
-# A model and a dataclass call it differently.
+# The error types of a model and of a dataclass.
 _UNKNOWN_KEY_TYPES = ("extra_forbidden", "unexpected_keyword_argument")
 
 
@@ -39,8 +44,8 @@ _UNKNOWN_KEY_TYPES = ("extra_forbidden", "unexpected_keyword_argument")
 class LoadedConfig:
     """A configuration and where it came from.
 
-    `source` may hold problems: who completes the checks calls `source.check()`. Rows that do not
-    validate are left out of `config`, so that later checks can add theirs.
+    `source` may hold problems: the last check calls `source.raise_if_problems()`. Rows that do not
+    validate are left out of `config`, so that later checks can report theirs too.
     """
 
     config: GatewayConfig
@@ -56,7 +61,7 @@ def load(path: Path | None = None) -> LoadedConfig:
 
 
 def read_source(path: Path) -> ConfigSource:
-    """The plain data of a file, unchecked, and their lines. Raises ConfigError if it is no YAML."""
+    """The plain data of a file, unchecked, and their lines. Raises ConfigError if not YAML."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -66,12 +71,12 @@ def read_source(path: Path) -> ConfigSource:
 
 
 def loads(text: str, name: str = "default.yaml") -> LoadedConfig:
-    """Read a text; see Loaded for what is checked."""
+    """Read a text; see LoadedConfig for what is checked."""
     return config_from_source(parse(text, name))
 
 
 def config_from_source(source: ConfigSource) -> LoadedConfig:
-    """A configuration of these data, its faults reported in `source`."""
+    """The configuration in these data; its problems are reported in `source`."""
     data = dict(source.data)
     if isinstance(data.get("keys"), list):
         data["keys"] = [
@@ -88,7 +93,7 @@ def config_from_source(source: ConfigSource) -> LoadedConfig:
 def validate(
     model: type[M], data: Mapping[str, Any], source: ConfigSource, path: ConfigPath
 ) -> M | None:
-    """An instance of `model`, or None with every fault reported under `path`."""
+    """An instance of `model`, or None with every problem reported under `path`."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -120,7 +125,7 @@ def _problem_message(
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Iterable[str]:
-    """The keys known where `loc` points: pydantic says only that one was not."""
+    """The keys known at `loc`: pydantic names only the unknown one."""
     if not loc:
         return model.model_fields
     schema = model.model_json_schema()
@@ -144,7 +149,7 @@ def _deref(node: Any, schema: Any) -> Any:
 
 
 def _path_in_file(loc: tuple[str | int, ...], data: Any) -> ConfigPath:
-    """The part of pydantic's location that is in the file: it also names union members."""
+    """The part of pydantic's location that is in the file; it also names union members."""
     path: list[str | int] = []
     for i, step in enumerate(loc):
         if _contains(data, step):
@@ -164,7 +169,7 @@ def _contains(data: Any, step: str | int) -> bool:
 
 
 def _valid_sections(data: Mapping[str, Any]) -> GatewayConfig:
-    """What is valid by itself, for the checks that come after."""
+    """The sections that are valid by themselves, for later checks."""
     suggest = SuggestConfig()
     with suppress(ValidationError):
         suggest = SuggestConfig.model_validate(data.get("suggest") or {})

@@ -21,20 +21,14 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from hamlet.config.cutover import CutoverConfig
+from hamlet.config.strict import STRICT, StrictModel
 from hamlet.core import ChatParams
 
 # What a key's `routes` names to allow the main screen.
 MAIN_SCREEN = "suggest"
-# With its length apart: `\w` repeated by a counted `{1,64}` compiles to six megabytes.
+# The length is checked separately: `\w` under a counted `{1,64}` compiles to six megabytes.
 _NAME_PATTERN = r"^[\w.-]+$"
 _SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
-
-
-_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, **_STRICT)
 
 
 def _parse_rate(value: object) -> object:
@@ -66,7 +60,7 @@ def _check_redis_url(value: SecretStr | None) -> SecretStr | None:
 RedisUrl = Annotated[SecretStr | None, AfterValidator(_check_redis_url)]
 
 
-class ServerConfig(_Strict):
+class ServerConfig(StrictModel):
     """Where hamlet listens, and its own limits. Times are seconds."""
 
     host: str = "127.0.0.1"
@@ -84,7 +78,7 @@ class ServerConfig(_Strict):
     cors_origins: tuple[str, ...] = ()
 
 
-class KeyConfig(_Strict):
+class KeyConfig(StrictModel):
     """One API key: its value by reference, or the SHA-256 of it."""
 
     name: str = Field(pattern=_NAME_PATTERN, max_length=64)
@@ -119,14 +113,14 @@ class ProviderConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Policy:
-    """How hard to try. Times are seconds.
+    """Retries, timeouts and failover of a route. Times are seconds.
 
-    `idle_s` bounds the silence between pieces of content, `byte_idle_s` that between any bytes at
-    all; below `min_tokens_per_s` a stream is given up. `hold_back` buffers a whole answer before
-    the caller sees any of it. `wait_share` is the part of the remaining time that may be spent on
-    waiting for a full fleet, `retry_budget` how many retries each call earns for its route.
+    `idle_s` bounds the time between pieces of content, `byte_idle_s` that between any bytes; below
+    `min_tokens_per_s` a stream is aborted. `hold_back` buffers the whole response before the caller
+    gets any of it. `wait_share` is the part of the remaining time that a call may wait while all
+    deployments are full, `retry_budget` how many retries each call earns for its route.
     """
 
     attempts: int = Field(default=3, ge=1, le=10)
@@ -148,13 +142,13 @@ class Policy:
     unsupported: Literal["warn", "reject"] = "warn"
 
 
-class DeploymentConfig(_Strict):
-    """One upstream model behind one provider, with what is special about it.
+class DeploymentConfig(StrictModel):
+    """One upstream model behind one provider, with its own settings.
 
     Capacity is either reserved (`ptu` units of `tpm_per_ptu` input tokens a minute, an output
-    token counting `output_weight`) or a quota (`tpm` tokens and `rpm` requests a minute), or not
-    known. Deployments of one `quota_group` share key and money, those of one `vendor` its
-    outages; `local` marks the last resort. Azure publishes the figures per model:
+    token counting `output_weight`) or a quota (`tpm` tokens and `rpm` requests a minute), or
+    unknown. Deployments of one `quota_group` share a key's quota and credit, those of one `vendor`
+    its outages; `local` marks the last resort. Azure publishes the figures per model:
     https://learn.microsoft.com/azure/ai-foundry/openai/how-to/provisioned-throughput-onboarding
     """
 
@@ -183,12 +177,12 @@ class DeploymentConfig(_Strict):
         return self
 
 
-class RouteConfig(_Strict):
+class RouteConfig(StrictModel):
     """A public model name: tiers of deployments, in order of preference.
 
     Plain `deployments` are one tier, or with `tiering: fleet` fall into five: reserved in the home
-    region, reserved elsewhere, pay as you go, other vendors, local. `caps` clamp what callers ask
-    for. `residency` names the regions or data zones that the route's data may go to.
+    region, reserved elsewhere, pay as you go, other vendors, local. `caps` bound the parameters
+    of callers. `residency` names the regions or data zones that the route's data may go to.
     """
 
     operation: Literal["chat", "embeddings"] = "chat"
@@ -224,12 +218,12 @@ class RouteConfig(_Strict):
         return self.tiers or (self.deployments,)
 
 
-class FleetConfig(_Strict):
-    """What holds for all deployments. Seconds.
+class FleetConfig(StrictModel):
+    """Settings of all deployments. Times are seconds.
 
     `home` is the region hamlet runs in. `redis` is a reference to the URL of a Redis through which
-    processes of one `group` share what they know. Deployments without traffic for `probe_idle_s`
-    are probed: those with reserved capacity (it costs nothing there), all, or none.
+    the processes of one `group` share their state. Deployments without traffic for `probe_idle_s`
+    are probed: those with reserved capacity (where it costs nothing), all, or none.
     """
 
     home: str | None = None
@@ -239,20 +233,20 @@ class FleetConfig(_Strict):
     probe_idle_s: float = Field(default=60.0, gt=0)
 
 
-class PacksConfig(_Strict):
-    """Content of your own: a folder that `hamlet catalogue` keeps, and packs not to show."""
+class PacksConfig(StrictModel):
+    """Your own content: a folder that `hamlet catalogue` manages, and packs to leave out."""
 
     folder: Path | None = None
     off: tuple[str, ...] = ()
 
 
-class SuggestConfig(_Strict):
-    """The main screen. Seconds.
+class SuggestConfig(StrictModel):
+    """The main screen. Times are seconds.
 
-    Without a `chip_route` no model writes chips; without `sources` the web is not searched; one
-    that has said nothing for `hedge_after_s` has the next asked beside it (0: two at once);
+    Without a `chip_route` no model writes chips; without `sources` the web is not searched; a
+    source without a response after `hedge_after_s` is hedged by the next one (0: two at once).
     `embed` needs the extra of that name; `redis` is a reference to the URL of a shared cache;
-    `explore` tries items out in the last of the chips' slots; `demo` lets the page make trouble.
+    `explore` tries items out in the last chip slot; `demo` lets the page inject faults.
     """
 
     packs: PacksConfig = PacksConfig()
@@ -272,12 +266,12 @@ class SuggestConfig(_Strict):
     chips_stale_s: float = Field(default=86_400.0, gt=0)
 
 
-class TelemetryConfig(_Strict):
+class TelemetryConfig(StrictModel):
     """Logs, metrics, traces.
 
     With `admin_port` health and metrics are served there, and metrics there alone. `usage_file`
-    gets a line per call with what it used and cost. `otlp` is the URL of a collector's traces,
-    which needs the extra `otel`; `sample` is the part of unremarkable calls that are traced.
+    gets a line per call with its usage and cost. `otlp` is the URL of a collector's traces,
+    which needs the extra `otel`; `sample` is the part of ordinary calls that are traced, 0 to 1.
     """
 
     admin_host: str = "127.0.0.1"
@@ -290,7 +284,7 @@ class TelemetryConfig(_Strict):
     log_format: Literal["json", "console"] = "json"
 
 
-class GatewayConfig(_Strict):
+class GatewayConfig(StrictModel):
     """The whole file."""
 
     server: ServerConfig = ServerConfig()

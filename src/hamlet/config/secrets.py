@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from hamlet.config.yaml_source import ConfigPath as ConfigPath
-from hamlet.config.yaml_source import ConfigSource
+from hamlet.config.yaml_source import ConfigPath, ConfigSource
 
 
 def secret_fields(model: type[BaseModel]) -> frozenset[str]:

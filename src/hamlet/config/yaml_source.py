@@ -1,4 +1,4 @@
-"""YAML with a memory of where everything stood."""
+"""YAML that keeps the line of every value."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ _MAX_NODES = 100_000
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 ConfigPath = tuple[str | int, ...]
+"""The keys and indexes from the top of the file to a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One thing wrong: where (dotted path, line or None) and what. Never holds a value."""
+    """One problem: where (dotted path, line or None) and what. Never holds a value."""
 
     path: str
     line: int | None
@@ -25,7 +26,7 @@ class ConfigProblem:
 
 
 class ConfigError(Exception):
-    """Everything that is wrong with a configuration, at once."""
+    """All problems of a configuration, at once."""
 
     def __init__(self, name: str, problems: list[ConfigProblem]) -> None:
         self.name = name
@@ -43,7 +44,7 @@ class ConfigError(Exception):
 
 @dataclass(slots=True)
 class ConfigSource:
-    """A parsed file: plain data, the line of every path, and what was wrong so far."""
+    """A parsed file: plain data, the line of every path, and the problems so far."""
 
     name: str
     data: dict[str, Any]
@@ -51,14 +52,14 @@ class ConfigSource:
     problems: list[ConfigProblem] = field(default_factory=list)
 
     def line_of(self, path: ConfigPath) -> int | None:
-        """The line of a path, or of the nearest thing above it that is there."""
+        """The line of a path, or of its nearest ancestor in the file."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:
                 return self.lines[path[:end]]
         return None
 
     def report(self, path: ConfigPath, message: str) -> None:
-        """Note a problem at a path."""
+        """Add a problem at a path."""
         self.problems.append(ConfigProblem(format_path(path), self.line_of(path), message))
 
     def raise_if_problems(self) -> None:
@@ -97,7 +98,7 @@ def parse(text: str, name: str) -> ConfigSource:
 
 
 class _NodeReader:
-    """Turns nodes into data, noting lines. Counts nodes, so that aliases cannot explode."""
+    """Turns nodes into data and records lines. Counts nodes, so that aliases cannot explode."""
 
     def __init__(self, source: ConfigSource) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""hamlet's nouns: everything a plugin author needs to speak of a model call."""
+"""hamlet's data types: requests, responses, events and errors of a model call."""
 
 from hamlet.core import errors
 from hamlet.core.card import ALL_FEATURES, Feature, ModelCard, Price

@@ -1,4 +1,4 @@
-"""What a model can do, as data."""
+"""Model cards: what a model supports, as data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 
 class Feature(StrEnum):
-    """Something a request may need and a deployment may lack."""
+    """A capability that a request may need and a deployment may lack."""
 
     TOOLS = "tools"
     JSON = "json"

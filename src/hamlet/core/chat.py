@@ -1,4 +1,4 @@
-"""A chat call: what is asked, the events of the answer, and their fold."""
+"""A chat call: the request, the events of the response, and the response they add up to."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ToolChoice = Literal["auto", "none", "required"] | NamedTool
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The form of the answer: free text, any JSON object, or JSON that meets `schema`."""
+    """The form of the response: free text, any JSON object, or JSON that matches `schema`."""
 
     kind: Literal["text", "json", "schema"] = "text"
     name: str = "answer"
@@ -63,7 +63,7 @@ TEXT_OUTPUT = Output()
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """What is asked. Inside an adapter `model` is the upstream id and `params` are final.
+    """A chat request. Inside an adapter `model` is the upstream id and `params` are final.
 
     `provider_options[kind]` reaches only adapters of that kind; `tags` never leave hamlet.
     """
@@ -81,7 +81,7 @@ class ChatRequest:
 
     @cached_property
     def features(self) -> frozenset[Feature]:
-        """What a deployment must be able to do to take this request."""
+        """The features that a deployment must have to serve this request."""
         needed = {_PART_FEATURES[type(p)] for p in self._all_parts() if type(p) in _PART_FEATURES}
         if self.tools:
             needed.add(Feature.TOOLS)
@@ -105,7 +105,7 @@ _PART_FEATURES: dict[type, Feature] = {
 
 
 class Started(Struct, frozen=True):
-    """The vendor accepted the call. First event, once. `headroom` is what its headers told."""
+    """The vendor accepted the call: the first event. `headroom` comes from the reply's headers."""
 
     response_id: str
     model: str
@@ -114,7 +114,7 @@ class Started(Struct, frozen=True):
 
 
 def with_headroom(event: ChatEvent, headroom: Headroom | None) -> ChatEvent:
-    """The event, with what the answer's headers told if it is the first."""
+    """The event, with the headroom from the reply's headers if it is the first one."""
     if headroom is None or not isinstance(event, Started):
         return event
     return structs.replace(event, headroom=headroom)
@@ -147,7 +147,7 @@ class ToolCallDelta(Struct, frozen=True):
 
 
 class Finished(Struct, frozen=True):
-    """The answer is whole. Last event, once."""
+    """The response is complete: the last event."""
 
     reason: FinishReason
     usage: Usage
@@ -160,7 +160,7 @@ ChatEvent = Started | Delta | Finished
 
 
 def is_content(event: ChatEvent) -> bool:
-    """Whether the event carries something the caller would see, i.e. commits the answer."""
+    """Whether the caller would see something of the event, which commits the response."""
     match event:
         case TextDelta() | ReasoningDelta():
             return bool(event.text)
@@ -171,7 +171,7 @@ def is_content(event: ChatEvent) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ChatResponse:
-    """A whole answer: the fold of its events."""
+    """A complete response: the fold of its events."""
 
     id: str
     model: str
@@ -187,12 +187,12 @@ class ChatResponse:
 
 
 async def collect(events: AsyncIterable[ChatEvent]) -> ChatResponse:
-    """Fold a stream into the answer it spells. Raises ValueError if it has no start or no end."""
+    """Fold a stream into a response. Raises ValueError if it has no start or no end."""
     return fold([event async for event in events])
 
 
 def fold(events: Iterable[ChatEvent]) -> ChatResponse:
-    """The answer that events spell. Raises ValueError if they have no start or no end."""
+    """The response of a sequence of events. Raises ValueError without a start or an end."""
     started: Started | None = None
     finished: Finished | None = None
     deltas: dict[int, list[Delta]] = {}
@@ -209,7 +209,7 @@ def fold(events: Iterable[ChatEvent]) -> ChatResponse:
     return ChatResponse(
         id=started.response_id,
         model=started.model,
-        parts=tuple(_merge_deltas(run) for run in deltas.values()),
+        parts=tuple(_merge_deltas(each) for each in deltas.values()),
         reason=finished.reason,
         usage=finished.usage,
         raw_reason=finished.raw_reason,

@@ -1,37 +1,63 @@
-"""The error family. Each class carries its verdict as data; the router has no isinstance ladder.
+"""The error family: HTTP status, retry rules and effect on the deployment, all as class data.
 
     HamletError
-    +-- ProviderError               an upstream attempt failed
-    |   +-- InvalidRequest          400  the request itself is wrong: nobody will take it
+    +-- ProviderError               an attempt at an upstream failed
+    |   +-- InvalidRequest          400  the request itself is wrong: every upstream will refuse it
     |   |   +-- ContextTooLong      400  fits only a larger window
     |   |   +-- Unsupported         400  this deployment lacks a feature or parameter
     |   |   +-- ContentBlocked      400  a content filter refused the prompt
     |   |   +-- Conflict            409
-    |   +-- ModelMissing            503  the upstream does not know the model we configured
-    |   +-- UpstreamAuth            503  our key was refused; never the caller's 401
-    |   +-- RateLimited             429  a cooldown, not a failure
-    |   +-- QuotaExhausted          503  spend or quota gone: waiting is useless
+    |   +-- ModelMissing            503  the upstream does not know the configured model
+    |   +-- UpstreamAuth            503  the upstream refused hamlet's key; never the caller's 401
+    |   +-- RateLimited             429  cools the deployment down; not a failure
+    |   +-- QuotaExhausted          503  spend or quota is used up: waiting is useless
     |   +-- Overloaded              503
     |   +-- UpstreamTimeout         504
     |   +-- UpstreamUnavailable     502  refused, reset, 5xx
     |   +-- UpstreamProtocol        502  not what the vendor's API promises
-    |   |   +-- EmptyAnswer         502  nothing in it
+    |   |   +-- EmptyAnswer         502  the response has no content
     |   +-- Unfiltered              502  the vendor's content filter did not run
-    |   +-- LocalLimit              503  hamlet is out of files or ports
-    |   +-- StreamInterrupted       502  as a caller is told who has read the beginning
-    +-- RequestError                raised before any upstream is asked
+    |   +-- LocalLimit              503  hamlet is out of file descriptors or ports
+    |   +-- StreamInterrupted       502  what a caller gets whose stream breaks off after content
+    +-- RequestError                raised before any upstream is called
         +-- BadRequest 400  Unauthenticated 401  Forbidden 403  RouteNotFound 404
         +-- SlowRequest 408  TooLarge 413  LimitExceeded 429  Saturated 429
         +-- Busy 503  Draining 503  NoDeployment 503
 
-Verdicts per upstream answer follow the classification table of the fleet design (section 1.5).
+docs/retries.md lists what each class does to a call and to its deployment. The code reads that from
+the attributes of ProviderError, never from the class, so a plugin's own subclass counts too.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 Phase = Literal["connect", "open", "stream"]
+
+
+class Cooldown(NamedTuple):
+    """How long a deployment is left alone if the vendor names no time (Retry-After).
+
+    `base_s` seconds, doubled with each refusal in a row, up to `max_s`. `jitter` adds up to that
+    part at random, so that callers do not all return at once. Without `on_plain_503`, a 503 that
+    has no Retry-After counts as a failure instead.
+    """
+
+    base_s: float
+    max_s: float
+    jitter: float = 0.0
+    on_plain_503: bool = True
+
+
+class Trip(NamedTuple):
+    """The circuit breaker opens at the first error, for `open_s` seconds.
+
+    `honors_retry_after`: for the vendor's Retry-After, if that is shorter.
+    """
+
+    reason: Literal["config", "quota"]
+    open_s: float
+    honors_retry_after: bool = False
 
 
 class HamletError(Exception):
@@ -52,6 +78,14 @@ class ProviderError(HamletError):
     `upstream_status` is the vendor's HTTP status, `retry_after` the wait it asked for (seconds),
     `phase` how far the attempt got: "connect" means no byte was sent. `upstream_id` is the
     vendor's request id. `deployment` is filled in by the gateway.
+
+    For the call: `retry_same` allows another attempt at this deployment, `try_other` at others.
+
+    For the deployment: `cooldown` pauses it, `trip` opens its circuit breaker at once; otherwise an
+    `unhealthy` error counts as a failure of `failure_weight` (`interrupted_weight` once the stream
+    has begun, since a proxy in between may have cut it). `propagates_to` names the deployments
+    that are affected as well. `is_capacity_refusal`: the deployment is full; `is_overload`: its
+    vendor sheds load; `is_timeout`: the time it took is a lower bound of its latency.
     """
 
     status: ClassVar[int] = 502
@@ -59,6 +93,14 @@ class ProviderError(HamletError):
     retry_same: ClassVar[bool] = False
     try_other: ClassVar[bool] = True
     unhealthy: ClassVar[bool] = False
+    cooldown: ClassVar[Cooldown | None] = None
+    trip: ClassVar[Trip | None] = None
+    failure_weight: ClassVar[float] = 1.0
+    interrupted_weight: ClassVar[float] = 0.5
+    propagates_to: ClassVar[Literal["quota_peers", "region_peers"] | None] = None
+    is_capacity_refusal: ClassVar[bool] = False
+    is_overload: ClassVar[bool] = False
+    is_timeout: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -77,12 +119,12 @@ class ProviderError(HamletError):
 
     @property
     def repeatable(self) -> bool:
-        """Whether the same deployment may be asked again: by class, or as no byte was sent."""
+        """Whether the same deployment may be tried again: by class, or because no byte was sent."""
         return self.retry_same or self.phase == "connect"
 
 
 class InvalidRequest(ProviderError):
-    """The vendor says the request is wrong."""
+    """The vendor refuses the request as wrong."""
 
     status = 400
     code = "invalid_request"
@@ -96,7 +138,7 @@ class ContextTooLong(InvalidRequest):
 
 
 class Unsupported(InvalidRequest):
-    """A feature or parameter this deployment cannot take."""
+    """The deployment does not support a feature or parameter of the request."""
 
     code = "unsupported"
     try_other = True
@@ -123,6 +165,7 @@ class ModelMissing(ProviderError):
     status = 503
     code = "upstream_model_missing"
     unhealthy = True
+    trip = Trip("config", open_s=300.0)
 
 
 class UpstreamAuth(ProviderError):
@@ -131,31 +174,42 @@ class UpstreamAuth(ProviderError):
     status = 503
     code = "upstream_auth"
     unhealthy = True
+    trip = Trip("config", open_s=300.0)
 
 
 class RateLimited(ProviderError):
-    """The upstream asks us to wait."""
+    """The upstream wants hamlet to wait."""
 
     status = 429
     code = "rate_limited"
     retry_same = True
+    cooldown = Cooldown(base_s=1.0, max_s=30.0, jitter=0.1)
+    is_capacity_refusal = True
 
 
 class QuotaExhausted(ProviderError):
-    """Spend or quota is used up: backing off is useless."""
+    """Spend or quota is used up: backing off is useless.
+
+    Without a Retry-After it is the account's, so that every deployment of its quota group is out.
+    """
 
     status = 503
     code = "upstream_quota"
     unhealthy = True
+    trip = Trip("quota", open_s=900.0, honors_retry_after=True)
+    propagates_to = "quota_peers"
 
 
 class Overloaded(ProviderError):
-    """The upstream is overloaded for everybody."""
+    """The upstream sheds load, whoever calls."""
 
     status = 503
     code = "overloaded"
     retry_same = True
     unhealthy = True
+    cooldown = Cooldown(base_s=2.0, max_s=60.0, on_plain_503=False)
+    propagates_to = "region_peers"
+    is_overload = True
 
 
 class UpstreamTimeout(ProviderError):
@@ -164,6 +218,8 @@ class UpstreamTimeout(ProviderError):
     status = 504
     code = "upstream_timeout"
     unhealthy = True
+    interrupted_weight = 1.0
+    is_timeout = True
 
 
 class UpstreamUnavailable(ProviderError):
@@ -175,26 +231,27 @@ class UpstreamUnavailable(ProviderError):
 
 
 class UpstreamProtocol(ProviderError):
-    """The answer breaks the vendor's own protocol: bad JSON, no finish reason, wrong grammar."""
+    """The response breaks the vendor's own protocol: bad JSON, no finish reason, wrong order."""
 
     code = "upstream_protocol"
     unhealthy = True
 
 
 class EmptyAnswer(UpstreamProtocol):
-    """The upstream ended its answer without having said anything."""
+    """The upstream ended its response without any content."""
 
     code = "empty_answer"
+    failure_weight = 0.5
 
 
 class Unfiltered(ProviderError):
-    """The vendor's content filter did not run, and the route demands that it does."""
+    """The vendor's content filter did not run, and the route requires it."""
 
     code = "unfiltered"
 
 
 class LocalLimit(ProviderError):
-    """hamlet itself is out of files or ports: no fault of the deployment, nor of any other."""
+    """hamlet is out of file descriptors or ports: no deployment is at fault."""
 
     status = 503
     code = "busy"
@@ -202,13 +259,13 @@ class LocalLimit(ProviderError):
 
 
 class StreamInterrupted(ProviderError):
-    """What a caller is told when an answer breaks off that it has begun to read."""
+    """What the caller gets when a response breaks off after its first content."""
 
     code = "stream_interrupted"
 
 
 class RequestError(HamletError):
-    """Raised by hamlet itself, before any upstream is asked. `param` names what is wrong."""
+    """Raised by hamlet itself, before any upstream is called. `param` names what is wrong."""
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "invalid_request"
@@ -232,7 +289,7 @@ class Unauthenticated(RequestError):
 
 
 class Forbidden(RequestError):
-    """The key may not do this."""
+    """The key has no permission for this."""
 
     status = 403
     code = "forbidden"
@@ -267,14 +324,14 @@ class LimitExceeded(RequestError):
 
 
 class Saturated(RequestError):
-    """Every deployment of the route is full; `retry_after` says until when."""
+    """Every deployment of the route is full, for `retry_after` seconds."""
 
     status = 429
     code = "rate_limited"
 
 
 class Busy(RequestError):
-    """hamlet has as many calls in flight as it may."""
+    """hamlet has its maximum of calls in flight."""
 
     status = 503
     code = "busy"
@@ -288,7 +345,7 @@ class Draining(RequestError):
 
 
 class NoDeployment(RequestError):
-    """No deployment of the route is well enough to be asked."""
+    """No deployment of the route is available."""
 
     status = 503
     code = "no_deployment"

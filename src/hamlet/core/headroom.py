@@ -1,4 +1,4 @@
-"""What the headers of an answer say of the capacity behind it."""
+"""What the headers of a reply say about the capacity of its deployment."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """None where the vendor said nothing.
+    """None where the vendor sent nothing.
 
     `utilisation` is the used part of reserved capacity (1.0 is full); `tokens` and `requests` are
-    what is left of a quota; `spilled` says that another deployment answered, as this one is full.
+    what is left of a quota; `spilled`: another deployment served the call, as this one is full.
     """
 
     utilisation: float | None = None

@@ -1,4 +1,4 @@
-"""The conversation: messages made of typed parts, the same for every vendor."""
+"""Messages of a conversation, made of typed parts, the same for every vendor."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model asks for a tool; `arguments` is JSON text exactly as the model wrote it."""
+    """The model calls a tool; `arguments` is JSON text exactly as the model wrote it."""
 
     id: str
     name: str
@@ -68,7 +68,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answered to the call `call_id`."""
+    """The result of the tool call `call_id`."""
 
     call_id: str
     parts: tuple[Text | Image, ...]
@@ -81,7 +81,7 @@ Part = Text | Image | Audio | Document | Reasoning | ToolCall | ToolResult
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `meta` is keyed by provider kind and carries what only that vendor understands."""
+    """One turn. `meta` holds vendor-specific data, keyed by provider kind."""
 
     role: Role
     parts: tuple[Part, ...]

@@ -1,4 +1,4 @@
-"""The fast lane's nouns: a call whose caller and vendor speak the same dialect."""
+"""Types of the fast lane: a call whose caller and vendor speak the same dialect."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hamlet.core.usage import FinishReason, Usage
 
 
 class NativeRequest(Struct, frozen=True):
-    """The caller's own JSON object, to be sent on with as few changes as possible.
+    """The caller's own JSON object, to be forwarded with as few changes as possible.
 
     `fields` maps each top-level key to its undecoded JSON bytes. `model` is the upstream id.
     `overrides` are the portable parameters that defaults or caps changed, and `dropped` names the
-    portable parameters and extra keys that the deployment cannot take: the adapter knows their
-    keys on its wire.
+    portable parameters and extra keys that the deployment does not support: the adapter knows their
+    names in its vendor's API.
     """
 
     model: str
@@ -31,12 +31,11 @@ class NativeRequest(Struct, frozen=True):
 
 
 class NativeChunk(Struct, frozen=True):
-    """Bytes to forward as they are: whole SSE frames, or one whole JSON body.
+    """Bytes to forward unchanged: complete SSE frames, or one complete JSON body.
 
-    `content` says that a caller would see something (the commit point), `pieces` how many tokens
-    that is at least; `finish`, `usage` and `model` are set when the bytes carried them; `end` when
-    the vendor said the stream is whole.
-    `headroom` is what the answer's headers told; it may come alone, with no bytes.
+    `content`: the caller would see something, which is the commit point; `pieces` is a lower bound
+    of its tokens. `finish`, `usage` and `model` are set if the bytes contain them, `end` once the
+    vendor has ended the stream. `headroom` comes from the reply's headers, perhaps without bytes.
     """
 
     data: bytes

@@ -1,10 +1,12 @@
-"""Tuning knobs that every vendor understands under one name."""
+"""Sampling and length parameters, portable over vendors."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from hamlet.core.deprecation import warn_renamed
 
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
@@ -13,8 +15,8 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 class ChatParams(BaseModel):
     """Optional, portable parameters of a chat call.
 
-    What counts is whether a field was *set*, never whether it is null: an explicit null means
-    "send nothing", an empty tuple is a value. `extra` holds vendor fields passed on verbatim.
+    Whether a field was *set* matters, not whether it is null: an explicit null means "send
+    nothing", an empty tuple is a value. `extra` holds vendor fields, which are sent verbatim.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,7 +39,7 @@ class ChatParams(BaseModel):
     extra: dict[str, Any] = Field(default_factory=dict)
 
     def over(self, base: ChatParams) -> ChatParams:
-        """These parameters laid over `base`: later wins per field that was set."""
+        """These parameters over those of `base`, field by field."""
         if not base.model_fields_set:
             return self
         if not self.model_fields_set:
@@ -48,7 +50,7 @@ class ChatParams(BaseModel):
         return ChatParams.model_construct(_fields_set=set(fields), **fields)
 
     def capped(self, caps: ChatParams) -> ChatParams:
-        """These parameters with every numeric field held at or below the one set in `caps`."""
+        """These parameters with every numeric field capped by the one set in `caps`."""
         if not caps.model_fields_set:
             return self
         lowered = {
@@ -62,7 +64,7 @@ class ChatParams(BaseModel):
         return ChatParams.model_construct(_fields_set=set(fields), **fields)
 
     def without(self, names: frozenset[str]) -> ChatParams:
-        """These parameters less the named fields."""
+        """These parameters without the named fields."""
         fields = {
             name: value for name, value in _explicit_fields(self).items() if name not in names
         }
@@ -78,11 +80,20 @@ class ChatParams(BaseModel):
             if name != "extra" and value is not None
         }
 
+    def sent(self) -> dict[str, Any]:
+        """The name of `wire_fields` in the release before."""
+        warn_renamed("ChatParams.sent", "wire_fields")
+        return self.wire_fields()
+
+
+NO_PARAMS = ChatParams()
+"""No parameter is set. Code on the path of every call compares by identity."""
+
 
 def _explicit_fields(params: ChatParams) -> dict[str, Any]:
     return {name: getattr(params, name) for name in params.model_fields_set}
 
 
 def _exceeds_cap(name: str, value: float | None, cap: float) -> bool:
-    # An unset max_tokens lets the model write without bound, so there the cap becomes the value.
+    # An unset max_tokens means no limit, so the cap becomes the value.
     return name == "max_tokens" if value is None else value > cap

@@ -1,4 +1,4 @@
-"""Take secrets out of text that may leave the process."""
+"""Removes secrets from text that may leave the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a route demands of an upstream beyond the request itself."""
+"""What a route requires of an upstream beyond the request itself."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from msgspec import Struct
 
 
 class Terms(Struct, frozen=True):
-    """`byte_idle_s` is the longest silence on the wire of a stream, None leaves it to the settings.
+    """`byte_idle_s` bounds the seconds between two reads of a stream; None: as the settings say.
 
-    `require_filter` refuses an answer of which the vendor says that its content filter did not run.
+    `require_filter` rejects a response on which the vendor's content filter did not run.
     """
 
     byte_idle_s: float | None = None

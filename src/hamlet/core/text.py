@@ -1,4 +1,4 @@
-"""What can be said of a text in Korean, Japanese or English without a dictionary."""
+"""Text analysis for Korean, Japanese and English without a dictionary."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _KANA = re.compile(r"[\u3040-\u30ff]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z]")
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
-# Combining marks but those of kana, which make another letter.
+# Combining marks except those of kana, which make a different letter.
 _ACCENT = re.compile(r"[\u0300-\u036f]")
 _UNSPACED = re.compile(r"[\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7a3]")
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*")
 
 
 def detect_language(text: str) -> Language | None:
-    """The language that the script of `text` speaks for; None if it has no letters."""
+    """The language that the script of `text` suggests; None if it has no letters."""
     hangul, kana = len(_HANGUL.findall(text)), len(_KANA.findall(text))
     if hangul and hangul >= kana:
         return "ko"
@@ -30,7 +30,7 @@ def detect_language(text: str) -> Language | None:
 
 
 def normalize(text: str) -> str:
-    """Case-folded, full-width made half, accents of alphabets off: what people type alike."""
+    """Case-folded, half-width and without accents, so that spelling variants compare equal."""
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", text)
@@ -43,9 +43,9 @@ def split_words(text: str) -> list[str]:
 
 
 def tokenize(text: str) -> list[str]:
-    """Words of alphabets, and overlapping pairs of characters of everything else.
+    """Words of alphabets, and character bigrams of everything else.
 
-    Korean particles and Japanese without spaces defeat whole words; bigrams carry both.
+    Words do not work for Korean with its particles and for Japanese without spaces.
     """
     found: list[str] = []
     for word in split_words(text):
@@ -66,10 +66,10 @@ _LATIN_VOWELS = "aeiouy"
 
 
 def resolve_particles(text: str) -> str:
-    """Korean with each `{은/는}` made the one that fits what stands before it.
+    """Korean with each `{은/는}` resolved to the form that fits the preceding character.
 
     A syllable with a final consonant takes the first form; before 로 a final ㄹ counts as none.
-    Latin letters are taken by their look, digits by how Korean reads them.
+    Latin letters are judged by spelling, digits by how they are read in Korean.
     """
     return _PARTICLE.sub(lambda m: m[1] + _choose_particle(m[1], m[2], m[3]), text)
 
@@ -82,7 +82,7 @@ def _choose_particle(last: str, closed: str, open_: str) -> str:
 
 
 def _final_consonant(last: str) -> str:
-    """The final consonant of a character as it is read; "" if it has none, "x" if another."""
+    """The final consonant of a character as read: "", "ㄹ", or "x" for any other."""
     code = ord(last) - 0xAC00
     if 0 <= code < 11172:
         return {0: "", 8: "ㄹ"}.get(code % 28, "x")

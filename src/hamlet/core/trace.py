@@ -1,4 +1,4 @@
-"""The trace a call belongs to, after W3C Trace Context (https://www.w3.org/TR/trace-context/)."""
+"""The trace of a call: W3C Trace Context, https://www.w3.org/TR/trace-context/."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 
 
 class Trace(Struct):
-    """Ids in lower-case hex: 32 digits of the trace, 16 of the caller's span ("" if none)."""
+    """Ids in lower-case hex: 32 digits for the trace, 16 for the caller's span ("" if none)."""
 
     trace_id: str
     parent_id: str = ""
@@ -21,14 +21,14 @@ class Trace(Struct):
 
     @property
     def span_id(self) -> str:
-        """The id of hamlet's own span, drawn when it is first asked for."""
+        """The id of hamlet's own span, generated on first use."""
         if not self._span_id:
             self._span_id = _random_hex(16)
         return self._span_id
 
     @property
     def traceparent(self) -> str:
-        """The `traceparent` for whoever is asked next."""
+        """The `traceparent` header for upstreams."""
         return f"00-{self.trace_id}-{self.span_id}-{self.sampled:02x}"
 
 
@@ -36,7 +36,7 @@ _current: ContextVar[Trace | None] = ContextVar("hamlet_trace", default=None)
 
 
 def start_trace(traceparent: str | None) -> Trace:
-    """Continue the caller's trace in this task; a new one if the header is missing or invalid."""
+    """Continue the caller's trace in this task, or start one if the header is no valid one."""
     trace = _parse_traceparent(traceparent) if traceparent else None
     trace = trace or Trace(_random_hex(32))
     _current.set(trace)
@@ -55,7 +55,7 @@ def current_trace_id() -> str:
 
 
 def _random_hex(digits: int) -> str:
-    # Ids are no secrets: what makes keys would be a call of the system for each.
+    # Ids are not secret; a cryptographic generator would cost a system call each.
     return f"{random.getrandbits(4 * digits) or 1:0{digits}x}"
 
 
@@ -64,7 +64,7 @@ def _parse_traceparent(header: str) -> Trace | None:
     if match is None:
         return None
     version, trace, parent, flags, extra = match.groups()
-    # Later versions may say more; version 00 must not, and ff is none.
+    # Later versions may have more fields; version 00 must not, and ff is invalid.
     if version == "ff" or (version == "00" and extra):
         return None
     if not (trace.strip("0") and parent.strip("0")):

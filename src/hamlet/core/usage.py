@@ -1,4 +1,4 @@
-"""What a call consumed, and why it ended."""
+"""The tokens that a call used, and why it ended."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ class Usage(Struct, frozen=True):
 
 
 def token_count(value: Any) -> int | None:
-    """A count as a vendor tells it, or None if it is none that can be believed."""
-    sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKEN_COUNT
-    return value if sane else None
+    """A vendor's token count, or None if it is not plausible."""
+    plausible = (
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKEN_COUNT
+    )
+    return value if plausible else None
 
 
 class FinishReason(StrEnum):
-    """Why the model stopped, over all vendors."""
+    """Why the model stopped, the same for all vendors."""
 
     STOP = "stop"
     LENGTH = "length"

@@ -1,23 +1,24 @@
-"""Panels as HTML and SVG that stand by themselves: no script, no network."""
+"""Dashboard panels as HTML and SVG that need no script and no network."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from typing import Any
 
 from hamlet.dashboards.prometheus_query import Series
-from hamlet.dashboards.pygal_style import (
-    PALETTE,
-    LabelFormatter,
-    axis_labels,
-    make_style,
-    pygal,
-    render_svg,
-)
 from hamlet.dashboards.units import format_value
+from hamlet.reporting.chart import (
+    PALETTE,
+    Bar,
+    ChartFrame,
+    Formatter,
+    bar_chart,
+    line_chart,
+    time_labels,
+)
+from hamlet.reporting.html import escape, inline_svg
 
 _COLORS = {
     "green": "#3f9c5a",
@@ -35,7 +36,7 @@ PanelJson = Mapping[str, Any]
 
 
 def render_panel(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
-    """The body of one panel."""
+    """The body of one panel, over the Unix seconds `times`. Raises ChartsUnavailable."""
     if not any(not math.isnan(one.last) for one in series):
         return '<p class="none">no data</p>'
     renderer = _RENDERERS[panel["type"]]
@@ -49,38 +50,36 @@ def _render_stat(panel: PanelJson, series: Sequence[Series], times: Sequence[flo
 
 def _render_graph(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
     stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal"
-    kind = pygal.StackedLine if stacked else pygal.Line
-    # Where there are too many, the largest are what somebody looks for.
+    # Of too many series, the largest are the ones that a reader looks for.
     largest = sorted(series, key=_max_value, reverse=True)[:_MAX_LINES]
     plotted = sorted(largest, key=lambda one: one.name)
+    in_legend = sorted(largest[:_MAX_LEGEND_ENTRIES], key=lambda one: one.name)
     colors = _series_colors(panel, plotted)
     width, height = _panel_size_px(panel)
-    legend_series = sorted(largest[:_MAX_LEGEND_ENTRIES], key=lambda one: one.name)
-    height -= _LEGEND_LINE_PX * (1 + sum(len(one.name) + 4 for one in legend_series) * 6 // width)
-    spans_days = times[-1] - times[0] > 86_400
-    chart = kind(
-        **_chart_options(panel, width, height),
-        fill=stacked,
-        show_dots=False,
-        show_legend=False,
-        show_minor_x_labels=False,
-        **axis_labels(times, 5, *(_DATE_LABELS if spans_days else _TIME_LABELS)),
-        range=_y_range(panel, series, stacked),
-        style=make_style(tuple(colors)),
+    legend_lines = 1 + sum(len(one.name) + 4 for one in in_legend) * 6 // width
+    svg = line_chart(
+        _frame(panel, width, height - _LEGEND_LINE_PX * legend_lines, colors),
+        {one.name: one.values for one in plotted},
+        time_labels(times, width, *_time_formatters(times)),
+        y_range=_y_range(panel, series, stacked),
+        stacked=stacked,
     )
-    for one in plotted:
-        chart.add(one.name, [None if math.isnan(v) else v for v in one.values])
-    key = "".join(
+    legend = "".join(
         f'<em><i style="background:{color}"></i>{escape(one.name)}</em>'
         for one, color in zip(plotted, colors, strict=True)
-        if one in legend_series
+        if one in in_legend
     )
-    if len(series) > len(legend_series):
-        key += f"<em>and {len(series) - len(legend_series)} more</em>"
-    return f'{render_svg(chart)}<p class="key">{key}</p>'
+    if len(series) > len(in_legend):
+        legend += f"<em>and {len(series) - len(in_legend)} more</em>"
+    return f'{inline_svg(svg)}<p class="key">{legend}</p>'
 
 
-def _time_formatter(form: str) -> LabelFormatter:
+def _time_formatters(times: Sequence[float]) -> list[Formatter]:
+    forms = ["%d %b"] if times[-1] - times[0] > 86_400 else ["%H:%M", "%H:%M:%S"]
+    return [_time_formatter(form) for form in forms]
+
+
+def _time_formatter(form: str) -> Formatter:
     return lambda at: datetime.fromtimestamp(at, UTC).strftime(form)
 
 
@@ -89,14 +88,14 @@ def _max_value(one: Series) -> float:
 
 
 def _series_colors(panel: PanelJson, series: Sequence[Series]) -> list[str]:
-    """Those that the panel fixes, and for the others what is left of the palette."""
+    """The colours that the panel fixes; for other series the unused ones of the palette."""
     fixed = [_fixed_color(panel, one.name) for one in series]
-    left = iter([color for color in PALETTE if color not in fixed] + list(PALETTE))
-    return [color or next(left) for color in fixed]
+    unused = iter([color for color in PALETTE if color not in fixed] + list(PALETTE))
+    return [color or next(unused) for color in fixed]
 
 
 def _fixed_color(panel: PanelJson, name: str) -> str | None:
-    """The colour that the panel fixes for a series."""
+    """The colour that the panel fixes for a series, if any."""
     for override in panel["fieldConfig"]["overrides"]:
         if override["matcher"]["options"] == name:
             return _COLORS[override["properties"][0]["value"]["fixedColor"]]
@@ -104,26 +103,14 @@ def _fixed_color(panel: PanelJson, name: str) -> str | None:
 
 
 def _render_bars(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
-    width, height = _panel_size_px(panel)
     rows = [one for one in series if not math.isnan(one.last)]
-    chart = pygal.HorizontalBar(
-        **_chart_options(panel, width, height),
-        style=make_style(PALETTE),
-        show_legend=False,
-        print_values=True,
-        print_values_position="top",
-        spacing=2,
-        margin_bottom=4,
-        show_minor_y_labels=True,
-        range=(
-            0,
-            max([one.last for one in rows] + [panel["fieldConfig"]["defaults"].get("max", 0)]) or 1,
-        ),
+    top = max([one.last for one in rows] + [panel["fieldConfig"]["defaults"].get("max", 0)])
+    svg = bar_chart(
+        _frame(panel, *_panel_size_px(panel), PALETTE),
+        [Bar(one.name, one.last, _value_color(panel, one.last)) for one in rows],
+        value_range=(0.0, top or 1.0),
     )
-    # pygal draws its first row at the bottom.
-    chart.x_labels = [one.name for one in reversed(rows)]
-    chart.add("", [{"value": o.last, "color": _value_color(panel, o.last)} for o in reversed(rows)])
-    return render_svg(chart)
+    return inline_svg(svg)
 
 
 def _render_table(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
@@ -164,10 +151,6 @@ def _run_lengths(values: Sequence[float]) -> list[tuple[float | None, int]]:
     return runs
 
 
-_DATE_LABELS, _TIME_LABELS = (
-    [_time_formatter("%d %b")],
-    [_time_formatter("%H:%M"), _time_formatter("%H:%M:%S")],
-)
 _RENDERERS: dict[str, Callable[[PanelJson, Sequence[Series], Sequence[float]], str]] = {
     "stat": _render_stat,
     "timeseries": _render_graph,
@@ -177,21 +160,16 @@ _RENDERERS: dict[str, Callable[[PanelJson, Sequence[Series], Sequence[float]], s
 }
 
 
-def _chart_options(panel: PanelJson, width: int, height: int) -> dict[str, Any]:
+def _frame(panel: PanelJson, width_px: int, height_px: int, colors: Sequence[str]) -> ChartFrame:
     unit = panel["fieldConfig"]["defaults"]["unit"]
-    return {
-        "js": [],
-        "width": width,
-        "height": height,
-        "margin": 6,
-        "margin_right": 18,
-        "formatter": lambda value: format_value(value, unit),
-        "value_formatter": lambda value: "" if value is None else format_value(value, unit),
-        "disable_xml_declaration": True,
-        "show_y_guides": True,
-        "truncate_label": -1,
-        "max_scale": 5,
-    }
+    return ChartFrame(
+        width_px=width_px,
+        height_px=height_px,
+        colors=colors,
+        show_legend=False,
+        format_value=lambda value: format_value(value, unit),
+        max_y_labels=5,
+    )
 
 
 def _y_range(panel: PanelJson, series: Sequence[Series], stacked: bool) -> tuple[float, float]:

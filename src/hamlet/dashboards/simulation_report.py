@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 
 from hamlet.dashboards.line_chart import LineChart, SeriesByName
 from hamlet.dashboards.units import format_value
+from hamlet.reporting import html
 from hamlet.simulator.load_breakdown import LoadBreakdown, tiers_with_load
 
 _STYLE = (
-    "body{font:14px system-ui,sans-serif;margin:24px auto;max-width:1560px;color:#222}"
-    "table{border-collapse:collapse;margin:16px 0}td,th{padding:3px 14px;text-align:right;"
-    "border-bottom:1px solid #e3e3e3}td:first-child,th:first-child{text-align:left}"
-    ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:12px}"
-    ".pictures svg{width:100%;height:auto}"
+    "body{max-width:1560px}td,th{text-align:right}td:first-child,th:first-child{text-align:left}"
 )
 
 
@@ -127,14 +123,6 @@ def write_report(
     for name, svg in svgs.items():
         (folder / f"{name}.svg").write_text(svg + "\n", "utf-8")
     head, *rows = table
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style><h1>{escape(title)}</h1><table>{_html_row(head, 'th')}"
-        f"{''.join(_html_row(row, 'td') for row in rows)}</table>"
-        f'<div class="pictures">{"".join(svgs.values())}</div></html>\n'
-    )
-    (folder / "index.html").write_text(page, "utf-8")
-
-
-def _html_row(cells: Sequence[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+    drawn = "".join(map(html.inline_svg, svgs.values()))
+    body = f'<h1>{html.escape(title)}</h1>{html.table(head, rows)}<div class="charts">{drawn}</div>'
+    (folder / "index.html").write_text(html.page(title, body, style=_STYLE), "utf-8")

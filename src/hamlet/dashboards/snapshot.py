@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +11,27 @@ import httpx2
 
 from hamlet.dashboards.panel_renderer import render_panel
 from hamlet.dashboards.prometheus_query import TimeRange, query_series
+from hamlet.reporting.html import escape, page
 
 _STYLE = (Path(__file__).parent / "snapshot.css").read_text("utf-8")
-_HEAD = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>hamlet</title>'
-    f"<style>{_STYLE}</style>"
-)
 
 
 def render_page(
     dashboards: Sequence[Mapping[str, Any]], http: httpx2.Client, time_range: TimeRange
 ) -> str:
-    """The whole file. Raises QueryError."""
+    """The page of all dashboards over a time range. Raises QueryError, ChartsUnavailable."""
     at = (
         datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M")
         for t in (time_range.start, time_range.end)
     )
     when = " to ".join(at)
     links = "".join(f'<a href="#{b["uid"]}">{escape(b["title"])}</a>' for b in dashboards)
-    parts = [_HEAD, f'<p class="about">{when} UTC</p><nav>{links}</nav>']
+    parts = [f'<p class="about">{when} UTC</p><nav>{links}</nav>']
     for board in dashboards:
         parts.append(f'<h1 id="{board["uid"]}">{escape(board["title"])}</h1>')
         parts.append(f'<p class="about">{escape(board["description"])}</p>')
         parts += _render_panels(board["panels"], http, time_range)
-    return "".join(parts) + "</html>\n"
+    return page("hamlet", "".join(parts), style=_STYLE)
 
 
 def _render_panels(

@@ -1,4 +1,4 @@
-"""Examines a configuration and the machine it is to run on, and says what to do."""
+"""Checks a configuration and the machine that it is to run on, and advises what to fix."""
 
 from hamlet.doctor.examine import examine
 from hamlet.doctor.finding import Finding, Level

@@ -1,4 +1,4 @@
-"""One cheap call to each deployment, through the adapter that will serve it."""
+"""One minimal call to each deployment, through the adapter that will serve it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_CONCURRENT_CALLS = 8
 async def examine_calls(
     registry: Registry, plugins: RecordingPlugins, call_timeout_s: float
 ) -> list[Finding]:
-    """Ask every deployment once, for one token; and providers of no route for a sign of life."""
+    """Call every deployment once, for one token, and probe providers that no route uses."""
     checker = _DeploymentChecker(registry.config, plugins, call_timeout_s)
     found: dict[str, Awaitable[Finding]] = {}
     for route in registry.routes.values():
@@ -67,7 +67,7 @@ class _DeploymentChecker:
             try:
                 await call
             except errors.EmptyAnswer:
-                # One token may be all thought: it has answered.
+                # A reasoning model may spend its one token on thought: the call still succeeded.
                 pass
             except ProviderError as error:
                 level, message, advice = await self._explain_failure(error, handle, record, model)
@@ -76,7 +76,7 @@ class _DeploymentChecker:
                 reason = f"{type(error).__name__}: {redact(error.strerror or '')}"
                 return Finding("provider", subject, "failed", reason, "check ca_file")
         if not record.settings:
-            return Finding("provider", subject, "skipped", "runs inside hamlet: no vendor to ask")
+            return Finding("provider", subject, "skipped", "runs inside hamlet: no vendor to call")
         return Finding("provider", subject, "ok", f"answered in {time.monotonic() - start:.2f} s")
 
     async def _explain_failure(
@@ -99,7 +99,7 @@ class _DeploymentChecker:
         return level, message.format(where=where), advice.format(where=where, key=reference)
 
     async def _suggest_models(self, handle: ProviderHandle, model: str) -> str:
-        """Advice on a model that is not there, with what is, if the vendor lists it."""
+        """Advice on a missing model, with similar models that the vendor lists."""
         listed: Sequence[str] = ()
         if "listing" in handle.operations:
             with suppress(ProviderError, OSError):
@@ -110,7 +110,7 @@ class _DeploymentChecker:
 
 
 def _key_reference(config: GatewayConfig, provider: str) -> str:
-    """Where the key comes from; never the key."""
+    """The reference to the provider's key; never the key itself."""
     api_key = config.providers[provider].settings.get("api_key")
     if isinstance(api_key, str) and api_key.startswith(("env:", "file:")):
         return api_key
@@ -120,15 +120,15 @@ def _key_reference(config: GatewayConfig, provider: str) -> str:
 _Remedy = tuple[Level, str, str]
 _REMEDIES: tuple[tuple[type[ProviderError], _Remedy], ...] = (
     (errors.UpstreamAuth, ("failed", "the key is refused",
-     "check {key}: revoked, of another account or region, or with a space at its end")),
-    (errors.QuotaExhausted, ("failed", "the key is good, but its money or quota is used up",
+     "check {key}: revoked, of another account or region, or with a trailing space")),
+    (errors.QuotaExhausted, ("failed", "the key is valid, but its credit or quota is used up",
      "add credit or raise the limit in the vendor's console")),
-    (errors.RateLimited, ("warning", "the key is good; its rate is used up right now",
+    (errors.RateLimited, ("warning", "the key is valid; its rate limit is used up right now",
      "look at who else uses {key}; state tpm and rpm so that hamlet keeps within them")),
     (errors.Overloaded, ("warning", "the vendor says that it is overloaded",
      "try again later; a second tier would answer meanwhile")),
     (errors.UpstreamTimeout, ("failed", "{where} did not answer in time",
-     "look at the vendor's status page, and at the way to it")),
+     "look at the vendor's status page, and at the network path to it")),
     (errors.UpstreamUnavailable, ("failed", "{where} answers with its own errors, or breaks off",
      "look at the vendor's status page; try again later")),
     (errors.UpstreamProtocol, ("failed", "{where} answers, but not as this kind of API does",
@@ -141,7 +141,7 @@ def _find_remedy(error: ProviderError) -> _Remedy:
     for kind, remedy in _REMEDIES:
         if isinstance(error, kind):
             return remedy
-    # It read the request and refused this one: the key and the model are good.
+    # The vendor has read the request and rejected it: key and model are valid.
     vendor_message = redact(error.message).replace("{", "(").replace("}", ")")
     return (
         "warning",

@@ -1,4 +1,4 @@
-"""The configuration, and what of it can be examined when a part is wrong."""
+"""Checks the configuration, and salvages the valid part of an invalid one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from hamlet.config import ConfigError, ConfigProblem, LoadedConfig, loads
 from hamlet.doctor.finding import Finding
-from hamlet.migration import resolve_config
+from hamlet.migration.config_check import resolve_config
 from hamlet.registry import Plugins, Registry, build_registry
 from hamlet.spi import Log
 from hamlet.suggest.content import PackError, load_content
@@ -21,21 +21,21 @@ _UNSET_VARIABLE_PREFIX = "the environment variable "
 def examine_configuration(
     loaded: LoadedConfig, log: Log, plugins: Plugins
 ) -> tuple[list[Finding], Registry | None]:
-    """What is wrong, and a registry of what is not; None if nothing can be asked."""
+    """The findings, and a registry of the valid providers; None if nothing can be called."""
     name = loaded.source.name
     try:
         registry = build_registry(loaded, log, plugins)
     except ConfigError as error:
-        found = [_problem_finding(name, problem) for problem in error.problems]
-        return found, _build_partial_registry(loaded, error.problems, log, plugins)
-    if beyond := list(_check_cutover_and_packs(loaded)):
-        return beyond, registry
+        findings = [_problem_finding(name, problem) for problem in error.problems]
+        return findings, _build_partial_registry(loaded, error.problems, log, plugins)
+    if findings := list(_check_cutover_and_packs(loaded)):
+        return findings, registry
     summary = f"{len(registry.providers)} providers, {len(registry.routes)} routes"
     return [Finding("config", name, "ok", summary)], registry
 
 
 def _check_cutover_and_packs(loaded: LoadedConfig) -> Iterator[Finding]:
-    """What the registry does not look at, and serving would refuse: the move, and packs."""
+    """Problems that building a registry does not find: the `cutover` section, and packs."""
     name, packs = loaded.source.name, loaded.config.suggest.packs
     if loaded.config.cutover is not None:
         try:
@@ -50,7 +50,7 @@ def _check_cutover_and_packs(loaded: LoadedConfig) -> Iterator[Finding]:
 
 
 def config_error_findings(error: ConfigError) -> list[Finding]:
-    """The problems of a file that cannot even be read."""
+    """A finding for each problem of an invalid configuration."""
     return [_problem_finding(error.name, problem) for problem in error.problems]
 
 
@@ -66,7 +66,7 @@ def _problem_finding(name: str, problem: ConfigProblem) -> Finding:
 def _build_partial_registry(
     loaded: LoadedConfig, problems: Sequence[ConfigProblem], log: Log, plugins: Plugins
 ) -> Registry | None:
-    """A registry without the providers that have problems, so that the others can be asked."""
+    """A registry without the providers that have problems, so that the others can be checked."""
     data = loaded.source.data
     if not isinstance(data.get("providers"), dict) or not isinstance(data.get("routes"), dict):
         return None

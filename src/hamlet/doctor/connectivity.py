@@ -1,4 +1,4 @@
-"""Why an upstream cannot be reached: its name, the way to it, or TLS."""
+"""Diagnoses why an upstream cannot be reached: DNS, TCP or TLS."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from hamlet.net.client.addresses import is_forbidden_address
 from hamlet.net.client.tls import tls_context
 
 Diagnosis = tuple[str, str]
+"""A message and an advice."""
+_DEFAULT_PORTS = {"https": 443, "redis": 6379, "rediss": 6379}
 
 
 def host_and_port(url: str) -> str:
-    """`host:port` of a URL: no user, no password, no path."""
+    """`host:port` of a URL, without user, password and path; the path of a Unix socket."""
     try:
         parts = urlsplit(url)
-        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        if parts.scheme == "unix":
+            return parts.path
+        return f"{parts.hostname}:{parts.port or _DEFAULT_PORTS.get(parts.scheme, 80)}"
     except ValueError:
         return "a URL that cannot be read"
 
 
 async def diagnose(url: str, ca_file: str | None, timeout_s: float) -> Diagnosis:
-    """What is in the way of `url`, and what to do. Goes one step after the other."""
+    """Try DNS, TCP and TLS in turn; report the first that fails, and what to do."""
     where = host_and_port(url)
     try:
         parts = urlsplit(url)
@@ -44,8 +48,11 @@ async def diagnose(url: str, ca_file: str | None, timeout_s: float) -> Diagnosis
                 step = "TLS"
                 await _connect(host, port, tls_context(ca_file))
     except (OSError, UnicodeError) as error:
-        return _explain(error, host, where, step)
-    return f"{where} could be reached a moment later", "try again; if it stays so, look at the way"
+        return _explain_failure(error, host, where, step)
+    return (
+        f"{where} could be reached a moment later",
+        "try again; if it fails again, check the network",
+    )
 
 
 async def _resolve_host(host: str, port: int) -> list[str]:
@@ -60,17 +67,17 @@ async def _connect(host: str, port: int, tls: ssl.SSLContext | None) -> None:
         await writer.wait_closed()
 
 
-def _explain(error: OSError | UnicodeError, host: str, where: str, step: str) -> Diagnosis:
+def _explain_failure(error: OSError | UnicodeError, host: str, where: str, step: str) -> Diagnosis:
     if isinstance(error, socket.gaierror | UnicodeError):
         return f"DNS: the name {host} is not known", "check base_url's spelling, and the resolver"
     if isinstance(error, ssl.SSLCertVerificationError):
         message = f"TLS: {where} has a certificate that is not trusted: {error.verify_message}"
         return message, "ca_file names your own authority; where it says expired, look at the clock"
     if isinstance(error, ssl.SSLError):
-        message = f"TLS: {where} does not agree on TLS: {error.reason or 'no reason told'}"
+        message = f"TLS: {where} does not agree on TLS: {error.reason or 'no reason given'}"
         return message, "check the port, and whether base_url should begin with http://"
     if isinstance(error, TimeoutError) and step == "TLS":
-        message = f"TLS: {where} takes connections, but no TLS"
+        message = f"TLS: {where} accepts connections, but no TLS"
         return message, "check the port, and whether base_url should begin with http://"
     if isinstance(error, ConnectionRefusedError):
         return f"connect: nobody listens at {where}", "start it, or correct base_url's port"

@@ -1,4 +1,4 @@
-"""Everything in order: the machine, the configuration, the vendors, their clocks, Redis."""
+"""Runs all checks: machine, configuration, vendors, clock, Redis."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hamlet.doctor.redis import examine_redis
 from hamlet.registry import Registry
 from hamlet.spi import Log
 
-# Entra's tokens allow five minutes; hamlet's own replicas must agree on five seconds.
+# Entra accepts tokens up to five minutes off; hamlet's replicas must agree within five seconds.
 _MAX_SKEW_S, _FAILED_SKEW_S = 5.0, 240.0
 
 
 async def examine(path: Path | None, log: Log, call_timeout_s: float = 20.0) -> list[Finding]:
-    """All findings for a configuration file; the built-in one if there is none.
+    """All findings for a configuration file; without a path, for the built-in configuration.
 
-    A vendor gets `limit_s` seconds to answer.
+    A vendor gets `call_timeout_s` seconds to respond.
     """
     try:
         loaded = load(path)
@@ -43,14 +43,14 @@ async def examine(path: Path | None, log: Log, call_timeout_s: float = 20.0) -> 
 
 def _collect_skews(registry: Registry, plugins: RecordingPlugins) -> list[float]:
     records = (plugins.record_of(handle.instance) for handle in registry.providers.values())
-    return [skew for one in records for skew in one.skews]
+    return [skew for record in records for skew in record.skews]
 
 
 def _check_clock(skews: Iterable[float]) -> Finding:
     sorted_skews = sorted(skews, key=abs)
     if not sorted_skews:
-        return Finding("clock", "this machine", "skipped", "no vendor told the time")
-    # Two vendors are not wrong alike: the smallest difference is ours.
+        return Finding("clock", "this machine", "skipped", "no vendor sent its time")
+    # Vendors are not all wrong by the same amount: the smallest skew is this machine's.
     skew = sorted_skews[0]
     if abs(skew) <= _MAX_SKEW_S:
         return Finding("clock", "this machine", "ok", f"within {_MAX_SKEW_S:g} s of the vendors'")

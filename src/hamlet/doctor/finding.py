@@ -1,4 +1,4 @@
-"""What an examination finds."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Level = Literal["ok", "skipped", "warning", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: which check, of what, how it is, and what to do about it.
+    """The result of one check: what was checked, its level, a message, and advice if needed.
 
-    Texts hold no secret: no key, no URL's user or password, nothing that a vendor said unredacted.
+    Texts hold no secret: no key, no user or password of a URL, no unredacted text of a vendor.
     """
 
     check: str

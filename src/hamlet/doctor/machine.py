@@ -1,4 +1,4 @@
-"""The machine and its Python."""
+"""Checks the machine and its Python."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from importlib.util import find_spec
 
 from hamlet.doctor.finding import Finding, Level
 
-# A call holds the client's connection and the vendor's; logs, sockets and libraries the rest.
+# A call holds two connections, the client's and the vendor's; the rest is for logs and libraries.
 _FILES_PER_CALL, _OTHER_FILES = 2, 256
 
 
 def examine_machine(max_in_flight: int) -> Iterator[Finding]:
-    """Look at Python, its event loop, and how many files may be open."""
+    """Check Python, its event loop, and the limit of open files."""
     yield _check_python()
     yield _check_event_loop()
     yield _check_open_files(max_in_flight)
 
 
 def _check_python() -> Finding:
-    # An older one could not have read this file.
+    # Always ok: an older Python could not have imported this package.
     version = f"{platform.python_implementation()} {platform.python_version()}"
     return Finding("python", "interpreter", "ok", version)
 
@@ -36,7 +36,7 @@ def _check_open_files(max_in_flight: int) -> Finding:
     try:
         import resource
     except ImportError:
-        return Finding("files", "open files", "skipped", "this system tells no limit")
+        return Finding("files", "open files", "skipped", "this system has no such limit")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FILES_PER_CALL * max_in_flight + _OTHER_FILES
     limit = f"{'no limit' if soft == resource.RLIM_INFINITY else soft} may be open"

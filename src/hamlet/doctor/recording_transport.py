@@ -1,5 +1,7 @@
-"""Listens in on what providers do with their transports: where they call, what the vendor's clock
-says. Everything else is the provider's own, so that what is examined is what will serve."""
+"""Records what providers do with their transports: which URLs they call, and the vendor's clock.
+
+Everything else is the provider's own, so that what is checked is what will serve.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ from hamlet.spi import Log, Provider, ProviderSettings, Reply, Runtime, Transpor
 
 @dataclass(slots=True)
 class TransportRecord:
-    """What one provider did: the settings of its transports, and the skews told by answers.
+    """The settings of a provider's transports, and the clock skews of its responses.
 
-    A skew is the vendor's clock less ours, in seconds; vendors tell it to the second.
+    A skew is the vendor's clock minus ours, in seconds; the `date` header resolves one second.
     """
 
     settings: list[ProviderSettings] = field(default_factory=list)
@@ -26,14 +28,14 @@ class TransportRecord:
 
 
 class RecordingPlugins(Plugins):
-    """The installed plugins, each with its transports listened to."""
+    """The installed plugins, each with recording transports."""
 
     def __init__(self) -> None:
         super().__init__()
         self._records: dict[int, TransportRecord] = {}
 
     def record_of(self, instance: object) -> TransportRecord:
-        """What was heard of a provider that was made from a plugin loaded here."""
+        """The record of a provider instance whose plugin was loaded here."""
         return self._records[id(instance)]
 
     def load(self, kind: str) -> type[Provider]:
@@ -81,7 +83,7 @@ class _RecordingTransport:
 
 def _parse_skew(date: str | None) -> float | None:
     try:
-        # The header is cut to the second: on average half of one is missing.
+        # The header is truncated to the second: half a second is missing on average.
         return parsedate_to_datetime(date or "").timestamp() + 0.5 - time.time()
     except (ValueError, TypeError, OverflowError):
         return None

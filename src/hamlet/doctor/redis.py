@@ -1,22 +1,22 @@
-"""The Redis servers that the configuration names."""
+"""Checks the Redis servers of a configuration."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from hamlet.config import GatewayConfig
+from hamlet.doctor.connectivity import Diagnosis, host_and_port
 from hamlet.doctor.finding import Finding
 
 _TIMEOUT_S = 3.0
 
 
 async def examine_redis(config: GatewayConfig) -> list[Finding]:
-    """Ask each for a PONG, and to let us write."""
+    """Check that each server can be reached and written to."""
     return [
         await _examine_server(path, url.get_secret_value())
         for path, url in _configured_urls(config)
@@ -40,7 +40,7 @@ async def _examine_server(path: str, url: str) -> Finding:
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisError
 
-    where = _server_address(url)
+    where = host_and_port(url)
     client: Any = Redis.from_url(
         url,
         socket_timeout=_TIMEOUT_S,
@@ -52,29 +52,24 @@ async def _examine_server(path: str, url: str) -> Finding:
             await client.set("hamlet:doctor", "1", px=1000)
             version = (await client.info("server"))["redis_version"]
     except (RedisError, OSError) as error:
-        message, advice = _explain(error, where, path)
+        message, advice = _explain_failure(error, where, path)
         return Finding("redis", path, "failed", message, advice)
     finally:
         await client.aclose()
     return Finding("redis", path, "ok", f"Redis {version} at {where}")
 
 
-def _explain(error: Exception, where: str, path: str) -> tuple[str, str]:
+def _explain_failure(error: Exception, where: str, path: str) -> Diagnosis:
     from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError
     from redis.exceptions import TimeoutError as RedisTimeout
 
-    # The library wraps what the server said in an error of the connection.
+    # redis-py wraps the server's error in a ConnectionError.
     if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
         return f"{where} refuses the password", f"correct the URL that {path} refers to"
     if isinstance(error, NoPermissionError):
-        return f"{where} lets this user not write", "give its ACL the keys hamlet:*"
+        return f"{where} does not let this user write", "give its ACL the keys hamlet:*"
     if isinstance(error, ReadOnlyError):
         return f"{where} is a replica", "name the primary"
     if isinstance(error, RedisTimeout | TimeoutError):
         return f"{where} does not answer", "look at the network, and whether Redis hangs"
     return f"{where} cannot be used: {type(error).__name__}", "start it, or correct the URL"
-
-
-def _server_address(url: str) -> str:
-    parts = urlsplit(url)
-    return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"

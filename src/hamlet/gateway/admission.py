@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from hamlet.core.errors import Busy, Draining, LimitExceeded, RouteNotFound
 from hamlet.gateway.call import Caller
+from hamlet.routing.token_bucket import TokenBucket
 
 # The last tenth of the places is for what must not be shed.
 _SHEDDABLE_SHARE = 0.9
@@ -23,26 +24,6 @@ class Priority(IntEnum):
     SHEDDABLE = 1
     SCREEN = 2
     CRITICAL = 3
-
-
-class TokenBucket:
-    """A rate of `count` per `seconds`, with bursts up to `count`."""
-
-    def __init__(self, capacity: int, period_s: float, now: float) -> None:
-        self._capacity = float(capacity)
-        self._refill_per_s = capacity / period_s
-        self._tokens = float(capacity)
-        self._updated_at = now
-
-    def try_acquire(self, now: float) -> float:
-        """Take one; returns 0, or the seconds to wait if there is none."""
-        tokens = self._tokens + (now - self._updated_at) * self._refill_per_s
-        self._tokens = tokens if tokens < self._capacity else self._capacity
-        self._updated_at = now
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return 0.0
-        return (1 - self._tokens) / self._refill_per_s
 
 
 class Admission:
@@ -161,7 +142,8 @@ class Admission:
         now, key = self._clock(), (caller.name, caller.rate)
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(*caller.rate, now)
+            count, period_s = caller.rate
+            bucket = self._buckets[key] = TokenBucket(count / period_s, count, now)
         return bucket.try_acquire(now)
 
 

@@ -1,51 +1,37 @@
-"""The use case "call a model": admit, plan, attempt, commit, settle."""
+"""The use case "call a model"."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from msgspec import Struct
-
-from hamlet.core import EmbeddingRequest, EmbeddingResponse, Headroom, Usage
+from hamlet.core import EmbeddingRequest, EmbeddingResponse, NativeRequest, Usage
 from hamlet.core.errors import (
     HamletError,
     RequestError,
-    RouteNotFound,
     UpstreamTimeout,
 )
 from hamlet.core.trace import current_trace_id
-from hamlet.gateway.admission import Admission, Priority, require_route_access
-from hamlet.gateway.attempt import Attempting, Held
+from hamlet.gateway.admission import Admission, Priority
+from hamlet.gateway.attempt import AttemptScope, CommittedAttempt
 from hamlet.gateway.call import Call, Caller
+from hamlet.gateway.call_context import CallContext
 from hamlet.gateway.hedge import run_hedged
-from hamlet.gateway.hunt import Hunt
 from hamlet.gateway.observers import CallRecord, Observers, Operation
 from hamlet.gateway.paced_stream import PacedStream
 from hamlet.gateway.parameters import can_use_native, prepare_chat, prepare_native
 from hamlet.gateway.retry import call_with_retries
+from hamlet.gateway.retry_state import RetryState
+from hamlet.gateway.selector import Selector
 from hamlet.gateway.stream import ChatStream, StreamStats, open_stream, stream_timeouts
-from hamlet.registry import Registry, RegistryHolder
+from hamlet.registry import RegistryHolder
 from hamlet.registry.model import Route
-from hamlet.routing import CostEstimate, LoadBalancer, Reservation, RouteState, Selection
-from hamlet.routing.cost_estimate import TokenEstimator
+from hamlet.routing import CostEstimate, LoadBalancer, RouteState, Selection
 from hamlet.spi import Deadline
 
 T = TypeVar("T")
-
-
-class _Pursuit(Struct):
-    """One chat call on its way: what all its attempts share."""
-
-    call: Call
-    route_state: RouteState
-    cost_estimate: CostEstimate
-    record: CallRecord
-    held: Held
-    remaining_s: Callable[[], float]
-    hunt: Hunt
 
 
 class Gateway:
@@ -67,259 +53,232 @@ class Gateway:
     async def chat(self, call: Call, caller: Caller) -> ChatStream:
         """Answer a chat call with a committed stream, which the caller must `aclose()`.
 
-        Raises RequestError before any upstream is asked, else the last ProviderError.
+        Raises RequestError before any upstream is called, else the last ProviderError.
         """
-        record = self._new_record("chat", call.model, caller, call.request_id)
+        context = self._start_call("chat", call.model, caller, call.request_id)
+        context.prompt_bytes = call.prompt_bytes
+        record = context.record
         record.stream, record.dialect = call.stream, call.dialect
-        held = Held(lease := self._registries.acquire(), self.admission, caller)
         try:
-            route = _resolve_route(lease.registry, record, caller, "chat")
+            # Admit: the route that the caller may use, a slot for the call, and its deadline.
+            route = context.resolve_route("chat")
             total_s = min(route.policy.total_s, call.timeout_s or route.policy.total_s)
-            await self.admission.acquire_slot(caller, _route_priority(route), total_s)
-            self._record_admission(held, record)
-            pursuit = self._new_call_context(
-                call, route, record, held, self._start_deadline(total_s)
-            )
-            stream = await call_with_retries(
-                pursuit.hunt, partial(self._attempt_with_hedge, pursuit)
+            await self._admit(context, route, total_s)
+
+            # Route: what is known of the route's deployments. A response that is held back until
+            # it is complete is measured like one that is not streamed.
+            visible = call.stream and not route.policy.hold_back
+            route_state = self.load_balancer.route_state(route, stream=visible)
+            context.bind_route(route_state)
+
+            # Estimate: the tokens to reserve on whichever deployment is called.
+            estimate = context.cost_estimate = estimate_cost(call, route_state, stream=visible)
+
+            # Retry { select a deployment, attempt the call there, commit to its response }.
+            selector = Selector(self.load_balancer, route_state, estimate, context.remaining_s)
+            retry_state = RetryState(selector)
+            committed = await call_with_retries(
+                retry_state, partial(self._attempt_or_hedge, context, call, retry_state)
             )
         except BaseException as error:
-            self._finish_with_error(record, error)
-            held.close()
+            self._settle_failure(context, error)
             raise
-        record.native, record.warnings = stream.native, stream.warnings
-        return stream
+        record.native, record.warnings = committed.native, committed.warnings
+
+        # Settle: as the caller closes the stream.
+        return ChatStream(
+            committed.head,
+            committed.paced_stream,
+            native=committed.native,
+            warnings=committed.warnings,
+            on_settle=partial(self._settle, context, committed.scope),
+            clock=self._clock,
+        )
 
     async def embed(
         self, request: EmbeddingRequest, caller: Caller, request_id: str = ""
     ) -> EmbeddingResponse:
-        """Embed texts; errors as in `chat`."""
-        record = self._new_record("embeddings", request.model, caller, request_id)
-        held = Held(lease := self._registries.acquire(), self.admission, caller)
+        """Embed texts, by the same steps as `chat`; raises the same errors."""
+        context = self._start_call("embeddings", request.model, caller, request_id)
         try:
-            route = _resolve_route(lease.registry, record, caller, "embeddings")
-            await self.admission.acquire_slot(caller, _route_priority(route), route.policy.total_s)
-            self._record_admission(held, record)
-            remaining_s = self._start_deadline(route.policy.total_s)
-            route_state = held.bind_route(self.load_balancer.route_state(route, stream=False))
+            route = context.resolve_route("embeddings")
+            await self._admit(context, route, route.policy.total_s)
+
+            route_state = self.load_balancer.route_state(route, stream=False)
+            context.bind_route(route_state)
+
             prompt_bytes = sum(len(text.encode("utf-8", "replace")) for text in request.inputs)
-            cost_estimate = CostEstimate(
-                route_state.estimator.estimate_input_tokens(prompt_bytes), stream=False
+            input_tokens = route_state.estimator.estimate_input_tokens(prompt_bytes)
+            estimate = context.cost_estimate = CostEstimate(input_tokens, stream=False)
+
+            selector = Selector(self.load_balancer, route_state, estimate, context.remaining_s)
+            response = await call_with_retries(
+                RetryState(selector), partial(self._attempt_embedding, context, request, selector)
             )
-            hunt = Hunt(self.load_balancer, route_state, cost_estimate, remaining_s)
-
-            async def attempt_embedding(selection: Selection) -> EmbeddingResponse:
-                deployment = selection.deployment
-                reservation = self.load_balancer.reserve(selection, cost_estimate)
-                with self.attempt_scope(record, reservation) as attempt:
-                    sent = replace(request, model=deployment.model)
-                    pending_response: Awaitable[EmbeddingResponse] = (
-                        deployment.provider.instance.embed(sent)
-                    )
-                    response = await with_timeout(
-                        pending_response, hunt.first_token_timeout_s(selection)
-                    )
-                attempt.record_success()
-                self.load_balancer.settle(reservation, response.usage)
-                return response
-
-            response = await call_with_retries(hunt, attempt_embedding)
-            record.usage = response.usage
         except BaseException as error:
-            self._finish_with_error(record, error)
+            self._settle_failure(context, error)
             raise
-        else:
-            self._finish_record(record)
-            return response
-        finally:
-            held.close()
+        context.record.usage = response.usage
+        self._end_call(context)
+        return response
 
-    # -- the steps
+    # -- admit
 
-    def _new_record(
+    def _start_call(
         self, operation: Operation, route: str, caller: Caller, request_id: str
-    ) -> CallRecord:
+    ) -> CallContext:
         record = CallRecord(operation, route, caller.name, request_id, False, self._clock())
         record.trace_id = current_trace_id()
-        return record
+        return CallContext(record, caller, self._registries.acquire(), self.admission, self._clock)
 
-    def _record_admission(self, held: Held, record: CallRecord) -> None:
+    async def _admit(self, context: CallContext, route: Route, total_s: float) -> None:
+        """Wait for a slot, and start the deadline of `total_s` seconds."""
+        priority = Priority.SHEDDABLE if route.sheddable else Priority.CRITICAL
+        await self.admission.acquire_slot(context.caller, priority, total_s)
+        record = context.record
         record.queue_s = self._clock() - record.started_at
-        held.has_slot = record.admitted = True
+        context.has_slot = record.admitted = True
         self._observers.on_start(record)
+        context.deadline = self._clock() + total_s
 
-    def _new_call_context(
-        self,
-        call: Call,
-        route: Route,
-        record: CallRecord,
-        held: Held,
-        remaining_s: Callable[[], float],
-    ) -> _Pursuit:
-        # What is held back until it is whole is judged like an answer in one piece.
-        visible = call.stream and not route.policy.hold_back
-        route_state = held.bind_route(self.load_balancer.route_state(route, stream=visible))
-        cost_estimate = estimate_cost(call, route_state, stream=visible)
-        hunt = Hunt(self.load_balancer, route_state, cost_estimate, remaining_s)
-        return _Pursuit(call, route_state, cost_estimate, record, held, remaining_s, hunt)
+    # -- attempt and commit
 
-    def _attempt_with_hedge(self, pursuit: _Pursuit, selection: Selection) -> Awaitable[ChatStream]:
-        """One attempt, with another beside it where the route or a probe wants that."""
-        after_s = pursuit.hunt.hedge_delay_s(selection)
-        if after_s is None:
-            return self._attempt_once(pursuit, selection)
+    def _attempt_or_hedge(
+        self, context: CallContext, call: Call, retry_state: RetryState, selection: Selection
+    ) -> Awaitable[CommittedAttempt]:
+        """One attempt; two where the route is hedged or the deployment is only probed."""
+        selector, delay_s = retry_state.selector, retry_state.hedge_delay_s(selection)
+        primary = self._attempt(context, call, selector, selection)
+        if delay_s is None:
+            return primary
 
-        def start_backup() -> Awaitable[ChatStream] | None:
-            backup_selection = pursuit.hunt.select_backup(selection)
-            return (
-                self._attempt_once(pursuit, backup_selection, is_hedge=True)
-                if backup_selection is not None
-                else None
-            )
+        def start_backup() -> Awaitable[CommittedAttempt] | None:
+            backup = retry_state.select_backup(selection)
+            if backup is None:
+                return None
+            return self._attempt(context, call, selector, backup, is_hedge=True)
 
         return run_hedged(
-            self._attempt_once(pursuit, selection),
+            primary,
             start_backup,
-            after_s,
-            ChatStream.discard,
+            delay_s,
+            CommittedAttempt.discard,
             backup_on_failure=selection.is_probe,
         )
 
-    async def _attempt_once(
-        self, pursuit: _Pursuit, selection: Selection, *, is_hedge: bool = False
-    ) -> ChatStream:
-        call, record, policy = pursuit.call, pursuit.record, pursuit.route_state.route.policy
-        deployment = selection.candidate.deployment
+    async def _attempt(
+        self,
+        context: CallContext,
+        call: Call,
+        selector: Selector,
+        selection: Selection,
+        *,
+        is_hedge: bool = False,
+    ) -> CommittedAttempt:
+        """One attempt, up to the commit point of the response. Raises ProviderError."""
+        deployment, policy = selection.candidate.deployment, context.route_state.route.policy
         native = can_use_native(deployment, call)
         prepare = prepare_native if native else prepare_chat
         body, warnings = prepare(call, deployment, policy)
-        reservation = self.load_balancer.reserve(selection, pursuit.cost_estimate)
-        with self.attempt_scope(record, reservation, is_hedge=is_hedge) as attempt:
-            head, source = await self._open_upstream(pursuit, selection, native, body)
-        reservation.headroom, written = _headroom_and_tokens(head)
-        # A whole answer is told by its length, which its head knows.
-        record_success = partial(
-            attempt.record_success, None if pursuit.cost_estimate.stream else written
+        scope = AttemptScope(
+            self.load_balancer,
+            self._observers,
+            context.record,
+            selection,
+            context.cost_estimate,
+            is_hedge=is_hedge,
         )
-        if call.stream:
-            # Whoever reads a stream may take minutes, which are not the deployment's.
-            record_success()
-        deferred_success = None if call.stream else record_success
-        paced_stream = (
-            PacedStream(source, stream_timeouts(policy, pursuit.remaining_s()))
-            if source is not None
-            else None
-        )
-        # Of the call only this: a stream must keep neither its prompt nor its search.
-        estimator = pursuit.route_state.estimator
-        settle = partial(
-            self._settle_stream,
-            record,
-            pursuit.held,
-            reservation,
-            estimator,
-            call.prompt_bytes,
-            deferred_success,
-        )
-        return ChatStream(
-            head,
-            paced_stream,
-            native=native,
-            warnings=warnings,
-            on_settle=settle,
-            clock=self._clock,
-        )
+        with scope:
+            timeout_s = selector.attempt_timeout_s(selection)
+            head, source = await self._open_upstream(context, call, selection, body, timeout_s)
+        scope.commit(head, is_streamed=call.stream)
+        paced_stream = None
+        if source is not None:
+            paced_stream = PacedStream(source, stream_timeouts(policy, context.remaining_s()))
+        return CommittedAttempt(scope, head, paced_stream, native, warnings)
 
     async def _open_upstream(
-        self, pursuit: _Pursuit, selection: Selection, native: bool, body: Any
+        self, context: CallContext, call: Call, selection: Selection, body: Any, timeout_s: float
     ) -> tuple[list[Any], AsyncGenerator[Any, None] | None]:
-        """What comes up to the commit point, and where the rest comes from, if that is not all."""
-        provider, streamed = selection.candidate.deployment.provider, pursuit.call.stream
-        timeout_s, hold_back_timeouts = pursuit.hunt.first_token_timeout_s(selection), None
-        if native and not streamed and "native_whole" in provider.operations:
+        """The items up to the commit point, and the source of the others if there are any."""
+        provider, native = selection.candidate.deployment.provider, type(body) is NativeRequest
+        if native and not call.stream and "native_whole" in provider.operations:
             return [await with_timeout(provider.instance.native_whole(body), timeout_s)], None
-        policy = pursuit.route_state.route.policy
-        if streamed and policy.hold_back:
-            hold_back_timeouts = stream_timeouts(policy, pursuit.remaining_s())
+        policy, hold_back_timeouts = context.route_state.route.policy, None
+        if call.stream and policy.hold_back:
+            hold_back_timeouts = stream_timeouts(policy, context.remaining_s())
             timeout_s = min(timeout_s, policy.first_token_s)
         source: AsyncGenerator[Any, None]
         source = provider.instance.native(body) if native else provider.instance.chat(body)
-        read_to_end = not pursuit.cost_estimate.stream
         head, ended = await open_stream(
             source,
-            read_to_end=read_to_end,
+            read_to_end=not context.cost_estimate.stream,
             timeout_s=timeout_s,
             hold_back_timeouts=hold_back_timeouts,
         )
         return head, None if ended else source
 
-    def _settle_stream(
+    async def _attempt_embedding(
         self,
-        record: CallRecord,
-        held: Held,
-        reservation: Reservation,
-        estimator: TokenEstimator,
-        prompt_bytes: int,
-        deferred_success: Callable[[], None] | None,
-        stats: StreamStats,
-    ) -> None:
-        """Keep the books of an answer, with those of its attempt if those were left for now."""
-        if deferred_success is not None:
-            deferred_success()
-        if stats.is_discarded:
-            return self.load_balancer.settle(reservation, stats.usage, stats.event_count)
-        record.deployment, record.tier = reservation.candidate.deployment, reservation.tier
-        held.close()
+        context: CallContext,
+        request: EmbeddingRequest,
+        selector: Selector,
+        selection: Selection,
+    ) -> EmbeddingResponse:
+        deployment = selection.deployment
+        with self.attempt_scope(context.record, selection, context.cost_estimate) as attempt:
+            pending_response: Awaitable[EmbeddingResponse] = deployment.provider.instance.embed(
+                replace(request, model=deployment.model)
+            )
+            response = await with_timeout(pending_response, selector.attempt_timeout_s(selection))
+        attempt.settle(response.usage)
+        return response
+
+    def attempt_scope(
+        self, record: CallRecord, selection: Selection, cost_estimate: CostEstimate
+    ) -> AttemptScope:
+        """A scope that reports to the gateway's load balancer and observers."""
+        return AttemptScope(self.load_balancer, self._observers, record, selection, cost_estimate)
+
+    # -- settle
+
+    def _settle(self, context: CallContext, scope: AttemptScope, stats: StreamStats) -> None:
+        """End a call with a response, which was read to its end, has failed or was closed early."""
+        scope.settle(stats.usage, stats.event_count, stats.error)
+        record = context.record
+        record.deployment, record.tier = scope.attempt.deployment, scope.attempt.tier
         record.usage = stats.usage or record.usage
-        record.finish_reason = stats.finish_reason
-        record.error = stats.error
+        record.finish_reason, record.error = stats.finish_reason, stats.error
         record.first_token_s = stats.first_token_at - record.started_at
         if stats.error is not None:
             record.outcome = "error"
-            self.load_balancer.record_failure(reservation, stats.error)
-        elif not stats.is_complete:
-            record.outcome = "cancelled"
-            input_tokens = round(reservation.estimate.input_tokens)
-            record.usage = stats.usage or Usage(input_tokens, stats.event_count, estimated=True)
+        elif stats.is_complete:
+            context.route_state.estimator.learn(context.prompt_bytes, record.usage)
         else:
-            estimator.learn(prompt_bytes, record.usage)
-        self.load_balancer.settle(reservation, stats.usage, stats.event_count)
-        return self._finish_record(record)
+            record.outcome = "cancelled"
+            input_tokens = round(context.cost_estimate.input_tokens)
+            record.usage = stats.usage or Usage(input_tokens, stats.event_count, estimated=True)
+        self._end_call(context)
 
-    def _finish_record(self, record: CallRecord) -> None:
-        record.duration_s = self._clock() - record.started_at
-        self._observers.on_end(record)
-
-    def _finish_with_error(self, record: CallRecord, error: BaseException) -> None:
-        """A call ends without an answer."""
+    def _settle_failure(self, context: CallContext, error: BaseException) -> None:
+        """End a call without a response."""
+        record = context.record
         if isinstance(error, HamletError):
             record.outcome = "rejected" if isinstance(error, RequestError) else "error"
             record.error = error
         else:
             record.outcome = "cancelled"
-        self._finish_record(record)
+        self._end_call(context)
 
-    def attempt_scope(
-        self, record: CallRecord, reservation: Reservation, *, is_hedge: bool = False
-    ) -> Attempting:
-        """The bracket around one attempt."""
-        return Attempting(
-            self.load_balancer, self._observers, record, reservation, is_hedge=is_hedge
-        )
-
-    def _start_deadline(self, total_s: float) -> Callable[[], float]:
-        clock = self._clock
-        end = clock() + total_s
-
-        def remaining_s() -> float:
-            left = end - clock()
-            return left if left > 0 else 0.0
-
-        return remaining_s
+    def _end_call(self, context: CallContext) -> None:
+        context.close()
+        record = context.record
+        record.duration_s = self._clock() - record.started_at
+        self._observers.on_end(record)
 
 
 def estimate_cost(call: Call, route_state: RouteState, *, stream: bool) -> CostEstimate:
-    """What the call asks of a deployment, as far as that can be known beforehand."""
+    """The tokens that the call will cost a deployment, as far as they can be known beforehand."""
     estimator = route_state.estimator
     reserved, likely = estimator.estimate_output_tokens(_max_output_tokens(call, route_state))
     per_byte, prefixes = estimator.estimate_input_tokens(1), call.hash_prefixes()
@@ -335,41 +294,15 @@ def estimate_cost(call: Call, route_state: RouteState, *, stream: bool) -> CostE
 
 
 def _max_output_tokens(call: Call, route_state: RouteState) -> int | None:
-    """`max_tokens` as it will be sent: the same for all deployments of most routes."""
+    """`max_tokens` as it is sent to the first deployment; most routes send all of them the same."""
     first = route_state.route.tiers[0][0]
     requested = call.params.max_tokens or first.defaults.max_tokens
     cap = first.caps.max_tokens
     return min(requested, cap) if requested and cap else requested or cap
 
 
-def _resolve_route(
-    registry: Registry, record: CallRecord, caller: Caller, operation: Operation
-) -> Route:
-    """The route the caller named, if it is for that; else it has no name in metrics."""
-    name, record.route = record.route, "unknown"
-    route = registry.route(name)
-    if route.operation != operation:
-        raise RouteNotFound(f"the model {name!r} does not do {operation}", param="model")
-    require_route_access(caller, name)
-    record.route = name
-    return route
-
-
-def _route_priority(route: Route) -> Priority:
-    return Priority.SHEDDABLE if route.sheddable else Priority.CRITICAL
-
-
-def _headroom_and_tokens(head: list[Any]) -> tuple[Headroom | None, float | None]:
-    """What a head says of the capacity behind it, and how many tokens were written."""
-    headroom = usage = None
-    for item in head:
-        headroom = headroom or getattr(item, "headroom", None)
-        usage = usage or getattr(item, "usage", None)
-    return headroom, float(usage.output_tokens) if usage and usage.output_tokens else None
-
-
 async def with_timeout(awaitable: Awaitable[T], timeout_s: float) -> T:
-    """What is awaited, or UpstreamTimeout."""
+    """The result of `awaitable`. Raises UpstreamTimeout after `timeout_s` seconds."""
     try:
         with Deadline(timeout_s) as limit:
             return await awaitable

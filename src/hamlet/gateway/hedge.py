@@ -1,4 +1,8 @@
-"""A second call beside a late first one: the first answer wins, the other is called off."""
+"""Hedged calls: a second one when the first is late, and the first good result wins.
+
+Knows nothing of models: `hamlet.suggest` hedges web searches with it too. See Dean and Barroso,
+"The Tail at Scale", https://research.google/pubs/the-tail-at-scale/.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,11 @@ from hamlet.core.errors import ProviderError
 T = TypeVar("T")
 
 
+def can_fail_over(error: BaseException) -> bool:
+    """Whether another upstream may succeed where one has failed with `error`."""
+    return isinstance(error, ProviderError) and error.try_other
+
+
 async def run_hedged(
     primary: Awaitable[T],
     start_backup: Callable[[], Awaitable[T] | None],
@@ -19,23 +28,30 @@ async def run_hedged(
     discard: Callable[[T], Awaitable[None]],
     *,
     backup_on_failure: bool,
+    is_recoverable: Callable[[BaseException], bool] = can_fail_over,
 ) -> T:
-    """The first answer of two. `backup` is asked for after `after_s` seconds, and may decline.
+    """The first result of `primary` and of the backup that is started after `delay_s` seconds.
 
-    If the primary fails before that its error is raised, or with `stand_in` the backup takes its
-    place. If both fail, the later error is raised. The loser is cancelled and waited for, and
-    `discard` gets its answer if it still gave one.
+    `start_backup` may return None to start none. If the primary fails before the delay is over, its
+    error is raised, or with `backup_on_failure` the backup starts at once. An error that is not
+    `is_recoverable` ends both; if both fail, the later error is raised. The loser is cancelled and
+    awaited, and a result that it still has is passed to `discard`.
     """
     first = asyncio.ensure_future(primary)
     tasks: list[asyncio.Future[T]] = [first]
     winner: asyncio.Future[T] | None = None
+
+    def is_recoverable_failure(task: asyncio.Future[T]) -> bool:
+        error = task.exception()
+        return error is not None and is_recoverable(error)
+
     try:
         await asyncio.wait(tasks, timeout=delay_s)
-        if not first.done() or (backup_on_failure and _can_fail_over(first)):
-            second = start_backup()
-            if second is not None:
-                tasks.append(asyncio.ensure_future(second))
-        winner = await _first_response(tasks)
+        if not first.done() or (backup_on_failure and is_recoverable_failure(first)):
+            backup = start_backup()
+            if backup is not None:
+                tasks.append(asyncio.ensure_future(backup))
+        winner = await _first_result(tasks, is_recoverable_failure)
         return winner.result()
     finally:
         for loser in tasks:
@@ -43,19 +59,15 @@ async def run_hedged(
                 await _cancel_and_discard(loser, discard)
 
 
-def _can_fail_over(task: asyncio.Future[T]) -> bool:
-    """Whether another deployment might do better."""
-    error = task.exception()
-    return isinstance(error, ProviderError) and error.try_other
-
-
-async def _first_response(tasks: list[asyncio.Future[T]]) -> asyncio.Future[T]:
-    """The first task that ends well, or with an error that ends the matter; else the last."""
+async def _first_result(
+    tasks: list[asyncio.Future[T]], is_recoverable_failure: Callable[[asyncio.Future[T]], bool]
+) -> asyncio.Future[T]:
+    """The first task with a result or an error that is final; else the last task to fail."""
     pending = set(tasks)
     while True:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in sorted(done, key=_can_fail_over):
-            if not _can_fail_over(task) or not pending:
+        for task in sorted(done, key=is_recoverable_failure):
+            if not is_recoverable_failure(task) or not pending:
                 return task
 
 

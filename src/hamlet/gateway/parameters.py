@@ -8,10 +8,10 @@ from dataclasses import replace
 from hamlet.config import Policy
 from hamlet.core import ChatParams, ChatRequest, NativeRequest, Terms
 from hamlet.core.errors import Unsupported
+from hamlet.core.params import NO_PARAMS
 from hamlet.gateway.call import Call
 from hamlet.registry.model import Deployment
 
-_NO_PARAMS = ChatParams()
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -52,7 +52,7 @@ def prepare_native(
     dropped = _unsupported_params(final, deployment)
     if dropped:
         _refuse_if_strict(dropped, policy)
-    overrides = _NO_PARAMS if final is call.params else _overrides(call.params, final, dropped)
+    overrides = NO_PARAMS if final is call.params else _overrides(call.params, final, dropped)
     request = NativeRequest(
         deployment.model, call.fields, call.stream, overrides, dropped, _terms(policy)
     )
@@ -66,7 +66,7 @@ def _overrides(requested: ChatParams, final: ChatParams, dropped: frozenset[str]
         for name, value in final.wire_fields().items()
         if name not in dropped and getattr(requested, name) != value
     }
-    return ChatParams.model_construct(**changed) if changed else _NO_PARAMS
+    return ChatParams.model_construct(**changed) if changed else NO_PARAMS
 
 
 def _terms(policy: Policy) -> Terms:
@@ -74,7 +74,7 @@ def _terms(policy: Policy) -> Terms:
 
 
 def _merge_params(params: ChatParams, deployment: Deployment) -> ChatParams:
-    if not deployment.has_param_overrides:
+    if deployment.defaults is NO_PARAMS and deployment.caps is NO_PARAMS:
         return params
     return params.over(deployment.defaults).capped(deployment.caps)
 

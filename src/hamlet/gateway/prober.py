@@ -140,15 +140,13 @@ class Prober:
         record = CallRecord("probe", "probe", "hamlet", "", False, now)
         if selection.is_probe:
             selection.candidate.state.breaker.start_probe(now)
-        reservation = self._load_balancer.reserve(selection, _PROBE_COST)
         try:
             with (
                 self._registries.lease(),
-                self._gateway.attempt_scope(record, reservation) as attempt,
+                self._gateway.attempt_scope(record, selection, _PROBE_COST) as attempt,
             ):
                 usage = await send_minimal_request(route, deployment, route.policy.first_token_s)
-            attempt.record_success()
-            self._load_balancer.settle(reservation, usage)
+            attempt.settle(usage)
         except ProviderError as error:
             if not (error.unhealthy or isinstance(error, RateLimited)):
                 # It answers, but not this: that says nothing of others' calls, now as later.

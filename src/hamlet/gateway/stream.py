@@ -118,7 +118,6 @@ class StreamStats:
         "finish_reason",
         "first_token_at",
         "is_complete",
-        "is_discarded",
         "usage",
     )  # fmt: skip
 
@@ -129,7 +128,6 @@ class StreamStats:
         self.first_token_at = 0.0
         self.event_count = 0
         self.is_complete = False
-        self.is_discarded = False
         self.error: ProviderError | None = None
 
     def record_item(self, item: Item) -> None:
@@ -228,11 +226,6 @@ class ChatStream:
     def _record_error(self, error: ProviderError) -> None:
         error.phase = "stream"
         self.stats.error = error
-
-    async def discard(self) -> None:
-        """Close an answer that nobody reads: its call has a better one, or was called off."""
-        self.stats.is_discarded = True
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the upstream call and settle. May be called twice."""

@@ -1,43 +1,5 @@
-"""The move from hamlet1 to hamlet, feature by feature, with a way back at every step."""
+"""The migration from hamlet1 to hamlet: feature by feature, reversible at every step.
 
-from hamlet.migration.captured_response import CapturedResponse
-from hamlet.migration.feature import FeatureRuntime, FeatureSet, MigrationObserver
-from hamlet.migration.guardrail_monitor import GuardrailMonitor
-from hamlet.migration.local_state import LocalRolloutState
-from hamlet.migration.rollout_controller import RolloutController, StateConflict
-from hamlet.migration.rollout_document import (
-    Arm,
-    FeatureState,
-    JournalEntry,
-    RolloutDocument,
-    Stage,
-    TransitionCause,
-)
-from hamlet.migration.setup import open_store, resolve_config
-from hamlet.migration.shadow import ShadowRunner
-from hamlet.migration.state_store import FileStore, StateStore, StateUnavailable
-from hamlet.migration.transitions import TransitionRefused
-
-__all__ = [
-    "Arm",
-    "CapturedResponse",
-    "FeatureRuntime",
-    "FeatureSet",
-    "FeatureState",
-    "FileStore",
-    "GuardrailMonitor",
-    "JournalEntry",
-    "LocalRolloutState",
-    "MigrationObserver",
-    "RolloutController",
-    "RolloutDocument",
-    "ShadowRunner",
-    "Stage",
-    "StateConflict",
-    "StateStore",
-    "StateUnavailable",
-    "TransitionCause",
-    "TransitionRefused",
-    "open_store",
-    "resolve_config",
-]
+Detachable: only `app`, `cli`, `doctor` and `dashboards` import it, each just the module it needs.
+This package imports none of its modules, so that checking a configuration does not load a proxy.
+"""

@@ -1,4 +1,4 @@
-"""An answer as it was sent, and what can be said of it without knowing its API."""
+"""A response as it was sent, and what can be derived from it without knowing its API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hamlet.config.cutover import PriceConfig
 
 Headers = list[tuple[bytes, bytes]]
 
-# What differs from one answer to the next by nature.
+# Fields whose values differ from one response to the next by design.
 _VOLATILE_FIELDS = frozenset(
     ("id", "ts", "took", "created", "created_at", "request_id", "system_fingerprint", "token")
 )
@@ -32,7 +32,7 @@ _OUTPUT_TOKEN_FIELDS = ("out", "completion_tokens", "output_tokens")
 
 @dataclass(slots=True)
 class SseEvent:
-    """One server-sent event: its name, and its data as JSON if it is that."""
+    """One server-sent event: its name and its data, decoded if it is JSON."""
 
     name: str
     data: Any
@@ -40,7 +40,7 @@ class SseEvent:
 
 @dataclass
 class CapturedResponse:
-    """A whole answer. `first_s` and `total_s` count from when it was asked for, in seconds."""
+    """A recorded response. `first_byte_s` and `total_s` are seconds since the request was sent."""
 
     status: int
     headers: Headers
@@ -51,36 +51,36 @@ class CapturedResponse:
 
     @property
     def is_server_failure(self) -> bool:
-        """Whether it is the server's fault that this is no answer."""
+        """Whether the server failed: an incomplete response, a 5xx or a 429."""
         return not self.is_complete or self.status >= 500 or self.status == 429
 
     def header(self, name: str) -> str | None:
-        """A header's first value."""
+        """The first value of a header, or None."""
         wanted = name.encode()
         found = next((value for key, value in self.headers if key.lower() == wanted), None)
         return None if found is None else found.decode("latin-1")
 
     @cached_property
     def media_type(self) -> str:
-        """`application/json`"""
+        """The content type without parameters, in lower case: `application/json`."""
         return (self.header("content-type") or "").partition(";")[0].strip().lower()
 
     @cached_property
     def events(self) -> list[SseEvent]:
-        """The events of a stream, comments left out; a whole answer is one event."""
+        """The events of a stream, without comments; any other body is one event."""
         if self.media_type != "text/event-stream":
             return [SseEvent("", _decode_json(self.body))]
         return list(_parse_sse(self.body.decode("utf-8", "replace")))
 
     @cached_property
     def event_sequence(self) -> list[str]:
-        """The names of events in order, each run of the same name once."""
+        """The names of the events in order, with repetitions collapsed."""
         names = [event.name for event in self.events]
         return [name for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
 
     @cached_property
     def types_by_path(self) -> dict[str, set[str]]:
-        """The types at each path; elements of a list share one path."""
+        """The JSON types found at each path; the elements of a list share one path."""
         shape: dict[str, set[str]] = {}
         for event in self.events:
             for path, value in _walk_leaves(event.data, event.name or "$"):
@@ -89,7 +89,7 @@ class CapturedResponse:
 
     @cached_property
     def leaf_values(self) -> list[tuple[str, Any]]:
-        """Every value but those that differ by nature; the pieces of a stream are joined."""
+        """All values except the volatile ones; the text pieces of a stream are joined."""
         joined: dict[str, Any] = {}
         for event in self.events:
             for path, value in _walk_leaves(event.data, event.name or "$"):
@@ -102,29 +102,29 @@ class CapturedResponse:
 
     @cached_property
     def text(self) -> str:
-        """All words in it."""
+        """All natural-language text in the response."""
         skipped = _FINISH_FIELDS | {"model", "object", "role", "type", "lang"}
         words = (v for p, v in self.leaf_values if p.rpartition(".")[2] not in skipped)
         return "\n".join(word for word in words if isinstance(word, str))
 
     @cached_property
     def finish_reason(self) -> str | None:
-        """The reason why a model stopped, as the API names it."""
+        """Why the model stopped, in the API's own term, if the response says."""
         reasons = [v for p, v in self.leaf_values if p.rpartition(".")[2] in _FINISH_FIELDS and v]
         return str(reasons[-1]) if reasons else None
 
     @property
     def input_tokens(self) -> float | None:
-        """How long the question was, if the answer tells."""
+        """Prompt tokens, if the response reports them."""
         return self._last_number(_INPUT_TOKEN_FIELDS)
 
     @property
     def output_tokens(self) -> float | None:
-        """How long the answer is, if it tells."""
+        """Completion tokens, if the response reports them."""
         return self._last_number(_OUTPUT_TOKEN_FIELDS)
 
     def cost_usd(self, price: PriceConfig) -> float | None:
-        """What it has cost at a price, US dollars; None if it does not tell its tokens."""
+        """Its cost in US dollars; None if the response does not report its tokens."""
         read, written = self.input_tokens, self.output_tokens
         if read is None or written is None:
             return None
@@ -136,12 +136,12 @@ class CapturedResponse:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether its words are a refusal, as far as a pattern can tell."""
+        """Whether the text looks like a refusal. A heuristic."""
         return _REFUSAL_PATTERN.search(self.text[:400]) is not None
 
     @property
     def is_low_quality(self) -> bool:
-        """Whether it is empty, cut off or a refusal."""
+        """Whether the response is empty, truncated or a refusal."""
         return (
             not self.is_complete
             or not self.text.strip()

@@ -1,4 +1,4 @@
-"""Who belongs to the new arm: a hash of who asks, so that growing a share only adds members."""
+"""Assigns users to arms by a hash of their key, so that a growing share only adds users."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ _API_KEY_HEADERS = (b"authorization", b"x-api-key", b"api-key")
 
 
 class Cohort:
-    """Places the users of one feature; the same on every replica that has the same salt."""
+    """Hashes the users of one feature; the same on every replica with the same salt."""
 
     def __init__(self, salt: str, feature: str) -> None:
-        # What all keys have in common is hashed once.
+        # The prefix that all keys share is hashed once.
         self._base_hash = blake2b(
             f"{salt}\0{feature}\0".encode("utf-8", "surrogatepass"), digest_size=8
         )
 
     def bucket(self, key: str) -> int:
-        """A number below WHOLE. In the new arm if it is below the share."""
+        """A number in [0, FULL_SHARE_BP). The user is on the new arm if it is below the share."""
         digest = self._base_hash.copy()
         digest.update(key.encode("utf-8", "surrogatepass"))
         return int.from_bytes(digest.digest(), "big") % FULL_SHARE_BP
 
 
 class CohortKeyExtractor:
-    """Finds what tells one user or conversation from another in a request."""
+    """Extracts the key that identifies a user or conversation from a request."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """`names` are fields of the JSON body, or `header:NAME`; the first that is there counts."""
+        """`names` are fields of the JSON body or `header:NAME`; the first that is present wins."""
         self._sources = [(name, _parse_header_source(name)) for name in names]
         fields = list(dict.fromkeys(name for name, header in self._sources if header is None))
-        # Only what may be the key is looked at; the rest of a body is skipped, whatever its size.
+        # Only the candidate fields are decoded; the rest of the body is skipped, whatever its size.
         self._struct_fields = {name: f"f{i}" for i, name in enumerate(fields)}
         wanted = [
-            (place, msgspec.Raw, msgspec.field(default=_ABSENT, name=name))
-            for name, place in self._struct_fields.items()
+            (attribute, msgspec.Raw, msgspec.field(default=_ABSENT, name=name))
+            for name, attribute in self._struct_fields.items()
         ]
         self._body_decoder = msgspec.json.Decoder(msgspec.defstruct("Fields", wanted))
 
     def extract(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> str | None:
-        """The key; the API key where no name is there, None where that is not either."""
+        """The key; the API key if none of the names is present, None without that either."""
         fields = self._decode_body(body) if self._struct_fields and body[:1] == b"{" else None
         for name, header in self._sources:
             found = (
@@ -79,8 +79,8 @@ _ABSENT = msgspec.Raw(b"null")
 
 
 def _parse_header_source(name: str) -> bytes | None:
-    of_header = name.startswith("header:")
-    return name.removeprefix("header:").lower().encode("latin-1") if of_header else None
+    is_header = name.startswith("header:")
+    return name.removeprefix("header:").lower().encode("latin-1") if is_header else None
 
 
 def _last_header_value(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Two answers to one question, compared in three tiers: contract, numbers, content."""
+"""Compares two responses to one request in three tiers: contract, token counts, content."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _CONTRACT_HEADERS = (
     "retry-after",
 )
 _INPUT_TOKENS_TOLERANCE, _MAX_OUTPUT_TOKENS_RATIO, _MAX_LENGTH_RATIO = 0.02, 2.0, 3.0
-# Below this, two texts have nothing to do with each other; answers to one question lie above.
+# Unrelated texts score below this, two answers to the same question above.
 _MIN_SIMILARITY = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonResult:
-    """What came of it; `paths` say where the two differ, never what stands there."""
+    """The verdict; `paths` name where the two differ and never quote a value."""
 
     verdict: Verdict
     paths: tuple[str, ...] = ()
@@ -46,10 +46,10 @@ def compare(
     noisy_paths: frozenset[str] = frozenset(),
     today: date | None = None,
 ) -> ComparisonResult:
-    """Judge the candidate by the control.
+    """Compare the candidate with the control.
 
-    `noisy` are paths of the contract in which hamlet1 differs from itself: nobody relies on those.
-    A rule to ignore that has expired counts no more.
+    `noisy_paths` are paths of the contract in which hamlet1 differs from itself, which clients
+    therefore cannot rely on. Expired `ignore` rules have no effect.
     """
     if control.is_server_failure:
         return ComparisonResult("control_failed")
@@ -69,7 +69,7 @@ def compare(
 
 
 def contract_differences(control: CapturedResponse, candidate: CapturedResponse) -> Iterator[str]:
-    """The first tier: where the candidate breaks what clients rely on."""
+    """The first tier: where the candidate breaks the contract that clients rely on."""
     if control.status != candidate.status:
         yield "status"
     if control.media_type != candidate.media_type:
@@ -93,23 +93,23 @@ def _type_differences(
     for path in control.keys() | candidate.keys():
         if control.get(path) == candidate.get(path):
             continue
-        # What is below a list that is empty on one side cannot be known.
+        # Nothing is known of the elements of a list that is empty on one side.
         parents = [path[: i + 2] for i in range(len(path)) if path.startswith("[]", i)]
         if any(parent not in control or parent not in candidate for parent in parents):
             continue
         yield path
 
 
-def _tool_names(answer: CapturedResponse) -> list[object]:
+def _tool_names(response: CapturedResponse) -> list[object]:
     return [
-        value for path, value in answer.leaf_values if path.endswith("tool_calls[].function.name")
+        value for path, value in response.leaf_values if path.endswith("tool_calls[].function.name")
     ]
 
 
 def _token_count_differences(
     control: CapturedResponse, candidate: CapturedResponse
 ) -> Iterator[str]:
-    """The second tier: token counts out of their bands."""
+    """The second tier: token counts outside their tolerance."""
     ours, theirs = candidate.input_tokens, control.input_tokens
     if ours and theirs and abs(ours / theirs - 1) > _INPUT_TOKENS_TOLERANCE:
         yield "prompt tokens"
@@ -128,7 +128,7 @@ def _compare_content(
     content: ContentMode,
     earlier_differences: tuple[str, ...],
 ) -> ComparisonResult:
-    """The third tier: what is said."""
+    """The third tier: the text."""
     if control.leaf_values == candidate.leaf_values:
         return ComparisonResult(
             "tolerated" if earlier_differences else "equal", earlier_differences, 1.0, 1.0
@@ -157,7 +157,10 @@ def _compare_content(
 
 
 def similarity(a: str, b: str) -> float:
-    """From 0 to 1: the better of the overlap of words and that of character trigrams (Dice)."""
+    """From 0 to 1: the larger Sørensen-Dice coefficient of words and of character trigrams.
+
+    https://en.wikipedia.org/wiki/Dice-S%C3%B8rensen_coefficient
+    """
     words = _dice(set(a.lower().split()), set(b.lower().split()))
     return max(words, _dice(_trigrams(a.lower()), _trigrams(b.lower())))
 

@@ -1,4 +1,4 @@
-"""Evidence from the replicas themselves, and from the Prometheus that watches them."""
+"""Collects evidence from the replicas' admin API and, if configured, from Prometheus."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import Any
 from hamlet.config.cutover import CutoverConfig
 from hamlet.migration.counters import FeatureCounters
 from hamlet.migration.gate import Evidence, ReplicaStatus
-from hamlet.migration.report import Points
 from hamlet.migration.rollout_document import FeatureState
+from hamlet.reporting.chart import Points
 
 _TIMEOUT_S = 3.0
 _MAX_ROWS = 50
 
 
 class EvidenceCollector:
-    """Asks whoever the configuration names. Blocking: for the command line."""
+    """Queries the replicas and the Prometheus of a configuration. Blocking: for the CLI."""
 
     def __init__(self, config: CutoverConfig, admin_key: str | None = None) -> None:
         self._config = config
         self._headers = {"x-api-key": admin_key} if admin_key else {}
 
     def collect_evidence(self, feature: str, state: FeatureState) -> Evidence:
-        """What is known of a feature since its last move."""
+        """The evidence about a feature since its last transition."""
         statuses = {url: self._fetch_status(url) for url in self._config.replicas}
         found = Evidence(
             "replicas", replicas=[_parse_replica(url, row) for url, row in statuses.items()]
@@ -47,7 +47,7 @@ class EvidenceCollector:
     def fetch_details(
         self, feature: str, since_at: float
     ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Points]]]:
-        """Where answers differed lately, and how the arms fared over time (with Prometheus)."""
+        """Recent mismatches, and time series of both arms if Prometheus is configured."""
         statuses = [
             row for row in map(self._fetch_status, self._config.replicas) if row is not None
         ]
@@ -61,12 +61,12 @@ class EvidenceCollector:
         return rows[:_MAX_ROWS], series
 
     def _fetch_status(self, url: str) -> dict[str, Any] | None:
-        """A replica's status, and when it was asked by our clock; None if it does not answer."""
+        """A replica's status, with the local time of the request as `asked`; None on failure."""
         before = time.time()
-        answer = _get_json(f"{url}/v1/admin/cutover", self._headers)
-        if answer is not None:
-            answer["asked"] = (before + time.time()) / 2
-        return answer
+        status = _get_json(f"{url}/v1/admin/cutover", self._headers)
+        if status is not None:
+            status["asked"] = (before + time.time()) / 2
+        return status
 
     def _apply_prometheus(
         self, base: str, feature: str, state: FeatureState, evidence: Evidence
@@ -152,7 +152,7 @@ def _query_instant(base: str, query: str) -> list[tuple[dict[str, str], float]] 
 
 def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
     try:
-        # The address stands in the operator's own configuration.
+        # The URL comes from the operator's own configuration.
         request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
             payload = json.load(answer)

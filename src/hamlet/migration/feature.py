@@ -1,4 +1,4 @@
-"""One feature as it runs in this replica: its configuration, and what was seen of it."""
+"""A feature as it runs in this replica: configuration, counters and recent mismatches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hamlet.migration.cohort import Cohort, CohortKeyExtractor
 from hamlet.migration.comparison import ComparisonResult
 from hamlet.migration.counters import ComparisonKind, FeatureCounters
 from hamlet.migration.rollout_document import Arm, FeatureState, RolloutDocument, TransitionCause
-from hamlet.migration.window import ArmOutcome, ArmWindow
+from hamlet.migration.window import ArmOutcome, ArmWindow, quantile
 from hamlet.spi import Log
 
 _MAX_MISMATCHES = 1000
@@ -22,7 +22,7 @@ _MAX_LOGGED_PATHS = 12
 
 
 class MigrationObserver(Protocol):
-    """Sees what the cutover does. Must not block."""
+    """Gets the events of the migration. Must not block."""
 
     def on_request_end(
         self,
@@ -32,32 +32,32 @@ class MigrationObserver(Protocol):
         first_byte_s: float | None,
         total_s: float,
     ) -> None:
-        """An arm has ended a request; a rescued one ends on both."""
+        """An arm has finished a request; a rescued request is reported for the new arm."""
         ...
 
     def on_rescue(self, feature: str, reason: str) -> None:
-        """hamlet1 answered what the new arm could not."""
+        """hamlet1 served a request after the new arm had failed."""
         ...
 
     def on_comparison(self, feature: str, kind: ComparisonKind, verdict: str) -> None:
-        """Two answers were compared."""
+        """Two responses were compared."""
         ...
 
     def on_shadow_drop(self, feature: str, reason: str) -> None:
-        """A request that was sampled was not tried in the dark."""
+        """A request that was sampled for shadowing was not shadowed."""
         ...
 
     def on_state_applied(self, feature: str, state: FeatureState) -> None:
-        """Where a feature stands now."""
+        """The state of a feature now in force."""
         ...
 
     def on_transition(self, feature: str, to: str, cause: TransitionCause) -> None:
-        """A feature was moved."""
+        """A feature has changed its step."""
         ...
 
 
 class FeatureRuntime:
-    """Configuration, window, counts and mismatches of one feature."""
+    """Configuration, sliding window, counters and mismatches of one feature."""
 
     def __init__(
         self,
@@ -89,27 +89,27 @@ class FeatureRuntime:
         epoch: int,
         inspected_response: CapturedResponse | None = None,
     ) -> None:
-        """An arm has ended a request that began at `epoch`; it says nothing of a later one.
+        """Record a finished request. One that began before the last transition is not evidence.
 
-        `looked` is its answer, where that is looked into.
+        `inspected_response` is its response, if this request is one that is inspected.
         """
         if epoch == self.counters.epoch:
-            poor = inspected_response.is_low_quality if inspected_response is not None else None
-            self.window.record(arm, outcome, first_byte_s, total_s, poor)
+            is_low_quality = inspected_response.is_low_quality if inspected_response else None
+            self.window.record(arm, outcome, first_byte_s, total_s, is_low_quality)
             self.counters.count_request(arm, outcome)
             if inspected_response is not None:
                 self._record_costs({arm: inspected_response})
         self.observer.on_request_end(self.name, arm, outcome, first_byte_s, total_s)
 
-    def cost_usd(self, arm: Arm, answer: CapturedResponse) -> float | None:
-        """What an answer of an arm has cost, US dollars, if that can be told."""
+    def cost_usd(self, arm: Arm, response: CapturedResponse) -> float | None:
+        """The cost of an arm's response in US dollars, if prices and token counts are known."""
         if self._prices is None:
             return None
-        return answer.cost_usd(self._prices.new if arm == "new" else self._prices.legacy)
+        return response.cost_usd(self._prices.new if arm == "new" else self._prices.legacy)
 
-    def _record_costs(self, answers: Mapping[Arm, CapturedResponse]) -> None:
-        """Count what answers to one request have cost: all of them or none."""
-        found = {arm: self.cost_usd(arm, answer) for arm, answer in answers.items()}
+    def _record_costs(self, responses: Mapping[Arm, CapturedResponse]) -> None:
+        """Count the costs of the responses to one request: all of them or none."""
+        found = {arm: self.cost_usd(arm, response) for arm, response in responses.items()}
         if None not in found.values():
             for arm, usd in found.items():
                 self.counters.add_cost(arm, usd or 0.0)
@@ -117,14 +117,14 @@ class FeatureRuntime:
     def record_pair_costs(
         self, legacy: CapturedResponse, new: CapturedResponse, *, epoch: int
     ) -> None:
-        """Both arms have answered one request of `epoch`."""
+        """Count the costs of both arms' responses to one request of `epoch`."""
         if epoch == self.counters.epoch:
             self._record_costs({"legacy": legacy, "new": new})
 
     def record_comparison(
         self, kind: ComparisonKind, result: ComparisonResult, request_id: str, *, epoch: int
     ) -> None:
-        """Two answers of `epoch` were compared; mismatches are kept, without their words."""
+        """Record a comparison of `epoch`. Mismatches keep no text of users or models."""
         if epoch != self.counters.epoch:
             return
         self.counters.count_comparison(kind, result.verdict)
@@ -146,7 +146,7 @@ class FeatureRuntime:
         )
 
     def apply_state(self, state: FeatureState) -> None:
-        """Begin to count anew where a feature has moved."""
+        """Put a state in force; counters restart if the feature has had a transition."""
         self.observer.on_state_applied(self.name, state)
         if self._last_step not in ("", state.step_label):
             self.observer.on_transition(self.name, state.stage, state.cause)
@@ -164,7 +164,7 @@ class FeatureRuntime:
             self.slow_since = None
 
     def status_snapshot(self, state: FeatureState) -> dict[str, Any]:
-        """What this replica can say of the feature, as plain data."""
+        """State, counters, latencies (seconds) and recent mismatches, for the admin API."""
         new, legacy = self.window.recent("new", 300), self.window.recent("legacy", 300)
         return {
             "state": state.model_dump(mode="json"),
@@ -182,7 +182,7 @@ class FeatureRuntime:
 
 
 class FeatureSet:
-    """All of them, found by path."""
+    """All features, matched by path."""
 
     def __init__(self, config: CutoverConfig, observer: MigrationObserver, log: Log) -> None:
         self.by_name = {
@@ -193,12 +193,12 @@ class FeatureSet:
             (path, self.by_name[name]) for name, f in config.features.items() for path in f.paths
         ]
         self._by_exact_path = {path: feature for path, feature in rows if not path.endswith("*")}
-        # The longest prefix decides.
+        # The longest prefix wins.
         prefixes = [(path[:-1], feature) for path, feature in rows if path.endswith("*")]
         self._by_prefix = sorted(prefixes, key=lambda row: -len(row[0]))
 
     def match(self, path: str) -> FeatureRuntime | None:
-        """The feature that a path belongs to."""
+        """The feature that a path belongs to, if any."""
         if found := self._by_exact_path.get(path):
             return found
         for prefix, feature in self._by_prefix:
@@ -207,10 +207,11 @@ class FeatureSet:
         return None
 
     def apply_document(self, document: RolloutDocument) -> None:
-        """Take over where all of them stand."""
+        """Put the state of every feature in force."""
         for name, feature in self.by_name.items():
             feature.apply_state(document.feature_state(name))
 
 
 def _p95(ordered: list[float]) -> float | None:
-    return round(ordered[int(len(ordered) * 0.95)], 4) if ordered else None
+    value = quantile(ordered, 0.95)
+    return None if value is None else round(value, 4)

@@ -1,4 +1,4 @@
-"""Whether a feature may be raised by one step, argued with what was seen since it came there."""
+"""The promotion gate: whether the evidence since the last transition allows a step up."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hamlet.migration.counters import FeatureCounters
 from hamlet.migration.rollout_document import FeatureState, RolloutDocument
 from hamlet.migration.window import wilson_interval
 
-# Below this share of failures, the new arm in the dark is as good as what it is to replace.
+# Shadow calls may fail this often: the same is assumed of hamlet1 where too little is known.
 _MAX_FAILURE_RATIO = 0.01
 _MIN_PROXIED_REQUESTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """What one hamlet says of itself; `skew_s` is how far its clock is from ours."""
+    """One replica's own report; `skew_s` is its clock minus ours, in seconds."""
 
     url: str
     is_reachable: bool
@@ -29,7 +29,10 @@ class ReplicaStatus:
 
 @dataclass(slots=True)
 class Evidence:
-    """What is known of one feature since its last move, over all replicas."""
+    """The evidence about one feature since its last transition, over all replicas.
+
+    `p95` is seconds by measure (`first`, `total`) and arm.
+    """
 
     source: str
     counters: FeatureCounters = field(default_factory=FeatureCounters)
@@ -50,7 +53,10 @@ def promotion_blockers(
     document: RolloutDocument,
     now: float,
 ) -> list[str]:
-    """Why the gate is closed; nothing if it is open. What is not known closes it too."""
+    """Why a feature may not be promoted; empty if it may. Missing evidence blocks too.
+
+    `now` is Unix seconds.
+    """
     return [
         *_state_blockers(state, config, now),
         *(_evidence_blockers(evidence, config, document) if state.stage != "legacy" else ()),
@@ -90,9 +96,9 @@ def _traffic_blockers(
     state: FeatureState, counters: FeatureCounters, config: CutoverConfig
 ) -> Iterator[str]:
     if state.stage == "proxy":
-        passed = counters.legacy["ok"]
-        if passed < _MIN_PROXIED_REQUESTS:
-            yield f"{passed} of {_MIN_PROXIED_REQUESTS} requests have passed through"
+        proxied = counters.legacy["ok"]
+        if proxied < _MIN_PROXIED_REQUESTS:
+            yield f"{proxied} of {_MIN_PROXIED_REQUESTS} requests have passed through"
     elif state.stage == "shadow":
         yield from _comparison_blockers(counters, config)
     elif state.stage in ("canary", "new"):

@@ -1,4 +1,4 @@
-"""The loop of a replica: reads the document, watches the guardrails, lowers what must go down."""
+"""A replica's control loop: refreshes the rollout state, checks guardrails, enforces violations."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from hamlet.migration.feature import FeatureRuntime, FeatureSet
 from hamlet.migration.guardrails import GuardrailViolation, find_violations
 from hamlet.migration.local_state import LocalRolloutState
 from hamlet.migration.transitions import previous_step
+from hamlet.migration.window import quantile
 from hamlet.spi import Log
 
 _INTERVAL_S = 0.25
-# A slowness that is still there so long after the hold is the second within ten minutes.
+# Still slow this long after the hold that slowness caused: the feature goes down a step.
 _REPEAT_SLOW_AFTER_S = 300.0
 
 
 class GuardrailMonitor:
-    """Runs until cancelled."""
+    """Checks all guardrails four times a second, until cancelled."""
 
     def __init__(
         self, local_state: LocalRolloutState, features: FeatureSet, config: CutoverConfig, log: Log
@@ -34,12 +35,11 @@ class GuardrailMonitor:
 
     @property
     def loop_lag_s(self) -> float:
-        """How late the event loop is: the 99th percentile over the last minute."""
-        lags = sorted(self._loop_lags_s)
-        return lags[int(len(lags) * 0.99)] if lags else 0.0
+        """How late the event loop wakes up: the 99th percentile over the last minute, seconds."""
+        return quantile(sorted(self._loop_lags_s), 0.99) or 0.0
 
     async def run(self) -> None:
-        """Look again and again. What goes wrong in here is logged and tried again."""
+        """Refresh and check periodically. Exceptions are logged and the loop continues."""
         while True:
             due = time.monotonic() + _INTERVAL_S
             try:

@@ -1,4 +1,4 @@
-"""When a replica lowers or holds a feature by itself. Each rule compares the two arms."""
+"""The guardrails: rules by which a replica demotes or holds a feature automatically."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hamlet.migration.rollout_document import FeatureState
 from hamlet.migration.window import ArmSamples, ArmWindow, quantile, wilson_interval
 
 GuardrailAction = Literal["proxy", "step", "hold"]
-# Where hamlet1 is asked too seldom to compare with, it is believed to fail this often at most.
+# The error rate assumed of hamlet1 while it serves too few requests to measure it.
 _ASSUMED_LEGACY_ERROR_RATIO, _MIN_LEGACY_REQUESTS = 0.01, 20
 
 
 @dataclass(frozen=True, slots=True)
 class GuardrailViolation:
-    """A rule that is broken: what it asks for, and what was seen."""
+    """A violated rule: the action it calls for, and the evidence."""
 
     rule: str
     action: GuardrailAction
@@ -38,7 +38,7 @@ def find_violations(
     limits: GuardConfig,
     loop_lag_s: float,
 ) -> Iterator[GuardrailViolation]:
-    """The rules that a feature breaks, the gravest first."""
+    """The rules that a feature violates, the most severe first."""
     if state.share_bp:
         new = window.recent("new", limits.window_s)
         legacy = window.recent("legacy", limits.window_s)

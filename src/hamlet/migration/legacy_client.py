@@ -1,7 +1,7 @@
-"""hamlet1 behind a pool of connections: every byte as it is, both ways.
+"""A pooled HTTP client for hamlet1 that passes headers and bodies through unchanged.
 
-The transport of the adapters cannot do this: it speaks for itself (identity encoding, JSON) where a
-proxy must pass on whatever comes.
+The providers' transport cannot do this: it sets headers of its own (identity encoding, JSON), where
+a proxy must forward whatever it gets.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-# Meant for hamlet, not for what is behind it; `expect` was answered here already.
+# Addressed to hamlet; the server has already acted on `expect`.
 _HAMLET_HEADERS = frozenset((b"expect", b"x-hamlet-arm", b"x-hamlet-tester", b"x-hamlet-probe"))
 _SUPPRESSED_HEADERS = ("accept", "accept-encoding", "user-agent", "content-type")
 
 
 class LegacyError(Exception):
-    """hamlet1 did not answer, or broke off. `begun` tells whether its answer had begun."""
+    """hamlet1 did not respond, or broke off; `response_started` tells which."""
 
     def __init__(self, message: str, *, response_started: bool) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class LegacyError(Exception):
 
 @dataclass(slots=True)
 class LegacyResponse:
-    """An answer on its way."""
+    """A response whose body is still being received."""
 
     status: int
     headers: Headers
@@ -53,7 +53,7 @@ class LegacyResponse:
 
 
 class LegacyClient:
-    """The client. Its session is made on the first call, inside the running loop."""
+    """The client. Its session is created at the first call, inside the running event loop."""
 
     def __init__(self, config: CutoverConfig) -> None:
         self._base_url = config.legacy_url
@@ -97,7 +97,7 @@ class LegacyClient:
         if self._session is None:
             config = self._config
             self._session = aiohttp.ClientSession(
-                # Shorter than hamlet1's own patience with idle connections (Node's default: 5 s).
+                # Shorter than hamlet1's own keep-alive timeout (Node's default: 5 s).
                 connector=aiohttp.TCPConnector(
                     limit=0, keepalive_timeout=config.legacy_keepalive_s
                 ),
@@ -120,7 +120,7 @@ async def _iter_chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]
 
 
 def _decode_header(raw: bytes) -> str:
-    # aiohttp writes headers as UTF-8; what is not that can only be read as Latin-1.
+    # aiohttp encodes headers as UTF-8; other bytes survive only as Latin-1.
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What one replica knows of the document, and how it lowers exposure by itself."""
+"""One replica's copy of the rollout document, and how the replica lowers exposure on its own."""
 
 from __future__ import annotations
 
@@ -22,28 +22,34 @@ from hamlet.spi import Log
 
 
 class LocalRolloutState:
-    """The document as known here. Reading fails or lags: what is known stays, or goes down.
+    """The rollout document as this replica knows it.
 
-    A lowering counts here at once, and for all as soon as the store has it; until then it is tried
-    again and laid over whatever is read.
+    If the store cannot be read, the last known document stays in force. A demotion or hold takes
+    effect here at once and for all replicas when the store accepts it; until then it is retried and
+    overlaid on every document that is read.
     """
 
-    def __init__(self, controller: RolloutController, log: Log, name: str | None = None) -> None:
-        self._controller, self._log = controller, log
+    def __init__(
+        self,
+        controller: RolloutController,
+        log: Log,
+        *,
+        on_change: Callable[[RolloutDocument], None] = lambda document: None,
+        name: str | None = None,
+    ) -> None:
+        """`on_change` gets every document that differs from the one before it."""
+        self._controller, self._log, self._on_change = controller, log, on_change
         self._actor = name or f"{socket.gethostname()}:replica"
         self.document = RolloutDocument()
         self.is_readable = False
         self._pending_writes: dict[str, tuple[FeatureState, Callable[[], RolloutDocument]]] = {}
-        self.on_change: Callable[[RolloutDocument, RolloutDocument], None] = lambda before, after: (
-            None
-        )
 
     def feature_state(self, feature: str) -> FeatureState:
-        """Where a feature stands, as far as this replica knows."""
+        """The state of a feature, as far as this replica knows."""
         return self.document.feature_state(feature)
 
     async def refresh(self) -> None:
-        """Read the document, and tell the store of what it has not heard. Never raises."""
+        """Read the document and retry pending writes. Never raises."""
         try:
             self._merge_received(await asyncio.to_thread(self._controller.read))
             self.is_readable = True
@@ -56,23 +62,23 @@ class LocalRolloutState:
     async def demote(
         self, feature: str, to: tuple[Stage, int], why: str, evidence: Mapping[str, Any]
     ) -> None:
-        """Lower a feature, here at once."""
+        """Lower a feature, here at once. Does nothing if `to` is not lower."""
         epoch = self.document.epoch
         try:
-            low = demote(self.feature_state(feature), to, time.time(), epoch)
-            low = low.model_copy(update={"cause": "guardrail"})
+            lowered = demote(self.feature_state(feature), to, time.time(), epoch)
         except TransitionRefused:
             return
+        lowered = lowered.model_copy(update={"cause": "guardrail"})
 
         def write() -> RolloutDocument:
             return self._controller.demote(
                 {feature: to}, actor=self._actor, cause="guardrail", why=why, evidence=evidence
             )
 
-        await self._apply_locally(feature, low, write, why)
+        await self._apply_locally(feature, lowered, write, why)
 
     async def hold(self, feature: str, why: str, evidence: Mapping[str, Any]) -> None:
-        """Keep a feature from being raised."""
+        """Block promotions of a feature, here at once. Does nothing if it is held already."""
         state = self.feature_state(feature)
         if state.hold:
             return
@@ -95,9 +101,9 @@ class LocalRolloutState:
         await self._flush_pending()
 
     async def _flush_pending(self) -> None:
-        for feature, (_, tell) in list(self._pending_writes.items()):
+        for feature, (_, write) in list(self._pending_writes.items()):
             try:
-                document = await asyncio.to_thread(tell)
+                document = await asyncio.to_thread(write)
             except StateUnavailable as error:
                 self._log.error("cutover.state_unwritable", problem=str(error))
                 return
@@ -114,4 +120,4 @@ class LocalRolloutState:
             )
         if after != before:
             self.document = after
-            self.on_change(before, after)
+            self._on_change(after)

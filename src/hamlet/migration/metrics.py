@@ -1,20 +1,25 @@
-"""Metrics of the cutover: an observer of its features."""
+"""The `hamlet_cutover_*` metrics. They exist only in a process that has a `cutover` section."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import get_args
 
-from hamlet.migration import Arm, FeatureState, TransitionCause
 from hamlet.migration.counters import VERDICTS, ComparisonKind
-from hamlet.migration.rollout_document import FULL_SHARE_BP, STAGES
+from hamlet.migration.rollout_document import (
+    FULL_SHARE_BP,
+    STAGES,
+    Arm,
+    FeatureState,
+    TransitionCause,
+)
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.catalogue import CATALOGUE
 from hamlet.telemetry.exposition import Exposition, MetricSample
 
 
 class CutoverMetrics:
-    """Counts what the crossing does. Every label value comes from a closed set."""
+    """Counts the events of the migration. Every label value comes from a closed set."""
 
     def __init__(self, exposition: Exposition, features: list[str]) -> None:
         counter, histogram = exposition.counter, exposition.histogram
@@ -31,7 +36,7 @@ class CutoverMetrics:
             self._create_series(feature)
 
     def _create_series(self, feature: str) -> None:
-        """Counters exist before anything happens, so that rates of them do."""
+        """Create every series at zero, so that rates over them are defined from the start."""
         outcomes = CATALOGUE["hamlet_cutover_requests_total"].closed_values(L.OUTCOME) or ()
         for arm in ("legacy", "new"):
             self._first_byte.init_series((feature, arm))
@@ -75,7 +80,7 @@ class CutoverMetrics:
         self._transitions.inc((feature, to, cause))
 
     def _collect_state_samples(self) -> Iterator[MetricSample]:
-        """Where features stand, read at a scrape."""
+        """The state and share of every feature, read at each scrape."""
         for feature, state in self._states.items():
             for stage in STAGES:
                 yield "hamlet_cutover_state", (feature, stage), stage == state.stage

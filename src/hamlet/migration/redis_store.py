@@ -1,4 +1,4 @@
-"""The document in Redis, for hosts that share no volume: compare and set."""
+"""The rollout document in Redis, for hosts that share no volume: compare and set."""
 
 from __future__ import annotations
 
@@ -29,40 +29,43 @@ class RedisStateStore:
         try:
             return _parse_document(self._client.get(_STATE_KEY))
         except self._errors as error:
-            raise StateUnavailable(f"redis: {type(error).__name__}") from None
+            raise _unavailable(error) from None
 
     def create(self, document: RolloutDocument) -> None:
         try:
-            if not self._client.set(_STATE_KEY, document.to_json(), nx=True):
-                raise FileExistsError(_STATE_KEY)
+            created = self._client.set(_STATE_KEY, document.to_json(), nx=True)
         except self._errors as error:
-            if isinstance(error, FileExistsError):
-                raise
-            raise StateUnavailable(f"redis: {type(error).__name__}") from None
+            raise _unavailable(error) from None
+        if not created:
+            raise FileExistsError(_STATE_KEY)
 
     def update(self, transform: StateTransform) -> RolloutDocument:
-        made: list[RolloutDocument] = []
+        written: list[RolloutDocument] = []
 
-        def step(pipe: Any) -> None:
-            # Runs again if someone else has changed the key in the meantime.
+        def compare_and_set(pipe: Any) -> None:
+            # redis-py runs this again if another client has changed the key in the meantime.
             document, entries = transform(_parse_document(pipe.get(_STATE_KEY)))
             pipe.multi()
             pipe.set(_STATE_KEY, document.to_json())
             _append_entries(pipe, entries)
-            made.append(document)
+            written.append(document)
 
         try:
-            self._client.transaction(step, _STATE_KEY)
+            self._client.transaction(compare_and_set, _STATE_KEY)
         except self._errors as error:
-            raise StateUnavailable(f"redis: {type(error).__name__}") from None
-        return made[-1]
+            raise _unavailable(error) from None
+        return written[-1]
 
     def read_journal(self) -> list[JournalEntry]:
         try:
             lines = self._client.lrange(_JOURNAL_KEY, 0, -1)
         except self._errors as error:
-            raise StateUnavailable(f"redis: {type(error).__name__}") from None
+            raise _unavailable(error) from None
         return [JournalEntry.model_validate_json(line) for line in lines]
+
+
+def _unavailable(error: Exception) -> StateUnavailable:
+    return StateUnavailable(f"redis: {type(error).__name__}")
 
 
 def _append_entries(pipe: Any, entries: Sequence[JournalEntry]) -> None:
@@ -76,4 +79,4 @@ def _parse_document(text: bytes | None) -> RolloutDocument:
     try:
         return RolloutDocument.model_validate_json(text)
     except ValidationError:
-        raise StateUnavailable("redis: what stands there is no document") from None
+        raise StateUnavailable("redis: the stored value is not a valid document") from None

@@ -1,4 +1,4 @@
-"""Moving features: each move changes the document, the journal, and what the edge reads."""
+"""Changes the rollout state: the document, its journal and the edge's runtime file together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hamlet.migration.rollout_document import (
     Stage,
     TransitionCause,
 )
-from hamlet.migration.state_store import StateStore, advance_epoch
+from hamlet.migration.state_store import StateStore
 from hamlet.migration.transitions import (
     TransitionRefused,
     clear_hold,
@@ -30,11 +30,11 @@ FeatureUpdate = Callable[[FeatureState, int], FeatureState]
 
 
 class StateConflict(Exception):
-    """Someone else changed the feature in the meantime; nothing was done."""
+    """The feature was changed in the meantime; this change was not made."""
 
 
 class RolloutController:
-    """What operators, autopilots and guardrails do, over one store."""
+    """The changes that operators, autopilots and guardrails make, over one store. Blocking."""
 
     def __init__(
         self, store: StateStore, config: CutoverConfig, clock: Callable[[], float] = time.time
@@ -45,7 +45,7 @@ class RolloutController:
         self._config_digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12]
 
     def read(self) -> RolloutDocument:
-        """The document. Raises StateUnreadable."""
+        """The current document. Raises StateUnavailable."""
         return self.state_store.read()
 
     def promote(
@@ -59,9 +59,10 @@ class RolloutController:
         why: str = "",
         evidence: Mapping[str, Any] = {},
     ) -> RolloutDocument:
-        """Raise a feature by one step, if it still stands as it was `seen`.
+        """Raise a feature by one step, provided that its state is still `expected`.
 
-        `to` is where the caller believes that step to lead. Raises StateConflict, MoveRefused.
+        `to` is the step that the caller expects to reach, if it matters. Raises StateConflict,
+        TransitionRefused or StateUnavailable.
         """
 
         def update(state: FeatureState, epoch: int) -> FeatureState:
@@ -86,7 +87,7 @@ class RolloutController:
         evidence: Mapping[str, Any] = {},
         cooldown: bool = True,
     ) -> RolloutDocument:
-        """Lower features, wherever they stand now; one that is low enough stays where it is."""
+        """Lower features from whatever state they are in; one that is low enough stays as it is."""
         cooldown_s = self._config.gate.cooldown_s if cooldown else 0.0
 
         def update_for(to: tuple[Stage, int]) -> FeatureUpdate:
@@ -110,13 +111,13 @@ class RolloutController:
         why: str,
         evidence: Mapping[str, Any] = {},
     ) -> RolloutDocument:
-        """Keep a feature from being raised."""
+        """Block promotions of a feature."""
         return self._apply(
             {feature: lambda state, epoch: place_hold(state, why)}, cause, actor, why, evidence
         )
 
     def release(self, feature: str, *, actor: str, why: str = "") -> RolloutDocument:
-        """End a feature's hold and cooling down. Operators only."""
+        """End a feature's hold and cooldown. Only operators may."""
         return self._apply(
             {feature: lambda state, epoch: clear_hold(state, self._clock(), epoch)},
             "operator",
@@ -128,7 +129,7 @@ class RolloutController:
     def set_shadow_percent(
         self, feature: str, percent: float, *, actor: str, why: str = ""
     ) -> RolloutDocument:
-        """How many percent of a feature's requests are tried in the dark."""
+        """Set the percentage of a feature's requests that are shadowed."""
 
         def update(state: FeatureState, epoch: int) -> FeatureState:
             return state.model_copy(update={"shadow_percent": percent})
@@ -145,9 +146,9 @@ class RolloutController:
     ) -> RolloutDocument:
         def transform(document: RolloutDocument) -> tuple[RolloutDocument, list[JournalEntry]]:
             epoch, entries = document.epoch + 1, []
-            for feature, make in updates.items():
+            for feature, update in updates.items():
                 before = document.feature_state(feature)
-                after = make(before, epoch)
+                after = update(before, epoch)
                 if after.exposure != before.exposure:
                     after = after.model_copy(update={"cause": cause})
                 if after == before:
@@ -167,7 +168,7 @@ class RolloutController:
                         config=self._config_digest,
                     )
                 )
-            return advance_epoch(document, entries, self._clock), entries
+            return document.advance_epoch(entries, self._clock()), entries
 
         document = self.state_store.update(transform)
         if self._config.edge.runtime is not None:

@@ -1,7 +1,8 @@
-"""Where every feature stands between hamlet1 and hamlet, as one document."""
+"""The rollout state: the stage of every feature between hamlet1 and hamlet, as one document."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +12,7 @@ Arm = Literal["legacy", "new"]
 TransitionCause = Literal["operator", "guardrail", "autopilot"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
-# Shares of the new arm, in hundredths of a percent.
+# The new arm's shares at the canary's steps, in hundredths of a percent.
 CANARY_STEPS_BP = (100, 500, 2000, 5000)
 FULL_SHARE_BP = 10_000
 
@@ -21,7 +22,10 @@ class _Frozen(BaseModel):
 
 
 class FeatureState(_Frozen):
-    """One feature. `since` and `cooldown_until` are Unix seconds, `changed` an epoch."""
+    """The state of one feature.
+
+    `since` and `cooldown_until` are Unix seconds; evidence counts from the epoch `changed`.
+    """
 
     stage: Stage = "legacy"
     weight_bp: int = Field(default=0, ge=0, le=FULL_SHARE_BP)
@@ -34,19 +38,19 @@ class FeatureState(_Frozen):
 
     @property
     def exposure(self) -> tuple[int, int]:
-        """What is compared to tell which of two states exposes fewer users to the new arm."""
+        """Orders states by how many users they expose to the new arm."""
         return STAGES.index(self.stage), self.share_bp
 
     @property
     def share_bp(self) -> int:
-        """The share of requests that the new arm answers, of WHOLE."""
+        """The share of requests that the new arm serves, 0 to FULL_SHARE_BP."""
         if self.stage == "canary":
             return self.weight_bp
         return FULL_SHARE_BP if self.stage in ("new", "retired") else 0
 
     @property
     def step_label(self) -> str:
-        """`canary 5%`"""
+        """The stage, with the share of a canary: `canary 5%`."""
         return f"canary {self.weight_bp / 100:g}%" if self.stage == "canary" else self.stage
 
     @property
@@ -63,20 +67,29 @@ class RolloutDocument(_Frozen):
     features: dict[str, FeatureState] = Field(default_factory=dict)
 
     def feature_state(self, feature: str) -> FeatureState:
-        """The state of a feature; one that is not in the document is hamlet1's."""
+        """The state of a feature; one that is not in the document is at `legacy`."""
         return self.features.get(feature, _DEFAULT_STATE)
 
     def with_feature_state(self, feature: str, state: FeatureState) -> RolloutDocument:
-        """The document with another state of one feature."""
+        """A copy with another state of one feature."""
         return self.model_copy(update={"features": {**self.features, feature: state}})
 
+    def advance_epoch(self, entries: Sequence[JournalEntry], written_at: float) -> RolloutDocument:
+        """A copy with the epoch of the entries that describe its change; unchanged without any."""
+        epoch = max((entry.epoch for entry in entries), default=self.epoch)
+        return self.model_copy(update={"epoch": epoch, "written_at": written_at})
+
     def to_json(self) -> str:
-        """As it stands in the file: one order, one value a line, good to compare."""
+        """Indented JSON in a fixed order, so that two versions can be compared by line."""
         return self.model_dump_json(indent=2) + "\n"
 
 
 class JournalEntry(_Frozen):
-    """One line of the journal: who moved what, why, and on which evidence."""
+    """One line of the journal: who changed what, why, and on which evidence.
+
+    `at` is Unix seconds; `before` and `after` are step labels; `config` identifies the `cutover`
+    section in force.
+    """
 
     at: float
     epoch: int
@@ -94,7 +107,7 @@ _DEFAULT_STATE = FeatureState()
 
 
 def least_exposed(a: FeatureState, b: FeatureState) -> FeatureState:
-    """The one of two states that exposes fewer users; a hold on either holds."""
+    """The state that exposes fewer users, with the holds and cooldowns of both."""
     low = a if a.exposure <= b.exposure else b
     hold = low.hold or a.hold or b.hold
     until = max(a.cooldown_until, b.cooldown_until)
@@ -102,9 +115,9 @@ def least_exposed(a: FeatureState, b: FeatureState) -> FeatureState:
 
 
 def reconcile(known: RolloutDocument, received: RolloutDocument) -> RolloutDocument:
-    """What to go by, having known one document and read another.
+    """The document to act on, given the one in use and one just read.
 
-    A higher epoch is a decision; anything else that differs can only lower.
+    A higher epoch is an operator's decision and wins; any other difference can only lower exposure.
     """
     if received.epoch > known.epoch:
         return received

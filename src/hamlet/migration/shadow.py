@@ -1,4 +1,4 @@
-"""Trying requests in the dark, after the user has been answered, at a bounded cost."""
+"""Shadow calls: repeats requests on the other arm after the user was served, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MINUTE_S, _HOUR_S = 60.0, 3600.0
 
 
 class ShadowRunner:
-    """Decides what is tried, runs it, and compares. Nothing of it is ever seen by a user."""
+    """Samples requests, makes the shadow calls and compares. Users never see any of it."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class ShadowRunner:
         log: Log,
         random_fraction: Callable[[], float] = random.random,
     ) -> None:
-        """`busy` tells how full this replica is, from 0 to 1."""
+        """`utilization` returns this replica's load, from 0 to 1."""
         self._config, self._utilization, self._log, self._random = (
             config,
             utilization,
@@ -44,13 +44,13 @@ class ShadowRunner:
 
     @property
     def max_response_bytes(self) -> int:
-        """The longest answer that is compared."""
+        """The size from which responses are no longer compared."""
         return self._config.max_bytes
 
     def choose_comparison(
         self, feature: FeatureRuntime, state: FeatureState, arm: Arm
     ) -> ComparisonKind | None:
-        """Whether what `arm` answers is to be asked once more afterwards, and what for."""
+        """Which comparison, if any, should follow a request that `arm` serves."""
         if feature.config.side_effects or (state.stage, arm) not in _SHADOWED_ARMS:
             return None
         drawn = self._random() * 100
@@ -70,7 +70,7 @@ class ShadowRunner:
         shadow_call: ShadowCall,
         request_id: str,
     ) -> None:
-        """Try in the background what was answered by `given`, if there is room."""
+        """Compare `served` with a shadow call in the background, within the limits."""
         if reason := self._drop_reason(served):
             return feature.observer.on_shadow_drop(feature.name, reason)
         self._recent_starts.append(time.monotonic())
@@ -80,7 +80,7 @@ class ShadowRunner:
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Stop what is being tried."""
+        """Cancel all shadow calls."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -96,11 +96,12 @@ class ShadowRunner:
         full = len(self._recent_starts) == self._config.per_minute
         if full and time.monotonic() - self._recent_starts[0] < _MINUTE_S:
             return "budget"
-        most = self._config.usd_per_hour
-        return "budget" if most is not None and self._spent_last_hour_usd() >= most else None
+        limit_usd = self._config.usd_per_hour
+        is_spent = limit_usd is not None and self._spent_last_hour_usd() >= limit_usd
+        return "budget" if is_spent else None
 
     def _spent_last_hour_usd(self) -> float:
-        """What was spent within the last hour, as far as answers told."""
+        """The known cost of shadow calls within the last hour, US dollars."""
         while self._costs and time.monotonic() - self._costs[0][0] > _HOUR_S:
             self._costs.popleft()
         return sum(usd for _, usd in self._costs)
@@ -116,15 +117,15 @@ class ShadowRunner:
         start, epoch = time.monotonic(), feature.counters.epoch
         try:
             async with asyncio.timeout(self._config.deadline_s):
-                answer = await shadow_call()
+                shadow = await shadow_call()
         except Exception as error:
-            # Whatever the candidate does wrong is a verdict, and never anybody else's trouble.
+            # A failure of the candidate is a verdict of the comparison and affects nothing else.
             self._log.info("cutover.try_failed", feature=feature.name, error=type(error).__name__)
-            answer = CapturedResponse(599, [], b"", is_complete=False)
-        answer.total_s = time.monotonic() - start
-        self._record_cost(feature.cost_usd("new" if kind == "candidate" else "legacy", answer))
-        # hamlet1 is what the new arm is measured by, whichever of them was asked first.
-        control, candidate = (answer, served) if kind == "reverse" else (served, answer)
+            shadow = CapturedResponse(599, [], b"", is_complete=False)
+        shadow.total_s = time.monotonic() - start
+        self._record_cost(feature.cost_usd("new" if kind == "candidate" else "legacy", shadow))
+        # hamlet1 is the control, whichever arm was called first.
+        control, candidate = (shadow, served) if kind == "reverse" else (served, shadow)
         config = feature.config
         noisy_paths = frozenset() if kind == "noise" else frozenset(feature.noisy_paths)
         result = await asyncio.to_thread(

@@ -1,4 +1,4 @@
-"""The moves that are allowed: up one step at a time, down any distance."""
+"""The allowed transitions: up by one step at a time, down by any distance."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from hamlet.migration.rollout_document import CANARY_STEPS_BP, STAGES, FeatureSt
 
 
 class TransitionRefused(Exception):
-    """This move is not allowed from where the feature stands."""
+    """The transition is not allowed from the feature's current state."""
 
 
 def next_step(state: FeatureState) -> tuple[Stage, int] | None:
-    """The stage and weight one step up, or None at the top."""
+    """The stage and share (hundredths of a percent) one step up, or None at the top."""
     if state.stage == "canary":
         for weight in CANARY_STEPS_BP:
             if weight > state.weight_bp:
@@ -23,7 +23,7 @@ def next_step(state: FeatureState) -> tuple[Stage, int] | None:
 
 
 def previous_step(state: FeatureState) -> tuple[Stage, int]:
-    """One step down; below the lowest canary is the proxy."""
+    """The stage and share one step down; below the lowest canary is the proxy."""
     if state.stage in ("new", "retired"):
         return "canary", CANARY_STEPS_BP[-1]
     lower = [weight for weight in CANARY_STEPS_BP if weight < state.weight_bp]
@@ -33,7 +33,7 @@ def previous_step(state: FeatureState) -> tuple[Stage, int]:
 
 
 def promote(state: FeatureState, now: float, epoch: int) -> FeatureState:
-    """The state one step up. Raises MoveRefused while it is held or cools down."""
+    """The state one step up. Raises TransitionRefused while it is held or cooling down."""
     if state.hold:
         raise TransitionRefused(f"it is held: {state.hold}")
     if state.cooldown_until > now:
@@ -47,25 +47,25 @@ def promote(state: FeatureState, now: float, epoch: int) -> FeatureState:
 def demote(
     state: FeatureState, to: tuple[Stage, int], now: float, epoch: int, cooldown_s: float = 0.0
 ) -> FeatureState:
-    """The state at a lower place. Raises MoveRefused if the place is not lower."""
-    placed = _move_to(state, to, now, epoch)
-    if placed.exposure >= state.exposure:
-        raise TransitionRefused(f"{placed.step_label} is not below {state.step_label}")
+    """The state lowered to `to`. Raises TransitionRefused if `to` is not lower."""
+    lowered = _move_to(state, to, now, epoch)
+    if lowered.exposure >= state.exposure:
+        raise TransitionRefused(f"{lowered.step_label} is not below {state.step_label}")
     until = max(state.cooldown_until, now + cooldown_s if cooldown_s else 0.0)
-    return placed.model_copy(update={"cooldown_until": until})
+    return lowered.model_copy(update={"cooldown_until": until})
 
 
 def place_hold(state: FeatureState, why: str) -> FeatureState:
-    """The state, not to be raised. What was counted so far goes on counting."""
+    """The state with promotions blocked. Evidence goes on counting from the same epoch."""
     return state.model_copy(update={"hold": why})
 
 
 def clear_hold(state: FeatureState, now: float, epoch: int) -> FeatureState:
-    """The state without its hold and its cooling down; all is counted anew from here."""
-    anew = {"since": now, "changed": epoch}
-    return state.model_copy(update={"hold": None, "cooldown_until": 0.0, **anew})
+    """The state without hold and cooldown. Evidence counts anew from `epoch`."""
+    restart = {"since": now, "changed": epoch}
+    return state.model_copy(update={"hold": None, "cooldown_until": 0.0, **restart})
 
 
 def _move_to(state: FeatureState, to: tuple[Stage, int], now: float, epoch: int) -> FeatureState:
-    place = {"stage": to[0], "weight_bp": to[1], "since": now, "changed": epoch}
-    return state.model_copy(update=place)
+    target = {"stage": to[0], "weight_bp": to[1], "since": now, "changed": epoch}
+    return state.model_copy(update=target)

@@ -1,10 +1,10 @@
-"""What happened on both arms of a feature lately. Monotonic seconds."""
+"""A sliding window over the requests of both arms of a feature. Times are monotonic seconds."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,7 @@ _Z = 1.96
 
 
 class RequestSample(NamedTuple):
-    """One request: when it ended, how, and how long it took. `poor`: empty, cut or refused."""
+    """One finished request. `is_low_quality` is None if its response was not inspected."""
 
     ended_at: float
     outcome: ArmOutcome
@@ -33,16 +33,16 @@ class ArmSamples:
 
     @property
     def evaluated(self) -> int:
-        """Those that say something of the arm: not what clients did wrong or broke off."""
+        """Requests that are evidence about the arm: without client errors and cancellations."""
         return sum(row.outcome in ("ok", "failed", "rescued") for row in self.samples)
 
     @property
     def bad(self) -> int:
-        """Failures, and requests that the other arm had to answer."""
+        """Failures, and requests that the other arm had to serve."""
         return sum(row.outcome in ("failed", "rescued") for row in self.samples)
 
     def low_quality_counts(self) -> tuple[int, int]:
-        """How many of the inspected answers were empty, cut or refusals, and how many inspected."""
+        """(low-quality responses, inspected responses)."""
         inspected = [row.is_low_quality for row in self.samples if row.is_low_quality is not None]
         return sum(inspected), len(inspected)
 
@@ -51,12 +51,12 @@ class ArmSamples:
         return sorted(row.first_byte_s for row in self.samples if row.first_byte_s is not None)
 
     def total_times_s(self) -> list[float]:
-        """Whole times of good answers, sorted."""
+        """Durations of successful requests, sorted."""
         return sorted(row.total_s for row in self.samples if row.outcome == "ok")
 
 
 class ArmWindow:
-    """The latest requests of both arms; so many of each at most."""
+    """The latest requests of both arms, a limited number of each."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -73,13 +73,13 @@ class ArmWindow:
         total_s: float,
         is_low_quality: bool | None = None,
     ) -> None:
-        """Note a request that has ended."""
+        """Add a finished request."""
         self._samples_by_arm[arm].append(
             RequestSample(self._clock(), outcome, first_byte_s, total_s, is_low_quality)
         )
 
     def recent(self, arm: Arm, seconds: float) -> ArmSamples:
-        """The requests that ended within so many seconds."""
+        """The requests of an arm that finished within the last `seconds`."""
         since, rows = self._clock() - seconds, []
         for row in reversed(self._samples_by_arm[arm]):
             if row.ended_at < since:
@@ -88,13 +88,13 @@ class ArmWindow:
         return ArmSamples(rows)
 
     def clear(self) -> None:
-        """Forget all: what comes from now on happens in another stage."""
+        """Drop all samples, at a transition."""
         for rows in self._samples_by_arm.values():
             rows.clear()
 
 
 def wilson_interval(bad: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a rate; (0, 1) if nothing was seen.
+    """The 95 % Wilson score interval of a proportion; (0, 1) without observations.
 
     https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval
     """
@@ -106,7 +106,6 @@ def wilson_interval(bad: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def quantile(ordered: Iterable[float], q: float) -> float | None:
-    """A quantile of sorted values, None if there are none."""
-    values = list(ordered)
-    return values[min(len(values) - 1, int(len(values) * q))] if values else None
+def quantile(ordered: Sequence[float], q: float) -> float | None:
+    """The `q` quantile of sorted values by nearest rank; None if there are none."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * q))] if ordered else None

@@ -1,1 +1,1 @@
-"""The adapters that come with hamlet. They enter by the same door as any plugin."""
+"""The built-in adapters. They are registered by entry point like any plugin."""

@@ -1,4 +1,4 @@
-"""Whatever speaks OpenAI's dialect: vLLM, Ollama, OpenRouter and their like, as a config row."""
+"""Servers with OpenAI's API, such as vLLM, Ollama and OpenRouter, by configuration alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hamlet.providers.openai import OpenAI
 from hamlet.providers.openai import Settings as OpenAISettings
 from hamlet.spi import ProviderSettings, Runtime
 
-# The dialect has no word for a reasoning budget in tokens.
+# The API has no parameter for a reasoning budget in tokens.
 _PARAMS = frozenset(ChatParams.model_fields) - {"extra", "reasoning_tokens"}
 
 
 class CompatibleSettings(OpenAISettings):
-    """`features` and `params` are what the server's models can take, unless a card says more."""
+    """`features` and `params` are what the server's models support, unless a card says more."""
 
     base_url: str = Field(min_length=1)
     auth: Literal["auto", "bearer", "api-key", "entra"] = "bearer"
@@ -26,7 +26,7 @@ class CompatibleSettings(OpenAISettings):
 
 
 class OpenAICompatible(OpenAI):
-    """A server that speaks OpenAI's dialect."""
+    """A server with OpenAI's API."""
 
     Settings: ClassVar[type[ProviderSettings]] = CompatibleSettings
     kind: ClassVar[str] = "openai_compatible"

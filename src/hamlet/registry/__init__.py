@@ -1,4 +1,4 @@
-"""Config rows made live: providers, deployments, routes, as one immutable snapshot."""
+"""The live configuration: providers, deployments and routes in one immutable snapshot."""
 
 from hamlet.registry.build import build_registry
 from hamlet.registry.holder import RegistryHolder

@@ -1,4 +1,4 @@
-"""Builds a registry from a configuration, or reports everything wrong with it at once."""
+"""Builds a registry from a configuration, or reports all of its problems at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from hamlet.config import (
     MAIN_SCREEN,
+    ConfigPath,
     DeploymentConfig,
     LoadedConfig,
     RouteConfig,
@@ -15,6 +16,7 @@ from hamlet.config import (
     validate,
 )
 from hamlet.core import ChatParams, ModelCard, redact
+from hamlet.core.params import NO_PARAMS
 from hamlet.registry.model import (
     Capacity,
     Deployment,
@@ -30,11 +32,9 @@ from hamlet.registry.tiering import assign_tiers
 from hamlet.runtime import HostRuntime
 from hamlet.spi import Log, Provider, operations
 
-_Path = tuple[str | int, ...]
-
 
 def build_registry(loaded: LoadedConfig, log: Log, plugins: Plugins | None = None) -> Registry:
-    """A live registry. Opens no connection. Raises ConfigError with every problem there is."""
+    """Build a registry. Opens no connection. Raises ConfigError with every problem."""
     builder = _Builder(loaded, log, plugins or Plugins())
     builder.build_providers()
     builder.build_routes()
@@ -69,7 +69,7 @@ class _Builder:
                 supported = operations(instance)
                 self.handles[name] = ProviderHandle(name, row.kind, instance, supported, dialect)
 
-    def _instantiate(self, plugin: type[Provider], raw: Mapping[str, Any], path: _Path) -> Any:
+    def _instantiate(self, plugin: type[Provider], raw: Mapping[str, Any], path: ConfigPath) -> Any:
         values = resolve_secrets(plugin.Settings, raw, self._source, path)
         settings = validate(plugin.Settings, values, self._source, path)
         if settings is None:
@@ -121,16 +121,16 @@ class _Builder:
             message = f"no deployment of this route is in {place!r}{hint}"
             self._source.report(("routes", name, "residency"), message)
 
-    def _deployment_path(self, name: str, route: RouteConfig, tier: int, row: int) -> _Path:
+    def _deployment_path(self, name: str, route: RouteConfig, tier: int, row: int) -> ConfigPath:
         subpath = ("tiers", tier, row) if route.tiers else ("deployments", row)
         return ("routes", name, *subpath)
 
     def _build_deployment(
-        self, row: DeploymentConfig, route: RouteConfig, path: _Path
+        self, row: DeploymentConfig, route: RouteConfig, path: ConfigPath
     ) -> Deployment | None:
         handle = self.handles.get(row.provider)
         if handle is None:
-            # A provider that is there but wrong has been reported already.
+            # A provider that is present but invalid has been reported already.
             if row.provider not in self._source.data.get("providers", {}):
                 hint = did_you_mean(row.provider, self._config.providers)
                 self._source.report((*path, "provider"), f"no such provider{hint}")
@@ -149,8 +149,8 @@ class _Builder:
             provider=handle,
             model=row.model,
             card=card,
-            defaults=route.defaults.over(row.defaults),
-            caps=_merge_caps(row.caps, route.caps),
+            defaults=_or_no_params(route.defaults.over(row.defaults)),
+            caps=_or_no_params(_merge_caps(row.caps, route.caps)),
             weight=row.weight,
             region=row.region,
             data_zone=row.data_zone,
@@ -162,7 +162,7 @@ class _Builder:
         )
 
     def _resolve_card(
-        self, handle: ProviderHandle, row: DeploymentConfig, path: _Path
+        self, handle: ProviderHandle, row: DeploymentConfig, path: ConfigPath
     ) -> ModelCard | None:
         known = find_card(handle.instance.cards, row.model) or ModelCard()
         if not row.card:
@@ -191,8 +191,13 @@ class _Builder:
 
 
 def _merge_caps(one: ChatParams, other: ChatParams) -> ChatParams:
-    """Both sets of upper bounds as one: the lower of each."""
+    """Both sets of caps as one: the lower of each."""
     return other.over(one).capped(one) if one.model_fields_set else other
+
+
+def _or_no_params(params: ChatParams) -> ChatParams:
+    """The shared empty set if none is set: calls check for it by identity."""
+    return params if params.model_fields_set else NO_PARAMS
 
 
 def _build_capacity(row: DeploymentConfig) -> Capacity | None:
@@ -202,5 +207,5 @@ def _build_capacity(row: DeploymentConfig) -> Capacity | None:
 
 
 def find_card(cards: Mapping[str, ModelCard], model: str) -> ModelCard | None:
-    """The card of the longest name that `model` begins with, so that dated versions are found."""
+    """The card of the longest name that is a prefix of `model`, so that dated versions match."""
     return cards.get(max((n for n in cards if model.startswith(n)), key=len, default=model))

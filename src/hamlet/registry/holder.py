@@ -1,4 +1,4 @@
-"""The registry in use, and its replacement while calls are under way."""
+"""The current registry, and its replacement while calls are in flight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hamlet.registry.registry import Registry
 
 
 class RegistryLease:
-    """One registry and the number of calls that hold it."""
+    """One registry and the number of calls that use it."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
@@ -19,21 +19,21 @@ class RegistryLease:
         self.idle.set()
 
     def acquire(self) -> RegistryLease:
-        """Hold it; pair with `release`."""
+        """Keep the registry open; pair with `release`."""
         if not self.ref_count:
             self.idle.clear()
         self.ref_count += 1
         return self
 
     def release(self) -> None:
-        """Let go."""
+        """The registry may close once no call uses it."""
         self.ref_count -= 1
         if not self.ref_count:
             self.idle.set()
 
 
 class RegistryHolder:
-    """Gives each call the snapshot it began with; a replaced one closes when its last call ends."""
+    """Each call keeps the registry it started with; a replaced one closes after its last call."""
 
     def __init__(self, registry: Registry) -> None:
         self._lease = RegistryLease(registry)
@@ -41,16 +41,16 @@ class RegistryHolder:
 
     @property
     def current(self) -> Registry:
-        """The registry that new calls get."""
+        """The registry of new calls."""
         return self._lease.registry
 
     def acquire(self) -> RegistryLease:
-        """A hold on the current registry, which stays open until its `release`."""
+        """A lease on the current registry, which stays open until `release`."""
         return self._lease.acquire()
 
     @contextmanager
     def lease(self) -> Iterator[Registry]:
-        """The current registry, kept open for the length of the block."""
+        """The current registry, kept open within the block."""
         lease = self.acquire()
         try:
             yield lease.registry

@@ -1,12 +1,13 @@
-"""The three nouns: provider, deployment, route."""
+"""Providers, deployments and routes, as built from the configuration."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from hamlet.config import Policy
 from hamlet.core import ChatParams, ModelCard
+from hamlet.core.params import NO_PARAMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class ProviderHandle:
 
 @dataclass(frozen=True, slots=True)
 class ReservedThroughput:
-    """Provisioned capacity (Azure's PTU): a leaky bucket without a queue."""
+    """Provisioned capacity (Azure's PTU): a token bucket; calls beyond it are refused."""
 
     ptu: int  # provisioned throughput units
     tpm_per_ptu: int
@@ -30,13 +31,13 @@ class ReservedThroughput:
 
     @property
     def tokens_per_s(self) -> float:
-        """Input-equivalent tokens that drain a second."""
+        """Input-equivalent tokens a second."""
         return self.ptu * self.tpm_per_ptu / 60
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A right to tokens and requests a minute, shared with others: it may fail all the same."""
+    """Tokens and requests a minute on shared capacity: the vendor may refuse calls within it."""
 
     tpm: int | None
     rpm: int | None
@@ -47,18 +48,19 @@ Capacity = ReservedThroughput | Quota
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One upstream model behind one provider. `defaults` and `caps` already hold the route's own.
+    """One upstream model behind one provider. `defaults` and `caps` include those of the route.
 
-    `capacity` is None where nothing is known of it. Deployments of one `quota_group` share a key
-    or a purse, those of one `vendor` its outages. `local` is a last resort.
+    They are NO_PARAMS, the object, if there are none. `capacity` is None if it is unknown.
+    Deployments of one `quota_group` share a key's quota or credit, those of one `vendor` its
+    outages. `local` is a last resort.
     """
 
     id: str
     provider: ProviderHandle
     model: str
     card: ModelCard
-    defaults: ChatParams = ChatParams()
-    caps: ChatParams = ChatParams()
+    defaults: ChatParams = NO_PARAMS
+    caps: ChatParams = NO_PARAMS
     weight: float = 1.0
     region: str | None = None
     data_zone: str | None = None
@@ -67,17 +69,11 @@ class Deployment:
     vendor: str = ""
     local: bool = False
     max_in_flight: int | None = None
-    # Whether it has defaults or caps: most have none, and every call asks.
-    has_param_overrides: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        has_overrides = bool(self.defaults.model_fields_set or self.caps.model_fields_set)
-        object.__setattr__(self, "has_param_overrides", has_overrides)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A public model name: tiers of deployments, and how hard to try."""
+    """A public model name: tiers of deployments, and the policy of its calls."""
 
     name: str
     operation: Literal["chat", "embeddings"]

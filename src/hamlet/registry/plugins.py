@@ -15,7 +15,7 @@ ENTRY_POINT_GROUP = "hamlet.providers"
 
 
 class PluginError(Exception):
-    """A kind cannot be used; the message says why."""
+    """A plugin cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class PluginInfo:
 
 
 class Plugins:
-    """The installed plugins. Reads names; imports nothing before `load`."""
+    """The installed plugins. Imports none before `load`."""
 
     def __init__(self, entries: Iterable[EntryPoint] | None = None) -> None:
         self._entries: dict[str, list[EntryPoint]] = {}
@@ -63,7 +63,7 @@ class Plugins:
         return plugin  # type: ignore[no-any-return]
 
     def describe_all(self) -> list[PluginInfo]:
-        """Every plugin with its state; loads them all."""
+        """Every plugin with its status; loads them all."""
         return [self._describe(entry) for kind in self.kinds for entry in self._entries[kind]]
 
     def _describe(self, entry: EntryPoint) -> PluginInfo:

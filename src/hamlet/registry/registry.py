@@ -32,16 +32,16 @@ class Registry:
         self._runtimes = runtimes
 
     def route(self, name: str) -> Route:
-        """The route a caller named. Raises RouteNotFound."""
+        """The route of that name. Raises RouteNotFound."""
         try:
             return self.routes[name]
         except KeyError:
             raise RouteNotFound(f"the model {name!r} does not exist", param="model") from None
 
     def pool_stats(self) -> Mapping[str, PoolStats]:
-        """The connections to each provider that is asked over hamlet's own transport."""
+        """The connections to each provider that uses hamlet's own transport."""
         stats = ((runtime.name, runtime.pool_stats()) for runtime in self._runtimes)
-        return {name: levels for name, levels in stats if levels is not None}
+        return {name: pool_stats for name, pool_stats in stats if pool_stats is not None}
 
     async def warm(self) -> None:
         """Open the connections that providers want open before their first call."""

@@ -1,4 +1,4 @@
-"""A fleet's deployments in tiers: prepaid before paid, near before far, the last resort last."""
+"""Tiers by capacity and distance: reserved before paid, near before far, local last."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def assign_tiers(
 ) -> tuple[tuple[Deployment, ...], ...]:
     """Up to five tiers: reserved at home, reserved elsewhere, paid per use, other vendors, local.
 
-    The vendor of the reserved ones is the own one; without any, that of the first.
+    The own vendors are those of the reserved deployments, or else that of the first deployment.
     """
     own_vendors = {d.vendor for d in deployments if isinstance(d.capacity, ReservedThroughput)}
     own_vendors = own_vendors or {d.vendor for d in deployments[:1]}

@@ -1,4 +1,4 @@
-"""Client-side throttling: ask less of a vendor that refuses us for being overloaded.
+"""Client-side throttling: send fewer calls to a vendor that refuses them as overloaded.
 
 https://sre.google/sre-book/handling-overload/ (adaptive throttling), with K = 1.5.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import random
 
 _K = 1.5
-# Fewer calls than this say nothing of a vendor.
+# Fewer calls than this say nothing about a vendor.
 _MIN_REQUESTS = 20
 _WINDOW_S, _SLICE_COUNT = 120.0, 12
 
 
 class AdaptiveThrottle:
-    """Counts what one vendor was asked and what it took, over two minutes in slices."""
+    """Counts the requests to one vendor and those it accepted, over two minutes in slices."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -22,7 +22,7 @@ class AdaptiveThrottle:
         self.is_active = False
 
     def record(self, now: float, *, overloaded: bool) -> None:
-        """A call was answered, or refused for overload."""
+        """The vendor accepted a call, or refused it as overloaded."""
         self.is_active = self.is_active or overloaded
         counts = self._slices.setdefault(int(now * _SLICE_COUNT / _WINDOW_S), [0, 0])
         counts[0] += 1
@@ -31,7 +31,7 @@ class AdaptiveThrottle:
             self._expire_slices(now)
 
     def should_shed(self, now: float) -> bool:
-        """Whether this call should leave the vendor alone: drawn anew each time."""
+        """Whether this call should avoid the vendor: a random draw each time."""
         if not self.is_active:
             return False
         self._expire_slices(now)

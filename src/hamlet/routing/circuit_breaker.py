@@ -1,33 +1,55 @@
-"""The breaker: keeps calls away from a deployment that fails, and lets it back in step by step."""
+"""The circuit breaker: keeps calls away from what fails, and lets them back in step by step.
+
+https://learn.microsoft.com/azure/architecture/patterns/circuit-breaker
+"""
 
 from __future__ import annotations
 
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 OpenReason = Literal["failures", "slow", "config", "quota"]
 
 _CONSECUTIVE_FAILURES = 3.0
 _WINDOW_CALLS, _WINDOW_FAILURES, _WINDOW_S = 10, 5.0, 60.0
-_BASE_OPEN_S, _MAX_OPEN_S = 10.0, 300.0
+_OPEN_JITTER = 0.1
 _TRIP_DECAY_S = 60.0
-_PROBES_TO_CLOSE = 2
 _PROBE_TIMEOUT_S, _PROBE_PAUSE_S = 30.0, 1.0
 _SLOW_RATIO, _CONSECUTIVE_SLOW = 8.0, 5
 _SLOW_START_S, _SLOW_START_MIN_WEIGHT = 30.0, 0.1
 
 
+class BreakerSettings(NamedTuple):
+    """How long a breaker stays open, and how many successful probes close it.
+
+    It opens for `base_open_s` seconds, twice as long each time in a row, up to `max_open_s`.
+    """
+
+    base_open_s: float = 10.0
+    max_open_s: float = 300.0
+    probes_to_close: int = 2
+
+
+DEFAULT_SETTINGS = BreakerSettings()
+
+
 class CircuitBreaker:
     """CLOSED -> OPEN -> HALF_OPEN -> CLOSED (slow start). Times are monotonic seconds.
 
-    It opens after three failures in a row, or five among the last ten within a minute: no volume is
-    asked for, since one of many deployments sees a call every two seconds. `epoch` grows with each
-    change, so that processes that share what they know can tell the newer of two.
+    It opens after three failures in a row, or five among the last ten calls within a minute. There
+    is no minimum volume, since one of many deployments may see a call every two seconds only.
+    `epoch` grows with each change, so that processes can tell the newer of two states.
+
+    It knows nothing of deployments and serves any upstream: before a call ask `allows_call(now)`,
+    then call `start_call(now)`, and report the result by `record_success` or `record_failure`, or
+    by `abandon_probe` if the call was cancelled. `open("failures", now, for_s)` honors Retry-After.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, settings: BreakerSettings = DEFAULT_SETTINGS) -> None:
+        """Closed. `rng` spreads the times at which breakers of many processes half-open."""
+        self._settings = settings
         self._rng = rng
         self._consecutive_failures = 0.0
         self._consecutive_slow = 0
@@ -43,33 +65,42 @@ class CircuitBreaker:
         self.epoch = 0
 
     def state(self, now: float) -> Literal["closed", "open", "half_open"]:
-        """The state in the field's words."""
+        """The state, which turns from open to half-open as time passes."""
         if not self.is_tripped:
             return "closed"
         return "open" if now < self.open_until else "half_open"
 
     def is_retry_futile(self, now: float) -> bool:
-        """Whether trying is in vain: not luck is the trouble, but a key, a name or money."""
+        """Whether a call is bound to fail: the cause is a key, a model name or the quota."""
         return self.is_tripped and self.reason in ("config", "quota") and now < self.open_until
 
     def is_probe_due(self, now: float) -> bool:
-        """Whether one call may find out if it is well again."""
+        """Whether it is half open and one call may probe it."""
         return self.is_tripped and now >= self.open_until and now >= self._probing_until
 
+    def allows_call(self, now: float) -> bool:
+        """Whether it is closed, or due for a probe."""
+        return not self.is_tripped or self.is_probe_due(now)
+
+    def start_call(self, now: float) -> None:
+        """An allowed call starts; it is the probe if the breaker is half open."""
+        if self.is_tripped:
+            self.start_probe(now)
+
     def start_probe(self, now: float) -> None:
-        """The one probe is under way; if nobody hears of it again, another may start later."""
+        """A probe starts. Without a result another may start after half a minute."""
         self._probing_until = now + _PROBE_TIMEOUT_S
 
     def is_probing(self, now: float) -> bool:
-        """Whether a probe is under way, or one has succeeded and another is wanted."""
+        """Whether a probe is in flight, or one has succeeded and another must follow."""
         return self.is_tripped and (now < self._probing_until or self._probe_successes > 0)
 
     def abandon_probe(self, now: float) -> None:
-        """The probe came to nothing either way, as when its caller left. Another may follow."""
+        """The probe has no result, since its call was cancelled. Another may follow in a second."""
         self._probing_until = now + _PROBE_PAUSE_S
 
     def slow_start_weight(self, now: float) -> float:
-        """The part of its share to give: grows from a tenth to all in the slow start."""
+        """The part of its usual share of calls, 0.1 to 1: grows during the slow start."""
         if self._closed_at is None:
             return 1.0
         part = (now - self._closed_at) / _SLOW_START_S
@@ -79,7 +110,7 @@ class CircuitBreaker:
         return max(_SLOW_START_MIN_WEIGHT, part)
 
     def record_success(self, now: float) -> None:
-        """A call was answered."""
+        """A call succeeded."""
         self._consecutive_failures = 0.0
         self._recent_outcomes.append((now, 0.0))
         if not self.is_tripped:
@@ -88,11 +119,11 @@ class CircuitBreaker:
             return
         self._probing_until = 0.0
         self._probe_successes += 1
-        if self._probe_successes >= _PROBES_TO_CLOSE:
+        if self._probe_successes >= self._settings.probes_to_close:
             self.close(now)
 
     def record_failure(self, now: float, weight: float = 1.0) -> None:
-        """A call failed; `blame` is 1, or less where it may not be the deployment's fault."""
+        """A call failed. `weight` is below 1 where something else may have been the cause."""
         self._consecutive_failures += weight
         self._recent_outcomes.append((now, weight))
         self._healthy_since = now
@@ -100,27 +131,27 @@ class CircuitBreaker:
             if now >= self.open_until:
                 self.open("failures", now)
             return
-        recent = sum(b for at, b in self._recent_outcomes if now - at <= _WINDOW_S)
+        recent = sum(failed for at, failed in self._recent_outcomes if now - at <= _WINDOW_S)
         if self._consecutive_failures >= _CONSECUTIVE_FAILURES or recent >= _WINDOW_FAILURES:
             self.open("failures", now)
 
     def record_latency_ratio(self, ratio: float, now: float) -> None:
-        """How many times slower than expected the last answer was."""
+        """A response took `ratio` times as long as expected. Five slow ones in a row open it."""
         self._consecutive_slow = self._consecutive_slow + 1 if ratio > _SLOW_RATIO else 0
         if self._consecutive_slow >= _CONSECUTIVE_SLOW and not self.is_tripped:
             self.open("slow", now)
 
     def open(self, reason: OpenReason, now: float, for_s: float | None = None) -> None:
-        """Keep calls away: for `for_s`, or longer each time in a row."""
+        """Admit no call for `for_s` seconds, or for longer each time in a row if it is None."""
         self.trip_count += 1
-        backoff_s = min(_MAX_OPEN_S, _BASE_OPEN_S * 2 ** (self.trip_count - 1)) * self._rng.uniform(
-            0.9, 1.1
-        )
+        base_open_s, max_open_s, _ = self._settings
+        backoff_s = min(max_open_s, base_open_s * 2 ** (self.trip_count - 1))
+        backoff_s *= self._rng.uniform(1 - _OPEN_JITTER, 1 + _OPEN_JITTER)
         self._transition(is_tripped=True, reason=reason)
         self.open_until = now + (backoff_s if for_s is None else for_s)
 
     def close(self, now: float) -> None:
-        """Let calls in again, a few at first."""
+        """Admit calls again, a few at first."""
         self._transition(is_tripped=False, reason=None)
         self._closed_at = self._healthy_since = now
 
@@ -138,9 +169,9 @@ class CircuitBreaker:
     def merge_remote(
         self, epoch: int, reason: OpenReason | None, for_s: float, trip_count: int, now: float
     ) -> bool:
-        """Take over what another process knows, if it is newer; True if it was.
+        """Adopt the state of another process if it is newer; returns whether it was.
 
-        Of two equally new ones the open one counts, so that processes come to agree.
+        Of two states of one epoch the open one wins, so that all processes converge.
         """
         stricter = reason is not None and not self.is_tripped
         if epoch < self.epoch or (epoch == self.epoch and not stricter):
@@ -161,4 +192,4 @@ class CircuitBreaker:
 
 
 ProbeCheck = Callable[[str], bool]
-"""Whether this process may probe the deployment of that id: one probe among all processes."""
+"""Whether this process may probe the deployment of that id, so that only one process does."""

@@ -1,4 +1,4 @@
-"""What a call asks of a deployment, and how well that can be guessed beforehand."""
+"""Estimates of the tokens of a call before it is made."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _INITIAL_OUTPUT_TOKENS = 300.0
 
 
 class CostEstimate(Struct, frozen=True):
-    """Tokens are estimates until the call has ended.
+    """Estimated tokens of a call, and what it needs of a deployment.
 
-    `output_tokens` is what the call reserves, `likely_output` what it will probably use.
-    `prefixes` are (hash, tokens) of ever longer beginnings of the prompt, the longest first.
+    `output_tokens` is what the call reserves, `likely_output_tokens` what it will probably use.
+    `prefixes` are (hash, tokens) of prefixes of the prompt, the longest first.
     """
 
     input_tokens: float = 0.0
@@ -28,10 +28,10 @@ class CostEstimate(Struct, frozen=True):
 
 
 class TokenEstimator:
-    """Learns, for one route, how many tokens a byte of prompt makes and how long answers are.
+    """Learns, for one route, the tokens per byte of prompt and the length of responses.
 
-    Four bytes a token holds within a third for English, Korean and Japanese alike, since UTF-8
-    spends three bytes on what those write with fewer tokens; what is left is learned.
+    It starts at four bytes a token, which is within a third for English, Korean and Japanese: UTF-8
+    takes three bytes for characters that need more tokens.
     """
 
     __slots__ = ("_mean_output_tokens", "_tokens_per_byte")
@@ -41,17 +41,17 @@ class TokenEstimator:
         self._mean_output_tokens = _INITIAL_OUTPUT_TOKENS
 
     def estimate_input_tokens(self, size_bytes: int) -> float:
-        """Tokens of a prompt of `size` bytes."""
+        """Tokens of a prompt of `size_bytes`."""
         return size_bytes * self._tokens_per_byte
 
     def estimate_output_tokens(self, max_tokens: int | None) -> tuple[float, float]:
-        """Tokens that an answer reserves, and those it likely has, under the caller's limit."""
+        """Output tokens to reserve, and those that are likely, under the caller's `max_tokens`."""
         if max_tokens is None:
             return self._mean_output_tokens, self._mean_output_tokens
         return float(max_tokens), min(self._mean_output_tokens, max_tokens)
 
     def learn(self, size_bytes: int, usage: Usage) -> None:
-        """Take in what a call really used."""
+        """Learn from the usage of a call."""
         if usage.estimated:
             return
         input_tokens, output_tokens = (
@@ -66,5 +66,5 @@ class TokenEstimator:
 
 
 def valid_count(count: object) -> float | None:
-    """A vendor's count, if it is one: negative ones and strings have been seen."""
+    """A vendor's count if it is plausible: vendors have sent negative ones and strings."""
     return float(count) if isinstance(count, int) and 0 <= count < 10_000_000 else None

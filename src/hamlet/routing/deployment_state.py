@@ -1,4 +1,4 @@
-"""All that is known of one deployment now. Keyed by its id, so it outlives a reload."""
+"""The state of one deployment. It is keyed by the id, so it survives a reload."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from hamlet.routing.latency import OUTLIER_RATIO, OUTLIER_SAMPLES, PeakEwma
 
 _MAX_PREFIXES, _PREFIX_TTL_S = 256, 300.0
 _PENALTY_FACTOR = 2.0
-# Others' slowness counts if it is clearly more: what is on its way decays less than what is here.
+# Remote slowness must be clearly higher: in transit it decays less than the local value.
 _REMOTE_SLOWNESS_MARGIN = 1.2
 
 
 class DeploymentState:
-    """Cooldown and breaker are two things: a wait the vendor asked for, and our own distrust.
+    """Capacity, latency, cooldown and circuit breaker of a deployment, and its calls in flight.
 
-    A cooldown never shortens. Times are monotonic seconds.
+    A cooldown is a pause that the vendor asked for, and never gets shorter; the breaker judges by
+    failures. Times are monotonic seconds.
     """
 
     __slots__ = (
@@ -54,39 +55,39 @@ class DeploymentState:
         self.in_flight = 0
         self.charged_tokens = 0.0
         self.last_used_at = now
-        # What an answer's headers last told of the capacity behind it.
+        # From the headers of the last reply that had them.
         self.headroom: Headroom | None = None
         self.headroom_at = now
         self._prefix_expires_at: dict[int, float] = {}
         self._pending: dict[Hashable, tuple[float, float]] = {}
 
     def update_capacity(self, deployment: Deployment, now: float) -> None:
-        """Begin a new ledger if a reload changed the capacity."""
+        """Start a new capacity model if a reload changed the capacity."""
         if deployment.capacity != self.capacity:
             self.capacity = deployment.capacity
             self.capacity_model = capacity_model_for(deployment.capacity, now)
 
     def cool_down(self, seconds: float, now: float) -> None:
-        """Leave it alone for that long, at least."""
+        """Send no calls for at least that long."""
         self.cooldown_until = max(self.cooldown_until, now + seconds)
 
     def reset_slowness(self, now: float) -> None:
-        """It is well again: how slow it was no longer counts."""
+        """It has recovered: past slowness no longer counts."""
         self.slowness = PeakEwma(now)
 
     def track_pending(self, call: Hashable, now: float, expected_s: float) -> None:
-        """A call was sent whose first content should come in so many seconds."""
+        """A call was sent whose first content is expected within `expected_s`."""
         self._pending[call] = now, expected_s
 
     def untrack_pending(self, call: Hashable) -> None:
-        """It came, or the call is over. May be said twice."""
+        """The first content arrived, or the call has ended. Idempotent."""
         self._pending.pop(call, None)
 
     def is_outlier(self, now: float) -> bool:
-        """Whether it is too slow to be asked while others can be.
+        """Whether it is too slow to be selected while others are available.
 
-        What it has not answered yet counts as soon as it is late: under load, to wait for the
-        answer would be to send it a dozen calls more.
+        Pending calls count as soon as they are late: waiting for their responses would mean a dozen
+        more calls under load.
         """
         if not self._pending:
             return self.slowness.is_outlier(now)
@@ -98,16 +99,16 @@ class DeploymentState:
         return self.slowness.is_outlier(now, late, has_pending=True)
 
     def penalize(self, seconds: float, now: float) -> None:
-        """Like others better for a while: its neighbours are in trouble."""
+        """Prefer other deployments for a while, since its region is overloaded."""
         self.penalty_until = max(self.penalty_until, now + seconds)
 
     def slowness_factor(self, now: float) -> float:
-        """Times slower than expected, with what its neighbours' trouble adds."""
+        """How many times slower than expected it is, including a penalty."""
         value = self.slowness.value(now)
         return value * _PENALTY_FACTOR if now < self.penalty_until else value
 
     def snapshot(self, now: float) -> DeploymentSnapshot:
-        """What other processes should know of it."""
+        """The state that other processes share."""
         breaker = self.breaker
         return DeploymentSnapshot(
             cooldown_s=max(0.0, self.cooldown_until - now),
@@ -120,7 +121,7 @@ class DeploymentState:
         )
 
     def merge_remote(self, remote: DeploymentSnapshot, now: float) -> None:
-        """Take in what another process knows: the longer wait, the slower, the newer breaker."""
+        """Merge a remote state: the longer wait, the higher slowness, the newer breaker."""
         if remote.cooldown_s:
             self.cool_down(remote.cooldown_s, now)
         if remote.penalty_s:
@@ -131,20 +132,20 @@ class DeploymentState:
         )
         if was_tripped and not self.breaker.is_tripped:
             self.reset_slowness(now)
-        # Who has not heard yet that it is well again still tells how slow it was.
+        # A process that does not know of the recovery yet still reports the old slowness.
         is_current = remote.epoch >= self.breaker.epoch
         if is_current and remote.slowness > _REMOTE_SLOWNESS_MARGIN * self.slowness.value(now):
             self.slowness.raise_to(remote.slowness, now)
 
     def cached_prefix_tokens(self, prefixes: tuple[tuple[int, float], ...], now: float) -> float:
-        """Tokens of the longest beginning it has served in the last five minutes."""
+        """Tokens of the longest prefix that it has served in the last five minutes."""
         for key, tokens in prefixes:
             if self._prefix_expires_at.get(key, 0.0) > now:
                 return tokens
         return 0.0
 
     def record_prefixes(self, prefixes: tuple[tuple[int, float], ...], now: float) -> None:
-        """It serves these beginnings."""
+        """It has served these prefixes, so they are probably in its cache."""
         for key, _ in prefixes:
             self._prefix_expires_at.pop(key, None)
             self._prefix_expires_at[key] = now + _PREFIX_TTL_S

@@ -1,4 +1,4 @@
-"""The plan that a call would get now, and why each deployment is in it or not."""
+"""Explains which deployment a call would get now, and why others are left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hamlet.registry import Capacity, Deployment, Quota, ReservedThroughput, Route
 from hamlet.routing.capacity_model import ReservedCapacity
 from hamlet.routing.cost_estimate import CostEstimate
-from hamlet.routing.load_balancer import LoadBalancer, RouteState
+from hamlet.routing.load_balancer import LoadBalancer
+from hamlet.routing.route_state import RouteState
 from hamlet.routing.selection import (
     Candidate,
     SelectionContext,
@@ -22,11 +23,11 @@ _SAMPLES = 400
 
 @dataclass(frozen=True, slots=True)
 class ExplainRow:
-    """One deployment as a call sees it.
+    """One deployment from the point of view of a call.
 
-    `tier` counts from 1. `fill` is the part of its capacity in use, `fill_with` with the call on
-    top; `chance` is the part of such calls that would go to it now. Seconds are what is left.
-    `verdict` is "in", or why it is left out.
+    `tier` counts from 1. `fill` is the part of its capacity in use, `fill_with` with the call
+    added; `chance` is the part of such calls that would go to it now. `cooldown_s` and `opens_in_s`
+    are the remaining seconds. `verdict` is "in", or why the deployment is left out.
     """
 
     tier: int
@@ -49,7 +50,7 @@ class ExplainRow:
 def explain_selection(
     load_balancer: LoadBalancer, route: Route, estimate: CostEstimate
 ) -> list[ExplainRow]:
-    """All deployments of a route in its order. Draws many times, and changes nothing."""
+    """All deployments of a route, in its order. Samples selections; changes no state."""
     route_state = load_balancer.route_state(route, stream=estimate.stream)
     context = load_balancer.build_context(estimate)
     context.panic = context.any_tripped and is_panicking(route_state.tiers)
@@ -110,7 +111,7 @@ def _candidate_row(
 
 
 def _excluded_row(tier: int, deployment: Deployment) -> ExplainRow:
-    """A deployment that residency keeps out for good."""
+    """A deployment that the route's residency excludes."""
     return ExplainRow(
         tier=tier,
         deployment=deployment.id,

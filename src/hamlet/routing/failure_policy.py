@@ -1,6 +1,7 @@
-"""How an error bears on the deployment it came from, and on its kin.
+"""What an error does to the deployment it came from, and to others that share its quota or region.
 
-The rows are those of the classification table in the fleet design (section 1.5).
+The rules are data of the error classes (hamlet.core.errors.ProviderError); docs/retries.md has them
+as a table.
 """
 
 from __future__ import annotations
@@ -8,77 +9,77 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from hamlet.core import errors
-from hamlet.core.errors import ProviderError
+from hamlet.core.errors import Cooldown, ProviderError, Trip
 from hamlet.routing.deployment_state import DeploymentState
 
-_THROTTLE_BASE_S, _THROTTLE_MAX_S = 1.0, 30.0
-_OVERLOAD_BASE_S, _OVERLOAD_MAX_S = 2.0, 60.0
-_CONFIG_OPEN_S, _QUOTA_OPEN_S = 300.0, 900.0
 _REGION_PENALTY_S = 10.0
 _FAILED_SLOWNESS = 3.0
-_TIMEOUT = errors.UpstreamTimeout
+# 2 ** 9 exceeds every cooldown's maximum; without a bound the power would overflow in the end.
+_MAX_DOUBLINGS = 9
 
 
 def apply_failure(
     state: DeploymentState, error: ProviderError, now: float, rng: random.Random
 ) -> None:
-    """Cool down, count or open, as the error says. What is the caller's fault changes nothing."""
-    breaker = state.breaker
-    if isinstance(error, errors.RateLimited):
-        _apply_rate_limit(state, error, now, rng)
-    elif isinstance(error, errors.Overloaded) and not _is_plain_503(error):
-        state.cool_down(_next_backoff_s(state, error, _OVERLOAD_BASE_S, _OVERLOAD_MAX_S), now)
-    elif isinstance(error, errors.QuotaExhausted):
-        breaker.open("quota", now, min(error.retry_after or _QUOTA_OPEN_S, _QUOTA_OPEN_S))
-    elif isinstance(error, (errors.UpstreamAuth, errors.ModelMissing)):
-        breaker.open("config", now, _CONFIG_OPEN_S)
+    """Cool down, count a failure or open the breaker. An error of the caller's changes nothing."""
+    breaker, trip = state.breaker, error.trip
+    cooldown = _effective_cooldown(error)
+    if cooldown is not None:
+        _cool_down(state, cooldown, error, now, rng)
+    elif trip is not None:
+        breaker.open(trip.reason, now, _open_s(trip, error))
     elif error.unhealthy:
         breaker.record_failure(now, failure_weight(error))
-        # Until it has failed often enough to be left out, others are liked better.
+        # Selection prefers others even before the breaker opens.
         state.slowness.raise_to(_FAILED_SLOWNESS, now)
     else:
         breaker.abandon_probe(now)
 
 
 def failure_weight(error: ProviderError) -> float:
-    """How far a failure counts: an interrupted answer for half, as others may have cut it."""
-    interrupted = error.phase == "stream" and not isinstance(error, _TIMEOUT)
-    return 0.5 if interrupted or isinstance(error, errors.EmptyAnswer) else 1.0
+    """How much the error counts as a failure, 0 to 1: less once the stream has begun."""
+    return error.interrupted_weight if error.phase == "stream" else error.failure_weight
 
 
-def propagate_failure(
-    error: ProviderError,
-    quota_peers: Iterable[DeploymentState],
-    region_peers: Iterable[DeploymentState],
-    now: float,
-) -> None:
-    """What befalls the others: spent money is everybody's of the purse, overload the region's."""
-    if isinstance(error, errors.QuotaExhausted) and error.retry_after is None:
-        for state in quota_peers:
-            state.breaker.open("quota", now, _QUOTA_OPEN_S)
-    elif isinstance(error, errors.Overloaded):
-        for state in region_peers:
+def propagate_failure(error: ProviderError, peers: Iterable[DeploymentState], now: float) -> None:
+    """Open the breakers of quota peers, or penalize region peers, as `error.propagates_to` says.
+
+    A quota error with a Retry-After is about the deployment's own limit: it does not propagate.
+    """
+    for state in peers:
+        if error.propagates_to == "region_peers":
             state.penalize(_REGION_PENALTY_S, now)
+        elif error.trip is not None and error.retry_after is None:
+            state.breaker.open(error.trip.reason, now, error.trip.open_s)
 
 
-def _apply_rate_limit(
-    state: DeploymentState, error: ProviderError, now: float, rng: random.Random
+def _effective_cooldown(error: ProviderError) -> Cooldown | None:
+    cooldown = error.cooldown
+    if cooldown is None or cooldown.on_plain_503:
+        return cooldown
+    is_plain_503 = error.upstream_status == 503 and error.retry_after is None
+    return None if is_plain_503 else cooldown
+
+
+def _cool_down(
+    state: DeploymentState,
+    cooldown: Cooldown,
+    error: ProviderError,
+    now: float,
+    rng: random.Random,
 ) -> None:
-    backoff_s = _next_backoff_s(state, error, _THROTTLE_BASE_S, _THROTTLE_MAX_S)
-    # A little more than asked, so that callers do not all come back in the same instant.
-    state.cool_down(backoff_s * rng.uniform(1.0, 1.1), now)
-    state.capacity_model.observe_refusal(now)
-    state.breaker.abandon_probe(now)
-
-
-def _next_backoff_s(
-    state: DeploymentState, error: ProviderError, base_s: float, max_s: float
-) -> float:
     state.consecutive_throttles += 1
-    # 2 ** 9 is over any maximum here; without a bound the power would overflow one day.
-    return error.retry_after or min(max_s, base_s * 2 ** min(state.consecutive_throttles - 1, 9))
+    doublings = min(state.consecutive_throttles - 1, _MAX_DOUBLINGS)
+    wait_s = error.retry_after or min(cooldown.max_s, cooldown.base_s * 2**doublings)
+    if cooldown.jitter:
+        wait_s *= rng.uniform(1.0, 1.0 + cooldown.jitter)
+    state.cool_down(wait_s, now)
+    if error.is_capacity_refusal:
+        state.capacity_model.observe_refusal(now)
+        state.breaker.abandon_probe(now)
 
 
-def _is_plain_503(error: ProviderError) -> bool:
-    return error.upstream_status == 503 and error.retry_after is None
+def _open_s(trip: Trip, error: ProviderError) -> float:
+    if trip.honors_retry_after and error.retry_after:
+        return min(error.retry_after, trip.open_s)
+    return trip.open_s

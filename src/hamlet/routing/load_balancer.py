@@ -1,145 +1,82 @@
-"""What is known of all deployments, and which one to ask next."""
+"""Learns from every attempt, and selects the deployment for the next one."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
-from msgspec import Struct
-
-from hamlet.core import Headroom, Usage, errors
+from hamlet.core import Usage
 from hamlet.core.errors import ProviderError
 from hamlet.registry import Deployment, Route
 from hamlet.routing.adaptive_throttle import AdaptiveThrottle
 from hamlet.routing.circuit_breaker import ProbeCheck
-from hamlet.routing.cost_estimate import CostEstimate, TokenEstimator
+from hamlet.routing.cost_estimate import CostEstimate
 from hamlet.routing.deployment_state import DeploymentState
 from hamlet.routing.failure_policy import apply_failure, propagate_failure
 from hamlet.routing.gossip.message import DeploymentSnapshot
+from hamlet.routing.gossip.pending_updates import PendingUpdates
 from hamlet.routing.latency import LatencyModel
-from hamlet.routing.retry_budget import RetryBudget
+from hamlet.routing.reservation import Reservation, RoomWait, Selection
+from hamlet.routing.route_state import RouteState, build_route_state
 from hamlet.routing.selection import (
     CRITICAL_MAX_FILL,
     SHEDDABLE_MAX_FILL,
     Candidate,
     SelectionContext,
-    Tier,
+    any_outlier,
     is_panicking,
     pick_two_choices,
     selection_weight,
 )
 
-# Hedges are at most this part of a route's calls.
-MAX_HEDGE_RATIO = 0.05
-
 _NO_IDS: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
-class PendingUpdates:
-    """What this process has learned and others have not heard of yet."""
-
-    costs: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    calls: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    changed_ids: set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True, slots=True)
-class RouteState:
-    """What is kept per route: how it is tiered, what its calls are like, what it may retry."""
-
-    route: Route
-    tiers: tuple[Tier, ...]
-    estimator: TokenEstimator
-    retry_budget: RetryBudget
-    hedge_budget: RetryBudget
-    candidate_count: int
-
-
-class Selection(Struct, frozen=True):
-    """The deployment to ask. A `probe` finds out if it is well again, and wants a backup."""
-
-    candidate: Candidate
-    tier: int
-    is_probe: bool = False
-
-    @property
-    def deployment(self) -> Deployment:
-        return self.candidate.deployment
-
-
-class RoomWait(Struct, frozen=True):
-    """Nobody has room for `seconds`; `throttled` if they asked for that wait themselves."""
-
-    seconds: float
-    throttled: bool
-
-
-class Reservation(Struct, eq=False):
-    """One attempt as the ledgers know it; ends with `settle`, once."""
-
-    candidate: Candidate
-    estimate: CostEstimate
-    cost: float  # in the units of the deployment's capacity model
-    started_at: float
-    is_probe: bool = False
-    is_open: bool = True
-    headroom: Headroom | None = None
-    tier: int = 0
-
-
 class LoadBalancer:
-    """Learns from every attempt, and chooses for the next. Nothing here waits or does I/O.
+    """The state of all deployments and routes of this process. Nothing here waits or does I/O.
 
-    `clock` gives monotonic seconds; `lease` says whether this process may probe a deployment.
+    `clock` gives monotonic seconds; `may_probe` says whether this process may probe a half-open
+    deployment. What other processes are to hear goes into `pending_updates`, if given.
+    `on_breaker_change` is called for each deployment whose circuit breaker may have changed.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        *,
         may_probe: ProbeCheck = lambda _: True,
+        pending_updates: PendingUpdates | None = None,
+        on_breaker_change: Callable[[DeploymentState], None] = lambda _: None,
     ) -> None:
         self.clock = clock
-        self.may_probe = may_probe
-        self.pending_updates: PendingUpdates | None = None
-        # Told of each deployment whose breaker may have changed.
-        self.on_breaker_change: Callable[[DeploymentState], None] = lambda _: None
         self.rng = rng or random.Random()
+        self.may_probe = may_probe
+        self.pending_updates = pending_updates
+        self._on_breaker_change = on_breaker_change
         self._deployment_states: dict[str, DeploymentState] = {}
         self._latency_models: dict[tuple[str, bool], LatencyModel] = {}
         self._throttles: dict[str, AdaptiveThrottle] = {}
         self._route_states: dict[tuple[str, bool], RouteState] = {}
         self._tripped_ids: set[str] = set()
 
-    # -- what is known
+    # -- state
 
     def route_state(self, route: Route, *, stream: bool = True) -> RouteState:
-        """The route's own state; made anew, but for what it has learned, when the route changes."""
+        """The route's state. A reload that changes the route keeps what has been learned."""
         known = self._route_states.get((route.name, stream))
         if known is not None and known.route is route:
             return known
-        tiers = (self._candidates(route, tier, stream) for tier in route.tiers)
-        kept = known or self._route_states.get((route.name, not stream))
-        built = tuple(Tier(candidates) for candidates in tiers if candidates)
-        made = RouteState(
-            route,
-            built,
-            kept.estimator if kept else TokenEstimator(),
-            kept.retry_budget if kept else RetryBudget(route.policy.retry_budget),
-            kept.hedge_budget
-            if kept
-            else RetryBudget(MAX_HEDGE_RATIO, max_balance=1 / MAX_HEDGE_RATIO),
-            sum(len(tier.candidates) for tier in built),
-        )
-        self._route_states[route.name, stream] = made
-        return made
+        # Streams and whole responses differ in latency only: the other's budgets hold for both.
+        previous = known or self._route_states.get((route.name, not stream))
+        candidates = [self._candidates(route, tier, stream) for tier in route.tiers]
+        built = build_route_state(route, candidates, previous)
+        self._route_states[route.name, stream] = built
+        return built
 
     def deployment_state(self, deployment: Deployment) -> DeploymentState:
-        """What is known of a deployment."""
+        """The deployment's state, created when it is first asked for."""
         now = self.clock()
         known = self._deployment_states.get(deployment.id)
         if known is None:
@@ -151,7 +88,7 @@ class LoadBalancer:
 
     @property
     def deployment_states(self) -> dict[str, DeploymentState]:
-        """All conditions by deployment id."""
+        """All states, by deployment id."""
         return self._deployment_states
 
     def _candidates(
@@ -178,7 +115,7 @@ class LoadBalancer:
             known = self._throttles[vendor] = AdaptiveThrottle(self.rng)
         return known
 
-    # -- choosing
+    # -- selection
 
     def build_context(
         self,
@@ -186,7 +123,7 @@ class LoadBalancer:
         tried: frozenset[str] = _NO_IDS,
         full_tiers: frozenset[int] = frozenset(),
     ) -> SelectionContext:
-        """A look at the fleet now; valid for one choice."""
+        """The input of one selection: what the call needs, as of now."""
         now, any_tripped = self.clock(), bool(self._tripped_ids)
         shed_vendors = _NO_IDS
         for vendor, throttle in self._throttles.items():
@@ -206,12 +143,12 @@ class LoadBalancer:
         )
 
     def select(self, route_state: RouteState, context: SelectionContext) -> Selection | None:
-        """The deployment to ask now, or None if nobody has room."""
+        """The deployment to call now, or None if none has room."""
         if context.any_tripped and is_panicking(route_state.tiers):
             context.panic = True
         selection = self._select_from_tiers(route_state, context)
-        if selection is None and context.skipped_outlier:
-            # A slow one with room is better than a wait for somebody who is full.
+        if selection is None and any_outlier(route_state.tiers, context):
+            # A slow deployment with room is better than waiting for a full one.
             context.allow_outliers = True
             selection = self._select_from_tiers(route_state, context)
         return selection
@@ -219,7 +156,7 @@ class LoadBalancer:
     def _select_from_tiers(
         self, route_state: RouteState, context: SelectionContext
     ) -> Selection | None:
-        """Somebody of the first tier that has anybody."""
+        """A deployment of the first tier that has an available one."""
         for i, tier in enumerate(route_state.tiers):
             if i in context.full_tiers:
                 continue
@@ -235,7 +172,7 @@ class LoadBalancer:
     def select_least_full(
         self, route_state: RouteState, context: SelectionContext
     ) -> Selection | None:
-        """The one to ask although our ledger says it is full: the ledger is a guess, after all."""
+        """The least full of the deployments that are full by our model, which is an estimate."""
         available = [
             (context.fill(candidate), i, candidate)
             for i, tier in enumerate(route_state.tiers)
@@ -248,7 +185,7 @@ class LoadBalancer:
         return Selection(candidate, i)
 
     def earliest_room(self, route_state: RouteState, context: SelectionContext) -> RoomWait | None:
-        """When somebody will have room; None if nobody can ever take the call."""
+        """When the first deployment has room; None if none can ever take the call."""
         waits = [
             self._room_wait(candidate, context)
             for tier in route_state.tiers
@@ -264,10 +201,10 @@ class LoadBalancer:
         opens = state.breaker.open_until - now if state.breaker.is_tripped else 0.0
         return RoomWait(max(cooldown, room, opens, 0.0), throttled=opens <= 0.0)
 
-    # -- learning
+    # -- attempts
 
     def reserve(self, selection: Selection, estimate: CostEstimate) -> Reservation:
-        """An attempt begins: charge it, count it. Must be settled."""
+        """Charge and count an attempt that starts. Pair with `settle` or `cancel`."""
         candidate, now = selection.candidate, self.clock()
         state = candidate.state
         cached = state.cached_prefix_tokens(estimate.prefixes, now) if estimate.prefixes else 0.0
@@ -282,13 +219,13 @@ class LoadBalancer:
             candidate, estimate, cost, now, selection.is_probe, tier=selection.tier
         )
         if estimate.stream:
-            # How long a whole answer takes is its length's doing, which nobody knows yet.
+            # The time of a whole response depends on its length, which is not known yet.
             fresh = max(0.0, estimate.input_tokens - cached)
             state.track_pending(reservation, now, candidate.latency_model.predict_s(fresh))
         return reservation
 
     def record_success(self, reservation: Reservation, tokens: float | None = None) -> None:
-        """The attempt committed. `tokens` is what a whole answer turned out to have."""
+        """The attempt has committed. `tokens` is the output of a whole response."""
         state, now = reservation.candidate.state, self.clock()
         if reservation.estimate.stream:
             state.untrack_pending(reservation)
@@ -305,31 +242,27 @@ class LoadBalancer:
         state.breaker.record_success(now)
         if was_tripped and not state.breaker.is_tripped:
             state.reset_slowness(now)
-        # An answer may also open it, by having been far too slow.
+        # A response that was far too slow may also open the breaker.
         if self._tripped_ids or state.breaker.is_tripped:
             self._mark_changed(state)
 
     def record_failure(self, reservation: Reservation, error: ProviderError) -> None:
-        """The attempt, or the answer after its commit, failed."""
+        """The attempt failed, or its response did after the commit."""
         candidate, now = reservation.candidate, self.clock()
         state, deployment = candidate.state, candidate.deployment
-        overloaded = isinstance(error, errors.Overloaded)
-        self._throttle_for(deployment.vendor).record(now, overloaded=overloaded)
-        if isinstance(error, errors.UpstreamTimeout) and error.phase != "stream":
+        self._throttle_for(deployment.vendor).record(now, overloaded=error.is_overload)
+        if error.is_timeout and error.phase != "stream":
             expected = candidate.latency_model.predict_s(self._latency_tokens(reservation, None))
             state.slowness.observe((now - reservation.started_at) / expected, now)
         apply_failure(state, error, now, self.rng)
-        if isinstance(error, (errors.QuotaExhausted, errors.Overloaded)):
-            quota_peers, region_peers = self._peers(candidate)
-            propagate_failure(error, quota_peers, region_peers, now)
-            for other in (*quota_peers, *region_peers):
-                self._mark_changed(other)
+        if error.propagates_to is not None:
+            self._propagate(deployment, error, now)
         self._mark_changed(state)
 
     def cancel(self, reservation: Reservation) -> None:
-        """The attempt was called off: nobody is to blame. Settles it.
+        """The attempt was cancelled, which says nothing of the deployment. Settles it.
 
-        But a probe that a backup has overtaken in what would have been good time was too slow.
+        A probe is the exception: cancelled later than its response was expected, it has failed.
         """
         if reservation.is_probe:
             candidate, now = reservation.candidate, self.clock()
@@ -344,9 +277,10 @@ class LoadBalancer:
     def settle(
         self, reservation: Reservation, usage: Usage | None = None, seen_tokens: float = 0.0
     ) -> None:
-        """The attempt is over. Without usage it cost its prompt and the tokens `seen`.
+        """The attempt has ended: correct its charge. Idempotent.
 
-        A refused attempt has cost nothing: say `Usage(0, 0)`.
+        Without `usage` it cost its prompt and the `seen_tokens` of output; `Usage(0, 0)` stands for
+        an attempt that the vendor refused.
         """
         if not reservation.is_open:
             return
@@ -368,7 +302,7 @@ class LoadBalancer:
                 self.pending_updates.costs[state.deployment_id] += actual_cost - reservation.cost
 
     def merge_remote(self, state: DeploymentState, remote: DeploymentSnapshot) -> None:
-        """Take in what another process knows; it is no news to pass on."""
+        """Merge what another process reports. It is not passed on."""
         state.merge_remote(remote, self.clock())
         self._update_tripped(state)
 
@@ -388,25 +322,38 @@ class LoadBalancer:
             return max(0.0, estimate.input_tokens - cached)
         return estimate.likely_output_tokens if tokens is None else tokens
 
-    def _peers(self, candidate: Candidate) -> tuple[list[DeploymentState], list[DeploymentState]]:
-        """The others of its purse, and the others of its vendor in its region."""
-        own = candidate.deployment
-        others = {
-            m.deployment.id: m
+    def _propagate(self, failed: Deployment, error: ProviderError, now: float) -> None:
+        is_quota = error.propagates_to == "quota_peers"
+        peers = self._quota_peers(failed) if is_quota else self._region_peers(failed)
+        propagate_failure(error, peers, now)
+        for peer in peers:
+            self._mark_changed(peer)
+
+    def _quota_peers(self, own: Deployment) -> list[DeploymentState]:
+        """The other deployments of the same quota group."""
+        return [
+            other.state
+            for other in self._other_candidates(own)
+            if own.quota_group == other.deployment.quota_group != ""
+        ]
+
+    def _region_peers(self, own: Deployment) -> list[DeploymentState]:
+        """The other deployments of the same vendor in the same region."""
+        return [
+            other.state
+            for other in self._other_candidates(own)
+            if own.region
+            and (own.vendor, own.region) == (other.deployment.vendor, other.deployment.region)
+        ]
+
+    def _other_candidates(self, own: Deployment) -> Iterable[Candidate]:
+        return {
+            candidate.deployment.id: candidate
             for route_state in self._route_states.values()
             for tier in route_state.tiers
-            for m in tier.candidates
-            if m.deployment.id != own.id
+            for candidate in tier.candidates
+            if candidate.deployment.id != own.id
         }.values()
-        own_place = (own.vendor, own.region)
-        return (
-            [m.state for m in others if own.quota_group == m.deployment.quota_group != ""],
-            [
-                m.state
-                for m in others
-                if own.region and own_place == (m.deployment.vendor, m.deployment.region)
-            ],
-        )
 
     def _mark_changed(self, state: DeploymentState) -> None:
         self._update_tripped(state)
@@ -418,4 +365,4 @@ class LoadBalancer:
             self._tripped_ids.add(state.deployment_id)
         else:
             self._tripped_ids.discard(state.deployment_id)
-        self.on_breaker_change(state)
+        self._on_breaker_change(state)

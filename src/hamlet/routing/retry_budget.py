@@ -1,4 +1,4 @@
-"""Retries cost: a route earns them by its calls, so that they cannot drown what is already down."""
+"""Retry budgets: a route's calls earn its retries, so that retries cannot amplify an outage."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ _MIN_CONCURRENT_RETRIES, _MAX_RETRY_RATIO = 3.0, 0.2
 
 
 class RetryBudget:
-    """One route's. Each call earns `ratio`; a retry or hedge costs 1.
+    """The budget of one route. Each call earns `ratio`; a retry or hedge costs 1.
 
-    Two guards, as in gRPC's A6 and Envoy's retry budget: the rate of retries follows that of
-    calls, and retries under way stay below a fifth of the calls under way (three at least).
+    Two limits: the rate of retries follows that of calls (gRPC's retry throttling), and retries in
+    flight stay below a fifth of the calls in flight, or three (Envoy's retry budget).
+    https://github.com/grpc/proposal/blob/master/A6-client-retries.md#throttling-retry-attempts-and-hedged-rpcs
+    https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/circuit_breaker.proto
     """
 
     def __init__(self, ratio: float, max_balance: float = _MAX_BALANCE) -> None:
@@ -21,21 +23,21 @@ class RetryBudget:
 
     @property
     def remaining_ratio(self) -> float:
-        """The part of the budget that is left."""
+        """The part of the budget that is left, 0 to 1."""
         return self._balance / self._max_balance
 
     def start_call(self) -> None:
-        """A call begins."""
+        """A call starts."""
         earned = self._balance + self._ratio
         self._balance = earned if earned < self._max_balance else self._max_balance
         self.in_flight += 1
 
     def end_call(self) -> None:
-        """A call ends."""
+        """A call has ended."""
         self.in_flight -= 1
 
     def try_start_retry(self) -> bool:
-        """Whether a retry may begin; pair with `done` when it has ended."""
+        """Whether a retry may start; if so, pair with `end_retry`."""
         if self._balance < 1 or self.retries_in_flight >= max(
             _MIN_CONCURRENT_RETRIES, _MAX_RETRY_RATIO * self.in_flight
         ):

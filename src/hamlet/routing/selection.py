@@ -1,4 +1,8 @@
-"""Which deployment to ask next: strict tiers, and within one the better of two draws."""
+"""Power-of-two-choices selection: tiers in strict order, and within one the better of two draws.
+
+"The Power of Two Choices in Randomized Load Balancing" (Mitzenmacher, 2001):
+https://www.eecs.harvard.edu/~michaelm/postscripts/tpds2001.pdf
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ _PANIC_THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A deployment in a tier, with what is known of it. `share` is its part of the traffic."""
+    """A deployment in a tier, with its state. `weight` is its relative share of draws."""
 
     deployment: Deployment
     state: DeploymentState
@@ -33,15 +37,15 @@ class Candidate:
 
 
 class Tier:
-    """The members of one tier, ready for weighted draws."""
+    """The candidates of one tier, prepared for weighted draws."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self.candidates = tuple(candidates)
-        self.total_weight = sum(m.weight for m in candidates)
-        self._cumulative_weights = list(itertools.accumulate(m.weight for m in candidates))
+        self.total_weight = sum(each.weight for each in candidates)
+        self._cumulative_weights = list(itertools.accumulate(each.weight for each in candidates))
 
     def draw(self, rng: random.Random) -> Candidate:
-        """One member, by share."""
+        """One candidate at random, by weight."""
         if len(self.candidates) == 1:
             return self.candidates[0]
         return self.candidates[
@@ -50,18 +54,18 @@ class Tier:
 
 
 def selection_weight(deployment: Deployment) -> float:
-    """The weight of a draw: reserved tokens a second, else what the config says."""
+    """The reserved tokens a second if there are any, else the configured weight."""
     capacity = deployment.capacity
     return capacity.tokens_per_s if isinstance(capacity, ReservedThroughput) else deployment.weight
 
 
 class SelectionContext(Struct):
-    """One look for a deployment: what is asked for, and what must not be asked any more.
+    """The input of one selection: what the call needs, and which deployments are ruled out.
 
-    `spilled` tiers refused twice already; `spared` vendors are overloaded; `trouble` says that some
-    breaker is open at all; `panic` ignores breakers that failures opened, `patient` that a
-    deployment drags; `dragged` tells that somebody was left out for that. `limit` is how full a
-    deployment may become by this call.
+    `full_tiers` have refused this call for lack of room; `shed_vendors` are overloaded;
+    `any_tripped` is False if every circuit breaker is closed. `panic` ignores breakers that
+    failures or slowness opened, `allow_outliers` that a deployment is far too slow. `max_fill` is
+    how full the call may leave a deployment, 1 being its capacity. `now` is monotonic seconds.
     """
 
     estimate: CostEstimate
@@ -74,11 +78,10 @@ class SelectionContext(Struct):
     any_tripped: bool = True
     panic: bool = False
     allow_outliers: bool = False
-    skipped_outlier: bool = False
     max_fill: float = CRITICAL_MAX_FILL
 
     def cost(self, candidate: Candidate) -> float:
-        """What the call would be charged there."""
+        """What the call would be charged there, in input-equivalent tokens."""
         estimate, state = self.estimate, candidate.state
         cached = (
             state.cached_prefix_tokens(estimate.prefixes, self.now) if estimate.prefixes else 0.0
@@ -86,14 +89,14 @@ class SelectionContext(Struct):
         return state.capacity_model.cost(estimate, cached)
 
     def fill(self, candidate: Candidate) -> float:
-        """How full the call would leave it."""
+        """How full the call would leave it, as a part of its capacity."""
         if self.estimate.prefixes:
             return candidate.state.capacity_model.fill(self.cost(candidate), self.now)
         capacity_model = candidate.state.capacity_model
         return capacity_model.fill(capacity_model.cost(self.estimate), self.now)
 
     def rejection_reason(self, candidate: Candidate) -> str | None:
-        """Why the member may not be asked now, whatever its fill; None if it may."""
+        """Why the deployment is not available now, whatever its fill; None if it is."""
         deployment, state = candidate.deployment, candidate.state
         if self.tried and deployment.id in self.tried:
             return "tried"
@@ -114,12 +117,12 @@ class SelectionContext(Struct):
         return None
 
     def unsupported_reason(self, candidate: Candidate) -> str | None:
-        """Why the member can never take the call; None if it can."""
+        """Why the deployment can never serve the call; None if it can."""
         card = candidate.deployment.card
         if self.estimate.features and not self.estimate.features <= card.features:
             return "lacks a feature"
         window = card.context_window
-        # The size is an estimate: only what is clearly too long is kept away.
+        # The size is an estimate: only what is clearly too long is ruled out.
         if window is not None and self.estimate.input_tokens > 1.5 * window:
             return "its window is too short"
         return None
@@ -131,7 +134,7 @@ class SelectionContext(Struct):
         return self.panic and breaker.reason in ("failures", "slow")
 
     def score(self, candidate: Candidate) -> float:
-        """Seconds to expect, by load: the lower the better."""
+        """Expected seconds, times the load: lower is better."""
         estimate, state = self.estimate, candidate.state
         tokens = estimate.likely_output_tokens
         if estimate.stream:
@@ -143,21 +146,23 @@ class SelectionContext(Struct):
 
 
 _CandidateFill = tuple[float, Candidate]
-"""How full the call would leave a member, and the member."""
+"""A candidate, after how full the call would leave it."""
 
 
 def pick_two_choices(tier: Tier, context: SelectionContext) -> Candidate | None:
-    """The member of the tier to ask, or None if nobody has room."""
+    """The candidate of the tier to call, or None if none is available with room."""
     if context.any_tripped and (probe := _probe_candidate(tier, context)):
         return probe
     first = _draw(tier, context, None)
     if first is None:
-        available = [m for m in tier.candidates if _fill_if_available(m, context) is not None]
+        available = [
+            each for each in tier.candidates if _fill_if_available(each, context) is not None
+        ]
         if not available:
             return None
         tier = Tier(available)
         first = _draw(tier, context, None, ignore_slow_start=True)
-        assert first is not None, "all of these have room"
+        assert first is not None, "all of these are available"
     if len(tier.candidates) == 1:
         return first[1]
     second = _draw_prefix_affine(tier, context, first) or _draw(tier, context, first)
@@ -165,7 +170,7 @@ def pick_two_choices(tier: Tier, context: SelectionContext) -> Candidate | None:
 
 
 def _probe_candidate(tier: Tier, context: SelectionContext) -> Candidate | None:
-    """A member whose breaker wants to know if it is well again: it is asked first."""
+    """A candidate whose breaker is half open and due for a probe: it goes first."""
     for candidate in tier.candidates:
         breaker = candidate.state.breaker
         due = breaker.is_tripped and breaker.is_probe_due(context.now)
@@ -184,9 +189,9 @@ def _draw(
     exclude: _CandidateFill | None,
     ignore_slow_start: bool = False,
 ) -> _CandidateFill | None:
-    """A few draws nearly always find a member with room, without a look at all of them.
+    """An available candidate found by a few draws, which avoids a scan of the whole tier.
 
-    Members in their slow start are drawn less often, unless `eager`.
+    Candidates in their slow start are drawn less often, unless `ignore_slow_start`.
     """
     for _ in range(_MAX_DRAWS):
         candidate = tier.draw(context.rng)
@@ -203,7 +208,7 @@ def _draw(
 def _draw_prefix_affine(
     tier: Tier, context: SelectionContext, exclude: _CandidateFill | None
 ) -> _CandidateFill | None:
-    """A member that has served the beginning of this prompt, if it has room."""
+    """A candidate that has a prefix of this prompt in its cache, if it is available."""
     if not context.estimate.prefixes:
         return None
     for candidate in tier.candidates:
@@ -216,11 +221,10 @@ def _draw_prefix_affine(
 
 
 def _fill_if_available(candidate: Candidate, context: SelectionContext) -> float | None:
-    """How full the call would leave the member; None if it cannot take it, or not in good time."""
+    """How full the call would leave it; None if it is unavailable, an outlier or too full."""
     if context.rejection_reason(candidate) is not None:
         return None
     if not context.allow_outliers and candidate.state.is_outlier(context.now):
-        context.skipped_outlier = True
         return None
     fill = context.fill(candidate)
     return fill if fill <= context.max_fill else None
@@ -229,9 +233,10 @@ def _fill_if_available(candidate: Candidate, context: SelectionContext) -> float
 def _pick_better(
     one: _CandidateFill, other: _CandidateFill, context: SelectionContext
 ) -> Candidate:
-    """The cold one; of two hot ones the emptier, of two cold ones the quicker.
+    """The cold one; of two hot ones the emptier, of two cold ones the faster.
 
-    Prequal's rule (Wydrowski et al., 2023), with utilisation for requests in flight.
+    The hot-cold lexicographic rule of Prequal (https://arxiv.org/abs/2312.10172), with utilisation
+    in place of requests in flight.
     """
     hot = one[0] > HOT_FILL, other[0] > HOT_FILL
     if hot[0] != hot[1]:
@@ -241,14 +246,25 @@ def _pick_better(
     return one[1] if context.score(one[1]) <= context.score(other[1]) else other[1]
 
 
-def is_panicking(tiers: Sequence[Tier]) -> bool:
-    """Whether breakers leave so little everywhere that they do more harm than good.
+def any_outlier(tiers: Sequence[Tier], context: SelectionContext) -> bool:
+    """Whether a deployment is left out only because it is far too slow."""
+    return any(
+        candidate.state.is_outlier(context.now) and context.rejection_reason(candidate) is None
+        for i, tier in enumerate(tiers)
+        if i not in context.full_tiers
+        for candidate in tier.candidates
+    )
 
-    After Envoy's panic threshold; a tier below it counts only if no lower tier is whole.
+
+def is_panicking(tiers: Sequence[Tier]) -> bool:
+    """Whether open breakers leave less than half of every tier, so that they are better ignored.
+
+    Envoy's panic threshold, over all tiers:
+    https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold
     """
     return all(_closed_ratio(tier) < _PANIC_THRESHOLD for tier in tiers)
 
 
 def _closed_ratio(tier: Tier) -> float:
-    closed = sum(m.weight for m in tier.candidates if not m.state.breaker.is_tripped)
+    closed = sum(each.weight for each in tier.candidates if not each.state.breaker.is_tripped)
     return closed / tier.total_weight

@@ -15,8 +15,10 @@ import uvicorn
 
 from hamlet.api.dialects.openai.errors import render_error
 from hamlet.config import ServerConfig, TelemetryConfig
-from hamlet.net.server.connection import ConnectionTimeouts, http_protocol, max_client_connections
+from hamlet.net.server.connection import http_protocol
+from hamlet.net.server.context import ConnectionTimeouts
 from hamlet.serving.admin_server import AdminServer
+from hamlet.serving.open_files import max_client_connections
 from hamlet.spi import Log
 from hamlet.telemetry import redirect_stdlib_logging
 

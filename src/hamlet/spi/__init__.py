@@ -1,5 +1,7 @@
 """The contract between hamlet and a provider plugin."""
 
+from typing import TYPE_CHECKING
+
 from hamlet.net.timers.timeouts import Deadline, IdleTimeout
 from hamlet.net.timers.timer_wheel import running_wheel
 from hamlet.spi.cards import cards_from
@@ -60,3 +62,11 @@ __all__ = [
     "sse",
     "upstream_error",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """The names of the release before."""
+        from hamlet.spi.deprecated import resolve
+
+        return resolve(name)

@@ -10,6 +10,6 @@ from hamlet.core import ModelCard
 
 
 def cards_from(package: str, file: str = "cards.toml") -> Mapping[str, ModelCard]:
-    """The cards in `file` of `package`: one table a model, keys as in ModelCard."""
+    """The cards in `file` of `package`: one table per model, with the keys of ModelCard."""
     tables = tomllib.loads(resources.files(package).joinpath(file).read_text("utf-8"))
     return {model: ModelCard.model_validate(facts) for model, facts in tables.items()}

@@ -1,15 +1,16 @@
-"""What an adapter can do, by shape: implement the protocols you can, inherit from nothing.
+"""The protocols of an adapter, by structural typing: implement some, inherit from none.
 
 A provider class, found through the entry-point group `hamlet.providers`, has
 
     api_version: int                      equal to API_VERSION
     Settings: type[ProviderSettings]      its own settings, validated by the host
-    cards: Mapping[str, ModelCard]        facts per upstream model; may be empty. The longest name
-                                          that the model's begins with counts, so "" is a default
+    cards: Mapping[str, ModelCard]        facts per upstream model; may be empty. The longest key
+                                          that is a prefix of the model's name applies: "" is a
+                                          default
     __init__(settings, runtime)           no I/O
 
-and one or more of the protocols below. Adapters raise only `ProviderError`s; anything else is
-taken for a bug of the plugin and reported as UpstreamProtocol.
+and one or more of the protocols below. Adapters raise only `ProviderError`s; any other exception
+counts as a bug of the plugin and is reported as UpstreamProtocol.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ API_VERSION = 1
 
 @runtime_checkable
 class SupportsChat(Protocol):
-    """Answers a chat call with events in the grammar of `hamlet.core.chat`."""
+    """Serves chat calls by events in the grammar of `hamlet.core.chat`."""
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """Stream the answer. With `request.stream` false, one upstream reply gives all events.
+        """Stream the response. With `request.stream` false, one upstream reply gives all events.
 
         The host closes the generator; closing it must close the upstream call.
         """
@@ -46,7 +47,7 @@ class SupportsChat(Protocol):
 
 @runtime_checkable
 class SupportsNative(Protocol):
-    """The fast lane: forwards a call that already is in the vendor's own dialect."""
+    """The fast lane: forwards a call that is already in the vendor's own dialect."""
 
     dialect: ClassVar[str]
 
@@ -57,13 +58,13 @@ class SupportsNative(Protocol):
 
 @runtime_checkable
 class SupportsNativeWhole(Protocol):
-    """The fast lane for an answer in one piece; without it `native` serves that too.
+    """The fast lane for calls without streaming; without it `native` serves those too.
 
-    Every call that is no stream would pay for a generator of one item.
+    This spares each of them a generator of one item.
     """
 
     async def native_whole(self, request: NativeRequest) -> NativeChunk:
-        """Forward the call and give its whole answer, with `end`; errors as in `chat`."""
+        """Forward the call; returns the complete response, with `end`. Errors as in `chat`."""
         ...
 
 
@@ -72,13 +73,13 @@ class SupportsEmbeddings(Protocol):
     """Turns texts into vectors."""
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingResponse:
-        """One vector an input, in order."""
+        """One vector per input, in order."""
         ...
 
 
 @runtime_checkable
 class SupportsListing(Protocol):
-    """Can say which models the account has."""
+    """Lists the models of the account."""
 
     async def models(self) -> Sequence[str]:
         """Upstream model ids."""
@@ -87,19 +88,19 @@ class SupportsListing(Protocol):
 
 @runtime_checkable
 class SupportsProbe(Protocol):
-    """Can be asked for a sign of life without spending tokens."""
+    """Can check that the upstream is alive without spending tokens."""
 
     async def probe(self) -> None:
-        """Return when the upstream answers; raise ProviderError when it does not."""
+        """Return if the upstream responds; raise ProviderError if it does not."""
         ...
 
 
 @runtime_checkable
 class SupportsClose(Protocol):
-    """Holds something beyond the host's transport."""
+    """Holds resources beyond the host's transport."""
 
     async def aclose(self) -> None:
-        """Release it. May be called twice."""
+        """Release them. Idempotent."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The transport seam: how adapters reach a vendor, without knowing the HTTP library."""
+"""The HTTP transport that adapters use, independent of the HTTP library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Classify = Callable[[int, Mapping[str, Any]], type[errors.ProviderError] | None]
 
 
 class Reply(Protocol):
-    """An HTTP answer whose body is still on its way. Header names are lower case."""
+    """An HTTP response whose body is still arriving. Header names are lower case."""
 
     @property
     def status(self) -> int:
@@ -28,11 +28,11 @@ class Reply(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The fields of the head."""
+        """The header fields."""
         ...
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
-        """The whole body; UpstreamProtocol if it is over `limit` bytes."""
+        """The complete body. Raises UpstreamProtocol if it is over `limit` bytes."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -44,9 +44,9 @@ class Transport(Protocol):
     """A connection pool to one upstream.
 
     Failures are raised as UpstreamUnavailable or UpstreamTimeout with their phase: "connect" (no
-    byte was sent), "open" (no answer yet), "stream" (while reading the body). Redirects are never
-    followed. Leaving the context early closes the connection: at once by an exception, else within
-    a moment in which the answer may still end.
+    byte was sent), "open" (no response yet), "stream" (while reading the body). Redirects are never
+    followed. Leaving the context early closes the connection: at once on an exception, otherwise
+    after a moment in which the response may still end.
     """
 
     def stream(
@@ -58,9 +58,9 @@ class Transport(Protocol):
         content: bytes | None = None,
         headers: Mapping[str, str] = {},
     ) -> AbstractAsyncContextManager[Reply]:
-        """Send a request and give its reply as soon as the headers are there.
+        """Send a request; the reply is available as soon as its headers are.
 
-        `path` is appended to the base URL, or is a whole URL. `json` is encoded compactly.
+        `path` is appended to the base URL, or is a complete URL. `json` is encoded compactly.
         """
         ...
 
@@ -70,7 +70,7 @@ class Transport(Protocol):
 
 
 async def raise_for_upstream(reply: Reply, classify: Classify | None = None) -> None:
-    """Raise the ProviderError that a non-2xx reply means; return on success.
+    """Raise the ProviderError for a non-2xx reply; return on success.
 
     `classify(status, body)` gets the decoded JSON object ({} if there is none) and may name a more
     precise class than the status does.
@@ -88,7 +88,7 @@ def upstream_error(
     headers: Mapping[str, str] = {},
     classify: Classify | None = None,
 ) -> errors.ProviderError:
-    """The error an upstream status and JSON body mean; also for error objects inside a stream."""
+    """The error for an upstream status and JSON body; also for error objects inside a stream."""
     wait = retry_after(headers)
     kind = (classify and classify(status, body)) or _error_class(status, wait)
     return kind(
@@ -102,7 +102,7 @@ def upstream_error(
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The server's wait in seconds, from `retry-after-ms` or `retry-after` (seconds or HTTP date).
 
-    None when absent or not a finite positive number; held within 50 ms and 24 h (RFC 9110 10.2.3).
+    None if absent or not a finite positive number; clamped to 50 ms to 24 h (RFC 9110 10.2.3).
     """
     wait = _finite_float(headers.get("retry-after-ms"))
     if wait is not None:
@@ -117,7 +117,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def parse_positive_int(value: str | None) -> int | None:
-    """The positive whole number that a header tells, if it tells one."""
+    """The positive integer in a header value; None if it is anything else."""
     if not value or not (value.isascii() and value.isdigit()) or len(value) > 15:
         return None
     return int(value) or None
@@ -134,7 +134,7 @@ def _finite_float(value: str | None) -> float | None:
 def _seconds_until(date: str, now: str | None) -> float | None:
     try:
         then = parsedate_to_datetime(date)
-        # The server's own Date header, so that our clock does not matter.
+        # Relative to the server's own Date header, so that clock skew does not matter.
         return (then - parsedate_to_datetime(now or "")).total_seconds()
     except (ValueError, TypeError):
         return None
@@ -176,7 +176,7 @@ def _error_class(status: int, wait: float | None) -> type[errors.ProviderError]:
 
 
 def _error_message(kind: type[errors.ProviderError], status: int, body: Mapping[str, Any]) -> str:
-    # Only a fault of the caller's own request is told in the vendor's words.
+    # Only errors in the caller's own request are reported in the vendor's words.
     if not issubclass(kind, errors.InvalidRequest):
         return f"the upstream answered {status} ({kind.code})"
     error = body.get("error")

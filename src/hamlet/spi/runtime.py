@@ -1,4 +1,4 @@
-"""What the host gives an adapter."""
+"""What the host provides to an adapter."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Runtime(Protocol):
 
     @property
     def log(self) -> Log:
-        """Where to say what operators should know."""
+        """The log, for operators."""
         ...
 
     def http(self, settings: ProviderSettings, headers: Mapping[str, str] = {}) -> Transport:
-        """A pooled transport rooted at `settings.base_url`; opens nothing before the first call."""
+        """A pooled transport for `settings.base_url`; opens no connection before the first call."""
         ...
 
     def now(self) -> float:

@@ -10,13 +10,13 @@ TransportName = Literal["httptools", "aiohttp"]
 
 
 class ProviderSettings(BaseModel):
-    """Where an upstream is and how to reach it. Times are seconds.
+    """The address of an upstream and its connections. Times are seconds.
 
     A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
-    resolves it. Keep secrets in such fields only: they are the ones that reprs and logs hide.
-    `transport` None is the host's choice. `prewarm` connections are opened at start (httptools
-    only). `ca_file` (PEM) takes the place of the system's authorities. With `traceparent` the
-    upstream gets the W3C header of the call's trace; others are told no ids of ours.
+    resolves it. Keep secrets in such fields only: reprs and logs hide them.
+    `transport` None leaves it to the host. `prewarm` connections are opened at start (httptools
+    only). `ca_file` (PEM) replaces the system's certificate authorities. With `traceparent` the
+    upstream gets the W3C header of the call's trace; by default no ids leave hamlet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

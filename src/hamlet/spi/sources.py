@@ -20,10 +20,10 @@ SafeSearch = Literal["strict", "moderate", "off"]
 
 @dataclass(frozen=True, slots=True)
 class LinkQuery:
-    """What to find links for; an empty text asks for the editors' choice, `keys` for those rows.
+    """A search for links. An empty text selects the editors' choice, `keys` those rows.
 
-    `country` is ISO 3166, `within_s` how long the asker can wait. A source may leave out of
-    account what its vendor cannot do.
+    `country` is ISO 3166, `within_s` the time that is left. A source may ignore what its vendor
+    does not support.
     """
 
     text: str
@@ -38,7 +38,7 @@ class LinkQuery:
 
 @dataclass(frozen=True, slots=True)
 class FoundLink:
-    """A link as a source gives it. `score` is relevance from 0 to 1."""
+    """A link from a source. `score` is its relevance, 0 to 1."""
 
     url: str
     title: str
@@ -55,17 +55,17 @@ class FoundLink:
 
 @runtime_checkable
 class SupportsSearch(Protocol):
-    """A source of links. Never gives a URL it has not got."""
+    """A source of links. It never makes up a URL."""
 
     async def search(self, query: LinkQuery) -> Sequence[FoundLink]:
-        """The best links, best first; perhaps none."""
+        """The best links, best first; may be empty."""
         ...
 
 
 class SourceError(Exception):
-    """A source cannot answer. The message is fit for a log: no key, no query.
+    """A source failed. The message is fit for a log: no key, no query.
 
-    `retry_after_s` is how long it wants to be left alone, if it said so.
+    `retry_after_s` is the wait that it asked for, if any.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
@@ -74,7 +74,7 @@ class SourceError(Exception):
 
 
 class SourceSettings(BaseModel):
-    """Where a source is; a source derives its own. `daily_quota` bounds the calls of a day."""
+    """The address of a source, which derives its own. `daily_quota` bounds the calls per day."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

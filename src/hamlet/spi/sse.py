@@ -11,6 +11,7 @@ import orjson
 from msgspec import Struct
 
 from hamlet.core import errors
+from hamlet.core.deprecation import warn_renamed
 from hamlet.net.timers.timeouts import IdleTimeout
 from hamlet.spi.http import Reply
 
@@ -39,7 +40,7 @@ async def sse(reply: Reply, idle_s: float | None = None) -> AsyncIterator[Frame]
     """The events of a reply. Comments and empty events are skipped; LF, CRLF and CR end lines.
 
     Raises UpstreamProtocol if one event is over MAX_EVENT_BYTES or not UTF-8, UpstreamTimeout after
-    `idle_s` seconds without a byte. The last event needs no blank line: vendors forget it.
+    `idle_s` seconds without a byte. The last event needs no blank line: some vendors omit it.
     """
     async for blocks in BlockStream(reply, idle_s):
         for block in blocks:
@@ -48,10 +49,10 @@ async def sse(reply: Reply, idle_s: float | None = None) -> AsyncIterator[Frame]
 
 
 class BlockStream:
-    """The event blocks of a reply, those of one network read at a time; of many reads none.
+    """The event blocks of a reply: a list for each network read, which may be empty.
 
-    Raises UpstreamTimeout if nothing comes for `idle_s` seconds. An iterator, not a generator:
-    those are tracked by the loop, which costs more than this.
+    Raises UpstreamTimeout if nothing comes for `idle_s` seconds. An iterator rather than a
+    generator: the event loop tracks asynchronous generators, which costs more than this class.
     """
 
     __slots__ = ("_chunks", "_ended", "_idle_timeout", "_reader")
@@ -82,7 +83,7 @@ class BlockStream:
 
 
 def require_event_stream(reply: Reply) -> None:
-    """Raise UpstreamProtocol for an answer that is no event stream, say a proxy's login page."""
+    """Raise UpstreamProtocol for a reply that is no event stream, such as a proxy's login page."""
     if not reply.headers.get("content-type", "").startswith("text/event-stream"):
         raise errors.UpstreamProtocol("the upstream's answer is not an event stream")
 
@@ -98,7 +99,7 @@ class FrameReader:
         self._at_start = True
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The blocks that `chunk` completes, exactly as they came (a leading BOM is dropped)."""
+        """The blocks that `chunk` completes, byte for byte (a leading BOM is dropped)."""
         buffer = self._buffer
         buffer += chunk
         if self._at_start and len(buffer) >= len(_BOM):
@@ -106,7 +107,7 @@ class FrameReader:
             if buffer.startswith(_BOM):
                 del buffer[: len(_BOM)]
         blocks, start = [], 0
-        # A boundary may have begun in the last bytes of the chunk before.
+        # A boundary may start in the last bytes of the previous chunk.
         for match in _BLANK_LINE.finditer(buffer, max(0, self._scanned - 3)):
             blocks.append(bytes(buffer[start : match.end()]))
             start = match.end()
@@ -117,13 +118,18 @@ class FrameReader:
         return blocks
 
     def flush(self) -> bytes:
-        """What came after the last blank line, as a block of its own; b"" if nothing did."""
+        """The bytes after the last blank line, as a block of their own; b"" if there are none."""
         remainder, self._buffer = bytes(self._buffer), bytearray()
         return remainder + b"\n\n" if remainder.strip() else b""
 
+    def rest(self) -> bytes:
+        """The name of `flush` in the release before."""
+        warn_renamed("FrameReader.rest", "flush")
+        return self.flush()
+
 
 def parse_block(block: bytes) -> Frame | None:
-    """The event a block spells; None for comments only. Raises UpstreamProtocol if not UTF-8."""
+    """The event in a block; None for comments only. Raises UpstreamProtocol if not UTF-8."""
     if not block.isascii():
         try:
             block.decode()

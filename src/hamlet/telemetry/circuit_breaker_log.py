@@ -1,26 +1,28 @@
-"""Log lines for breakers that open and close."""
+"""Log lines for circuit breakers that open and close."""
 
 from __future__ import annotations
 
-from hamlet.routing import LoadBalancer
-from hamlet.routing.deployment_state import DeploymentState
+import time
+from collections.abc import Callable
+
+from hamlet.routing import DeploymentState
 from hamlet.spi import Log
 
 
 class CircuitBreakerLog:
-    """Tells of a deployment's breaker when it has changed, whoever learned of it."""
+    """Logs each change of a deployment's circuit breaker, whichever process observed it."""
 
-    def __init__(self, load_balancer: LoadBalancer, log: Log) -> None:
-        self._load_balancer = load_balancer
+    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
+        self._clock = clock
         self._logged_epochs: dict[str, int] = {}
-        load_balancer.on_breaker_change = self._on_state_change
 
-    def _on_state_change(self, deployment_state: DeploymentState) -> None:
+    def on_breaker_change(self, deployment_state: DeploymentState) -> None:
+        """Log the state if its epoch is new."""
         deployment_id, breaker = deployment_state.deployment_id, deployment_state.breaker
         if breaker.epoch == self._logged_epochs.get(deployment_id, 0):
             return
-        now = self._load_balancer.clock()
+        now = self._clock()
         self._logged_epochs[deployment_id] = breaker.epoch
         self._log.warning(
             "breaker.changed",

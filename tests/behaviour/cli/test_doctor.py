@@ -84,8 +84,13 @@ async def test_healthy_configuration_has_no_findings(key, vendors, tmp_path) -> 
     ("fault", "level", "message", "advice"),
     [
         (Fault("status", status=401), "failed", "the key is refused", "check env:TEST_DOCTOR_KEY"),
-        (Fault("insufficient_quota"), "failed", "money or quota is used up", "add credit"),
-        (Fault("status", status=429, retry_after="2"), "warning", "rate is used up", "tpm and rpm"),
+        (Fault("insufficient_quota"), "failed", "credit or quota is used up", "add credit"),
+        (
+            Fault("status", status=429, retry_after="2"),
+            "warning",
+            "rate limit is used up",
+            "tpm and rpm",
+        ),
         (Fault("status", status=503), "warning", "overloaded", "later"),
         (Fault("status", status=500), "failed", "answers with its own errors", "status page"),
         (Fault("dead"), "failed", "breaks off", "status page"),
@@ -138,7 +143,7 @@ async def test_connection_steps_are_reported(key, tmp_path) -> None:
         url = vendor.url.replace("127.0.0.1", "localhost")
         assert "not trusted: self-signed certificate" in await told(f"{url}/v1")
     async with LoopbackUpstream() as plain:
-        assert "takes connections, but no TLS" in await told(plain.url.replace("http:", "https:"))
+        assert "accepts connections, but no TLS" in await told(plain.url.replace("http:", "https:"))
     assert "FileNotFoundError" in await told("https://127.0.0.1:9/v1", ", ca_file: no.pem")
 
 

@@ -1,6 +1,7 @@
 """The life of a call: admit, plan, attempt, commit, settle."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -20,8 +21,8 @@ from hamlet.core import (
     unpack,
 )
 from hamlet.core.chat import ChatRequest, Started
-from hamlet.gateway import Admission, Caller
-from hamlet.gateway.attempt import Held
+from hamlet.gateway import Admission, Caller, CallRecord
+from hamlet.gateway.call_context import CallContext
 from hamlet.registry import Registry
 from hamlet.registry.holder import RegistryLease
 from hamlet.testing import ScriptedProvider, says
@@ -428,14 +429,12 @@ async def test_the_model_is_unknown_until_somebody_says() -> None:
 
 
 def test_call_resources_are_released_exactly_once() -> None:
-    admission, lease, caller = (
-        Admission(1),
-        RegistryLease(Registry(CONFIG.config, {}, {})),
-        Caller("one"),
-    )
-    held = Held(lease.acquire(), admission, caller)
+    admission, caller = Admission(1), Caller("one")
+    lease = RegistryLease(Registry(CONFIG.config, {}, {}))
+    record = CallRecord("chat", "r", caller.name, "req_1", False, 0.0)
+    context = CallContext(record, caller, lease.acquire(), admission, time.monotonic)
     admission.acquire_slot_nowait(caller)
-    held.has_slot = True
-    held.close()
-    held.close()
+    context.has_slot = True
+    context.close()
+    context.close()
     assert (admission.in_flight, lease.ref_count) == (0, 0)

@@ -11,10 +11,16 @@ from redis.exceptions import RedisError
 
 from hamlet.core.errors import RateLimited, UpstreamUnavailable
 from hamlet.registry import Deployment, Quota, ReservedThroughput
-from hamlet.routing import CostEstimate, LoadBalancer, SyncTask
+from hamlet.routing import (
+    CostEstimate,
+    LoadBalancer,
+    PendingUpdates,
+    ProbeLeases,
+    Selection,
+    SyncTask,
+)
 from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage, encode
 from hamlet.routing.gossip.redis_connection import RedisConnection
-from hamlet.routing.load_balancer import Selection
 from hamlet.testing.scripted import ScriptedProvider, says
 from support.gateway import GatewayHarness, RecordingLog, deployment, fast_policy
 from support.redis import RedisServer, random_delays, redis_server, slow_proxy
@@ -34,11 +40,15 @@ class ProcessState:
     """What one process knows, without the process."""
 
     def __init__(self, url: str, deployments: list[Deployment], **settings: float) -> None:
-        self.load_balancer = LoadBalancer(rng=random.Random(7))
+        leases = ProbeLeases(rng=random.Random(7))
+        self.load_balancer = LoadBalancer(
+            rng=random.Random(7), may_probe=leases.is_held, pending_updates=PendingUpdates()
+        )
         self.deployments = deployments
         self.states: list[str] = []
         self.sync_task = SyncTask(
             self.load_balancer,
+            leases,
             url,
             "test",
             lambda: deployments,
@@ -337,11 +347,20 @@ class GatewayReplica:
             deployment(provider, f"d{i}", capacity=PTU, region="r")
             for i, provider in enumerate(self.providers)
         ]
-        self.harness = GatewayHarness(rows, policy=fast_policy(), max_in_flight=1000)
-        self.load_balancer = self.harness.load_balancer
+        leases = ProbeLeases()
+        self.load_balancer = LoadBalancer(
+            may_probe=leases.is_held, pending_updates=PendingUpdates()
+        )
+        self.harness = GatewayHarness(
+            rows,
+            policy=fast_policy(),
+            max_in_flight=1000,
+            load_balancer=self.load_balancer,
+        )
         self.states: list[str] = []
         self.sync_task = SyncTask(
             self.load_balancer,
+            leases,
             url,
             "test",
             lambda: rows,

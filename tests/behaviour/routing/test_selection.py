@@ -4,8 +4,7 @@ import pytest
 
 from hamlet.core import Feature, Headroom, ModelCard, Usage, errors
 from hamlet.registry import Quota, ReservedThroughput, Route
-from hamlet.routing import CostEstimate, LoadBalancer, RoomWait, Selection
-from hamlet.routing.load_balancer import PendingUpdates
+from hamlet.routing import CostEstimate, LoadBalancer, PendingUpdates, RoomWait, Selection
 from support.clock import ManualClock
 from support.routing import PTU, RoutingHarness, stub_deployment
 
@@ -88,8 +87,8 @@ def test_outlier_is_selected_as_last_resort() -> None:
 
 
 def test_latency_trip_is_published_to_other_processes() -> None:
-    yard = RoutingHarness([stub_deployment("only")])
-    yard.load_balancer.pending_updates = PendingUpdates()
+    updates = PendingUpdates()
+    yard = RoutingHarness([stub_deployment("only")], pending_updates=updates)
     demand = CostEstimate(100, 100, 100)
     for seconds in [0.5] * 40 + [40.0] * 5:
         choice = yard.choose(demand)
@@ -99,9 +98,7 @@ def test_latency_trip_is_published_to_other_processes() -> None:
         yard.load_balancer.record_success(booking)
         yard.load_balancer.settle(booking, Usage(100, 100))
     assert yard.deployment_state("only").breaker.reason == "slow"
-    assert yard.load_balancer.pending_updates.changed_ids == {"only/m"}, (
-        "other processes hear of it"
-    )
+    assert updates.changed_ids == {"only/m"}, "other processes receive it"
     assert yard.count_selections() == {"only": 200}, "there is nobody else to ask"
 
 
@@ -261,8 +258,7 @@ def test_a_failing_deployment_is_out_after_three_and_comes_back_by_a_probe() -> 
 
 
 def test_probe_requires_lease() -> None:
-    yard = RoutingHarness([stub_deployment("a"), stub_deployment("b")])
-    yard.load_balancer.may_probe = lambda _: False
+    yard = RoutingHarness([stub_deployment("a"), stub_deployment("b")], may_probe=lambda _: False)
     record_failures(yard, "a", errors.UpstreamUnavailable("down"), 3)
     yard.clock.advance(30)
     assert yard.count_selections() == {"b": 200}

@@ -4,7 +4,8 @@ import pytest
 
 from hamlet.config import loads
 from hamlet.core import NativeChunk, TextDelta
-from hamlet.gateway.hunt import Hunt
+from hamlet.gateway.retry_state import RetryState
+from hamlet.gateway.selector import Selector
 from hamlet.routing import LoadBalancer
 from hamlet.routing.circuit_breaker import CircuitBreaker
 from hamlet.routing.deployment_state import DeploymentState
@@ -31,7 +32,7 @@ def test_invariants_hold_under_random_faults(first: int) -> None:
         ends += fuzz(seed).outcomes
     assert len(ends) > 400
     assert sum(o.ok for o in ends) > 250
-    assert sum(o.abandoned for o in ends) > 20
+    assert sum(o.client_disconnected for o in ends) > 20
     assert len({o.error.code for o in ends if o.error}) > 3
 
 
@@ -40,7 +41,7 @@ def _skip_settle_on_cancel(self, booking) -> None:
 
 
 def _select_without_history(self, avoided=frozenset()):
-    return self._load_balancer.look(self._cost_estimate)
+    return self.load_balancer.build_context(self.cost_estimate)
 
 
 def _overwrite_cooldown(self, seconds: float, now: float) -> None:
@@ -58,9 +59,9 @@ def test_internal_error_is_detected_with_seed(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "sabotage", "fault", "noticed"),
     [
-        (Hunt, "_selection_context", _select_without_history, Fault("html"), "asked twice"),
+        (Selector, "_selection_context", _select_without_history, Fault("html"), "asked twice"),
         (
-            Hunt, "_is_failover_useful", lambda self, error, here: True,
+            RetryState, "_is_failover_useful", lambda self, error, here: True,
             Fault("status", status=400), "an attempt followed invalid_request",
         ),
         (

@@ -70,7 +70,7 @@ async def test_explain_reports_full_and_tripped_deployments(running) -> None:
     fleet.deployment_states["e/embedded-chat"].capacity_model.reserve(1e6, fleet.clock())
     condition = fleet.deployment_states["f/embedded-chat"]
     condition.breaker.open("config", fleet.clock(), 300.0)
-    condition.slowness.sample(4.0, fleet.clock())
+    condition.slowness.observe(4.0, fleet.clock())
     fleet._mark_changed(condition)
     code, out, _ = await run("top", "--looks", "1", "--url", running.url)
     assert code == 0

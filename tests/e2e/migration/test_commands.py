@@ -40,7 +40,9 @@ def run_cutover(tmp_path):
 
 async def wait_for_latest_document(migration) -> None:
     """hamlet goes by the latest document."""
-    await wait_until(lambda: migration.view.document.epoch == migration.controller.read().epoch)
+    await wait_until(
+        lambda: migration.local_state.document.epoch == migration.controller.read().epoch
+    )
 
 
 async def send_chats(migration, count: int) -> None:
@@ -110,7 +112,9 @@ async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tm
     await run_cutover("release", "chat", "--why", "drill is over")
     assert "chat: proxy" in await run_cutover("advance", "chat")
     steps = [
-        (e.after, e.cause) for e in migration.controller.store.journal() if e.feature == "chat"
+        (e.after, e.cause)
+        for e in migration.controller.state_store.read_journal()
+        if e.feature == "chat"
     ]
     assert steps == [
         ("proxy", "operator"),
@@ -143,8 +147,8 @@ async def test_verify_reports_diverging_edge(migration, run_cutover) -> None:
 async def test_invalid_arguments_are_reported(migration, run_cutover, tmp_path) -> None:
     assert "did you mean chat" in await run_cutover("hold", "chta", status=USAGE_ERROR)
     assert "no such stage" in await run_cutover("set", "chat", "moon", status=USAGE_ERROR)
-    assert "say --all" in await run_cutover("rollback", status=USAGE_ERROR)
-    assert "growing percents" in await run_cutover(
+    assert "pass --all" in await run_cutover("rollback", status=USAGE_ERROR)
+    assert "growing percentages" in await run_cutover(
         "autopilot", "chat", "--plan", "5,1", status=USAGE_ERROR
     )
     assert "--since" in await run_cutover("report", "--since", "soon", status=USAGE_ERROR)

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from hamlet.config import load
-from hamlet.migration import FeatureState, RolloutDocument, resolve_config
+from hamlet.migration.config_check import resolve_config
 from hamlet.migration.edge import render_envoy, render_gateway_api, render_nginx, write_runtime
+from hamlet.migration.rollout_document import FeatureState, RolloutDocument
 from support.paths import ROOT
 from support.programs import find_program
 

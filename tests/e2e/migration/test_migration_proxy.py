@@ -144,19 +144,19 @@ async def test_failing_new_arm_is_rolled_back_within_seconds(migration) -> None:
     await migration.set_feature_state("chat", "canary", 5000)
     start = time.monotonic()
     sent = 0
-    while migration.view.feature_state("chat").stage == "canary":
+    while migration.local_state.feature_state("chat").stage == "canary":
         response = await migration.http.post(
             "/api/chat", json=CHAT_BODY | {"conversationId": f"c{sent}"}
         )
         assert response.json()["ok"]
         sent += 1
         assert time.monotonic() - start < 10
-    assert migration.view.feature_state("chat").stage == "proxy"
-    await wait_until(lambda: migration.controller.store.journal())
-    entry = migration.controller.store.journal()[-1]
+    assert migration.local_state.feature_state("chat").stage == "proxy"
+    await wait_until(lambda: migration.controller.state_store.read_journal())
+    entry = migration.controller.state_store.read_journal()[-1]
     assert (entry.before, entry.after, entry.cause) == ("canary 50%", "proxy", "guardrail")
     assert entry.evidence["bad"] >= 5
-    assert migration.controller.read().of("chat").cooldown_until > time.time()
+    assert migration.controller.read().feature_state("chat").cooldown_until > time.time()
 
 
 async def test_shadow_calls_compare_and_never_reach_clients(migration) -> None:
@@ -221,9 +221,11 @@ async def test_contract_violation_holds_feature(migration) -> None:
     await migration.set_feature_state("chat", "shadow", shadow_percent=100)
     assert (await migration.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
     await wait_until(
-        lambda: (migration.controller.read().of("chat").hold or "").startswith("guardrail contract")
+        lambda: (migration.controller.read().feature_state("chat").hold or "").startswith(
+            "guardrail contract"
+        )
     )
-    assert migration.view.feature_state("chat").stage == "shadow"
+    assert migration.local_state.feature_state("chat").stage == "shadow"
     mismatch = migration.feature("chat").mismatches[0]
     assert mismatch["verdict"] == "contract_mismatch"
     assert "finish" in mismatch["paths"]
@@ -235,13 +237,13 @@ async def test_unreadable_state_keeps_current_stages(migration, tmp_path) -> Non
     state = tmp_path / "state.json"
     good = state.read_text()
     state.write_text("{")
-    await wait_until(lambda: not migration.view.is_readable)
-    assert migration.view.feature_state("chat").weight_bp == 5000
+    await wait_until(lambda: not migration.local_state.is_readable)
+    assert migration.local_state.feature_state("chat").weight_bp == 5000
     assert (await migration.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
 
-    await migration.view.lower("chat", ("proxy", 0), "test", {})
-    assert migration.view.feature_state("chat").stage == "proxy"
+    await migration.local_state.demote("chat", ("proxy", 0), "test", {})
+    assert migration.local_state.feature_state("chat").stage == "proxy"
     state.write_text(good)
-    await wait_until(lambda: migration.view.is_readable)
-    await wait_until(lambda: migration.controller.read().of("chat").stage == "proxy")
-    assert migration.view.feature_state("chat").stage == "proxy"
+    await wait_until(lambda: migration.local_state.is_readable)
+    await wait_until(lambda: migration.controller.read().feature_state("chat").stage == "proxy")
+    assert migration.local_state.feature_state("chat").stage == "proxy"

@@ -10,7 +10,8 @@ import httpx2
 from typer.testing import CliRunner
 
 from hamlet.cli import app
-from hamlet.migration import FeatureState, FileStore, RolloutDocument
+from hamlet.migration.file_store import FileStore
+from hamlet.migration.rollout_document import FeatureState, RolloutDocument
 from hamlet.testing import LoopbackUpstream, json_reply
 from support.hamlet1 import hamlet1, needs_node
 from support.loopback_vendor import respond

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from hamlet.cli import app
 from hamlet.core import Price
 from hamlet.dashboards.simulation_report import comparison_charts, comparison_table, write_report
+from hamlet.reporting.html import inline_svg
 from hamlet.simulator import Fault, SimulatedDeployment
 from hamlet.simulator.arrival_traces import Arrival, write_trace
 from hamlet.simulator.configuration import example_fleet
@@ -162,7 +163,7 @@ def test_pictures_that_are_to_be_compared_share_a_scale_and_stand_by_themselves(
     for name in drawn:
         svg = (tmp_path / f"{name}.svg").read_text()
         assert ElementTree.fromstring(svg).tag.endswith("svg")  # noqa: S314
-        assert svg.strip() in page
+        assert inline_svg(svg.strip()) in page
     assert "<script" not in page
     assert set(re.findall(r'(?:href|src)="(http[^"]*)"', page)) == set()
 

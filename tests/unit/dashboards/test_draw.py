@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -98,3 +99,15 @@ def test_dashboards_are_exported_and_a_missing_prometheus_is_said_plainly(tmp_pa
     assert told.exit_code == 2
     assert "no Prometheus answers" in told.output
     assert run(app, [*options, "--uid", "nobody"]).exit_code == 2
+
+
+def test_snapshot_without_pygal_names_the_extra(tmp_path, monkeypatch) -> None:
+    def render_page(*_: object) -> str:
+        monkeypatch.setitem(sys.modules, "pygal", None)
+        return render_panel(find_panel("Calls by route"), [Series("chat", {}, (1.0,))], (0.0,))
+
+    monkeypatch.setattr("hamlet.cli.dash.render_page", render_page)
+    options = ["dash", "snapshot", "--prom", "http://127.0.0.1:1", "--out", str(tmp_path / "x")]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 2
+    assert "pip install 'hamlet[dashboards]'" in result.output

@@ -14,7 +14,7 @@ from hamlet.routing.capacity_model import (
     capacity_model_for,
 )
 from hamlet.routing.cost_estimate import TokenEstimator
-from hamlet.routing.leaky_bucket import LeakyBucket
+from hamlet.routing.token_bucket import TokenBucket
 from support.routing import PTU
 
 
@@ -23,7 +23,7 @@ def reserved_capacity() -> ReservedCapacity:
 
 
 def test_a_bucket_drains_at_its_rate_and_never_below_empty() -> None:
-    bucket = LeakyBucket(10.0, 100.0, 0.0)
+    bucket = TokenBucket(10.0, 100.0, 0.0)
     bucket.add(50.0, 0.0)
     assert bucket.level(2.0) == 30.0
     assert bucket.level(1.0) == 30.0, "time does not run backwards"
@@ -33,7 +33,7 @@ def test_a_bucket_drains_at_its_rate_and_never_below_empty() -> None:
 
 
 def test_a_bucket_knows_when_there_will_be_room() -> None:
-    bucket = LeakyBucket(10.0, 100.0, 0.0)
+    bucket = TokenBucket(10.0, 100.0, 0.0)
     bucket.add(90.0, 0.0)
     assert bucket.time_until_free(10.0, 0.0) == 0.0
     assert bucket.time_until_free(30.0, 0.0) == pytest.approx(2.0)

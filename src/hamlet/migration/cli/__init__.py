@@ -1,4 +1,4 @@
-"""`hamlet cutover init | export | status | set | report | advance | hold | release | ...`"""
+"""The `hamlet cutover` commands."""
 
 from hamlet.migration.cli.app import cutover
 

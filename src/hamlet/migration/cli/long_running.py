@@ -1,4 +1,4 @@
-"""The commands that stay: the autopilot, and asking the edge."""
+"""The commands that take a while: the autopilot, and probing the edge."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from typing import Annotated
 
 import typer
 
-from hamlet.migration import FeatureState, Stage, StateConflict, StateUnavailable, TransitionRefused
-from hamlet.migration.cli.app import FeatureName, cutover
 from hamlet.migration.cli.session import (
     DEFAULT_CONFIG,
     Actor,
     ConfigFile,
     CutoverSession,
+    FeatureName,
     exit_with_error,
     open_session,
     resolve_actor,
 )
-from hamlet.migration.rollout_document import FULL_SHARE_BP
-from hamlet.migration.transitions import next_step
+from hamlet.migration.rollout_controller import StateConflict
+from hamlet.migration.rollout_document import FULL_SHARE_BP, FeatureState, Stage
+from hamlet.migration.state_store import StateUnavailable
+from hamlet.migration.transitions import TransitionRefused, next_step
 
 _PROBE_COUNT = 200
 _TIMEOUT_S = 5.0
 
 
-@cutover.command()
 def autopilot(
     feature: FeatureName,
-    plan: Annotated[str, typer.Option(help="Percents to pass, in order")] = "1,5,20,50,100",
-    every_s: Annotated[float, typer.Option(help="Seconds between looks")] = 5.0,
+    plan: Annotated[str, typer.Option(help="The percentages to step through")] = "1,5,20,50,100",
+    every_s: Annotated[float, typer.Option(help="Seconds between checks of the gate")] = 5.0,
     actor: Actor = "",
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Raise a feature step by step as its gate opens, up to the plan's last; ^C holds it.
+    """Promote a feature step by step whenever its gate opens; Ctrl-C holds it.
 
-    Steps are counted in requests: a gate opens when enough were seen, however long that takes.
+    Ends at the plan's last step. A gate opens once enough requests were served, however long that
+    takes.
     """
     steps = _parse_plan(plan)
     with open_session(config) as session:
@@ -66,7 +67,7 @@ def _run_autopilot(
             print(f"{feature}: {state.step_label}: the plan is done", flush=True)
             return
         if state.hold or state.cooldown_until > time.time():
-            # Somebody, or something, has decided otherwise: the autopilot gives up the stick.
+            # A person or a guardrail has intervened: the autopilot must not override that.
             exit_with_error(f"{feature} stays at {state.step_label}: {'; '.join(reasons)}", 3)
         if not reasons:
             try:
@@ -87,12 +88,11 @@ def _run_autopilot(
         time.sleep(every_s)
 
 
-@cutover.command()
 def verify(
-    edge: Annotated[str, typer.Option(help="The edge's address, http://HOST:PORT")],
+    edge: Annotated[str, typer.Option(help="The edge's URL, http://HOST:PORT")],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Ask through the edge where users would go, and compare with the state (status 1)."""
+    """Check through the edge which arm users get; status 1 if that differs from the state."""
     with open_session(config) as session:
         key = session.config.tester_key
         if key is None:
@@ -115,20 +115,22 @@ def verify(
 
 
 def _check_split(state: FeatureState, arms: list[str | None]) -> str | None:
-    """What is wrong with where the probes went, if anything. None among them is hamlet1 itself."""
+    """What is wrong with the probed arms, if anything. An arm of None is a response of hamlet1."""
     if not state.adopted or state.stage == "retired":
         wrong = any(arms) if not state.adopted else False
-        return "WRONG: hamlet is in the way" if wrong else None
+        return "WRONG: the edge sends it to hamlet" if wrong else None
     if not all(arms):
         return "WRONG: the edge does not send it to hamlet"
-    share, seen = state.share_bp / FULL_SHARE_BP, arms.count("new") / len(arms)
-    # Four standard deviations of a draw of so many.
+    share, observed = state.share_bp / FULL_SHARE_BP, arms.count("new") / len(arms)
+    # Four standard deviations of the binomial distribution.
     band = 4 * (share * (1 - share) / len(arms)) ** 0.5
-    return None if abs(seen - share) <= band else f"WRONG: {seen:.0%} instead of {share:.0%}"
+    return (
+        None if abs(observed - share) <= band else f"WRONG: {observed:.0%} instead of {share:.0%}"
+    )
 
 
 def _probe_arm(url: str, key: str, user: str) -> str | None:
-    """The arm that a user would get, None if the answer is not hamlet's."""
+    """The arm that a user would get; None if the response is not hamlet's."""
     headers = {"x-hamlet-tester": key, "x-hamlet-probe": user}
     request = urllib.request.Request(url, headers=headers, method="GET")  # noqa: S310
     try:
@@ -148,7 +150,7 @@ def _parse_plan(text: str) -> list[tuple[Stage, int]]:
     except ValueError:
         percents = []
     if not percents or percents != sorted(percents) or not 0 < percents[-1] <= 100:
-        exit_with_error("a plan is a list of growing percents, such as 1,5,20,50,100")
+        exit_with_error("a plan is a list of growing percentages, such as 1,5,20,50,100")
     return [("new", 0) if p == 100 else ("canary", round(p * 100)) for p in percents]
 
 

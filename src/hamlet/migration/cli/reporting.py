@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from hamlet.migration.cli.app import cutover
 from hamlet.migration.cli.session import (
     DEFAULT_CONFIG,
     ConfigFile,
@@ -18,18 +17,18 @@ from hamlet.migration.cli.session import (
     open_session,
 )
 from hamlet.migration.report import EvidenceReport, render_html, render_text
+from hamlet.reporting.chart import ChartsUnavailable
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-@cutover.command()
 def report(
-    feature: Annotated[str | None, typer.Argument(help="All of them if not given")] = None,
-    since: Annotated[str, typer.Option(help="How far back: 30m, 24h, 7d")] = "24h",
-    html: Annotated[Path | None, typer.Option(help="Write a page for people to this file")] = None,
+    feature: Annotated[str | None, typer.Argument(help="A feature; all of them by default")] = None,
+    since: Annotated[str, typer.Option(help="How far back, such as 30m, 24h or 7d")] = "24h",
+    html: Annotated[Path | None, typer.Option(help="Write an HTML page to this file")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Tell the evidence: requests, verdicts, noise, latency, the gate, the journal."""
+    """Report the evidence: requests, comparisons, noise, latency, gate and journal."""
     match = re.fullmatch(r"(\d+)([mhd])", since)
     if match is None:
         exit_with_error(f"--since {since}: a number and m, h or d")
@@ -41,7 +40,10 @@ def report(
         if html is None:
             print("\n".join(map(render_text, reports)))
         else:
-            html.write_text(render_html(reports, time.time()), "utf-8")
+            try:
+                html.write_text(render_html(reports, time.time()), "utf-8")
+            except ChartsUnavailable as error:
+                exit_with_error(str(error))
             print(f"{html}: {', '.join(names)}")
 
 

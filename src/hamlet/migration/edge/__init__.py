@@ -1,4 +1,7 @@
-"""What stands in front: which features go to hamlet at all, and hamlet1 where hamlet is unwell."""
+"""Configuration for the edge proxy in front of hamlet and hamlet1.
+
+The edge sends adopted features to hamlet, and to hamlet1 while no hamlet is healthy.
+"""
 
 from hamlet.migration.edge.envoy import render_envoy
 from hamlet.migration.edge.gateway_api import render_gateway_api

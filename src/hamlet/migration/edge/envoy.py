@@ -1,4 +1,9 @@
-"""Envoy's configuration. Its three quiet traps are set right here: see `_health` and `_hamlet2`."""
+"""Envoy's bootstrap configuration.
+
+Three of Envoy's defaults do not suit a rolling restart and are overridden: the interval of health
+checks without traffic (`_health_check`), the retry limit and the overprovisioning factor
+(`_hamlet2_cluster`).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ _PREVIOUS_HOSTS = f"{_TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate
 
 
 def render_envoy(config: CutoverConfig, document: RolloutDocument, admin_port: int = 9901) -> str:
-    """The whole bootstrap, as YAML."""
+    """The bootstrap configuration as YAML."""
     admin = {"address": _socket_address("127.0.0.1", admin_port)}
     clusters = [_hamlet2_cluster(config), _hamlet1_cluster(config)]
     bootstrap: dict[str, Any] = {
@@ -49,7 +54,7 @@ def _listener(config: CutoverConfig, document: RolloutDocument) -> dict[str, Any
 
 def _routes(config: CutoverConfig, document: RolloutDocument) -> list[dict[str, Any]]:
     rows = [(path, name) for name, feature in config.features.items() for path in feature.paths]
-    # Exact paths first, then the longest prefix: hamlet decides alike.
+    # Exact paths first, then the longest prefix: the same order as FeatureSet.match.
     rows.sort(key=lambda row: (row[0].endswith("*"), -len(row[0]), row[0]))
     routes = [
         {
@@ -81,25 +86,25 @@ def _weighted_clusters(feature: str, adopted: bool) -> dict[str, Any]:
         "host_selection_retry_max_attempts": 5,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     }
-    # Answers of models take long: hamlet has deadlines of its own.
+    # Model responses take long, and hamlet enforces its own deadlines.
     return {"weighted_clusters": weighted, "timeout": "0s", "retry_policy": retry}
 
 
 def _hamlet2_cluster(config: CutoverConfig) -> dict[str, Any]:
-    """hamlet, and hamlet1 below it for when no hamlet is well.
+    """hamlet at the first priority, hamlet1 at the second for when no hamlet is healthy.
 
-    Envoy allows three retries at once in a cluster unless told otherwise; a restart needs more.
+    Envoy allows three concurrent retries per cluster by default; a restart needs more.
     """
     primary = [_lb_endpoint(address) for address in config.edge.hamlet2]
     fallback = _lb_endpoint(config.edge.hamlet1)
-    # hamlet1 knows no /readyz.
+    # hamlet1 has no /readyz.
     fallback["endpoint"]["health_check_config"] = {"disable_active_health_check": True}
     endpoints = [
         {"lb_endpoints": primary, "priority": 0},
         {"lb_endpoints": [fallback], "priority": 1},
     ]
     breaker = {"max_retries": 200, "max_requests": 10_000, "max_connections": 10_000}
-    # Else a third of all goes to hamlet1 as soon as half of the hamlets restart.
+    # Without this, a third of the traffic spills to hamlet1 once half of the hamlets restart.
     policy = {"overprovisioning_factor": 100 * len(primary)}
     return {
         **_cluster("hamlet2", endpoints, policy),
@@ -129,7 +134,10 @@ def _cluster(
 
 
 def _health_check() -> dict[str, Any]:
-    """A host without traffic is checked only every 60 s unless told otherwise (envoy #16724)."""
+    """By default, Envoy checks a host without traffic only every 60 s.
+
+    https://github.com/envoyproxy/envoy/issues/16724
+    """
     return {
         "timeout": "1s",
         "interval": "0.5s",

@@ -1,7 +1,7 @@
 """A Gateway API HTTPRoute: https://gateway-api.sigs.k8s.io/reference/spec/#httproute
 
-The core has weights and no failover by health; a Service of hamlet without ready pods answers 503
-there, so a rollback must be written to it (`hamlet cutover export` and apply).
+The core API has weights but no failover by health: while no hamlet pod is ready, requests get a 503
+until a rollback is exported (`hamlet cutover export`) and applied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hamlet.migration.rollout_document import RolloutDocument
 
 
 def render_gateway_api(config: CutoverConfig, document: RolloutDocument) -> str:
-    """One HTTPRoute, as YAML. Service names are the host parts of the addresses."""
+    """One HTTPRoute as YAML. Service names are the first labels of the addresses' hosts."""
     rules: list[dict[str, Any]] = []
     for name, feature in config.features.items():
         matches = [{"path": _path_match(path)} for path in feature.paths]

@@ -1,4 +1,4 @@
-"""nginx's configuration. Free nginx notices an unwell hamlet by failed requests alone."""
+"""nginx's configuration. Open-source nginx detects an unhealthy hamlet by failed requests alone."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ server {{
     proxy_buffering off;
     proxy_connect_timeout 1s;
     proxy_read_timeout 130s;
-    # Before the first byte of an answer another may be asked: hamlet itself repeats nothing later.
+    # Another server may be tried until the first byte of a response; hamlet never retries later.
     proxy_next_upstream error timeout http_503 non_idempotent;
     proxy_next_upstream_tries 3;
 """
 
 
 def render_nginx(config: CutoverConfig, document: RolloutDocument) -> str:
-    """Two upstreams and a server."""
+    """An include file with two upstreams and a server."""
     servers = "\n".join(
         f"    server {address} max_fails=1 fail_timeout=1s;" for address in config.edge.hamlet2
     )

@@ -1,7 +1,7 @@
-"""The file that steers Envoy while it runs: for each feature, whether hamlet is in the way.
+"""Envoy's runtime file: for each feature, whether its traffic goes to hamlet.
 
-Envoy reads it by its runtime discovery service from a watched path, and only when a file is moved
-into place: https://www.envoyproxy.io/docs/envoy/latest/configuration/operations/runtime
+Envoy's runtime discovery service reads it from a watched path, and only when a file is moved into
+place: https://www.envoyproxy.io/docs/envoy/latest/configuration/operations/runtime
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ RUNTIME_LAYER = "hamlet_cutover"
 
 
 def runtime_key(feature: str) -> str:
-    """The key that holds a feature's share of hamlet at the edge: 0 or 100."""
+    """The runtime key of a feature's cluster weights."""
     return f"hamlet.adopted.{feature}"
 
 
 def runtime_response(config: CutoverConfig, document: RolloutDocument) -> dict[str, Any]:
-    """The discovery response. Both clusters of a feature have a key: weights must sum up."""
+    """The discovery response. Both clusters of a feature have a key: weights must add up to 100."""
     layer: dict[str, Any] = {}
     for name in config.features:
         adopted = document.feature_state(name).adopted
@@ -39,7 +39,7 @@ def runtime_response(config: CutoverConfig, document: RolloutDocument) -> dict[s
 
 
 def write_runtime(path: Path, config: CutoverConfig, document: RolloutDocument) -> None:
-    """Move the file into place."""
+    """Write the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(runtime_response(config, document), indent=2) + "\n"
     with tempfile.NamedTemporaryFile(

@@ -1,4 +1,4 @@
-"""hamlet1's API, served by hamlet: the frontends of the old monolith notice nothing."""
+"""hamlet1's HTTP API, served by hamlet, so that existing frontends need no change."""
 
 from hamlet.migration.hamlet1.endpoints import hamlet1_endpoints
 

@@ -1,4 +1,4 @@
-"""hamlet1's chat: senders and texts in, `reply` or the events token, done and error out."""
+"""hamlet1's chat API: messages of senders in; a `reply` or the events token, done and error out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PARAM_NAMES = {"maxLength": "max_tokens", "temperature": "temperature"}
 
 
 class Hamlet1ChatEndpoint:
-    """POST /api/chat. Every question goes to `route`: hamlet1 knew one model."""
+    """POST /api/chat. All requests go to `route`, since hamlet1 had a single model."""
 
     def __init__(self, gateway: Gateway, keyring: Callable[[], Keyring], route: str) -> None:
         self._gateway, self._keyring, self._route = gateway, keyring, route
@@ -52,7 +52,7 @@ class Hamlet1ChatEndpoint:
         except HamletError as error:
             return wire.error_response(error, request.id)
         if isinstance(reply, PendingStream):
-            # Without a charset, as hamlet1 says it.
+            # hamlet1 sends no charset.
             reply.headers |= {"content-type": "text/event-stream", "cache-control": "no-cache"}
         else:
             reply.media_type = wire.JSON
@@ -60,7 +60,7 @@ class Hamlet1ChatEndpoint:
 
 
 class _AuthenticatedChatEndpoint(ChatEndpoint):
-    """The common endpoint, for a caller who is known already and reads hamlet1's errors."""
+    """The common chat endpoint for an authenticated caller, with hamlet1's errors."""
 
     def __init__(self, dialect: Hamlet1Dialect, gateway: Gateway, caller: Caller) -> None:
         super().__init__(dialect, gateway, lambda: _FixedKeyring(caller))
@@ -79,7 +79,7 @@ class _FixedKeyring(Keyring):
 
 
 class Hamlet1Dialect:
-    """One question in hamlet1's words, and its answer."""
+    """Translates one request and its response."""
 
     name = "hamlet1"
     keepalive = b":\n\n"
@@ -89,7 +89,7 @@ class Hamlet1Dialect:
         self._started_ms = wire.now_ms()
 
     def parse(self, request: Request) -> Call:
-        """Read a question. Raises BadRequest in hamlet1's words."""
+        """Parse a request. Raises BadRequest with hamlet1's messages."""
         fields = wire.parse_fields(request)
         messages = fields.get("messages")
         if not isinstance(messages, list) or not messages:
@@ -127,7 +127,7 @@ class Hamlet1Dialect:
         return wire.error_body(error)
 
     def error_frame(self, body: bytes) -> bytes:
-        """The event `error`; hamlet1 tells no time in it."""
+        """The event `error`, which in hamlet1 has no `ts`."""
         payload = orjson.loads(body)
         return _encode_event("error", {"ok": False, "error": payload["error"]})
 
@@ -136,10 +136,10 @@ class Hamlet1Dialect:
 
 
 class Hamlet1Encoder:
-    """Named events."""
+    """Encodes chat events as hamlet1's named server-sent events."""
 
     def encode(self, event: ChatEvent) -> bytes:
-        """The frames of one event."""
+        """The frames of one event; empty if hamlet1 has no such event."""
         match event:
             case TextDelta() if event.text:
                 return _encode_event("token", {"t": event.text})
@@ -163,7 +163,7 @@ def _is_message(message: Any) -> bool:
 
 
 def _parse_params(fields: Mapping[str, Any]) -> ChatParams:
-    """hamlet1 passes these on as they are, and what the vendor refuses is the vendor's fault."""
+    """hamlet1 forwards parameters unchecked and reports what the vendor refuses as its error."""
     given = {ours: fields[theirs] for theirs, ours in _PARAM_NAMES.items() if fields.get(theirs)}
     if fields.get("temperature") == 0:
         given["temperature"] = 0

@@ -1,4 +1,4 @@
-"""Which of hamlet1's paths leads where."""
+"""The endpoints of hamlet1's API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hamlet.suggest import SuggestService
 def hamlet1_endpoints(
     gateway: Gateway, service: SuggestService, keyring: Callable[[], Keyring], chat_route: str
 ) -> list[HttpEndpoint]:
-    """hamlet1's API on hamlet's own engine."""
+    """hamlet1's paths, served by hamlet's gateway and suggest service."""
     chat = Hamlet1ChatEndpoint(gateway, keyring, chat_route)
     suggest_endpoints = Hamlet1SuggestEndpoints(service, gateway.admission, keyring)
     chat_operation = openapi_operation("Answer a conversation, as hamlet1 did", "hamlet1")

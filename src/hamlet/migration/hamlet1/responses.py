@@ -1,4 +1,4 @@
-"""What all of hamlet1's answers have in common."""
+"""What hamlet1's responses have in common: JSON format, errors and headers."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ _ERROR_CODES = {401: "E_AUTH", 403: "E_AUTH", 404: "E_NOT_FOUND", 413: "E_TOO_LA
 
 
 class InvalidJson(RequestError):
-    """The body is no JSON object."""
+    """The body is not a JSON object."""
 
     code = "E_JSON"
 
 
 def now_ms() -> int:
-    """hamlet1 counts time in milliseconds."""
+    """Unix time in milliseconds, as hamlet1 uses it."""
     return time.time_ns() // 1_000_000
 
 
 def encode_line(value: Any) -> bytes:
-    """JSON as hamlet1 ends it: with a line break."""
+    """JSON with hamlet1's trailing line break."""
     return orjson.dumps(value) + b"\n"
 
 
 def json_response(value: Any, request_id: str, status: int = 200) -> Response:
-    """A whole answer."""
+    """A complete JSON response."""
     return Response(
         status, encode_line(value), POWERED_BY_HEADERS | {"x-request-id": request_id}, JSON
     )
 
 
 def error_body(error: HamletError) -> bytes:
-    """The body that tells an error."""
+    """The body of an error response."""
     error_fields = {"code": _error_code(error), "msg": error.message}
     return encode_line({"ok": False, "error": error_fields, "ts": now_ms()})
 
 
 def error_response(error: HamletError, request_id: str) -> Response:
-    """An error; a wrong request is answered 200, as old frontends have come to rely on."""
+    """An error response. Invalid requests get status 200, which existing frontends rely on."""
     headers = error_headers(error) | POWERED_BY_HEADERS | {"x-request-id": request_id}
     return Response(_error_status(error), error_body(error), headers, JSON)
 
 
 def parse_fields(request: Request) -> Mapping[str, Any]:
-    """The fields of a body. Raises NotJson. A list has none, to JavaScript's mind."""
+    """The fields of a JSON body. Raises InvalidJson. As in JavaScript, a list has no fields."""
     try:
         body = msgspec.json.decode(request.body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -68,7 +68,7 @@ def parse_fields(request: Request) -> Mapping[str, Any]:
 
 
 def authenticate_or_default(keyring: Keyring, headers: Mapping[str, str], route: str) -> Caller:
-    """Who calls: hamlet1 knew no keys, so without one only what it offered is open."""
+    """The caller. hamlet1 had no keys, so without one only what it offered is allowed."""
     if presented_key(headers):
         return keyring.authenticate(headers)
     return keyring.map_caller(Caller("hamlet1", frozenset({route, MAIN_SCREEN})))

@@ -31,7 +31,7 @@ class Hamlet1SuggestEndpoints:
         self._service, self._admission, self._keyring = service, admission, keyring
 
     async def related(self, request: Request) -> Response:
-        """A bare array, and an empty one where anything goes wrong."""
+        """A bare array, empty on any error but invalid JSON."""
         try:
             fields = request.query if request.method == "GET" else wire.parse_fields(request)
             lang = fields.get("lang")
@@ -53,7 +53,7 @@ class Hamlet1SuggestEndpoints:
         return wire.json_response(rows, request.id)
 
     async def chips(self, request: Request) -> Response:
-        """Labels and prompts, and how many there are."""
+        """The chips' labels and prompts, and their number."""
         try:
             suggest_request = replace(
                 _parse_suggest_request(wire.parse_fields(request), "chips"), chip_limit=_MAX_CHIPS
@@ -73,7 +73,7 @@ class Hamlet1SuggestEndpoints:
 
 
 def _parse_suggest_request(fields: Mapping[str, Any], section: str) -> SuggestRequest:
-    """hamlet1's fields as a context. What has the wrong type is as if it were not there."""
+    """Translate hamlet1's fields. Fields of the wrong type are ignored."""
     query, lang = fields.get("q"), fields.get("lang")
     payload = {
         "context": {"query": query[:500]} if isinstance(query, str) else {},

@@ -1,4 +1,4 @@
-"""Where requests for features that move from hamlet1 meet their arm."""
+"""The HTTP proxy that routes each request of a migrating feature to one of its arms."""
 
 from hamlet.migration.proxy.proxy import MigrationProxy, NewArm
 from hamlet.migration.proxy.status import cutover_status_router

@@ -1,4 +1,4 @@
-"""ASGI messages on both sides of a crossing: bodies read and played again, answers watched."""
+"""ASGI helpers of the proxy: reading and replaying bodies, recording responses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from hamlet.migration.captured_response import CapturedResponse
 from hamlet.net.server.asgi import Message, Receive, Scope, Send
 
-# How a stream tells that it failed after it had begun, in the dialects spoken here.
+# How a stream reports a failure after its start, in the dialects served here.
 _STREAM_ERROR_MARKERS = (b"event: error", b'data: {"error"')
 _TAIL_BYTES = 2048
 
 
 class BodyTooLarge(Exception):
-    """The body is over the limit; what was read of it is in `parts`."""
+    """The body exceeds the limit; `parts` is what has been read of it."""
 
     def __init__(self, parts: list[bytes]) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class BodyTooLarge(Exception):
 
 
 async def read_body(receive: Receive, max_bytes: int) -> bytes:
-    """The whole body. Raises TooMuch, or ConnectionResetError if the client left."""
+    """The complete body. Raises BodyTooLarge, or ConnectionResetError if the client disconnects."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         whole: bytes = message.get("body", b"")
@@ -46,7 +46,7 @@ async def read_body(receive: Receive, max_bytes: int) -> bytes:
 
 
 def replay_body(parts: Iterable[bytes], receive: Receive, *, more_body: bool = False) -> Receive:
-    """Play a body again; afterwards what `receive` gives."""
+    """A receive callable that replays a body and then delegates to `receive`."""
     remaining = list(parts)
 
     async def receive_replayed() -> Message:
@@ -59,20 +59,20 @@ def replay_body(parts: Iterable[bytes], receive: Receive, *, more_body: bool = F
 
 
 async def receive_forever() -> Message:
-    """A client that never leaves."""
+    """The receive callable of a client that never disconnects."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
 class StreamedBody:
-    """A body that is passed on as it comes. `done` runs when all of it is there."""
+    """A body that is forwarded as it arrives. `on_complete` runs once all of it has arrived."""
 
     def __init__(self, receive: Receive, on_complete: Callable[[], None]) -> None:
         self._receive, self._on_complete = receive, on_complete
         self.is_disconnected = False
 
     async def read_or_stream(self) -> bytes | AsyncIterator[bytes] | None:
-        """The whole body if it came in one piece, else its pieces."""
+        """The body itself if it came in one piece, else an iterator; None if it is empty."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ConnectionResetError
@@ -96,23 +96,26 @@ class StreamedBody:
 
 
 class ResponseRecorder:
-    """Passes an answer on, and remembers of it what is needed to judge the arm.
+    """A send callable that forwards a response and records what is needed to evaluate the arm.
 
-    With `hold`, an answer that is none (status 400 and above) is not passed on but kept.
+    With `hold_errors`, a response of status 400 or above is held back instead of being forwarded.
     """
 
     __slots__ = (
-        *(
-            "_on_start",
-            "_headers",
-            "_hold_errors",
-            "_capture_limit_bytes",
-            "_parts",
-            "_send",
-            "_captured_bytes",
-            "_started_at",
-        ),
-        *("_tail", "first_byte_s", "held_messages", "has_started", "status", "is_complete"),
+        "_capture_limit_bytes",
+        "_captured_bytes",
+        "_headers",
+        "_hold_errors",
+        "_on_start",
+        "_parts",
+        "_send",
+        "_started_at",
+        "_tail",
+        "first_byte_s",
+        "has_started",
+        "held_messages",
+        "is_complete",
+        "status",
     )
 
     def __init__(
@@ -165,7 +168,7 @@ class ResponseRecorder:
         self.is_complete = not more_body
 
     async def send_held_messages(self, send: Send) -> None:
-        """Send what was held after all."""
+        """Forward what was held back."""
         for message in self.held_messages:
             await send(message)
 
@@ -175,12 +178,12 @@ class ResponseRecorder:
 
     @property
     def is_server_failure(self) -> bool:
-        """Whether the server failed, before its answer or in it."""
+        """Whether the server failed, before its response or during it."""
         broken = _STREAM_ERROR_MARKERS[0] in self._tail or _STREAM_ERROR_MARKERS[1] in self._tail
         return self.status >= 500 or not self.is_complete or broken
 
     def captured_response(self) -> CapturedResponse:
-        """The answer as it was sent, so far as it was kept."""
+        """The response as it was sent, as far as it was captured."""
         body = b"".join(self._parts)
         whole = self.is_complete and self._captured_bytes <= self._capture_limit_bytes
         return CapturedResponse(
@@ -189,7 +192,7 @@ class ResponseRecorder:
 
 
 def request_target(scope: Scope) -> str:
-    """The raw path and query, as they came."""
+    """The raw path and query, as received."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     return (raw + b"?" + query if query else raw).decode("latin-1")

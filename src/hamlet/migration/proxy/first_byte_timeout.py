@@ -1,60 +1,38 @@
-"""How long the new arm may take to begin: one timer for all requests under the same limit."""
+"""How long the new arm may take to send its first byte."""
 
 from __future__ import annotations
 
 import asyncio
 
+from hamlet.net.timers.timer_wheel import running_wheel
+
 
 class FirstByteTimeout:
-    """Cancels one task unless it is cancelled itself before."""
+    """Cancels the running task after `timeout_s` seconds, unless `cancel` is called before.
 
-    __slots__ = ("_has_expired", "_owner", "_task")
+    On the timer wheel, and so up to 50 ms late: a timer of the loop for each request would cost
+    more than the routing.
+    """
 
-    def __init__(self, owner: FirstByteTimeouts, task: asyncio.Task[object]) -> None:
-        self._owner, self._task = owner, task
-        self._has_expired = False
+    __slots__ = ("_has_expired", "_slot", "_task", "_wheel")
+
+    def __init__(self, timeout_s: float) -> None:
+        """Start the timer."""
+        task = asyncio.current_task()
+        assert task is not None, "only a task can be cancelled"
+        self._task, self._has_expired = task, False
+        self._wheel = running_wheel()
+        self._slot = self._wheel.schedule(self._wheel.loop.time() + timeout_s, self)
 
     def cancel(self) -> None:
-        """The answer has begun, or there will be none."""
-        self._owner.deadlines.pop(self, None)
+        """The response has begun, or there will be none. Idempotent."""
+        self._wheel.cancel(self._slot, self)
 
     def expire(self) -> None:
-        """The time is over."""
+        """Cancel the task."""
         self._has_expired = True
         self._task.cancel()
 
     def consume_cancellation(self) -> bool:
-        """Whether the cancellation that has arrived is this one's alone."""
+        """Whether the cancellation that has arrived is this timeout's alone."""
         return self._has_expired and self._task.uncancel() <= 0
-
-
-class FirstByteTimeouts:
-    """Limits of so many seconds each. A timer per request would cost more than the routing."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        # They end in the order in which they began.
-        self.deadlines: dict[FirstByteTimeout, float] = {}
-        self._is_scheduled = False
-
-    def start_timer(self) -> FirstByteTimeout:
-        """A limit on the running task."""
-        task = asyncio.current_task()
-        assert task is not None
-        loop, limit = asyncio.get_running_loop(), FirstByteTimeout(self, task)
-        self.deadlines[limit] = loop.time() + self._timeout_s
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            loop.call_later(self._timeout_s, self._expire_due, loop)
-        return limit
-
-    def _expire_due(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        while self.deadlines:
-            limit, due = next(iter(self.deadlines.items()))
-            if due > now:
-                loop.call_later(due - now, self._expire_due, loop)
-                return
-            del self.deadlines[limit]
-            limit.expire()
-        self._is_scheduled = False

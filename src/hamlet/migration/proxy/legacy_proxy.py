@@ -1,11 +1,11 @@
-"""The legacy arm: a request through to hamlet1 and its answer back, byte for byte."""
+"""The legacy arm: forwards a request to hamlet1 and its response back, byte for byte."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 
-from hamlet.migration import CapturedResponse
+from hamlet.migration.captured_response import CapturedResponse
 from hamlet.migration.legacy_client import LegacyClient, LegacyError
 from hamlet.migration.proxy.asgi_messages import (
     ResponseRecorder,
@@ -16,23 +16,23 @@ from hamlet.migration.proxy.asgi_messages import (
 )
 from hamlet.net.server.asgi import Receive, Scope
 
-# The server sets its own; two of them would be wrong.
+# hamlet's server sets its own.
 _SERVER_HEADERS = (b"date",)
 
 
 class ClientDisconnected(Exception):
-    """The client has gone."""
+    """The client disconnected before the response was complete."""
 
 
 class LegacyProxy:
-    """Passes requests through. One for all features."""
+    """Forwards requests to hamlet1. One for all features."""
 
     def __init__(self, client: LegacyClient) -> None:
         self._client = client
         self._aborted_by_task: dict[asyncio.Task[object], bool] = {}
 
     def abort_all(self) -> int:
-        """Break off what still runs; its clients see an answer that is cut, and not a whole one."""
+        """Abort all requests under way and return their number; clients see a broken connection."""
         for task in self._aborted_by_task:
             self._aborted_by_task[task] = True
             task.cancel()
@@ -45,10 +45,10 @@ class LegacyProxy:
         recorder: ResponseRecorder,
         buffered_body: bytes | None = None,
     ) -> None:
-        """Pass one request through; `whole` is its body if that was read already.
+        """Forward one request; `buffered_body` is its body if that has been read already.
 
-        Raises LegacyError, or Left if the client went away. An answer that is broken off is left
-        without its end, which makes the server close the connection.
+        Raises LegacyError, or ClientDisconnected. A response that breaks off is never completed,
+        which makes the server close the connection.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -77,8 +77,8 @@ class LegacyProxy:
         except ConnectionResetError:
             raise ClientDisconnected from None
         except asyncio.CancelledError:
-            ours = client_disconnected + self._aborted_by_task[task]
-            if not ours or [task.uncancel() for _ in range(ours)][-1] > 0:
+            own_cancellations = client_disconnected + self._aborted_by_task[task]
+            if not own_cancellations or _uncancel(task, own_cancellations) > 0:
                 raise
             if client_disconnected:
                 raise ClientDisconnected from None
@@ -93,7 +93,7 @@ class LegacyProxy:
     async def call_in_shadow(
         self, scope: Scope, buffered_body: bytes, capture_limit_bytes: int
     ) -> CapturedResponse:
-        """Ask hamlet1 once more, in the dark. Raises LegacyError."""
+        """Repeat a request as a shadow call. Raises LegacyError."""
 
         async def drop_message(message: object) -> None:
             return None
@@ -108,12 +108,20 @@ class LegacyProxy:
         body_source: bytes | AsyncIterator[bytes] | None,
         recorder: ResponseRecorder,
     ) -> None:
-        asking = self._client.stream(
+        exchange = self._client.stream(
             scope["method"], request_target(scope), scope["headers"], body_source
         )
-        async with asking as reply:
+        async with exchange as reply:
             kept = [pair for pair in reply.headers if pair[0] not in _SERVER_HEADERS]
             await recorder(response_start(reply.status, kept))
             async for chunk in reply.chunks:
                 await recorder(response_body(chunk, more_body=True))
         await recorder(response_body(b"", more_body=False))
+
+
+def _uncancel(task: asyncio.Task[object], count: int) -> int:
+    """Take back `count` cancellation requests; returns how many remain."""
+    remaining = 0
+    for _ in range(count):
+        remaining = task.uncancel()
+    return remaining

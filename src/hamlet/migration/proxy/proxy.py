@@ -1,4 +1,4 @@
-"""The crossing: for each request of a moving feature, one arm answers, and another may save it."""
+"""Routes each request of a migrating feature to one arm, with hamlet1 as the fallback."""
 
 from __future__ import annotations
 
@@ -13,17 +13,11 @@ from hamlet.api.dispatcher import request_id_of
 from hamlet.api.http import Response
 from hamlet.api.streaming import send_response
 from hamlet.core.errors import HamletError, UpstreamUnavailable
-from hamlet.migration import (
-    Arm,
-    CapturedResponse,
-    FeatureRuntime,
-    FeatureState,
-    LocalRolloutState,
-    ShadowRunner,
-)
+from hamlet.migration.captured_response import CapturedResponse
 from hamlet.migration.counters import ComparisonKind
-from hamlet.migration.feature import FeatureSet
+from hamlet.migration.feature import FeatureRuntime, FeatureSet
 from hamlet.migration.legacy_client import LegacyError
+from hamlet.migration.local_state import LocalRolloutState
 from hamlet.migration.proxy.asgi_messages import (
     BodyTooLarge,
     ResponseRecorder,
@@ -31,23 +25,24 @@ from hamlet.migration.proxy.asgi_messages import (
     receive_forever,
     replay_body,
 )
-from hamlet.migration.proxy.first_byte_timeout import FirstByteTimeouts
+from hamlet.migration.proxy.first_byte_timeout import FirstByteTimeout
 from hamlet.migration.proxy.legacy_proxy import ClientDisconnected, LegacyProxy
 from hamlet.migration.proxy.tester_override import TesterOverride
-from hamlet.migration.rollout_document import FULL_SHARE_BP
+from hamlet.migration.rollout_document import FULL_SHARE_BP, Arm, FeatureState
+from hamlet.migration.shadow import ShadowRunner
 from hamlet.migration.window import ArmOutcome
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.spi import Log
 
 RenderError = Callable[[str, str, HamletError, str], Response]
-# How many answers are looked into for being empty, cut or refusals, and how much of each.
+# The fraction of canary responses that are inspected for quality, and how much of each.
 _INSPECTED_RATIO, _INSPECTED_BYTES = 0.02, 64 << 10
 _REQUEST_ID = "hamlet.request_id"
 
 
 @dataclass(frozen=True, slots=True)
 class NewArm:
-    """hamlet's own answer: to users, and in the dark, where no caller is billed for it."""
+    """hamlet itself: serving users, and serving shadow calls, which are billed to no caller."""
 
     serve: ASGI
     serve_shadow: ASGI
@@ -57,7 +52,7 @@ class NewArm:
 
 @dataclass(slots=True)
 class _ProxiedRequest:
-    """One request under way."""
+    """A request in progress, with the state of its feature when it arrived."""
 
     scope: Scope
     receive: Receive
@@ -68,7 +63,7 @@ class _ProxiedRequest:
 
     @property
     def request_id(self) -> str:
-        """The client's own, or one that stays the same for this request."""
+        """The client's own id, or one generated once for this request."""
         if _REQUEST_ID not in self.scope:
             self.scope[_REQUEST_ID] = _read_or_create_request_id(self.scope)
         found: str = self.scope[_REQUEST_ID]
@@ -76,12 +71,12 @@ class _ProxiedRequest:
 
     @property
     def capture_limit_bytes(self) -> int:
-        """How much of the answer is kept to be looked into."""
+        """How much of the response is captured for inspection."""
         return _INSPECTED_BYTES if self.is_inspected else 0
 
 
 class MigrationProxy:
-    """ASGI in front of `app`: features that move go to their arm, everything else to `app`."""
+    """An ASGI app in front of `app`: migrating features go to their arm, the rest to `app`."""
 
     def __init__(
         self,
@@ -104,12 +99,9 @@ class MigrationProxy:
             tester_override,
         )
         self._max_body_bytes, self._log = max_body_bytes, log
-        self._first_byte_timeouts = {
-            n: FirstByteTimeouts(f.config.rescue_after_s) for n, f in features.by_name.items()
-        }
 
     def abort_all(self) -> int:
-        """Break off what passes through to hamlet1; returns how much that was."""
+        """Abort all requests that are being forwarded to hamlet1; returns their number."""
         return self._legacy_proxy.abort_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,8 +117,8 @@ class MigrationProxy:
         if state.stage == "retired":
             return await self._app(scope, receive, send)
         arm = override.arm if override is not None else None
-        known = self._new_arm.has_endpoint(scope["method"], scope["path"])
-        if arm == "legacy" or not known or (arm is None and state.share_bp == 0):
+        is_served_here = self._new_arm.has_endpoint(scope["method"], scope["path"])
+        if arm == "legacy" or not is_served_here or (arm is None and state.share_bp == 0):
             return await self._serve_legacy(request)
         try:
             body = await read_body(receive, self._max_body_bytes)
@@ -139,7 +131,7 @@ class MigrationProxy:
         return await self._serve_legacy(request, body)
 
     def _is_in_new_cohort(self, request: _ProxiedRequest, body: bytes) -> bool:
-        """Whether the new arm answers: the same for the same user, on every replica."""
+        """Whether the new arm serves this user: the same on every replica."""
         feature, share_bp = request.feature, request.state.share_bp
         if share_bp >= FULL_SHARE_BP:
             return True
@@ -149,7 +141,7 @@ class MigrationProxy:
     # -- the arms
 
     async def _serve_legacy(self, request: _ProxiedRequest, body: bytes | None = None) -> None:
-        """hamlet1 answers; what it said may be tried on the new arm afterwards."""
+        """Serve from hamlet1; the request may be repeated as a shadow call afterwards."""
         kind = self._shadow_runner.choose_comparison(request.feature, request.state, "legacy")
         if kind is not None and body is None:
             try:
@@ -158,37 +150,32 @@ class MigrationProxy:
                 return
             except BodyTooLarge as error:
                 return await self._stream_oversized_body(request, error)
-        keep = self._shadow_runner.max_response_bytes if kind else request.capture_limit_bytes
-        recorder = ResponseRecorder(request.send, capture_limit_bytes=keep)
+        limit = self._shadow_runner.max_response_bytes if kind else request.capture_limit_bytes
+        recorder = ResponseRecorder(request.send, capture_limit_bytes=limit)
         outcome = await self._proxy_to_legacy(request, body, recorder)
         self._record_request(request, "legacy", outcome, recorder)
         if kind is None or body is None or outcome not in ("ok", "client_error"):
             return
-        whole = body
+        buffered_body = body
 
         async def shadow_call() -> CapturedResponse:
             if kind == "noise":
                 return await self._legacy_proxy.call_in_shadow(
-                    request.scope, whole, self._shadow_runner.max_response_bytes
+                    request.scope, buffered_body, self._shadow_runner.max_response_bytes
                 )
-            return await self._call_new_in_shadow(request, whole)
+            return await self._call_new_in_shadow(request, buffered_body)
 
         self._shadow_runner.start_comparison(
             request.feature, kind, recorder.captured_response(), shadow_call, request.request_id
         )
 
     async def _serve_new_with_fallback(self, request: _ProxiedRequest, body: bytes) -> None:
-        """The new arm answers; if it cannot, before its first byte, hamlet1 does."""
-        last = request.state.stage == "new"
-        kind = (
-            self._shadow_runner.choose_comparison(request.feature, request.state, "new")
-            if last
-            else None
-        )
-        keep = self._shadow_runner.max_response_bytes if kind else request.capture_limit_bytes
-        timeout = self._first_byte_timeouts[request.feature.name].start_timer()
+        """Serve from the new arm; if it fails before its first byte, serve from hamlet1."""
+        kind = self._shadow_runner.choose_comparison(request.feature, request.state, "new")
+        limit = self._shadow_runner.max_response_bytes if kind else request.capture_limit_bytes
+        timeout = FirstByteTimeout(request.feature.config.rescue_after_s)
         recorder = ResponseRecorder(
-            request.send, hold_errors=True, capture_limit_bytes=keep, on_start=timeout.cancel
+            request.send, hold_errors=True, capture_limit_bytes=limit, on_start=timeout.cancel
         )
         reason = "status"
         try:
@@ -203,7 +190,7 @@ class MigrationProxy:
         finally:
             timeout.cancel()
         if recorder.has_started or (reason == "status" and not recorder.held_messages):
-            # It has begun, or the client has gone.
+            # The response has started, or the client has disconnected.
             outcome: ArmOutcome = "ok" if recorder.has_started else "cancelled"
             self._record_request(
                 request, "new", "failed" if _failed_mid_stream(recorder) else outcome, recorder
@@ -226,7 +213,7 @@ class MigrationProxy:
         except LegacyError as error:
             if error.response_started:
                 return self._record_request(request, "new", "failed", new_response)
-            # Both are down: what the new arm had to say is said after all.
+            # Both arms failed: the new arm's error is the one to return.
             await new_response.send_held_messages(request.send)
             if not new_response.held_messages:
                 await self._send_unreachable(request)
@@ -268,9 +255,9 @@ class MigrationProxy:
         return "client_error" if recorder.status >= 400 else "ok"
 
     def _start_reverse_comparison(
-        self, request: _ProxiedRequest, kind: ComparisonKind, body: bytes, answer: CapturedResponse
+        self, request: _ProxiedRequest, kind: ComparisonKind, body: bytes, served: CapturedResponse
     ) -> None:
-        """Ask hamlet1 afterwards what the new arm has answered."""
+        """Repeat on hamlet1 what the new arm has served."""
 
         async def shadow_call() -> CapturedResponse:
             return await self._legacy_proxy.call_in_shadow(
@@ -278,7 +265,7 @@ class MigrationProxy:
             )
 
         self._shadow_runner.start_comparison(
-            request.feature, kind, answer, shadow_call, request.request_id
+            request.feature, kind, served, shadow_call, request.request_id
         )
 
     async def _call_new_in_shadow(self, request: _ProxiedRequest, body: bytes) -> CapturedResponse:
@@ -290,20 +277,20 @@ class MigrationProxy:
         )
         marked = [pair for pair in request.scope["headers"] if pair[0] != b"x-request-id"]
         marked.append((b"x-request-id", f"shadow-{request.request_id}"[:64].encode()))
-        # Whose client stays, whatever becomes of the one that is served.
+        # The shadow call goes on even if the user disconnects.
         scope = {**request.scope, "headers": marked, "extensions": {}}
         await self._new_arm.serve_shadow(scope, replay_body([body], receive_forever), recorder)
         return recorder.captured_response()
 
-    # -- odds and ends
+    # -- helpers
 
     async def _preview(self, request: _ProxiedRequest) -> None:
-        """Say where a request would go, and ask no arm."""
-        # Answering before the body is there would cost its sender a delayed acknowledgement.
+        """Tell a tester which arm a user would get, without calling one."""
+        # Responding before the body has arrived would cost the client a delayed acknowledgement.
         with suppress(ConnectionResetError, BodyTooLarge):
             await read_body(request.receive, self._max_body_bytes)
-        told = self._tester_override.preview(request.feature, request.state, request.scope)
-        await send_response(request.send, told)
+        response = self._tester_override.preview(request.feature, request.state, request.scope)
+        await send_response(request.send, response)
 
     def _record_request(
         self, request: _ProxiedRequest, arm: Arm, outcome: ArmOutcome, recorder: ResponseRecorder
@@ -317,7 +304,7 @@ class MigrationProxy:
         )
 
     async def _stream_oversized_body(self, request: _ProxiedRequest, error: BodyTooLarge) -> None:
-        """hamlet1 may take what hamlet refuses to hold: it passes through as it comes."""
+        """hamlet1 may accept bodies that hamlet does not buffer: forward them as they arrive."""
         receive = replay_body(error.parts, request.receive, more_body=True)
         recorder = ResponseRecorder(request.send)
         streamed = replace(request, receive=receive)

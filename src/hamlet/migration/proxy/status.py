@@ -1,4 +1,4 @@
-"""What a replica says of the cutover, to those who may ask."""
+"""The admin endpoint that reports a replica's rollout state and evidence."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from hamlet.migration import FeatureSet, GuardrailMonitor, LocalRolloutState
+from hamlet.migration.feature import FeatureSet
+from hamlet.migration.guardrail_monitor import GuardrailMonitor
+from hamlet.migration.local_state import LocalRolloutState
 
 
 def cutover_status_router(
     local_state: LocalRolloutState, features: FeatureSet, guardrail_monitor: GuardrailMonitor
 ) -> APIRouter:
-    """GET /v1/admin/cutover: where features stand here, and what was seen since they came there."""
+    """GET /v1/admin/cutover: every feature's state here, and the evidence since its transition."""
     router = APIRouter(tags=["administration"])
 
-    @router.get("/cutover", summary="Where features stand, and what was seen of them")
+    @router.get("/cutover", summary="The rollout state of every feature, and the evidence about it")
     async def status() -> JSONResponse:
         payload: dict[str, Any] = {
             "epoch": local_state.document.epoch,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,12 +18,12 @@ from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
 from hamlet.core.trace import current_trace
 from hamlet.net.client.addresses import is_forbidden_address
+from hamlet.net.client.failures import connect_failure, is_local_limit
 from hamlet.net.client.settings import MAX_BODY_BYTES, ClientSettings
 from hamlet.net.client.tls import tls_context
 
 _JSON = {"content-type": "application/json"}
 _IDENTITY = {"accept-encoding": "identity"}
-_LOCAL_LIMIT_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # Where one kept connection was closed others may be, and each is found out by trying it.
 _MAX_STALE_ATTEMPTS = 16
 # Two of these may wait per stream while its reader is slow.
@@ -194,14 +193,11 @@ class _LowerCaseHeaders(dict[str, str]):
 
 
 def _to_provider_error(error: Exception, phase: Phase) -> ProviderError:
-    if isinstance(error, OSError) and error.errno in _LOCAL_LIMIT_ERRNOS:
-        return errors.LocalLimit("hamlet is out of connections", phase="connect", retry_after=1.0)
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return errors.UpstreamTimeout("connecting to the upstream took too long", phase="connect")
+    connecting = aiohttp.ConnectionTimeoutError, ClientConnectorError
+    if is_local_limit(error) or isinstance(error, connecting):
+        return connect_failure(error)
     if isinstance(error, TimeoutError):
         return errors.UpstreamTimeout("the upstream fell silent", phase=phase)
-    if isinstance(error, ClientConnectorError):
-        return errors.UpstreamUnavailable("the upstream cannot be reached", phase="connect")
     if isinstance(error, aiohttp.ClientPayloadError):
         return errors.UpstreamUnavailable("the upstream broke off its answer", phase=phase)
     if isinstance(error, (aiohttp.ClientResponseError, ValueError)):

@@ -11,6 +11,7 @@ import httptools
 from hamlet.core import errors
 from hamlet.core.errors import Phase, ProviderError
 from hamlet.net.client.response_parser import ResponseParser
+from hamlet.net.timers.lazy_timer import LazyTimer
 from hamlet.net.timers.timer_wheel import running_wheel
 
 # What may wait per stream while its reader is slow: this, and what one more read brings.
@@ -24,7 +25,7 @@ _MAX_COALESCE_BYTES = 64 << 10
 ConnectionCallback = Callable[["Connection"], None]
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(LazyTimer, asyncio.BufferedProtocol):
     """A connection to one upstream. `ask` begins an exchange, `finish` or `abort` ends it.
 
     `on_idle` is told when it may serve another exchange, `on_lost` when it is gone, once. The
@@ -35,7 +36,6 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_awaiting_first_byte",
         "_busy",
-        "_due",
         "_error",
         "_idle_timeout_s",
         "_keepalive_s",
@@ -44,11 +44,8 @@ class Connection(asyncio.BufferedProtocol):
         "_on_lost",
         "_paused",
         "_read_buffer",
-        "_slot",
-        "_timer_at",
         "_transport",
         "_waiter",
-        "_wheel",
         "request_count",
         "response",
     )  # fmt: skip
@@ -61,19 +58,17 @@ class Connection(asyncio.BufferedProtocol):
         on_lost: ConnectionCallback,
         read_buffer: memoryview,
     ) -> None:
+        super().__init__(running_wheel())
         self._read_buffer = read_buffer
         self.response = ResponseParser()
         self.request_count = 0
         self._idle_timeout_s, self._keepalive_s = idle_timeout_s, keepalive_s
         self._on_idle, self._on_lost = on_idle, on_lost
-        self._wheel = running_wheel()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: ProviderError | None = None
         self._busy = self._lingering = self._paused = False
         self._awaiting_first_byte = True
-        self._slot: int | None = None
-        self._due = self._timer_at = 0.0
 
     # -- for the pool
 
@@ -89,7 +84,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def start_idling(self) -> None:
         """Begin to idle."""
-        self._set_timeout(self._keepalive_s)
+        self.set_timeout(self._keepalive_s)
 
     def abort(self) -> None:
         """Close now, whatever is under way."""
@@ -160,7 +155,7 @@ class Connection(asyncio.BufferedProtocol):
             self.response.discard_body()
             if self._paused:
                 self._resume_reading()
-            self._set_timeout(_LINGER_S)
+            self.set_timeout(_LINGER_S)
 
     # -- called by the loop
 
@@ -196,13 +191,11 @@ class Connection(asyncio.BufferedProtocol):
         if response.has_head or self._error is not None:
             self._wake_waiter()
         else:
-            self._set_timeout(self._idle_timeout_s)
+            self.set_timeout(self._idle_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._slot is not None:
-            self._wheel.cancel(self._slot, self)
-            self._slot = None
+        self.cancel_timeout()
         if self._busy and not self.response.complete and self._error is None:
             if exc is None and self.response.ends_with_connection():
                 self.response.complete = True
@@ -218,7 +211,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._error is not None:
             raise self._error
         self._waiter = self._wheel.loop.create_future()
-        self._set_timeout(self._idle_timeout_s)
+        self.set_timeout(self._idle_timeout_s)
         return self._waiter
 
     def _wake_waiter(self) -> None:
@@ -244,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
             self.response.discard_body()
         if self._paused:
             self._resume_reading()
-        self._set_timeout(self._keepalive_s)
+        self.set_timeout(self._keepalive_s)
         self._on_idle(self)
 
     def _check_linger(self) -> None:
@@ -270,29 +263,14 @@ class Connection(asyncio.BufferedProtocol):
     def _phase(self) -> Phase:
         return "stream" if self.response.has_head else "open"
 
-    def _set_timeout(self, timeout_s: float) -> None:
-        self._due = self._wheel.loop.time() + timeout_s
-        if self._slot is None or self._due < self._timer_at:
-            self._arm(self._due)
-
-    def _arm(self, at: float) -> None:
-        if self._slot is not None:
-            self._wheel.cancel(self._slot, self)
-        self._timer_at = at
-        self._slot = self._wheel.schedule(at, self)
-
-    def expire(self) -> None:
-        now = self._wheel.loop.time()
-        # One that was cancelled is still here, and done.
+    def on_timeout(self) -> None:
+        # A waiter that was cancelled is still set, and done.
         is_waiting = self._waiter is not None and not self._waiter.done()
-        if now < self._due:
-            self._arm(self._due)
-        elif self._busy and not self._lingering and not is_waiting:
-            # Whoever asked is slow to read: that is no silence of the upstream's.
-            self._arm(now + self._idle_timeout_s)
-        else:
-            if is_waiting:
-                message = "the upstream fell silent"
-                self._error = errors.UpstreamTimeout(message, phase=self._phase())
-                self._wake_waiter()
-            self.abort()
+        if self._busy and not self._lingering and not is_waiting:
+            # The reader of the response is slow; the upstream is not silent.
+            return self.set_timeout(self._idle_timeout_s)
+        if is_waiting:
+            message = "the upstream fell silent"
+            self._error = errors.UpstreamTimeout(message, phase=self._phase())
+            self._wake_waiter()
+        self.abort()

@@ -1,22 +1,18 @@
-"""Opening one connection: names to addresses that may be an upstream's, TCP, TLS."""
+"""Opening one connection: name resolution to allowed addresses, TCP, TLS."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hamlet.core import errors
-from hamlet.core.errors import ProviderError
 from hamlet.net.client.addresses import is_forbidden_address
+from hamlet.net.client.failures import connect_failure, is_local_limit
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
-
-_LOCAL_LIMIT_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +25,12 @@ class Origin:
 
 
 async def dial(origin: Origin, protocol_factory: Callable[[], P], timeout_s: float) -> P:
-    """A connected protocol, at the first address that answers. Raises ProviderError."""
+    """Connect to the first address that accepts; returns the protocol. Raises ProviderError."""
     try:
         async with asyncio.timeout(timeout_s):
             return await _connect_first(await _resolve_host(origin), origin, protocol_factory)
     except (OSError, UnicodeError) as error:
-        raise _to_provider_error(error) from None
+        raise connect_failure(error) from None
 
 
 async def _resolve_host(origin: Origin) -> list[str]:
@@ -60,15 +56,7 @@ async def _connect_first(
                 protocol_factory, address, origin.port, ssl=origin.tls, server_hostname=name
             )
         except OSError as error:
-            if not addresses or error.errno in _LOCAL_LIMIT_ERRNOS:
+            if not addresses or is_local_limit(error):
                 raise
         else:
             return connected
-
-
-def _to_provider_error(error: OSError | UnicodeError) -> ProviderError:
-    if isinstance(error, OSError) and error.errno in _LOCAL_LIMIT_ERRNOS:
-        return errors.LocalLimit("hamlet is out of connections", phase="connect", retry_after=1.0)
-    if isinstance(error, TimeoutError):
-        return errors.UpstreamTimeout("connecting to the upstream took too long", phase="connect")
-    return errors.UpstreamUnavailable("the upstream cannot be reached", phase="connect")

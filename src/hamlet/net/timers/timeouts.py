@@ -1,4 +1,4 @@
-"""Timers for waits: one over many short ones, and one for a single wait; both cheap."""
+"""Timeouts for a task that waits: one over the many waits of a stream, one for a single wait."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ import math
 from types import TracebackType
 
 from hamlet.core.errors import UpstreamTimeout
-from hamlet.net.timers.timer_wheel import running_wheel
+from hamlet.net.timers.lazy_timer import LazyTimer
+from hamlet.net.timers.timer_wheel import TimerWheel, running_wheel
+
+# A wheel's slot is 5 % of this; a shorter deadline needs a timer of its own to be precise.
+_MIN_WHEEL_TIMEOUT_S = 1.0
 
 
-class IdleTimeout:
-    """Bounds the waiting between two `fed()` by `idle_s`, and everything by `total_s` seconds.
+class IdleTimeout(LazyTimer):
+    """Bounds the waiting between two `reset()` by `idle_s`, and everything by `total_s` seconds.
 
-    Use as `async with watchdog:` around each wait. Time spent outside of waits, say by a slow
+    Use as `async with idle_timeout:` around each wait. Time spent outside of waits, say by a slow
     reader, does not count as silence. asyncio.timeout would arm and disarm a timer for every event
-    of a stream; this one re-arms only when it goes off, and is forgotten if nobody waits then.
+    of a stream; this one is re-armed when it expires, and not at all if nobody waits then.
     """
 
     __slots__ = (
         "_deadline",
-        "_due",
         "_fired",
         "_idle_s",
         "_remaining_s",
-        "_slot",
         "_wait_started_at",
         "_waiter",
-        "_wheel",
         "waited_s",
     )  # fmt: skip
 
     def __init__(self, idle_s: float, total_s: float = math.inf) -> None:
+        super().__init__(running_wheel())
         self.waited_s = 0.0
-        self._wheel = running_wheel()
         now = self._wheel.loop.time()
         self._idle_s = self._remaining_s = idle_s
         self._deadline = now + total_s
-        self._wait_started_at = self._due = 0.0
+        self._wait_started_at = 0.0
         self._waiter: asyncio.Task[object] | None = None
         self._fired = False
-        self._slot: int | None = None
-        self._arm(now + min(idle_s, total_s))
+        self._schedule(now + min(idle_s, total_s))
 
     def reset(self) -> None:
-        """What was waited for has come: the next may take `idle_s` again."""
+        """What was waited for has arrived: the next wait may take `idle_s` again."""
         self._remaining_s = self._idle_s
 
     async def __aenter__(self) -> None:
@@ -54,7 +54,7 @@ class IdleTimeout:
         self._due = min(now + self._remaining_s, self._deadline)
         self._waiter = asyncio.current_task()
         if self._slot is None:
-            self._arm(self._due)
+            self._schedule(self._due)
 
     async def __aexit__(
         self,
@@ -69,53 +69,49 @@ class IdleTimeout:
         if not self._fired or waiter is None:
             return
         self._fired = False
-        # Someone else's cancellation counts for more than ours.
+        # Another cancellation of the task takes precedence over the timeout's.
         if waiter.uncancel() <= 0 and kind is asyncio.CancelledError:
             raise UpstreamTimeout("the upstream fell silent", phase="stream") from None
 
     def stop(self) -> None:
         """Disarm until the next wait."""
-        if self._slot is not None:
-            self._wheel.cancel(self._slot, self)
-            self._slot = None
+        self.cancel_timeout()
 
-    def expire(self) -> None:
-        self._slot = None
-        if self._waiter is None:
-            # The next wait arms it again, if there is one.
-            return
-        if self._wheel.loop.time() >= self._due:
+    def on_timeout(self) -> None:
+        # With nobody waiting it stays disarmed; the next wait arms it.
+        if self._waiter is not None:
             self._fired = True
             self._waiter.cancel()
-        else:
-            self._arm(self._due)
-
-    def _arm(self, at: float) -> None:
-        if at < math.inf:
-            self._slot = self._wheel.schedule(at, self)
 
 
 class Deadline:
-    """`asyncio.timeout`, for what every call goes through: less than half of its price.
+    """`asyncio.timeout` at a fraction of its cost, for the one wait that every call has.
 
-    Use as `with Deadline(seconds) as limit:` around what is awaited. When they are over, the task
-    is cancelled and the block raises TimeoutError, unless somebody else cancelled it too.
+    Use as `with Deadline(timeout_s) as deadline:` around what is awaited. After `timeout_s`
+    seconds the task is cancelled and the block raises TimeoutError, unless somebody else
+    cancelled the task too. From one second on it may expire a slot of the wheel (50 ms) late.
     """
 
-    __slots__ = ("_prior_cancellations", "_seconds", "_task", "_timer", "expired")
+    __slots__ = ("_prior_cancellations", "_slot", "_task", "_timeout_s", "_timer", "expired")
     _task: asyncio.Task[object]
-    _timer: asyncio.TimerHandle
+    _timer: asyncio.TimerHandle | TimerWheel
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._slot = 0
         self.expired = False
 
     def __enter__(self) -> Deadline:
-        loop = asyncio.get_running_loop()
+        wheel = running_wheel()
+        loop = wheel.loop
         task = asyncio.current_task(loop)
         assert task is not None, "only a task can be cancelled"
         self._task, self._prior_cancellations = task, task.cancelling()
-        self._timer = loop.call_later(self._seconds, self._expire)
+        if self._timeout_s < _MIN_WHEEL_TIMEOUT_S:
+            self._timer = loop.call_later(self._timeout_s, self.expire)
+        else:
+            self._timer = wheel
+            self._slot = wheel.schedule(loop.time() + self._timeout_s, self)
         return self
 
     def __exit__(
@@ -124,11 +120,16 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._timer.cancel()
+        timer = self._timer
+        if isinstance(timer, TimerWheel):
+            timer.cancel(self._slot, self)
+        else:
+            timer.cancel()
         ours = self.expired and self._task.uncancel() <= self._prior_cancellations
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Cancel the task that waits."""
         self.expired = True
         self._task.cancel()

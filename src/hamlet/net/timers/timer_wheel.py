@@ -1,4 +1,8 @@
-"""Many timers in one: each of the loop's own would cost a stream half a kilobyte."""
+"""Many timers on one timer of the event loop, of which each costs half a kilobyte.
+
+A hashed timing wheel: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987
+(https://doi.org/10.1145/41457.37504), with a dictionary in place of the array.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,18 @@ _thread_local = threading.local()
 
 
 class Timer(Protocol):
-    """What a wheel rings. Hashed by identity."""
+    """What a wheel expires. Hashed by identity."""
 
     def expire(self) -> None:
-        """The time has come; it is set no more."""
+        """Handle the timer's expiry; it is no longer scheduled."""
         ...
 
 
 class TimerWheel:
-    """The bells of one loop, by the slot of time in which they are due; one timer turns it."""
+    """The timers of one event loop, grouped into slots of 50 ms; a slot expires as a whole.
+
+    A timer expires up to one slot late and never early.
+    """
 
     __slots__ = ("_handle", "_next_slot", "_slots", "loop")
 
@@ -31,7 +38,7 @@ class TimerWheel:
         self._handle: asyncio.TimerHandle | None = None
 
     def schedule(self, at: float, timer: Timer) -> int:
-        """Ring at `at`, in the loop's seconds, or up to a slot later; returns what unsets it."""
+        """Expire `timer` at `at`, in seconds of the loop's clock; returns the slot to cancel."""
         slot = math.ceil(at / _SLOT_S)
         self._slots.setdefault(slot, {})[timer] = None
         if slot < self._next_slot:
@@ -39,7 +46,7 @@ class TimerWheel:
         return slot
 
     def cancel(self, slot: int, timer: Timer) -> None:
-        """Do not ring it. May be said of one that has rung."""
+        """Remove `timer` from `slot`; does nothing if it has expired."""
         timers = self._slots.get(slot)
         if timers is not None:
             timers.pop(timer, None)
@@ -57,19 +64,19 @@ class TimerWheel:
         now = self.loop.time()
         try:
             for slot in sorted(slot for slot in self._slots if slot * _SLOT_S <= now):
-                # One at a time: a bell may unset others, or set itself again for later.
+                # One at a time: a timer may cancel others, or schedule itself again.
                 while timers := self._slots.get(slot):
                     timer = next(iter(timers))
                     self.cancel(slot, timer)
                     timer.expire()
         finally:
-            # Whatever one of them raises, the others ring.
+            # An exception in one timer must not keep the others from expiring.
             if self._slots:
                 self._arm(min(self._slots))
 
 
 def running_wheel() -> TimerWheel:
-    """The wheel of the running loop."""
+    """The wheel of the running event loop."""
     loop = asyncio.get_running_loop()
     wheel: TimerWheel | None = getattr(_thread_local, "wheel", None)
     if wheel is None or wheel.loop is not loop:

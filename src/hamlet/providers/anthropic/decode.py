@@ -1,4 +1,4 @@
-"""Messages answers, whole and as events, as hamlet's events."""
+"""Decodes Messages responses and stream events into hamlet's events."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FINISH_REASONS = {
 
 
 def finish_reason(raw: str | None) -> FinishReason:
-    """The finish reason, over all vendors."""
+    """The finish reason as hamlet names it."""
     return FINISH_REASONS.get(raw or "", FinishReason.OTHER)
 
 
 def parse_usage(raw: Any) -> Usage:
-    """Token counts: this API's input excludes what the cache read or wrote, ours does not."""
+    """Token counts: unlike hamlet's, this API's input excludes cache reads and writes."""
     if not isinstance(raw, dict) or not raw:
         return Usage()
     cache_read_tokens = token_count(raw.get("cache_read_input_tokens"))
@@ -57,13 +57,13 @@ def parse_usage(raw: Any) -> Usage:
 
 
 def merge_usage(earlier: Mapping[str, Any], update: Any) -> dict[str, Any]:
-    """Counters of a later event over earlier ones: they are cumulative, not to be added."""
+    """The counters of a later event replace earlier ones: they are cumulative."""
     later = update.items() if isinstance(update, dict) else ()
     return {**earlier, **{key: value for key, value in later if value is not None}}
 
 
 def decode_response(raw: bytes, model: str) -> Iterator[ChatEvent]:
-    """The events of a whole answer. Raises ProviderError."""
+    """The events of a complete response. Raises ProviderError."""
     try:
         body = orjson.loads(raw)
         if body["type"] == "error":
@@ -88,7 +88,7 @@ def _decode_full_block(
 
 
 async def decode_stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[ChatEvent]:
-    """The events of a streamed answer. Raises ProviderError; a missing end is left to the host."""
+    """The events of a stream. Raises ProviderError; the host deals with a missing end."""
     decoder = EventDecoder(model)
     async for frame in frames:
         try:
@@ -101,7 +101,7 @@ async def decode_stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterat
 
 
 class EventDecoder:
-    """Turns stream events into ours; blocks that nobody can carry are left out."""
+    """Turns the API's events into hamlet's; blocks of unknown types are left out."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -113,7 +113,7 @@ class EventDecoder:
         self.is_stopped = False
 
     def decode_event(self, body: Mapping[str, Any]) -> Iterator[ChatEvent]:
-        """Our events for one of theirs."""
+        """The events for one event of the API."""
         match body["type"]:
             case "message_start":
                 message = body["message"]
@@ -126,7 +126,7 @@ class EventDecoder:
                 yield from self._decode_delta(body["index"], body["delta"])
             case "content_block_stop":
                 if self._has_arguments.pop(body["index"], None) is False:
-                    # A call without arguments: the stream says nothing, the whole answer {}.
+                    # Without arguments the stream has no delta, while a complete response has {}.
                     yield ToolCallDelta(self._part_indexes[body["index"]], arguments="{}")
             case "message_delta":
                 self._usage = merge_usage(self._usage, body.get("usage"))

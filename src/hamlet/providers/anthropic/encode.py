@@ -1,4 +1,4 @@
-"""hamlet's nouns as the body of a Messages request.
+"""Encodes hamlet's requests as bodies of the Messages API.
 
 Fields: https://docs.anthropic.com/en/api/messages
 """
@@ -29,7 +29,7 @@ from hamlet.core.errors import InvalidRequest
 
 _WIRE_NAMES = {"stop": "stop_sequences"}
 _TOP_LEVEL_PARAMS = ("max_tokens", "temperature", "top_p", "top_k", "stop")
-# This API's scale has neither of hamlet's lowest two.
+# This API's scale has no equivalent of hamlet's lowest two.
 _EFFORT_ALIASES = {"none": "low", "minimal": "low"}
 
 
@@ -56,7 +56,7 @@ def encode_request(request: ChatRequest, default_max_tokens: int) -> dict[str, A
 
 
 def encode_params(given: ChatParams) -> dict[str, Any]:
-    """Portable parameters that are fields of their own on this wire."""
+    """Portable parameters that are top-level fields of this API."""
     sent = given.wire_fields()
     wire = {_WIRE_NAMES.get(name, name): sent[name] for name in _TOP_LEVEL_PARAMS if name in sent}
     if sent.get("user"):
@@ -79,7 +79,7 @@ def _messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
             continue
         role = "assistant" if message.role == "assistant" else "user"
         blocks = [block for part in message.parts for block in _block(part)]
-        # Results of parallel calls must stand in one turn, and turns must alternate.
+        # Results of parallel calls must be in one turn, and turns must alternate.
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:
@@ -144,7 +144,7 @@ def _thinking(part: Reasoning) -> list[dict[str, Any]]:
         return [{"type": "redacted_thinking", "data": redacted}]
     if signature := own.get("signature"):
         return [{"type": "thinking", "thinking": part.text, "signature": signature}]
-    # Reasoning of another vendor carries no signature, and this API refuses it without.
+    # Reasoning of other vendors has no signature, without which this API refuses it.
     return []
 
 

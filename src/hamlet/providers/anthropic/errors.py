@@ -1,6 +1,6 @@
-"""What Anthropic's error types mean, beyond the status.
+"""Maps Anthropic's error types to error classes, more precisely than the status does.
 
-https://docs.anthropic.com/en/api/errors, and the fleet design, sections 1.4 and 1.5.
+https://docs.anthropic.com/en/api/errors; docs/retries.md says what each class does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BY_TYPE: dict[str, type[ProviderError]] = {
     "request_too_large": errors.ContextTooLong,
     "timeout_error": errors.UpstreamTimeout,
 }
-# An error event inside a stream has no status; its type stands in for one.
+# An error event inside a stream has no status: it is derived from its type.
 _STATUS_BY_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -33,7 +33,7 @@ _STATUS_BY_TYPE = {
 
 
 def error_class(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None:
-    """A more precise class than the status alone gives."""
+    """The class for an error body; None leaves it to the status."""
     error = body.get("error")
     if not isinstance(error, dict):
         return None
@@ -50,7 +50,7 @@ def error_class(status: int, body: Mapping[str, Any]) -> type[ProviderError] | N
 
 
 def in_band_error(body: Mapping[str, Any]) -> ProviderError:
-    """The error that an `error` event under status 200 means."""
+    """The error for an `error` event under status 200."""
     error = body.get("error")
     kind = error.get("type") if isinstance(error, dict) else None
     return upstream_error(_STATUS_BY_TYPE.get(str(kind), 500), body, classify=error_class)

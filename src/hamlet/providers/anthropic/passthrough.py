@@ -1,4 +1,4 @@
-"""The fast lane: the caller already speaks this API, so bytes go through."""
+"""The fast lane: the caller already uses this API, so bytes are forwarded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Block(msgspec.Struct):
 
 
 class _ParsedMessage(msgspec.Struct):
-    """What hamlet needs to know of an answer or an event."""
+    """The fields of a response or event that hamlet reads."""
 
     type: str
     message: _Message | None = None
@@ -51,7 +51,7 @@ class _ParsedMessage(msgspec.Struct):
 
     @property
     def pieces(self) -> int:
-        """0 without content, else at least how many tokens it is."""
+        """A lower bound of the tokens; 0 without content."""
         if self.content_block:
             return int(self.content_block.type == "tool_use")
         delta = self.delta
@@ -75,7 +75,7 @@ def encode_native_request(request: NativeRequest) -> bytes:
 def _apply_nested_params(
     sent: dict[str, Any], overrides: ChatParams, dropped: frozenset[str]
 ) -> None:
-    """Set or take out the two knobs that this wire keeps inside other objects."""
+    """Set or remove the two parameters that this API nests inside other objects."""
     effort_level = encode_effort(overrides)
     if effort_level or "reasoning_effort" in dropped:
         sent["output_config"] = _with_field(sent.get("output_config"), "effort", effort_level)
@@ -96,7 +96,7 @@ def _with_field(raw: Any, key: str, value: Any) -> dict[str, Any]:
 
 
 def native_response(raw: bytes, headroom: Headroom | None = None) -> NativeChunk:
-    """One whole answer. Raises ProviderError."""
+    """A complete response. Raises ProviderError."""
     message = _decode(raw)
     if message.content is None:
         raise UpstreamProtocol("the upstream's answer is not a message")
@@ -110,7 +110,7 @@ def forward_events(reply: Reply, idle_s: float | None = None) -> AsyncGenerator[
 
 
 class _EventForwarder(Forwarder):
-    """Looks at the named events of a message."""
+    """Inspects the named events of a message."""
 
     __slots__ = ("_usage",)
 
@@ -120,7 +120,7 @@ class _EventForwarder(Forwarder):
 
     def on_block(self, block: bytes) -> None:
         frame = parse_block(block)
-        # hamlet has a heartbeat of its own.
+        # hamlet sends its own keepalives.
         if frame is None or frame.event == "ping":
             return
         self._record_event(_decode(frame.data))

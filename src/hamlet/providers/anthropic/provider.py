@@ -35,7 +35,7 @@ from hamlet.spi import (
 
 
 class AnthropicSettings(ProviderSettings):
-    """`max_tokens` is sent when nobody asked for a limit: this API demands one."""
+    """`max_tokens` is sent if the call has no limit: this API requires one."""
 
     base_url: str = "https://api.anthropic.com"
     version: str = "2023-06-01"
@@ -82,7 +82,7 @@ class Anthropic:
                 yield NativeChunk(b"", headroom=quota_headroom)
             require_event_stream(reply)
             chunks = wire.forward_events(reply, request.terms.byte_idle_s)
-            # Sent is sent: a stream must not keep its prompt.
+            # The stream would keep the prompt in memory.
             del request
             async for chunk in chunks:
                 yield chunk

@@ -1,4 +1,4 @@
-"""What Anthropic's headers say of the quota behind an answer.
+"""Headroom from the headers of Anthropic's replies.
 
 https://docs.anthropic.com/en/api/rate-limits#response-headers
 """
@@ -15,7 +15,7 @@ _REQUESTS_REMAINING = "anthropic-ratelimit-requests-remaining"
 
 
 def parse_headroom(headers: Mapping[str, str]) -> Headroom | None:
-    """What is said, or None where nothing is. Header names are lower case."""
+    """The headroom; None if no header is present. Header names are lower case."""
     tokens, requests = (
         parse_positive_int(headers.get(_TOKENS_REMAINING)),
         parse_positive_int(headers.get(_REQUESTS_REMAINING)),

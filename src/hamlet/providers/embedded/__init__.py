@@ -1,4 +1,4 @@
-"""A model that needs no network and no key: honest, deterministic, extractive."""
+"""A deterministic extractive model that needs no network and no key."""
 
 from hamlet.providers.embedded.provider import Embedded, EmbeddedSettings
 

@@ -1,4 +1,4 @@
-"""What the embedded model says: quotations from what it was given, and what it is."""
+"""The texts of the embedded model: quotations from its input, and a self-description."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NO_MATERIAL_HINT = {
 
 
 def compose_answer(request: ChatRequest) -> str:
-    """The whole answer to a conversation."""
+    """The text of the response to a conversation."""
     question = last_user_text(request.messages)
     lang: Language = detect_language(question) or "en"
     if results := _tool_results_text(request.messages):
@@ -54,17 +54,17 @@ def compose_answer(request: ChatRequest) -> str:
 
 
 def last_user_text(messages: Sequence[Message]) -> str:
-    """What the user said last."""
+    """The last text of the user."""
     return next((m.text for m in reversed(messages) if m.role == "user" and m.text), "")
 
 
 def all_text(messages: Iterable[Message]) -> str:
-    """Everything that was said, the latest last."""
+    """All texts of a conversation, joined."""
     return "\n".join(message.text for message in messages if message.text)
 
 
 def best_sentences(question: str, candidates: Sequence[str], max_count: int) -> list[str]:
-    """The sentences that share most with the question, in their own order."""
+    """The sentences that share the most with the question, in their original order."""
     question_grams = Counter(tokenize(question))
     document_frequency = Counter(
         gram for sentence in candidates for gram in set(tokenize(sentence))
@@ -82,7 +82,7 @@ def best_sentences(question: str, candidates: Sequence[str], max_count: int) -> 
 
 
 def _quotable_sentences(messages: Sequence[Message], question: str) -> list[str]:
-    """Sentences to quote: the user's own text if it is a passage, and what was said before."""
+    """Sentences to quote: of earlier messages, and of the question if it is a longer passage."""
     own = split_sentences(question)
     passage = own if len(own) > _MAX_QUESTION_SENTENCES else []
     earlier_sentences = [

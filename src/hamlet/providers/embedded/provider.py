@@ -1,4 +1,4 @@
-"""The adapter: no transport, everything is computed here."""
+"""The adapter of the embedded model, which has no transport."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from hamlet.providers.embedded.vectors import DIMENSIONS, hash_embedding
 from hamlet.spi import API_VERSION, ProviderSettings, Runtime
 
 CHAT_MODEL, EMBED_MODEL = "embedded-chat", "embedded-embed"
-# A word with the blanks before it, or a pair of characters of a script without blanks.
+# A word with its leading spaces, or two characters of a script without spaces.
 _TOKEN = re.compile(r"\s*[!-~]+|\s*[^\s!-~]{1,2}|\s+")
 
 
 class EmbeddedSettings(ProviderSettings):
-    """`tokens_per_s` is the pace of streams; 0 is as fast as possible."""
+    """`tokens_per_s` is the rate of streams; 0 is as fast as possible."""
 
     tokens_per_s: float = Field(default=120.0, ge=0)
 
@@ -107,7 +107,7 @@ def _require_model(model: str, expected: str) -> None:
 
 
 def _forced_tool(request: ChatRequest) -> Tool | None:
-    """The tool that the caller demands; of its own accord this model calls none."""
+    """The tool that the caller forces; this model calls none by itself."""
     if request.messages and request.messages[-1].role == "tool":
         return None
     match request.tool_choice:

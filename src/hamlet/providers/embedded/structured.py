@@ -1,4 +1,4 @@
-"""JSON that meets a schema, filled from the conversation as far as it goes."""
+"""JSON that matches a schema, filled from the conversation where possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_DEPTH = 20
 
 
 class SchemaFiller:
-    """Fills schemas (JSON Schema 2020-12, the part that structured outputs allow)."""
+    """Fills schemas (the subset of JSON Schema 2020-12 that structured outputs allow)."""
 
     def __init__(self, text: str, root: Mapping[str, Any]) -> None:
         self._text = text

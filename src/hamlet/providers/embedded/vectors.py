@@ -1,6 +1,7 @@
-"""Embeddings by feature hashing: texts that share words and characters lie close.
+"""Embeddings by feature hashing: texts that share words and characters are close.
 
-Weinberger et al., "Feature Hashing for Large Scale Multitask Learning" (2009).
+Weinberger et al., "Feature Hashing for Large Scale Multitask Learning" (2009),
+https://arxiv.org/abs/0902.2206
 """
 
 from __future__ import annotations

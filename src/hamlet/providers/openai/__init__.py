@@ -1,4 +1,4 @@
-"""OpenAI and Azure OpenAI: the same wire, with other URLs and sign-ins."""
+"""OpenAI and Azure OpenAI: the same API, with different URLs and authentication."""
 
 from hamlet.providers.openai.provider import OpenAI
 from hamlet.providers.openai.settings import Settings

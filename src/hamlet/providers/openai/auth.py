@@ -1,4 +1,4 @@
-"""Access tokens of Microsoft Entra ID, kept until shortly before they end."""
+"""Access tokens of Microsoft Entra ID, cached until shortly before they expire."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 class EntraToken:
-    """One token for all calls of a provider; at most one request for a new one is under way."""
+    """One token for all calls of a provider; at most one request renews it at a time."""
 
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         self._settings = settings
@@ -36,7 +36,7 @@ class EntraToken:
         return {"authorization": f"Bearer {self._token}"}
 
     def invalidate(self) -> None:
-        """Sign in anew before the next call: the upstream refused the token."""
+        """Renew the token before the next call, since the upstream refused it."""
         self._renew_at = 0.0
 
     async def _renew(self) -> None:
@@ -46,11 +46,11 @@ class EntraToken:
         async with self._http.stream("POST", path, content=form, headers=_FORM) as reply:
             await raise_for_upstream(reply, lambda status, body: errors.UpstreamAuth)
             try:
-                answer = json.loads(await reply.aread())
-                self._token, lifetime = answer["access_token"], float(answer["expires_in"])
+                body = json.loads(await reply.aread())
+                self._token, lifetime = body["access_token"], float(body["expires_in"])
             except (ValueError, KeyError, TypeError):
                 raise errors.UpstreamAuth("the sign-in gave no token") from None
-        # A short-lived token is renewed after half its life, a usual one 5 minutes early.
+        # A short-lived token is renewed after half its lifetime, others 5 minutes early.
         self._renew_at = self._now() + max(lifetime - _RENEW_EARLY_S, lifetime / 2)
 
     async def _token_request_form(self) -> dict[str, str]:

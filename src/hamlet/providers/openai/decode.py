@@ -1,4 +1,4 @@
-"""Chat Completions answers, whole and in chunks, as hamlet's events."""
+"""Decodes Chat Completions responses and chunks into hamlet's events."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ DONE = b"[DONE]"
 
 
 def finish_reason(raw: str | None) -> FinishReason:
-    """The finish reason, over all vendors."""
+    """The finish reason as hamlet names it."""
     return FINISH_REASONS.get(raw or "", FinishReason.OTHER)
 
 
 def parse_usage(raw: Any) -> Usage:
-    """Token counts: this API's totals include cached and reasoning tokens, as ours do.
+    """Token counts: this API's totals include cached and reasoning tokens, as hamlet's do.
 
-    A count that is none (a text, a negative) is left out: it must not cost the caller the answer.
+    An invalid count (a string, a negative number) is dropped rather than failing the response.
     """
     if not isinstance(raw, dict) or not raw:
         return Usage()
@@ -60,11 +60,11 @@ def _token_detail(raw: Mapping[str, Any], group: str, name: str) -> int | None:
 
 
 def raise_if_unfiltered(data: bytes) -> None:
-    """Raise Unfiltered if a choice or prompt says that the content filter did not run on it.
+    """Raise Unfiltered if the content filter did not run on a choice or on the prompt.
 
     https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter
     """
-    # Text of the model has its quotes escaped; only then is a full look worth its while.
+    # Quotes in the model's text are escaped, so this substring is a cheap and safe test.
     if b'"content_filter_error"' in data and _is_unfiltered(orjson.loads(data)):
         raise Unfiltered("the upstream's content filter did not run")
 
@@ -81,7 +81,7 @@ def _is_unfiltered(body: Any) -> bool:
 
 
 def decode_response(raw: bytes, model: str) -> Iterator[ChatEvent]:
-    """The events of a whole answer. Raises ProviderError."""
+    """The events of a complete response. Raises ProviderError."""
     try:
         body = orjson.loads(raw)
         if "error" in body and "choices" not in body:
@@ -102,7 +102,7 @@ def decode_response(raw: bytes, model: str) -> Iterator[ChatEvent]:
 
 
 async def decode_stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterator[ChatEvent]:
-    """The events of a streamed answer. Raises ProviderError; a missing end is left to the host."""
+    """The events of a stream. Raises ProviderError; the host deals with a missing end."""
     decoder = ChunkDecoder(model)
     done = False
     async for frame in frames:
@@ -119,7 +119,7 @@ async def decode_stream(frames: AsyncIterator[Frame], model: str) -> AsyncIterat
 
 
 class ChunkDecoder:
-    """Turns chunks into events; parts get indexes in the order in which they begin."""
+    """Turns chunks into events; parts are numbered in the order in which they start."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -147,12 +147,12 @@ class ChunkDecoder:
 
     @property
     def has_finish_reason(self) -> bool:
-        """Whether the vendor said why it stopped."""
+        """Whether the vendor has sent a finish reason."""
         return self._finish_reason is not None
 
     @property
     def has_content(self) -> bool:
-        """Whether any part of the answer has begun."""
+        """Whether any part of the response has started."""
         return self._index >= 0
 
     def build_finished(self) -> Finished:
@@ -162,7 +162,7 @@ class ChunkDecoder:
         )
 
     def _decode_delta(self, delta: Mapping[str, Any]) -> Iterator[ChatEvent]:
-        # "reasoning_content" and "reasoning" are what vLLM, DeepSeek and OpenRouter call it.
+        # vLLM, DeepSeek and OpenRouter name it "reasoning_content" or "reasoning".
         if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
             yield ReasoningDelta(self._part_index("reasoning"), reasoning)
         if text := delta.get("content") or delta.get("refusal"):
@@ -175,7 +175,7 @@ class ChunkDecoder:
         position = ("call", call.get("index", 0))
         arguments = function.get("arguments") or ""
         id_ = call.get("id") or ""
-        # Some vendors give every call index 0: there a new id tells a new call.
+        # Some vendors give every call index 0: there a new id starts a new call.
         if self._open_part == position and id_ in ("", self._call_id):
             return ToolCallDelta(self._index, arguments=arguments)
         if not function.get("name"):

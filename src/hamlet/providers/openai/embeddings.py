@@ -1,4 +1,4 @@
-"""Embeddings requests and answers: https://platform.openai.com/docs/api-reference/embeddings"""
+"""Embedding requests and responses: https://platform.openai.com/docs/api-reference/embeddings"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hamlet.providers.openai.errors import in_band_error
 
 
 def encode_embedding_request(request: EmbeddingRequest) -> dict[str, Any]:
-    """The JSON object to send. Vectors are asked for as base64: a third of the bytes."""
+    """The JSON object to send. Requests vectors as base64, which takes a third of the bytes."""
     sent: dict[str, Any] = {
         "model": request.model,
         "input": list(request.inputs),
@@ -30,20 +30,20 @@ def encode_embedding_request(request: EmbeddingRequest) -> dict[str, Any]:
 def decode_embedding_response(raw: bytes, request: EmbeddingRequest) -> EmbeddingResponse:
     """The vectors in input order. Raises ProviderError."""
     try:
-        answer = orjson.loads(raw)
-        if "error" in answer and "data" not in answer:
-            raise in_band_error(answer)
-        rows = sorted(answer["data"], key=lambda row: row["index"])
+        body = orjson.loads(raw)
+        if "error" in body and "data" not in body:
+            raise in_band_error(body)
+        rows = sorted(body["data"], key=lambda row: row["index"])
         vectors = tuple(_decode_vector(row["embedding"]) for row in rows)
-        usage = answer.get("usage") or {}
+        usage = body.get("usage") or {}
     except (ValueError, KeyError, TypeError, binascii.Error):
         raise UpstreamProtocol("the upstream's answer is not a list of embeddings") from None
     if len(vectors) != len(request.inputs):
         raise UpstreamProtocol("the upstream gave another number of vectors than inputs")
     counts = Usage(input_tokens=usage.get("prompt_tokens"), raw=usage)
-    return EmbeddingResponse(answer.get("model") or request.model, vectors, counts)
+    return EmbeddingResponse(body.get("model") or request.model, vectors, counts)
 
 
 def _decode_vector(value: str | list[float]) -> bytes:
-    # Not every compatible server knows base64.
+    # Not every compatible server supports base64.
     return base64.b64decode(value, validate=True) if isinstance(value, str) else pack(value)

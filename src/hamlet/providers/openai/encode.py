@@ -1,4 +1,4 @@
-"""hamlet's nouns as the body of a Chat Completions request.
+"""Encodes hamlet's requests as bodies of the Chat Completions API.
 
 Fields: https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -26,7 +26,7 @@ from hamlet.core import (
 
 
 def encode_request(request: ChatRequest, max_tokens_field: str, kind: str) -> dict[str, Any]:
-    """The JSON object to send. `kind` selects the provider options meant for this adapter."""
+    """The JSON object to send. `kind` selects the provider options of this adapter."""
     sent: dict[str, Any] = {
         "model": request.model,
         "messages": [wire for message in request.messages for wire in _message(message)],
@@ -45,7 +45,7 @@ def encode_request(request: ChatRequest, max_tokens_field: str, kind: str) -> di
 
 
 def encode_params(sent: dict[str, Any], max_tokens_field: str) -> dict[str, Any]:
-    """Portable parameters under their wire names."""
+    """Portable parameters under the names of the API."""
     return {max_tokens_field if name == "max_tokens" else name: sent[name] for name in sent}
 
 
@@ -72,7 +72,7 @@ def _tool_messages(message: Message) -> Iterable[dict[str, Any]]:
             yield {"role": "tool", "tool_call_id": result.call_id, "content": text}
             images += [_image(part) for part in result.parts if isinstance(part, Image)]
     if images:
-        # Tool messages take text only; what the tool showed follows as the user's.
+        # Tool messages take text only; images of a tool follow in a user message.
         yield {"role": "user", "content": images}
 
 

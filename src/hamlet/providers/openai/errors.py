@@ -1,6 +1,6 @@
-"""What OpenAI's and Azure's error codes mean, beyond the status.
+"""Maps error codes of OpenAI and Azure to error classes, more precisely than the status does.
 
-https://platform.openai.com/docs/guides/error-codes, and the fleet design, section 1.5.
+https://platform.openai.com/docs/guides/error-codes; docs/retries.md says what each class does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "slow_down": errors.RateLimited,
     "NoCapacity": errors.Overloaded,
 }
-# In-stream errors have no status; their type or code stands in for one.
+# Errors inside a stream have no status: it is derived from their type or code.
 _STATUS_BY_CODE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -47,7 +47,7 @@ _STATUS_BY_CODE = {
 
 
 def error_class(status: int, body: Mapping[str, Any]) -> type[ProviderError] | None:
-    """A more precise class than the status alone gives."""
+    """The class for an error body; None leaves it to the status."""
     error = body.get("error")
     if not isinstance(error, dict):
         return None
@@ -64,7 +64,7 @@ def error_class(status: int, body: Mapping[str, Any]) -> type[ProviderError] | N
 
 
 def in_band_error(body: Mapping[str, Any]) -> ProviderError:
-    """The error that an `error` object under status 200 means."""
+    """The error for an `error` object under status 200."""
     error = body.get("error")
     status = 500
     if isinstance(error, dict):

@@ -1,7 +1,7 @@
-"""The fast lane: the caller already speaks this API, so bytes go through.
+"""The fast lane: the caller already uses this API, so bytes are forwarded.
 
-The request gets another model name and what defaults and caps change; the answer is looked at
-once per frame, for the finish reason, usage, errors and the end.
+The request gets the upstream's model name and the changes of defaults and caps; each frame of the
+response is parsed once, for the finish reason, usage, errors and the end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Delta(msgspec.Struct):
 
     @property
     def pieces(self) -> int:
-        """0 without content, else at least how many tokens it is."""
+        """A lower bound of the tokens; 0 without content."""
         content = self.content or self.reasoning_content or self.reasoning or self.refusal
         if isinstance(content, str) and content:
             return max(1, len(content) // 4)
@@ -47,7 +47,7 @@ class _Choice(msgspec.Struct):
 
 
 class _ParsedChunk(msgspec.Struct):
-    """What hamlet needs to know of an answer or a chunk."""
+    """The fields of a response or chunk that hamlet reads."""
 
     choices: list[_Choice] | None = None
     usage: Any = None
@@ -76,7 +76,7 @@ def encode_native_request(request: NativeRequest, max_tokens_field: str) -> byte
 
 
 def wants_usage_frame(request: NativeRequest) -> bool:
-    """Whether the caller asked for the usage frame; hamlet itself always does."""
+    """Whether the caller requested the usage frame; hamlet always does."""
     options = request.fields.get("stream_options")
     wanted = msgspec.json.decode(options) if options else None
     return bool(isinstance(wanted, dict) and wanted.get("include_usage"))
@@ -85,7 +85,7 @@ def wants_usage_frame(request: NativeRequest) -> bool:
 def native_response(
     raw: bytes, require_filter: bool = False, headroom: Headroom | None = None
 ) -> NativeChunk:
-    """One whole answer. Raises ProviderError; Unfiltered only `with_filter`."""
+    """A complete response. Raises ProviderError; Unfiltered only if `require_filter`."""
     completion = _decode(raw)
     if not completion.choices:
         raise EmptyAnswer("the upstream's answer has no choices")
@@ -106,7 +106,7 @@ def forward_chunks(
 
 
 class _ChunkForwarder(Forwarder):
-    """Looks at `chat.completion.chunk` frames."""
+    """Inspects `chat.completion.chunk` frames."""
 
     __slots__ = ("_forward_usage", "_has_content", "_require_filter", "has_finish_reason")
 
@@ -129,7 +129,7 @@ class _ChunkForwarder(Forwarder):
             return
         chunk = _decode(frame.data)
         if chunk.choices is None:
-            # Clients demand that every data frame is a chunk.
+            # Clients require that every data frame is a chunk.
             return
         if self._require_filter:
             raise_if_unfiltered(frame.data)
@@ -138,7 +138,7 @@ class _ChunkForwarder(Forwarder):
             self.emit(_strip_invalid_roles(block, frame.data, chunk.choices))
 
     def final_chunk(self) -> NativeChunk | None:
-        # The vendor said why it stopped but not that it did: say it for it.
+        # The vendor sent a finish reason but no [DONE]: add it.
         missing_done = self.has_finish_reason and not self.ended
         return NativeChunk(_DONE_FRAME, end=True) if missing_done else None
 
@@ -167,7 +167,7 @@ def _decode(data: bytes) -> _ParsedChunk:
 
 
 def _strip_invalid_roles(block: bytes, data: bytes, choices: list[_Choice]) -> bytes:
-    """The frame as it came, unless a delta's role is one that clients choke on."""
+    """The frame unchanged, unless a delta has a role that clients do not accept."""
     allowed_roles = (msgspec.UNSET, "assistant")
     if all(choice.delta is None or choice.delta.role in allowed_roles for choice in choices):
         return block

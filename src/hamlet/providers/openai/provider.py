@@ -86,7 +86,7 @@ class OpenAI:
                 yield NativeChunk(b"", headroom=quota_headroom)
             require_event_stream(reply)
             chunks = wire.forward_chunks(reply, wire.wants_usage_frame(request), request.terms)
-            # Sent is sent: a stream must not keep its prompt.
+            # The stream would keep the prompt in memory.
             del request
             async for chunk in chunks:
                 yield chunk

@@ -1,8 +1,10 @@
-"""What OpenAI's and Azure's headers say of the capacity behind an answer.
+"""Headroom from the headers of OpenAI's and Azure's replies.
 
-Azure tells the use of reserved capacity as "NN.N%", perhaps empty or without the sign; where it
-let another deployment answer, it names the one that was full. The counts of quotas come from
-caches: -1 and 0 mean nothing. (Fleet design, sections 1.1 and 1.2.)
+Azure reports the use of provisioned capacity as "NN.N%", at times empty or without the sign, and
+names the full deployment if another one served the call ("spillover"):
+https://learn.microsoft.com/azure/ai-foundry/openai/how-to/spillover-traffic-management
+The remaining counts of quotas may be stale: -1 and 0 are ignored.
+https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ _TOKENS_REMAINING, _REQUESTS_REMAINING = (
 
 
 def parse_headroom(headers: Mapping[str, str]) -> Headroom | None:
-    """What is said, or None where nothing is. Header names are lower case."""
+    """The headroom; None if no header is present. Header names are lower case."""
     if not (
         headers.keys() & {_UTILIZATION, _SPILLOVER_FROM, _TOKENS_REMAINING, _REQUESTS_REMAINING}
     ):

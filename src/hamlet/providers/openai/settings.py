@@ -1,4 +1,4 @@
-"""How to reach OpenAI or an Azure OpenAI resource."""
+"""Settings of OpenAI and of Azure OpenAI resources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Settings(ProviderSettings):
     """`base_url` ends in /v1 (OpenAI, Azure's v1 form), or is the resource if `api_version` is set.
 
     `auth` "auto" sends `api-key` to Azure and a bearer token elsewhere. "entra" signs in to
-    Microsoft Entra ID as `client_id` of `tenant_id`, proven by a secret or a workload's token file:
+    Microsoft Entra ID as `client_id` of `tenant_id`, with a secret or a workload's token file:
     https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
     """
 
@@ -40,7 +40,7 @@ class Settings(ProviderSettings):
 
     @property
     def auth_header(self) -> dict[str, str]:
-        """The header that carries the static key, if there is one."""
+        """The header with the static key, if there is one."""
         if self.api_key is None or self.auth == "entra":
             return {}
         azure = self.api_version is not None or ".azure.com" in self.base_url
@@ -50,6 +50,6 @@ class Settings(ProviderSettings):
 
     @property
     def account_headers(self) -> dict[str, str]:
-        """Headers that say on whose behalf the key is used."""
+        """The headers for organization and project."""
         named = {"openai-organization": self.organization, "openai-project": self.project}
         return {name: value for name, value in named.items() if value}

@@ -1,4 +1,4 @@
-"""How what processes learn becomes common knowledge. Knows nothing of how it travels."""
+"""Merges the state of several processes. Knows nothing of the transport."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import msgspec
 from hamlet.registry import Deployment
 from hamlet.routing.deployment_state import DeploymentState
 from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage
-from hamlet.routing.load_balancer import LoadBalancer, PendingUpdates
+from hamlet.routing.load_balancer import LoadBalancer
 
 _PEER_TTL_S = 3.0
 _SHARE_OVERSUBSCRIPTION = 1.1
 
 
 class Merger:
-    """Makes tidings of a fleet's news, and takes in those of other processes.
+    """Builds messages from the load balancer's pending updates, and merges those of others.
 
-    Cooldowns merge to the longer, breakers to the newer, ledgers to the sum of all processes'
-    charges. What was heard is not passed on: each wait would grow by its travel, for ever.
+    Cooldowns merge to the longer one, circuit breakers to the newer one, capacity to the sum of all
+    processes' charges. Received state is not passed on: a remaining wait would grow by its time in
+    transit with each hop, for ever.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Merger:
         name: str,
         deployments: Callable[[], Iterable[Deployment]],
     ) -> None:
-        """`name` tells this process from others."""
+        """`name` identifies this process. The load balancer must have `pending_updates`."""
         self.name = name
         self.process_count = 1
         self._load_balancer = load_balancer
@@ -38,19 +39,17 @@ class Merger:
         self._number = 0
         self._unsent_message: GossipMessage | None = None
         self._remote_waits: dict[str, tuple[float, float]] = {}
-        load_balancer.pending_updates = PendingUpdates()
+        assert load_balancer.pending_updates is not None, "a load balancer without updates"
+        self._pending_updates = load_balancer.pending_updates
 
-    # -- what to say
+    # -- outgoing
 
     def next_message(self, *, full: bool = False) -> GossipMessage | None:
-        """What others have not heard of, or, if `whole`, all that is not as at the start.
+        """What has not been sent yet or, if `full`, all state that differs from the initial one.
 
-        It stays unsaid, and comes again with the next, until `sent`. None if there is nothing.
+        Until `mark_sent` the next message repeats it. None if there is nothing to send.
         """
-        updates, self._load_balancer.pending_updates = (
-            self._load_balancer.pending_updates or PendingUpdates(),
-            PendingUpdates(),
-        )
+        updates = self._pending_updates.drain()
         unsent = self._unsent_message or GossipMessage(self.name, 0)
         for id_, (cost, calls) in unsent.charges.items():
             updates.costs[id_] += cost
@@ -71,7 +70,7 @@ class Merger:
         return self._unsent_message if full or charges or snapshots else None
 
     def mark_sent(self) -> None:
-        """The last tidings have arrived."""
+        """The last message has been published."""
         self._unsent_message = None
         now = self._load_balancer.clock()
         self._peer_seen_at = {
@@ -80,11 +79,11 @@ class Merger:
         self.process_count = 1 + len(self._peer_seen_at)
 
     def snapshot_message(self) -> GossipMessage:
-        """All that is known, for a process that starts or returns."""
+        """All state, for a process that starts or comes back."""
         now = self._load_balancer.clock()
         states = self._load_balancer.deployment_states.items()
-        snapshots = {id_: c.snapshot(now) for id_, c in states}
-        levels = {id_: c.capacity_model.undrained_levels(now) for id_, c in states}
+        snapshots = {id_: state.snapshot(now) for id_, state in states}
+        levels = {id_: state.capacity_model.undrained_levels(now) for id_, state in states}
         return GossipMessage(self.name, self._number, {}, snapshots, levels)
 
     def _local_snapshot(self, id_: str) -> DeploymentSnapshot:
@@ -98,15 +97,15 @@ class Merger:
         )
 
     def _all_deployment_ids(self) -> Iterable[str]:
-        """The ids of all deployments, those without traffic too."""
+        """The ids of all deployments, including those without traffic."""
         for deployment in self._deployments():
             self._load_balancer.deployment_state(deployment)
         return self._load_balancer.deployment_states
 
-    # -- what to hear
+    # -- incoming
 
     def merge(self, message: GossipMessage) -> None:
-        """Take in what another process says; what we have heard already changes nothing."""
+        """Merge the message of another process. A repeated one changes nothing."""
         if message.sender == self.name or message.number <= self._last_numbers.get(
             message.sender, -1
         ):
@@ -131,17 +130,17 @@ class Merger:
             if after != before:
                 self._remote_waits[id_] = after
 
-    # -- coming and going
+    # -- joining and isolation
 
     def join(self, others: Iterable[GossipMessage], *, was_isolated: bool) -> None:
-        """Begin with what `others` know, by their snapshots.
+        """Start from the snapshots of `others`.
 
-        If this process was `alone`, its ledgers hold its own charges, of which others have not
-        heard; else they hold everybody's already, or had better.
+        If this process was isolated, its capacity models hold charges that others have not
+        received; otherwise they should hold the charges of all processes already.
         """
         list(self._all_deployment_ids())
         self.set_share(1.0)
-        # Who was silent because we were away is not gone for that.
+        # A peer may seem silent only because this process was away.
         self._peer_seen_at = dict.fromkeys(self._peer_seen_at, self._load_balancer.clock())
         levels: dict[str, tuple[float, float]] = {}
         for message in others:
@@ -163,12 +162,8 @@ class Merger:
         local_levels = state.capacity_model.undrained_levels(now)
         if was_isolated:
             state.capacity_model.add_remote_charges(*remote_levels, now)
-            assert self._load_balancer.pending_updates is not None, "an exchange has news"
             if any(local_levels):
-                (
-                    self._load_balancer.pending_updates.costs[id_],
-                    self._load_balancer.pending_updates.calls[id_],
-                ) = local_levels
+                self._pending_updates.costs[id_], self._pending_updates.calls[id_] = local_levels
         else:
             cost, calls = (
                 max(0.0, remote_levels[0] - local_levels[0]),
@@ -177,16 +172,17 @@ class Merger:
             state.capacity_model.add_remote_charges(cost, calls, now)
 
     def isolate(self) -> None:
-        """Nobody can be heard any more: this process has its share of each deployment's capacity.
+        """Without Redis: keep to this process' share of each deployment's capacity.
 
-        Called again it keeps to that, whatever a reload brought, and forgets news nobody hears.
+        Called repeatedly, to cover deployments that a reload adds, and to drop pending updates.
         """
         list(self._all_deployment_ids())
         self.set_share(min(1.0, _SHARE_OVERSUBSCRIPTION / self.process_count))
-        self._load_balancer.pending_updates, self._unsent_message = PendingUpdates(), None
+        self._pending_updates.drain()
+        self._unsent_message = None
 
     def set_share(self, share: float) -> None:
-        """Have this part of all capacity."""
+        """Use this part of every deployment's capacity, 0 to 1."""
         now = self._load_balancer.clock()
         for state in self._load_balancer.deployment_states.values():
             state.capacity_model.set_share(share, now)

@@ -1,6 +1,6 @@
-"""What processes tell one another of deployments.
+"""The messages that processes exchange about deployments.
 
-Waits are told as the seconds that remain: no two machines' clocks need agree, and none may jump.
+Waits are given as remaining seconds, so that machines need no synchronized clocks.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class DeploymentSnapshot(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GossipMessage(msgspec.Struct, frozen=True):
-    """What one process has to say, by deployment id.
+    """What one process publishes, by deployment id.
 
-    `charges` are (cost, calls) since its last tidings, `levels` what is in the ledgers in all.
+    `charges` are (cost, calls) since its last message, `levels` those that have not drained yet.
     """
 
     sender: str
@@ -49,7 +49,7 @@ def encode(message: GossipMessage) -> bytes:
 
 
 def decode(data: bytes) -> GossipMessage | None:
-    """From JSON; None if it is none of ours."""
+    """From JSON; None if it is not a valid message."""
     try:
         return _DECODER.decode(data)
     except msgspec.MsgspecError:

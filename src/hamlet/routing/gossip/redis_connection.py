@@ -1,4 +1,4 @@
-"""A connection to Redis that is used until its first trouble, and then never again."""
+"""A connection to Redis that is discarded after its first failure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ Command = tuple[str | bytes | int, ...]
 
 
 class RedisConnection:
-    """Commands and one subscription, for the use of one task each. Needs the extra `redis`.
+    """Commands and one subscription, each for one task. Needs the extra `redis`.
 
-    A cancelled or timed-out command may leave its answer behind, for the next one to take for its
-    own (redis-py issues 2624 and 2665): after any trouble `ask` refuses, and a new link is needed.
+    The reply to a cancelled or timed-out command may arrive late, and be taken for the reply to the
+    next one (https://github.com/redis/redis-py/issues/2624, .../2665): after any failure `execute`
+    raises, and a new connection is needed.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """Opens no connection yet. `wait_s` is how long commands may take."""
+        """Opens no connection yet. `timeout_s` bounds each `execute`."""
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
@@ -45,9 +46,9 @@ class RedisConnection:
         self._is_usable = confirmed is not None
 
     async def execute(self, *commands: Command, timeout_s: float | None = None) -> list[Any]:
-        """The answers, in order. Raises what redis-py does, or TimeoutError."""
+        """The replies, in order. Raises what redis-py does, TimeoutError or ConnectionError."""
         if not self._is_usable:
-            raise ConnectionError("the link has been in trouble, or is in use")
+            raise ConnectionError("this connection has failed, or is in use")
         self._is_usable = False
         async with asyncio.timeout(timeout_s or self._timeout_s):
             async with self._redis.pipeline(transaction=False) as pipeline:
@@ -58,15 +59,15 @@ class RedisConnection:
         return replies
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """What is published, as it comes; an empty one now and then when nothing is."""
+        """Published messages as they arrive; b"" from time to time when there are none."""
         while True:
             message = await self._pubsub.get_message(True, timeout=_POLL_TIMEOUT_S)
-            # A backlog is in the buffer already and waits for nothing: let calls have their turn.
+            # A backlog is read from the buffer without waiting: yield to other tasks.
             await asyncio.sleep(0)
             yield message["data"] if message else b""
 
     async def aclose(self) -> None:
-        """Give up the connections; raises nothing."""
+        """Close the connections; raises nothing."""
         self._is_usable = False
         with suppress(Exception):
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]

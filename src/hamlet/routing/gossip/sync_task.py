@@ -1,4 +1,4 @@
-"""The background task through which processes share what they know, by way of Redis."""
+"""The background task that exchanges state with the other processes, through Redis."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from hamlet.registry import Deployment
+from hamlet.routing.deployment_state import DeploymentState
 from hamlet.routing.gossip.merger import Merger
 from hamlet.routing.gossip.message import GossipMessage, decode, encode
 from hamlet.routing.gossip.probe_leases import LEASE_TTL_S, ProbeLeases
@@ -24,7 +25,7 @@ _SNAPSHOT_TTL_MS, _MEMBERS_TTL_MS = 5_000, 60_000
 _MAX_CONSECUTIVE_FAILURES = 3
 _RECONNECT_INTERVAL_S = 1.0
 _CANCEL_INTERVAL_S = 0.5
-# Takes the lease, or has it last longer if it is ours.
+# Takes the lease, or extends it if this process holds it.
 _LEASE_SCRIPT = """
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -34,15 +35,16 @@ return 1
 
 
 class SyncTask:
-    """Every 200 ms says what is new, and hears what others say; no call ever waits for it.
+    """Publishes what is new every 200 ms and merges what others publish; no call waits for it.
 
-    After three troubles in a row it is "away": each process has its share of the capacity, and
-    tries Redis again every second. `on_state` hears of each change.
+    After three failures in a row its state is "away": this process keeps to its share of the
+    capacity and tries Redis again every second. `on_state_change` is called with each new state.
     """
 
     def __init__(
         self,
         load_balancer: LoadBalancer,
+        probe_leases: ProbeLeases,
         url: str,
         group: str,
         deployments: Callable[[], Iterable[Deployment]],
@@ -52,11 +54,14 @@ class SyncTask:
         interval_s: float = _SYNC_INTERVAL_S,
         timeout_s: float = _COMMAND_TIMEOUT_S,
     ) -> None:
-        """Processes of one `group` share. `wait_s` is how long a command to Redis may take."""
+        """Processes of one `group` share their state. `timeout_s` bounds each command to Redis.
+
+        The load balancer must have `pending_updates`, and ask `probe_leases.is_held` for probes.
+        """
         self.merger = Merger(load_balancer, f"{random.getrandbits(64):016x}", deployments)
-        self.probe_leases = ProbeLeases(load_balancer)
+        self.probe_leases = probe_leases
         self.state: SyncState = "local"
-        load_balancer.may_probe = self.probe_leases.is_held
+        self._load_balancer = load_balancer
         self._clock = load_balancer.clock
         self._url = url
         self._prefix = f"hamlet:fleet:{group}:"
@@ -69,19 +74,19 @@ class SyncTask:
 
     @property
     def process_count(self) -> int:
-        """How many there are, this one included, as far as is known."""
+        """The number of live processes, this one included, as far as is known."""
         return self.merger.process_count
 
     def start(self) -> None:
-        """Begin."""
+        """Start the task in the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def aclose(self) -> None:
-        """Stop, and take our name off the list if that is quickly done."""
+        """Stop, and remove this process from the list of members if Redis answers in time."""
         if self._task is None:
             return
         while not self._task.done():
-            # Again and again: a client library has been seen to swallow a cancellation.
+            # Repeatedly, since redis-py has been seen to swallow a cancellation.
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=_CANCEL_INTERVAL_S)
         self._task = None
@@ -93,6 +98,9 @@ class SyncTask:
                     ("DEL", self._snapshot_key), ("SREM", self._prefix + "members", self._name)
                 )
             await connection.aclose()
+
+    def _deployment_states(self) -> Iterable[DeploymentState]:
+        return self._load_balancer.deployment_states.values()
 
     @property
     def _name(self) -> str:
@@ -108,7 +116,7 @@ class SyncTask:
             try:
                 await self._sync(connection)
             except Exception as error:
-                # Whatever it is, the processes serve on: alone, if it comes again.
+                # Whatever it is, this process goes on serving: isolated, if it persists.
                 self._consecutive_failures += 1
                 if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES:
                     self.merger.isolate()
@@ -124,7 +132,7 @@ class SyncTask:
         reconnect_at = self._clock() + _RECONNECT_INTERVAL_S * random.uniform(0.8, 1.2)
         while self._clock() < reconnect_at:
             self.merger.isolate()
-            self.probe_leases.assign_randomly(self.process_count)
+            self.probe_leases.assign_randomly(self._deployment_states(), self.process_count)
             await asyncio.sleep(self._interval_s)
 
     async def _sync(self, connection: RedisConnection) -> None:
@@ -150,7 +158,9 @@ class SyncTask:
         ]:
             await connection.execute(("SREM", members_key, *expired), timeout_s=CONNECT_TIMEOUT_S)
         messages = (decode(snapshot) for snapshot in snapshots if snapshot)
-        self.merger.join((t for t in messages if t), was_isolated=self.state != "shared")
+        self.merger.join(
+            (message for message in messages if message), was_isolated=self.state != "shared"
+        )
         await self._flush(connection, full=True)
         self._set_state("shared")
 
@@ -173,12 +183,15 @@ class SyncTask:
             self._consecutive_failures = 0
             if full:
                 heartbeat_at = self._clock() + _HEARTBEAT_S
-            # We hear ourselves too: if not even that, the subscription is dead.
+            # Our own messages come back too: without even those, the subscription is dead.
             if self._clock() - self._last_message_at > _SILENCE_TIMEOUT_S:
-                raise TimeoutError("nothing is heard any more")
+                raise TimeoutError("no message for too long")
 
     async def _flush(self, connection: RedisConnection, *, full: bool) -> None:
-        message, lease_ids = self.merger.next_message(full=full), self.probe_leases.ids_to_request()
+        message, lease_ids = (
+            self.merger.next_message(full=full),
+            self.probe_leases.ids_to_request(self._deployment_states()),
+        )
         commands = [
             *self._publish_commands(message, full=full),
             *map(self._lease_command, lease_ids),
@@ -215,7 +228,7 @@ class SyncTask:
             return
         self.state = state
         if state == "away":
-            # The message may quote the command: its kind has to do.
+            # The message may quote the command, so only the type is logged.
             self._log.warning(
                 "fleet.away", error=type(error).__name__, processes=self.process_count
             )
@@ -225,7 +238,7 @@ class SyncTask:
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """What went wrong first, out of a group's wrapping."""
+    """The first error inside of exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

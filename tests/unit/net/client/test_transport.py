@@ -584,7 +584,7 @@ async def test_unresponsive_address_falls_back_to_next(monkeypatch) -> None:
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
         http = make_transport(f"http://two.test:{port}")
-        monkeypatch.setattr("hamlet.net.client.dial._LOCAL_LIMIT_ERRNOS", {5})
+        monkeypatch.setattr("hamlet.net.client.failures.LOCAL_LIMIT_ERRNOS", {5})
         assert await fetch_body(http) == b"ok"
         await http.aclose()
 

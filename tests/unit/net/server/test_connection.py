@@ -12,12 +12,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from hamlet.api.dialects.openai.errors import render_error
-from hamlet.net.server.connection import (
-    MAX_HEAD_BYTES,
-    MAX_HEADERS,
-    ConnectionTimeouts,
-    http_protocol,
-)
+from hamlet.net.server.connection import MAX_HEAD_BYTES, MAX_HEADERS, http_protocol
+from hamlet.net.server.context import ConnectionTimeouts
 from hamlet.net.server.http_exchange import HttpExchange, direct_exchange
 from support.server import wait_until
 

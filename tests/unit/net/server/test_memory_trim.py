@@ -1,4 +1,4 @@
-"""When memory is given back to the system."""
+"""When freed memory is given back to the system."""
 
 import asyncio
 import platform
@@ -8,34 +8,35 @@ from pathlib import Path
 
 import pytest
 
-from hamlet.net.server import memory_trim as tide
+from hamlet.net.server import memory_trim as memory_trim_module
 from hamlet.net.server.memory_trim import MemoryTrim
+from hamlet.net.timers.timer_wheel import running_wheel
 
 
-def connect_and_disconnect(memory_trim: MemoryTrim, came: int, left: int) -> None:
-    loop = asyncio.get_running_loop()
-    for _ in range(came):
+def connect_and_disconnect(memory_trim: MemoryTrim, connects: int, disconnects: int) -> None:
+    for _ in range(connects):
         memory_trim.on_connect()
-    for _ in range(left):
-        memory_trim.on_disconnect(loop)
+    for _ in range(disconnects):
+        memory_trim.on_disconnect()
 
 
 async def test_trims_after_most_clients_disconnect(monkeypatch) -> None:
-    given = threading.Event()
-    monkeypatch.setattr(tide, "_TRIM_DELAY_S", 0.0)
-    monkeypatch.setattr(tide, "_trim", given.set)
-    connect_and_disconnect(MemoryTrim(), came=400, left=301)
-    assert await asyncio.to_thread(given.wait, 60)
+    trimmed = threading.Event()
+    monkeypatch.setattr(memory_trim_module, "_TRIM_DELAY_S", 0.0)
+    monkeypatch.setattr(memory_trim_module, "_trim", trimmed.set)
+    connect_and_disconnect(MemoryTrim(running_wheel()), connects=400, disconnects=301)
+    assert await asyncio.to_thread(trimmed.wait, 60)
 
 
 async def test_small_drop_in_clients_does_not_trim(monkeypatch) -> None:
-    given: list[bool] = []
-    monkeypatch.setattr(tide, "_TRIM_DELAY_S", 0.0)
-    monkeypatch.setattr(tide, "_trim", lambda: given.append(True))
-    connect_and_disconnect(MemoryTrim(), came=150, left=150)
-    connect_and_disconnect(MemoryTrim(), came=400, left=200)
-    await asyncio.sleep(0.01)
-    assert given == []
+    trims: list[bool] = []
+    monkeypatch.setattr(memory_trim_module, "_TRIM_DELAY_S", 0.0)
+    monkeypatch.setattr(memory_trim_module, "_trim", lambda: trims.append(True))
+    connect_and_disconnect(MemoryTrim(running_wheel()), connects=150, disconnects=150)
+    connect_and_disconnect(MemoryTrim(running_wheel()), connects=400, disconnects=200)
+    # Longer than a slot of the wheel.
+    await asyncio.sleep(0.15)
+    assert trims == []
 
 
 def resident_bytes() -> int:
@@ -50,6 +51,6 @@ def test_trim_returns_freed_memory_to_system() -> None:
     blocks.append(blocks)
     full = resident_bytes()
     del blocks
-    tide._trim()
+    memory_trim_module._trim()
     assert resident_bytes() < full - 50_000_000
     assert len(last) == 100_000

@@ -1,4 +1,4 @@
-"""Many timers in one."""
+"""Many timers on one timer of the loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,8 +19,8 @@ class FakeTimer:
 
 
 async def test_timers_expire_on_time_and_in_order() -> None:
-    wheel, told = running_wheel(), list[str]()
-    late, soon = FakeTimer(lambda: told.append("late")), FakeTimer(lambda: told.append("soon"))
+    wheel, order = running_wheel(), list[str]()
+    late, soon = FakeTimer(lambda: order.append("late")), FakeTimer(lambda: order.append("soon"))
     now = wheel.loop.time()
     wheel.schedule(now + 0.2, late)
     wheel.schedule(now + 0.01, soon)
@@ -28,7 +28,7 @@ async def test_timers_expire_on_time_and_in_order() -> None:
     assert wheel.loop.time() >= now + 0.01
     await late.expired.wait()
     assert wheel.loop.time() >= now + 0.2
-    assert told == ["soon", "late"]
+    assert order == ["soon", "late"]
 
 
 async def test_cancelled_timer_does_not_expire() -> None:
@@ -36,11 +36,11 @@ async def test_cancelled_timer_does_not_expire() -> None:
     at = wheel.loop.time() + 0.01
     silent, other, last = FakeTimer(), FakeTimer(), FakeTimer()
     first = FakeTimer(lambda: wheel.cancel(slot, silent))
-    gone = wheel.schedule(at, other)
+    cancelled_slot = wheel.schedule(at, other)
     wheel.schedule(at, first)
     slot = wheel.schedule(at, silent)
     wheel.schedule(at, last)
-    wheel.cancel(gone, other)
+    wheel.cancel(cancelled_slot, other)
     await last.expired.wait()
     assert (first.expirations, silent.expirations, other.expirations) == (1, 0, 0)
     wheel.cancel(slot, silent)
@@ -49,35 +49,35 @@ async def test_cancelled_timer_does_not_expire() -> None:
 async def test_timer_may_rearm_itself() -> None:
     wheel = running_wheel()
 
-    def again() -> None:
-        if bell.expirations < 3:
-            bell.expired.clear()
-            wheel.schedule(wheel.loop.time() + 0.01, bell)
+    def rearm() -> None:
+        if timer.expirations < 3:
+            timer.expired.clear()
+            wheel.schedule(wheel.loop.time() + 0.01, timer)
         else:
             done.set()
 
-    done, bell = asyncio.Event(), FakeTimer(again)
-    wheel.schedule(wheel.loop.time(), bell)
+    done, timer = asyncio.Event(), FakeTimer(rearm)
+    wheel.schedule(wheel.loop.time(), timer)
     await done.wait()
-    assert bell.expirations == 3
+    assert timer.expirations == 3
 
 
 async def test_timer_exception_does_not_stop_others() -> None:
-    wheel, told = running_wheel(), []
-    wheel.loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    wheel, reported = running_wheel(), []
+    wheel.loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
 
     def fail() -> None:
         raise error
 
     error, at = ValueError("broken"), wheel.loop.time()
-    beside, later = FakeTimer(), FakeTimer()
-    for bell in (FakeTimer(fail), beside):
-        wheel.schedule(at, bell)
+    sibling, later = FakeTimer(), FakeTimer()
+    for timer in (FakeTimer(fail), sibling):
+        wheel.schedule(at, timer)
     wheel.schedule(at + 0.1, later)
     async with asyncio.timeout(30):
-        await beside.expired.wait()
+        await sibling.expired.wait()
         await later.expired.wait()
-    assert told == [error]
+    assert reported == [error]
 
 
 async def test_each_loop_has_its_own_wheel() -> None:

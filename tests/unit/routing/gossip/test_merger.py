@@ -7,11 +7,11 @@ import pytest
 
 from hamlet.core.errors import RateLimited
 from hamlet.registry import Deployment, Quota, ReservedThroughput
-from hamlet.routing import DeploymentState, LoadBalancer, SyncTask
+from hamlet.routing import DeploymentState, LoadBalancer, PendingUpdates, ProbeLeases, SyncTask
 from hamlet.routing.failure_policy import apply_failure
 from hamlet.routing.gossip.merger import Merger
 from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage, decode, encode
-from hamlet.routing.gossip.probe_leases import LEASE_TTL_S, ProbeLeases
+from hamlet.routing.gossip.probe_leases import LEASE_TTL_S
 from hamlet.routing.gossip.redis_connection import RedisConnection
 from hamlet.testing.scripted import ScriptedProvider
 from support.clock import ManualClock
@@ -22,7 +22,13 @@ PTU = ReservedThroughput(10, 6000, 1.0)
 
 class ReplicaState:
     def __init__(self, name: str, clock: ManualClock, capacity=PTU) -> None:
-        self.load_balancer = LoadBalancer(clock, random.Random(1))
+        self.breaker_changes: list[bool] = []
+        self.load_balancer = LoadBalancer(
+            clock,
+            random.Random(1),
+            pending_updates=PendingUpdates(),
+            on_breaker_change=lambda state: self.breaker_changes.append(state.breaker.is_tripped),
+        )
         self.rows: list[Deployment] = [deployment(ScriptedProvider(), "d", capacity=capacity)]
         self.merger = Merger(self.load_balancer, name, lambda: self.rows)
         self.deployment_state: DeploymentState = self.load_balancer.deployment_state(self.rows[0])
@@ -104,10 +110,6 @@ def test_the_newer_breaker_counts_and_of_equals_the_open_one(clock) -> None:
 
 def test_remote_breaker_opening_notifies_listener(clock) -> None:
     one, other = ReplicaState("a", clock), ReplicaState("b", clock)
-    seen: list[bool] = []
-    other.load_balancer.on_breaker_change = lambda condition: seen.append(
-        condition.breaker.is_tripped
-    )
     for change in (
         partial(one.deployment_state.breaker.open, "failures"),
         one.deployment_state.breaker.close,
@@ -116,7 +118,7 @@ def test_remote_breaker_opening_notifies_listener(clock) -> None:
         told = one.merger.next_message(full=True)
         assert told is not None
         other.merger.merge(told)
-    assert seen == [True, False]
+    assert other.breaker_changes == [True, False]
 
 
 def test_outlier_latency_is_cleared_everywhere_on_recovery(clock) -> None:
@@ -182,17 +184,18 @@ def test_merge_does_not_double_count_shared_cost(clock) -> None:
 
 def test_probe_lease_is_random_without_redis(clock) -> None:
     side = ReplicaState("a", clock)
-    leases = ProbeLeases(side.load_balancer)
+    leases = ProbeLeases(clock, random.Random(1))
+    states = [side.deployment_state]
     side.deployment_state.breaker.open("failures", clock(), 0)
-    leases.assign_randomly(1)
+    leases.assign_randomly(states, 1)
     assert leases.is_held("d/m")
     clock.now += LEASE_TTL_S
     assert not leases.is_held("d/m")
     held = 0
     for _ in range(400):
-        leases.assign_randomly(4)
+        leases.assign_randomly(states, 4)
         won = leases.is_held("d/m")
-        leases.assign_randomly(1)
+        leases.assign_randomly(states, 1)
         assert leases.is_held("d/m") == won, "drawing more often must not help"
         held += won
         clock.now += 2 * LEASE_TTL_S
@@ -200,7 +203,7 @@ def test_probe_lease_is_random_without_redis(clock) -> None:
 
 
 def test_lease_taken_by_another_process_is_lost(clock) -> None:
-    leases = ProbeLeases(ReplicaState("a", clock).load_balancer)
+    leases = ProbeLeases(clock)
     leases.on_granted("d/m", clock())
     leases.on_refused("d/m")
     assert not leases.is_held("d/m")
@@ -234,6 +237,8 @@ async def test_unconnected_redis_connection_raises() -> None:
 
 
 async def test_close_without_start() -> None:
-    sharing = SyncTask(LoadBalancer(), "redis://127.0.0.1:1/0", "g", list, RecordingLog())
-    await sharing.aclose()
-    assert sharing.state == "local"
+    load_balancer = LoadBalancer(pending_updates=PendingUpdates())
+    url = "redis://127.0.0.1:1/0"
+    sync_task = SyncTask(load_balancer, ProbeLeases(), url, "g", list, RecordingLog())
+    await sync_task.aclose()
+    assert sync_task.state == "local"
