@@ -1,4 +1,4 @@
-"""The generated pages are equal to what they are generated from."""
+"""The generated pages are up to date."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The check of the built site finds what it is there for."""
+"""The check of the built site finds dead links and external assets."""
 
 from pathlib import Path
 

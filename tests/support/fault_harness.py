@@ -160,9 +160,9 @@ class FaultHarness:
         stream = self.running.log
         stream.seek(self._log_offset)
         for line in stream.read().splitlines():
-            said = json.loads(line)
-            self._lines.append(said)
-            self._by_id[said.get("request_id")].append(said)
+            entry = json.loads(line)
+            self._lines.append(entry)
+            self._by_id[entry.get("request_id")].append(entry)
         self._log_offset = stream.tell()
 
     def log_lines(self, id_: str, event: str) -> list[dict[str, Any]]:
@@ -171,7 +171,7 @@ class FaultHarness:
         return [line for line in self._by_id[id_] if line["event"] == event]
 
     def chat_body(self, model: str, *, stream: bool = True, **more: Any) -> dict[str, Any]:
-        """What `ask` sends."""
+        """The body that `chat` sends."""
         turns = [{"role": "user", "content": PROMPT}]
         return {"model": model, "max_tokens": 99, "stream": stream, "messages": turns, **more}
 
@@ -184,9 +184,8 @@ class FaultHarness:
         headers = {"x-request-id": id_, "authorization": f"Bearer {CLIENT_KEY}"}
         response = await self.http.post(PATHS[dialect], json=body, headers=headers)
         self.received.append(response.content + repr(response.headers.raw).encode())
-        told = ReceivedResponse(response.status_code, response.headers, response.content, id_)
         await self.wait_for_call_line(id_)
-        return told
+        return ReceivedResponse(response.status_code, response.headers, response.content, id_)
 
     @asynccontextmanager
     async def dial(self, receive_bytes: int | None = None) -> AsyncIterator["RawConnection"]:
@@ -250,9 +249,9 @@ class _LogCapture(logging.Handler):
 async def fault_harness(config: Mapping[str, Any]) -> AsyncIterator[FaultHarness]:
     """Serve a configuration and check the invariants at the end."""
     keys = [{"name": "stage", "secret": "env:STAGE_CLIENT_KEY"}]
-    whole = {"keys": keys, **config}
+    complete = {"keys": keys, **config}
     secrets = {"STAGE_UPSTREAM_KEY": UPSTREAM_KEY, "STAGE_CLIENT_KEY": CLIENT_KEY}
-    async with environment(secrets), run_server(json.dumps(whole)) as running:
+    async with environment(secrets), run_server(json.dumps(complete)) as running:
         async with httpx2.AsyncClient(base_url=running.url, timeout=30) as http:
             stage = FaultHarness(running, http)
             handler = _LogCapture(stage.library_log)
@@ -277,7 +276,7 @@ def answer_frames(wire: Wire) -> list[bytes]:
 
 
 def respond_ok(request: Received) -> Canned:
-    """The upstream that does not fail."""
+    """A successful response."""
     wire = wire_for(request)
     if request.json.get("stream"):
         return sse_reply(answer_frames(wire))
@@ -293,16 +292,16 @@ def route_name(dialects: tuple[str, str], fault: str, stream: bool) -> str:
 async def failover_harness(
     faults: Mapping[str, UpstreamFault], **server: Any
 ) -> AsyncIterator[FaultHarness]:
-    """A stage with routes for each fault: the failing upstream first, then a good one.
+    """A harness with routes for each fault: the failing upstream first, then a working one.
 
-    Each route asks for a model of its own, so that faults do not share a deployment's health.
+    Each route has a model of its own, so that faults do not share a deployment's health.
     """
 
     def respond_with_fault(request: Received) -> Canned:
         fault = faults[request.json["model"].split("/")[1]]
-        play = fault.stream if request.json.get("stream") else fault.non_streaming
-        assert play is not None, "this fault is not for such a call"
-        return play(wire_for(request))
+        responder = fault.stream if request.json.get("stream") else fault.non_streaming
+        assert responder is not None, "this fault is not for such a call"
+        return responder(wire_for(request))
 
     async with LoopbackUpstream() as bad, LoopbackUpstream() as good:
         bad.respond(respond_with_fault)

@@ -14,7 +14,7 @@ USAGE = Usage(input_tokens=20, output_tokens=9, cache_read_tokens=5)
 
 
 def wire_for(request: Received) -> Wire:
-    """Which vendor this path belongs to."""
+    """The wire format of the vendor that has this path."""
     anthropic = request.path.startswith("/v1/messages")
     return AnthropicWire() if anthropic else OpenAIWire("openai", "max_tokens")
 
@@ -26,8 +26,10 @@ def respond(request: Received) -> Canned:
     if request.path.endswith("/embeddings"):
         return _embeddings(request.json)
     wire, body = wire_for(request), request.json
-    said = _choose_answer(body)
-    return sse_reply(wire.frames(said)) if body.get("stream") else json_reply(wire.whole(said))
+    answer = _choose_answer(body)
+    if body.get("stream"):
+        return sse_reply(wire.frames(answer))
+    return json_reply(wire.whole(answer))
 
 
 def _choose_answer(body: dict[str, Any]) -> Any:

@@ -39,7 +39,7 @@ class ServerConnection:
 
 
 class RawUpstream:
-    """Serves `script(peer, n)` for the nth connection, from 1; closes it when that returns."""
+    """Runs `script(peer, n)` for the nth connection, from 1, and closes it when that returns."""
 
     def __init__(self, script: ConnectionScript, tls: ssl.SSLContext | None = None) -> None:
         self._script, self._tls = script, tls

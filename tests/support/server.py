@@ -80,11 +80,11 @@ def _record_spans(hamlet: Hamlet) -> list[str]:
         export = each._exporter.export
 
         def record_and_export(spans, export=export):
-            told.extend(span.to_json(indent=None) for span in spans)
+            recorded.extend(span.to_json(indent=None) for span in spans)
             return export(spans)
 
         each._exporter.export = record_and_export
-    return told
+    return recorded
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ async def test_leaked_text_in_log_fails_test(leak) -> None:
         return await chat_and_log()
     with pytest.raises(AssertionError) as caught:
         await chat_and_log()
-    assert "the log in 'leaky' (event, level, note, timestamp) tells" in str(caught.value)
+    assert "the log in 'leaky' (event, level, note, timestamp) contains" in str(caught.value)
     assert leak not in str(caught.value)
 
 

@@ -190,6 +190,7 @@ async def test_clock_skew_is_measured_from_date_header(
     assert (one.level, said in one.message) == (level, True), one
 
 
+@pytest.mark.external("redis-server")
 async def test_redis_problems_are_reported(key, vendors, tmp_path) -> None:
     async def told(url: str) -> Finding:
         async with environment({"TEST_REDIS": url}):

@@ -29,6 +29,7 @@ from support.fault_harness import (
     respond_ok,
 )
 from support.loopback_vendor import wire_for
+from support.raw_upstream import RawUpstream, ServerConnection
 from support.server import wait_until
 
 
@@ -165,16 +166,13 @@ async def test_invalid_upstream_certificate_is_rejected(good, certificate_folder
 
 
 async def test_tls_handshake_reset_fails_over(good) -> None:
-    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        writer.transport.abort()
+    async def reset_after_first_byte(peer: ServerConnection, _: int) -> None:
+        await peer.reader.read(1)
+        peer.reset()
 
-    server = await asyncio.start_server(rude, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        async with fault_harness(
-            failover_config(provider("openai", f"https://127.0.0.1:{port}"), good)
-        ) as stage:
+    async with RawUpstream(reset_after_first_byte) as upstream:
+        first = provider("openai", upstream.url.replace("http:", "https:"))
+        async with fault_harness(failover_config(first, good)) as stage:
             await assert_failover(stage)
 
 
@@ -185,20 +183,15 @@ async def test_stale_connection_race_is_retried_transparently(good) -> None:
     """The upstream closes unannounced after each response, at moments around the next request."""
     rng = random.Random(33)
 
-    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
-        body = json_body()
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
-        writer.write(b"content-length: %d\r\n\r\n%s" % (len(body), body))
-        await writer.drain()
+    async def close_after_response(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
+        await peer.send(json_response(response_body()))
         await asyncio.sleep(rng.random() * 0.004)
-        writer.close()
 
-    server = await asyncio.start_server(hasty, "127.0.0.1", 0)
-    first = provider("openai", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server, fault_harness(failover_config(first, good)) as stage:
+    async with (
+        RawUpstream(close_after_response) as upstream,
+        fault_harness(failover_config(provider("openai", upstream.url), good)) as stage,
+    ):
 
         async def caller() -> None:
             for _ in range(50):
@@ -211,10 +204,13 @@ async def test_stale_connection_race_is_retried_transparently(good) -> None:
         assert failed == []
 
 
-def json_body() -> bytes:
-    return wire_for(Received("POST", "/v1", {}, {}, b"")).whole(
-        chat_response(Text(GOOD_ANSWER_TEXT))
-    )
+def response_body(text: str = GOOD_ANSWER_TEXT) -> bytes:
+    return wire_for(Received("POST", "/v1", {}, {}, b"")).whole(chat_response(Text(text)))
+
+
+def json_response(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % len(body) + body
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -226,23 +222,20 @@ async def test_unsolicited_response_bytes_are_discarded(good, late: bool) -> Non
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     true, surplus = json_body(), head % len(forged) + forged
 
-    async def generous(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond_twice(peer: ServerConnection, _: int) -> None:
         while True:
-            try:
-                request = await reader.readuntil(b"\r\n\r\n")
-            except (asyncio.IncompleteReadError, ConnectionError):
-                return writer.close()
-            length = int(request.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            writer.write(head % len(true) + true)
+            await peer.read_request()
             if late:
-                await writer.drain()
+                await peer.send(expected)
                 await asyncio.sleep(0.02)
-            writer.write(surplus)
+                await peer.send(surplus)
+            else:
+                await peer.send(expected + surplus)
 
-    server = await asyncio.start_server(generous, "127.0.0.1", 0)
-    first = provider("openai", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server, fault_harness(failover_config(first, good)) as stage:
+    async with (
+        RawUpstream(respond_twice) as upstream,
+        fault_harness(failover_config(provider("openai", upstream.url), good)) as stage,
+    ):
         for _ in range(5):
             told = await stage.chat("alone", stream=False)
             # Bytes after a response in the same read may invalidate it: framing is strict.

@@ -13,17 +13,11 @@ from hamlet.gateway import Admission, Gateway, Observers, Prober
 from hamlet.registry import Deployment, Registry, RegistryHolder, ReservedThroughput, Route
 from hamlet.routing import LoadBalancer
 from hamlet.testing.scripted import ScriptedProvider
+from support.clock import ManualClock
 from support.gateway import CONFIG, RecordingLog, RecordingObserver, deployment, fast_policy
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server, wait_until
 
 PTU = ReservedThroughput(10, 6000, 1.0)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class ProberHarness:
@@ -212,6 +206,4 @@ async def test_probing_is_off_by_default_and_probes_are_not_calls() -> None:
             assert "hamlet_request_duration_seconds_count" not in text
             return 'operation="probe"' in text
 
-        async with asyncio.timeout(60):
-            while not await probed():
-                await asyncio.sleep(0.05)
+        await wait_until(probed)

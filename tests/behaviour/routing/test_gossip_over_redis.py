@@ -221,6 +221,7 @@ async def test_lease_is_extended_while_its_probe_runs(redis) -> None:
         assert holder.load_balancer.may_probe("d0/m")
 
 
+@pytest.mark.external("redis-server")
 async def test_starts_without_redis_and_joins_later(tmp_path) -> None:
     async with redis_server(tmp_path) as server:
         await server.kill()

@@ -109,8 +109,7 @@ async def test_longer_of_two_retry_hints_is_used(waits: tuple[str, str]) -> None
 
         vendor.responders["a"] = late
         calls = [asyncio.create_task(stage.chat("r")) for _ in range(2)]
-        while vendor.request_counts()["a"] < 2:
-            await asyncio.sleep(0.005)
+        await wait_until(lambda: vendor.request_counts()["a"] >= 2)
         gate.set()
         assert [response.status for response in await asyncio.gather(*calls)] == [200, 200]
         load_balancer = stage.running.hamlet.gateway.load_balancer

@@ -5,7 +5,8 @@ import pytest
 from hamlet.core import Feature, Headroom, ModelCard, Usage, errors
 from hamlet.registry import Quota, ReservedThroughput, Route
 from hamlet.routing import CostEstimate, LoadBalancer, PendingUpdates, RoomWait, Selection
-from support.routing import PTU, ManualClock, RoutingHarness, stub_deployment
+from support.clock import ManualClock
+from support.routing import PTU, RoutingHarness, stub_deployment
 
 
 def fill_bucket(harness: RoutingHarness, name: str, share: float) -> None:

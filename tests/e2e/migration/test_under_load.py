@@ -1,23 +1,15 @@
 """The whole move on real parts, at the size of a commit; `make cutover` plays it at full size."""
 
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from support.paths import ROOT
 
-PROGRAMS = ("node", "envoy", "prometheus")
-
-
-def is_installed(name: str) -> bool:
-    return bool(shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent))
-
 
 @pytest.mark.timeout(240)
-@pytest.mark.skipif(not all(map(is_installed, PROGRAMS)), reason=f"needs {', '.join(PROGRAMS)}")
+@pytest.mark.external("node", "envoy", "prometheus")
 def test_a_feature_moves_under_load_and_no_client_sees_it() -> None:
     ran = subprocess.run(
         [

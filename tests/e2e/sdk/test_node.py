@@ -1,8 +1,6 @@
 """The official openai package for Node, unmodified, against hamlet over every provider."""
 
 import asyncio
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -10,14 +8,6 @@ from support.paths import NODE
 from support.server import RunningServer
 
 CHECKS = 9
-
-
-@pytest.fixture(scope="session")
-def package() -> Path:
-    """The locked packages, installed once."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed")
-    return NODE
 
 
 @pytest.mark.parametrize("model", ["openai", "azure", "azure-v1", "anthropic", "vllm", "embedded"])
@@ -30,7 +20,7 @@ async def test_node_sdk_passes_its_cases(running: RunningServer, package: Path, 
         running.url,
         model,
         model,
-        cwd=package,
+        cwd=NODE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

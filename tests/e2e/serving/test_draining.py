@@ -39,9 +39,11 @@ async def test_readiness_fails_before_drain_while_serving_continues(write_config
         kept = await http.post(hamlet.url + CHAT, json=CHAT_BODY)
         assert "connection" not in kept.headers
         hamlet.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(60):
-            while (await http.get(f"{hamlet.url}/readyz")).status_code == 200:
-                await asyncio.sleep(0.02)
+
+        async def is_unready() -> bool:
+            return (await http.get(f"{hamlet.url}/readyz")).status_code != 200
+
+        await wait_until(is_unready, interval_s=0.02)
         answer = await http.post(hamlet.url + CHAT, json=CHAT_BODY)
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         assert (await http.get(f"{hamlet.url}/livez")).status_code == 200

@@ -27,6 +27,7 @@ console.log(JSON.stringify({ chips: shown.chips.items.map((chip) => chip.text), 
 """
 
 
+@pytest.mark.external("node")
 @pytest.mark.skipif(not (TOOLS / "openapi-typescript").exists(), reason="npm ci has not run")
 async def test_documented_client_compiles_and_runs(tmp_path: Path) -> None:
     async def run(*command: str | Path) -> str:

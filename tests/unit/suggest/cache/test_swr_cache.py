@@ -6,22 +6,16 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hamlet.suggest.cache.swr_cache import SwrCache
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from support.clock import ManualClock
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock(0.0)
 
 
 @pytest.fixture
-async def cache(clock: Clock) -> AsyncIterator[SwrCache[str]]:
+async def cache(clock: ManualClock) -> AsyncIterator[SwrCache[str]]:
     made: SwrCache[str] = SwrCache(fresh_s=10, stale_s=100, clock=clock)
     yield made
     await made.aclose()
@@ -43,7 +37,7 @@ async def fill_cache(cache: SwrCache[str]) -> None:
 
 @pytest.mark.parametrize(("age_s", "shown"), [(50, ["first"]), (101, [])], ids=["stale", "too old"])
 async def test_stale_entry_is_served_while_revalidating(
-    cache: SwrCache[str], clock: Clock, age_s: float, shown: list[str]
+    cache: SwrCache[str], clock: ManualClock, age_s: float, shown: list[str]
 ) -> None:
     await fill_cache(cache)
     clock.now = age_s

@@ -8,6 +8,7 @@ import pytest
 
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceError
 from hamlet.suggest import WebSearch
+from support.clock import ManualClock
 from support.server import wait_until
 
 QUERY = LinkQuery("서울", "ko", 5)
@@ -30,13 +31,6 @@ class FakeSource:
         return self.results
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 async def search_succeeds(web: WebSearch) -> bool:
     found: list[FoundLink] = []
     try:
@@ -47,7 +41,7 @@ async def search_succeeds(web: WebSearch) -> bool:
 
 
 async def test_failing_source_is_skipped_until_its_breaker_half_opens() -> None:
-    clock, bad, good = Clock(), FakeSource(), FakeSource()
+    clock, bad, good = ManualClock(), FakeSource(), FakeSource()
     bad.error = SourceError("down")
     web = WebSearch(lambda: {"bad": bad, "good": good}, clock)
     for _ in range(5):
@@ -61,7 +55,7 @@ async def test_failing_source_is_skipped_until_its_breaker_half_opens() -> None:
 
 
 async def test_retry_after_keeps_breaker_open() -> None:
-    clock, source = Clock(), FakeSource()
+    clock, source = ManualClock(), FakeSource()
     source.error = SourceError("429", 30.0)
     web = WebSearch(lambda: {"one": source}, clock)
     assert not await search_succeeds(web)
