@@ -75,7 +75,7 @@ async def run_server(
 
 def _record_spans(hamlet: Hamlet) -> list[str]:
     """Every exported span as JSON; it is still sent to the collector."""
-    told: list[str] = []
+    recorded: list[str] = []
     for each in hamlet._span_exporters:
         export = each._exporter.export
 

@@ -27,7 +27,6 @@ from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
 from hamlet.testing.scripted import ScriptedNativeProvider
 from support.gateway import CONFIG, GatewayHarness, deployment, fast_policy
-from support.server import wait_until
 
 
 async def test_success_is_recorded() -> None:

@@ -24,7 +24,7 @@ class ProberHarness:
     """A gateway with a prober that runs every two milliseconds."""
 
     def __init__(self, *deployments: Deployment, operation="chat", **fleet: Any) -> None:
-        self.clock, self.observer = Clock(), RecordingObserver()
+        self.clock, self.observer = ManualClock(), RecordingObserver()
         self.load_balancer = LoadBalancer(self.clock)
         self.holder = RegistryHolder(self.registry(deployments, operation, fleet))
         gateway = Gateway(

@@ -18,7 +18,6 @@ from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
 from hamlet.testing.scripted import ScriptedNativeProvider
 from support.gateway import GatewayHarness, deployment, fast_policy
-from support.server import wait_until
 
 RATE_LIMITED = errors.RateLimited("full", retry_after=30.0)
 UNAVAILABLE = errors.UpstreamUnavailable("down")

@@ -23,7 +23,6 @@ from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
 from hamlet.testing.scripted import ScriptedNativeProvider
 from support.gateway import GatewayHarness, deployment, fast_policy
-from support.server import wait_until
 
 STARTED = Started("1", "m")
 FINISHED = Finished(FinishReason.STOP, Usage(1, 1), "stop")

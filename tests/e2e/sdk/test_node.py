@@ -11,9 +11,9 @@ CHECKS = 9
 
 
 @pytest.mark.parametrize("model", ["openai", "azure", "azure-v1", "anthropic", "vllm", "embedded"])
-async def test_node_sdk_passes_its_cases(running: RunningServer, package: Path, model: str) -> None:
-    if not (package / "node_modules").exists():
-        pytest.skip("run `make test`, which installs the locked packages")
+@pytest.mark.external("node", "npm")
+@pytest.mark.skipif(not (NODE / "node_modules").exists(), reason="run `make test`: npm ci")
+async def test_the_node_sdk_passes_its_list(running: RunningServer, model: str) -> None:
     process = await asyncio.create_subprocess_exec(
         "node",
         "check.js",

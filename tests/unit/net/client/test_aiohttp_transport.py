@@ -1,4 +1,4 @@
-"""What is specific to the aiohttp transport: name resolution and stale connections."""
+"""What only the reference transport does in its own way: names, and kept connections that ended."""
 
 import errno
 
@@ -11,12 +11,8 @@ from hamlet.spi import ProviderSettings
 from support.raw_upstream import OK, RawUpstream, ServerConnection
 
 
-@asynccontextmanager
-async def serve_one_response_per_connection(
-    close_mode: str,
-) -> AsyncIterator[tuple[int, list[int]]]:
-    """A server that keeps connections open but closes each on its second request."""
-    accepted: list[int] = []
+def one_response_per_connection(close_mode: str) -> RawUpstream:
+    """A server that keeps connections open and ends each at the first byte of a second request."""
 
     async def serve(peer: ServerConnection, _: int) -> None:
         await peer.read_request()
@@ -29,7 +25,7 @@ async def serve_one_response_per_connection(
 
 
 async def read_body(transport: AiohttpTransport) -> bytes:
-    # aiohttp itself retries idempotent requests; a model call is not one.
+    # aiohttp itself repeats what is idempotent; a model call is not.
     async with transport.stream("POST", "/", content=b"{}") as reply:
         return await reply.aread()
 
@@ -85,12 +81,12 @@ async def test_local_limits_are_distinguished_from_upstream_faults(
 
 
 @pytest.mark.parametrize(
-    ("error", "retryable"),
+    ("error", "unheard"),
     [
         (aiohttp.ServerDisconnectedError(), True),
         (aiohttp.ClientOSError(errno.ECONNRESET, "reset"), True),
         (aiohttp.ClientPayloadError("cut"), False),
     ],
 )
-def test_only_connection_lost_before_first_byte_is_retryable(error, retryable: bool) -> None:
-    assert _is_stale_connection(error) is retryable
+def test_only_connection_lost_before_first_byte_is_retryable(error, unheard: bool) -> None:
+    assert _is_stale_connection(error) is unheard
