@@ -200,6 +200,7 @@ async def test_clock_skew_is_measured_from_date_header(
     assert (finding.level, message in finding.message) == (level, True), finding
 
 
+@pytest.mark.external("redis-server")
 async def test_redis_problems_are_reported(key, vendors, tmp_path) -> None:
     async def diagnosis(url: str) -> Finding:
         async with environment({"TEST_REDIS": url}):
