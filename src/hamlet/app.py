@@ -345,7 +345,7 @@ def _check_sections_read_at_start(loaded: LoadedConfig) -> None:
     if loaded.config.telemetry.otlp is not None:
         _import_span_observer(loaded)
     if loaded.config.cutover is not None:
-        from hamlet.migration.setup import resolve_config
+        from hamlet.migration.config_check import resolve_config
 
         resolve_config(loaded)
 

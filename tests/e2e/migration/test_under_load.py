@@ -1,4 +1,4 @@
-"""The whole move on real parts, at the size of a commit; `make cutover` plays it at full size."""
+"""A complete migration with the real programs, in the short form; `make cutover` runs the full one."""
 
 import subprocess
 import sys
