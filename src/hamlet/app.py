@@ -68,7 +68,7 @@ class Hamlet:
         self._dispatchers: list[Dispatcher] = []
         self._migration_proxy: MigrationProxy | None = None
         self.draining = False
-        self.metrics = Metrics()
+        self.metrics = Metrics(lambda *call: self._routing_metrics.is_avoidable_spill(*call))
         self.registries = RegistryHolder(build_registry(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
         self.overload_monitor = OverloadMonitor(on_lag=self._on_loop_lag)
@@ -151,12 +151,11 @@ class Hamlet:
 
     def _register_metrics(self) -> None:
         """Let metrics see what they read at a scrape."""
-        fleet_state = RoutingMetrics(
+        self._routing_metrics = RoutingMetrics(
             self.gateway.load_balancer, lambda: self.registries.current.routes
         )
-        self.metrics.is_avoidable_spill = fleet_state.is_avoidable_spill
         self.metrics.init_series(self.registries.current.routes)
-        self.metrics.exposition.add_source(fleet_state.samples)
+        self.metrics.exposition.add_source(self._routing_metrics.samples)
         self.metrics.exposition.add_source(self._metric_rows)
 
     def _metric_rows(self) -> list[MetricSample]:

@@ -157,8 +157,12 @@ def bar_chart(
     """
     low, high = value_range
     position = _axis_position(low, log)
+    options = _options(frame, {})
+    # Values are printed after their bars, the longest of which ends at the right margin.
+    longest = max((len(frame.format_value(bar.value)) for bar in bars), default=0)
+    options["margin_right"] += int(_CHAR_PX * longest)
     chart = _import_pygal().HorizontalBar(
-        **_options(frame, {}),
+        **options,
         formatter=frame.format_value,
         print_values=True,
         print_values_position="top",
@@ -173,7 +177,7 @@ def bar_chart(
     rows = list(reversed(bars))
     chart.x_labels = [bar.name for bar in rows]
     chart.add("", [_bar_value(bar, frame, position if log else float) for bar in rows])
-    return _render(chart, frame)
+    return _render(chart, frame).replace('text-anchor="middle" x=', 'text-anchor="start" x=')
 
 
 def _bar_value(bar: Bar, frame: ChartFrame, position: Callable[[float], float]) -> Any:

@@ -97,7 +97,8 @@ async def run_checked(
     routes: dict[str, Any] = {}
     invariants = Invariants(routes)
     run = SimulationRun(
-        loaded, seed=seed, specs=specs, faults=faults, plan=plan, gateway_factory=checked_gateway_factory(_MAX_IN_FLIGHT),
+        loaded, seed=seed, specs=specs, faults=faults, plan=plan,
+        gateway_factory=checked_gateway_factory(_MAX_IN_FLIGHT),
         observers=[invariants], on_outcome=invariants.on_outcome, on_item=invariants.on_item,
     )  # fmt: skip
     routes.update(run.registry.routes)
