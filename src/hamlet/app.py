@@ -21,7 +21,7 @@ from hamlet.api.endpoints.admin import AdminContext, admin_router
 from hamlet.api.openapi import extend_openapi
 from hamlet.api.routes import model_endpoints
 from hamlet.api.streaming import StreamTimings
-from hamlet.config import ConfigError, ConfigProblem, FleetConfig, LoadedConfig, ServerConfig, load
+from hamlet.config import FleetConfig, LoadedConfig, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build_registry
@@ -363,17 +363,13 @@ def _with_cors(dispatcher: Dispatcher, server: ServerConfig) -> ASGI:
 
 
 def _build_span_exporters(loaded: LoadedConfig, load_balancer: LoadBalancer) -> list[SpanObserver]:
-    """What sends traces, if the configuration wants any. Raises ConfigError without the extra."""
+    """The observer that sends traces, if the configuration asks for any."""
     telemetry = loaded.config.telemetry
     if telemetry.otlp is None:
         return []
-    try:
-        from hamlet.telemetry.spans import SpanObserver
-    except ImportError:
-        path = ("telemetry", "otlp")
-        text = "traces need the extra: pip install 'hamlet[otel]'"
-        problem = ConfigProblem(".".join(path), loaded.source.line_of(path), text)
-        raise ConfigError(loaded.source.name, [problem]) from None
+    # The extra `otel` is installed: the configuration's validation has checked it.
+    from hamlet.telemetry.spans import SpanObserver
+
     return [SpanObserver(load_balancer, telemetry.sample, telemetry.otlp)]
 
 

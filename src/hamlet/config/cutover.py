@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from hamlet.core.extras import require_extra
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -137,6 +139,19 @@ class CutoverConfig(_Strict):
     edge: EdgeConfig = EdgeConfig()
     replicas: tuple[str, ...] = ()
     prometheus: str | None = None
+
+    @field_validator("legacy_url")
+    @classmethod
+    def _check_client_installed(cls, legacy_url: str) -> str:
+        require_extra("aiohttp", "migration", "proxying hamlet1")
+        return legacy_url
+
+    @field_validator("redis")
+    @classmethod
+    def _check_redis_installed(cls, redis: SecretStr | None) -> SecretStr | None:
+        if redis is not None:
+            require_extra("redis", "redis", "Redis")
+        return redis
 
     @field_validator("features")
     @classmethod

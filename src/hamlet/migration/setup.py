@@ -17,6 +17,8 @@ def resolve_config(loaded: LoadedConfig) -> CutoverConfig:
     Paths are relative to the file. Raises ConfigError, also for rules to ignore that have expired.
     """
     config = loaded.config.cutover
+    if config is None and "cutover" in loaded.source.data:
+        loaded.source.raise_if_problems()
     problems = [] if config is None else list(_find_problems(loaded, config))
     if config is None:
         problems = [ConfigProblem("cutover", None, "this section is needed to move from hamlet1")]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from hamlet.core.extras import require_extra
 
 TransportName = Literal["httptools", "aiohttp"]
 
@@ -14,8 +16,8 @@ class ProviderSettings(BaseModel):
 
     A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
     resolves it. Keep secrets in such fields only: they are the ones that reprs and logs hide.
-    `transport` None is the host's choice. `prewarm` connections are opened at start (httptools
-    only). `ca_file` (PEM) takes the place of the system's authorities. With `traceparent` the
+    `transport` None is the host's choice; "aiohttp" needs the extra `aiohttp`. `prewarm`
+    connections are opened at start (httptools only). `ca_file` (PEM) takes the place of the system's authorities. With `traceparent` the
     upstream gets the W3C header of the call's trace; others are told no ids of ours.
     """
 
@@ -32,6 +34,13 @@ class ProviderSettings(BaseModel):
     prewarm: int = Field(default=0, ge=0, le=32)
     ca_file: str | None = None
     traceparent: bool = False
+
+    @field_validator("transport")
+    @classmethod
+    def _check_transport_installed(cls, transport: TransportName | None) -> TransportName | None:
+        if transport == "aiohttp":
+            require_extra("aiohttp", "aiohttp", "the aiohttp transport")
+        return transport
 
     def secret(self) -> str:
         """The key in clear, or "" if none is set."""

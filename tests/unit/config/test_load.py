@@ -1,5 +1,6 @@
 """Everything wrong with a configuration, at once, with its line; and nothing secret in it."""
 
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -234,7 +235,7 @@ def test_a_url_that_is_no_redis_is_refused_with_its_line(section, url, monkeypat
 
 def test_redis_without_its_extra_is_refused_and_its_url_not_repeated(monkeypatch) -> None:
     monkeypatch.setenv("REDIS", "redis://:canary@h:6379/0")
-    monkeypatch.setattr("hamlet.config.model.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigError, match=r"hamlet\[redis\]") as caught:
         loads(
             "fleet: {redis: env:REDIS}\nproviders: {}\nroutes: {}", "f.yaml"
