@@ -230,7 +230,7 @@ def test_what_is_wrong_is_said_with_the_choice_there_is(config, args, message) -
         ("providers: {", ":1: not YAML"),
         (HOME_CONFIG.replace("ptu: 30", "ptu: many"), "hamlet.yaml:11: routes.chat.deployments[0].ptu"),
         (HOME_CONFIG.replace("provider: near", "provider: naer"), "did you mean near"),
-        ("providers: {e: {kind: embedded}}\nroutes: {chat: {deployments: [{provider: e, model: embedded-chat}]}}", "no vendor that can be played"),
+        ("providers: {e: {kind: embedded}}\nroutes: {chat: {deployments: [{provider: e, model: embedded-chat}]}}", "no vendor that can be simulated"),
     ],
 )  # fmt: skip
 def test_a_bad_configuration_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
