@@ -22,7 +22,7 @@ from hamlet.api.endpoints.health import health_router
 from hamlet.api.error_handlers import add_error_handlers
 from hamlet.api.openapi import extend_openapi
 from hamlet.api.streaming import StreamTimings
-from hamlet.config import ConfigError, ConfigProblem, LoadedConfig, ServerConfig, load
+from hamlet.config import LoadedConfig, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build_registry
@@ -69,7 +69,7 @@ class Hamlet:
         self._dispatchers: list[Dispatcher] = []
         self._migration_proxy: MigrationProxy | None = None
         self.draining = False
-        self.metrics = Metrics()
+        self.metrics = Metrics(lambda *call: self._routing_metrics.is_avoidable_spill(*call))
         self.registries = RegistryHolder(build_registry(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
         self.overload_monitor = OverloadMonitor(on_lag=self._on_loop_lag)
@@ -149,12 +149,11 @@ class Hamlet:
 
     def _register_metrics(self) -> None:
         """Register what is read at a scrape."""
-        fleet_state = RoutingMetrics(
+        self._routing_metrics = RoutingMetrics(
             self.gateway.load_balancer, lambda: self.registries.current.routes
         )
-        self.metrics.is_avoidable_spill = fleet_state.is_avoidable_spill
         self.metrics.init_series(self.registries.current.routes)
-        self.metrics.exposition.add_source(fleet_state.samples)
+        self.metrics.exposition.add_source(self._routing_metrics.samples)
         self.metrics.exposition.add_source(self._metric_rows)
 
     def _metric_rows(self) -> list[MetricSample]:
@@ -342,8 +341,6 @@ def create_app(path: Path | None = None) -> Hamlet:
 
 def _check_sections_read_at_start(loaded: LoadedConfig) -> None:
     """Check the sections that a reload does not apply. Raises ConfigError, as a start does."""
-    if loaded.config.telemetry.otlp is not None:
-        _import_span_observer(loaded)
     if loaded.config.cutover is not None:
         from hamlet.migration.config_check import resolve_config
 
@@ -351,24 +348,14 @@ def _check_sections_read_at_start(loaded: LoadedConfig) -> None:
 
 
 def _build_span_exporters(loaded: LoadedConfig, load_balancer: LoadBalancer) -> list[SpanObserver]:
-    """The observer that exports traces, if any is configured. Raises ConfigError."""
+    """The observer that sends traces, if the configuration asks for any."""
     telemetry = loaded.config.telemetry
     if telemetry.otlp is None:
         return []
-    exporter = _import_span_observer(loaded)
-    return [exporter(load_balancer, telemetry.sample, telemetry.otlp)]
+    # The extra `otel` is installed: the configuration's validation has checked it.
+    from hamlet.telemetry.spans import SpanObserver
 
-
-def _import_span_observer(loaded: LoadedConfig) -> type[SpanObserver]:
-    """Raises ConfigError if the extra is not installed."""
-    try:
-        from hamlet.telemetry.spans import SpanObserver
-    except ImportError:
-        path = ("telemetry", "otlp")
-        text = "traces need the extra: pip install 'hamlet[otel]'"
-        problem = ConfigProblem(".".join(path), loaded.source.line_of(path), text)
-        raise ConfigError(loaded.source.name, [problem]) from None
-    return SpanObserver
+    return [SpanObserver(load_balancer, telemetry.sample, telemetry.otlp)]
 
 
 @contextmanager

@@ -228,7 +228,7 @@ def test_invalid_arguments_are_refused_with_the_choices(config, args, message) -
         ("providers: {", ":1: not YAML"),
         (HOME_CONFIG.replace("ptu: 30", "ptu: many"), "hamlet.yaml:11: routes.chat.deployments[0].ptu"),
         (HOME_CONFIG.replace("provider: near", "provider: naer"), "did you mean near"),
-        ("providers: {e: {kind: embedded}}\nroutes: {chat: {deployments: [{provider: e, model: embedded-chat}]}}", "no vendor that can be played"),
+        ("providers: {e: {kind: embedded}}\nroutes: {chat: {deployments: [{provider: e, model: embedded-chat}]}}", "no vendor that can be simulated"),
     ],
 )  # fmt: skip
 def test_invalid_configuration_is_refused_with_its_line(

@@ -1,5 +1,7 @@
 """Values that the sections of a configuration refuse."""
 
+import sys
+
 import pytest
 
 from hamlet.config import ConfigError, loads
@@ -19,7 +21,7 @@ def test_invalid_redis_url_is_rejected_with_its_line(section, url, monkeypatch) 
 
 def test_redis_without_its_extra_is_rejected_without_repeating_the_url(monkeypatch) -> None:
     monkeypatch.setenv("REDIS", "redis://:canary@h:6379/0")
-    monkeypatch.setattr("hamlet.config.model.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigError, match=r"hamlet\[redis\]") as caught:
         loads(
             "fleet: {redis: env:REDIS}\nproviders: {}\nroutes: {}", "f.yaml"
