@@ -141,7 +141,7 @@ lock: ## Pin all dependencies again, with hashes (needs uv)
 	$(PINNED) requirements/build.in -o requirements/build.txt
 	$(PINNED) pyproject.toml requirements/build.in -o requirements/base.txt
 	$(PINNED) pyproject.toml requirements/dev.in -c requirements/base.txt -o requirements/dev.txt
-	$(PINNED) pyproject.toml --extra redis --extra otel -c requirements/dev.txt -o requirements/image.txt
+	$(PINNED) pyproject.toml --extra redis --extra otel --extra dashboards --extra aiohttp --extra migration -c requirements/dev.txt -o requirements/image.txt
 	$(PINNED) requirements/operators.in -o requirements/operators.txt
 	$(PINNED) requirements/tools.in -o requirements/tools.txt
 	$(PINNED) requirements/docs.in -o requirements/docs.txt

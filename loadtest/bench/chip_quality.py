@@ -25,8 +25,9 @@ from typing import Any
 from hamlet.app import Hamlet
 from hamlet.config import loads
 from hamlet.suggest.api.request import SuggestBody
-from hamlet.suggest.chips.validation import bigrams, label_rejection_reason
+from hamlet.suggest.chips.validation import label_rejection_reason
 from hamlet.suggest.retrieval import tokenize
+from hamlet.suggest.similarity import bigrams
 from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
 from loadtest.engine.chip_model import completion_events
@@ -101,7 +102,7 @@ async def fetch_suggestions(
     request = SuggestBody.model_validate(body).to_suggest_request(
         {"accept-language": context["lang"]}
     )
-    suggestions = await hamlet.screen.service.suggest(request)
+    suggestions = await hamlet.main_screen.service.suggest(request)
     return {
         "request": request,
         "chips": suggestions.chips,
@@ -214,8 +215,8 @@ async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierS
     scores = TierScores()
     hamlet = Hamlet(loads(CONFIG.format(url="http://127.0.0.1:9", suggest=suggest)))
     if suggest:
-        hamlet.screen.start()
-        await hamlet.screen.wait_until_indexed()
+        hamlet.main_screen.start()
+        await hamlet.main_screen.wait_until_indexed()
     for context in all_:
         check_suggestions(
             context,
@@ -223,7 +224,7 @@ async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierS
             scores,
             "dense" if suggest else "embedded",
         )
-    await hamlet.screen.aclose()
+    await hamlet.main_screen.aclose()
     return scores
 
 
@@ -248,7 +249,7 @@ async def score_with_model(
             current = context["_id"]
             suggestions = await fetch_suggestions(hamlet, context, 4000)
             check_suggestions(context, suggestions, scores, tier)
-        await hamlet.screen.aclose()
+        await hamlet.main_screen.aclose()
         await hamlet.registries.aclose()
     return scores
 

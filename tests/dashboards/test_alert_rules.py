@@ -13,7 +13,7 @@ from hamlet.dashboards.alerts import ALERTS
 from support.paths import ROOT
 
 RULES = ROOT / "deploy/prometheus/rules.yml"
-pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+pytestmark = pytest.mark.external("promtool")
 
 
 def assert_promtool_passes(*args: str) -> None:

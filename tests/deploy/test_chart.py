@@ -151,11 +151,8 @@ def test_manifest_configuration_loads(name, tmp_path) -> None:
     assert ("embedded" in loaded.config.providers) == (name == "dev")
 
 
+@pytest.mark.external("promtool")
 def test_manifest_rules_pass_promtool(tmp_path: Path) -> None:
-    import shutil
-
-    if shutil.which("promtool") is None:
-        pytest.skip("Prometheus is not installed")
     rule = next(o for o in committed_objects("prod") if o["kind"] == "PrometheusRule")
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rule["spec"]))
     words = ["promtool", "check", "rules", tmp_path / "rules.yml"]

@@ -1,4 +1,4 @@
-"""The generated pages are current."""
+"""The generated pages are up to date."""
 
 import pytest
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from loadtest.bench.rounds import Noise, Round, select_quiet, summarize_rounds, 
 from loadtest.bench.stand import BODY, contender_specs
 from loadtest.engine.processes import Process, free_port, wait_until_ready
 
-needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+needs_nginx = pytest.mark.external("nginx")
 
 
 def make_round(us: float, others: float = 0.1, steal: float = 0.0, opened: int = 1) -> Round:

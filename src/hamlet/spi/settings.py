@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from hamlet.core.extras import require_extra
 
 TransportName = Literal["httptools", "aiohttp"]
 
@@ -14,9 +16,10 @@ class ProviderSettings(BaseModel):
 
     A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
     resolves it. Keep secrets in such fields only: reprs and logs hide them.
-    `transport` None leaves it to the host. `prewarm` connections are opened at start (httptools
-    only). `ca_file` (PEM) replaces the system's certificate authorities. With `traceparent` the
-    upstream gets the W3C header of the call's trace; by default no ids leave hamlet.
+    `transport` None leaves it to the host; "aiohttp" needs the extra `aiohttp`. `prewarm`
+    connections are opened at start (httptools only). `ca_file` (PEM) replaces the system's
+    certificate authorities. With `traceparent` the upstream gets the W3C header of the call's
+    trace; by default no ids leave hamlet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -32,6 +35,13 @@ class ProviderSettings(BaseModel):
     prewarm: int = Field(default=0, ge=0, le=32)
     ca_file: str | None = None
     traceparent: bool = False
+
+    @field_validator("transport")
+    @classmethod
+    def _check_transport_installed(cls, transport: TransportName | None) -> TransportName | None:
+        if transport == "aiohttp":
+            require_extra("aiohttp", "aiohttp", "the aiohttp transport")
+        return transport
 
     def secret(self) -> str:
         """The key in clear, or "" if none is set."""

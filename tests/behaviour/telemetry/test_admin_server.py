@@ -9,7 +9,7 @@ from asyncio.subprocess import PIPE
 
 import httpx2
 
-from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, wait_until
 
 
 async def test_metrics_are_on_the_admin_port_alone_and_stay_while_draining(tmp_path) -> None:
@@ -34,8 +34,11 @@ async def test_metrics_are_on_the_admin_port_alone_and_stay_while_draining(tmp_p
                 assert (await http.get(f"{url}/readyz")).status_code == 200
                 assert "hamlet_ready 1.0" in (await http.get(f"{admin}/metrics")).text
                 process.send_signal(signal.SIGTERM)
-                while (await http.get(f"{admin}/readyz")).status_code != 503:
-                    await asyncio.sleep(0.02)
+
+                async def is_unready() -> bool:
+                    return (await http.get(f"{admin}/readyz")).status_code == 503
+
+                await wait_until(is_unready, interval_s=0.02)
                 await asyncio.sleep(1.0)
                 assert "hamlet_draining 1.0" in (await http.get(f"{admin}/metrics")).text
             assert await process.wait() == 0

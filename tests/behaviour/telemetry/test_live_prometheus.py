@@ -33,7 +33,7 @@ EMPTY = {
     "Edge requests": "no Envoy here; the cutover's load test runs one",
     "Edge retries and 5xx": "no Envoy here",
     "Edge hosts": "no Envoy here",
-    "Moves of the last day": "features are placed past the rules here, which is no move",
+    "Stage changes in the last day": "features are placed past the rules here, which is no move",
 }
 FLEET = """suggest:
   chip_route: chat

@@ -206,8 +206,7 @@ async def test_stalled_reader_applies_backpressure() -> None:
         sent = -1
         play = next(iter(server._connections))
         async with asyncio.timeout(20):
-            while not play._paused:
-                await asyncio.sleep(0.02)
+            await wait_until(lambda: play._paused, interval_s=0.02)
         sent = play._current.output_tokens
         await asyncio.sleep(0.1)
         assert play._current.output_tokens == sent > 0
