@@ -17,7 +17,8 @@ class ProviderSettings(BaseModel):
     A field of type SecretStr must be given in the config as `env:NAME` or `file:PATH`; the host
     resolves it. Keep secrets in such fields only: they are the ones that reprs and logs hide.
     `transport` None is the host's choice; "aiohttp" needs the extra `aiohttp`. `prewarm`
-    connections are opened at start (httptools only). `ca_file` (PEM) takes the place of the system's authorities. With `traceparent` the
+    connections are opened at start (httptools only). `ca_file` (PEM) takes the place of the
+    system's authorities. With `traceparent` the
     upstream gets the W3C header of the call's trace; others are told no ids of ours.
     """
 
