@@ -61,7 +61,7 @@ RedisUrl = Annotated[SecretStr | None, AfterValidator(_check_redis_url)]
 
 def _check_otlp_url(value: str | None) -> str | None:
     if value is not None:
-        require_extra("opentelemetry.sdk", "otel", "OTLP export")
+        require_extra("opentelemetry.sdk.trace", "otel", "OTLP export")
         require_extra("opentelemetry.exporter.otlp.proto.http", "otel", "OTLP export")
     return value
 

@@ -53,21 +53,21 @@ def test_a_taken_admin_port_does_not_stop_the_serving() -> None:
     from hamlet.testing.support import SilentLog
 
     class Log(SilentLog):
-        told: list[str] = []
+        events: list[str] = []
 
         def error(self, event, **fields):
-            self.told.append(event)
+            self.events.append(event)
 
     async def app(scope, receive, send):
         raise AssertionError
 
     async def begin(port: int) -> None:
-        beside = AdminServer(app, "127.0.0.1", port, Log())
-        await beside.start()
-        await beside.aclose()
+        admin_server = AdminServer(app, "127.0.0.1", port, Log())
+        await admin_server.start()
+        await admin_server.aclose()
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         asyncio.run(begin(taken.getsockname()[1]))
-    assert Log.told == ["admin.not_served"]
+    assert Log.events == ["admin.not_served"]

@@ -66,9 +66,9 @@ async def test_the_anthropic_client_is_answered(server: SimulatorServer) -> None
     async with anthropic.AsyncAnthropic(
         base_url=f"{server.url}/an", api_key="k", max_retries=0
     ) as client:
-        asked = {"model": CLAUDE.model, "max_tokens": 10, "messages": MESSAGES}
-        whole = await client.messages.create(**asked)
-        async with client.messages.stream(**asked) as stream:
+        request = {"model": CLAUDE.model, "max_tokens": 10, "messages": MESSAGES}
+        whole = await client.messages.create(**request)
+        async with client.messages.stream(**request) as stream:
             streamed = await stream.get_final_message()
     for message in (whole, streamed):
         assert message.content[0].text == "word " * 10
@@ -86,10 +86,10 @@ async def test_full_deployment_returns_retry_after_ms(server: SimulatorServer) -
         with pytest.raises(openai.RateLimitError) as caught:
             await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
     # 30,000 over, 1,000 a second.
-    told = caught.value.response.headers
-    assert 25_000 < int(told["retry-after-ms"]) <= 30_001
-    assert 25 < int(told["retry-after"]) <= 30
-    assert told["x-ms-region"] == "koreacentral"
+    headers = caught.value.response.headers
+    assert 25_000 < int(headers["retry-after-ms"]) <= 30_001
+    assert 25 < int(headers["retry-after"]) <= 30
+    assert headers["x-ms-region"] == "koreacentral"
 
 
 async def test_unknown_names_models_and_paths_are_not_found(server: SimulatorServer) -> None:

@@ -22,7 +22,7 @@ CUTOVER = """cutover:
 """
 CASES = {
     "transport": ("aiohttp", ", transport: aiohttp", "", "2: providers.one.transport", "aiohttp"),
-    "otlp": ("opentelemetry.sdk", "", 'telemetry: {otlp: "http://collector/v1/traces"}', "5: telemetry.otlp", "otel"),
+    "otlp": ("opentelemetry.sdk.trace", "", 'telemetry: {otlp: "http://collector/v1/traces"}', "5: telemetry.otlp", "otel"),
     "redis": ("redis", "", "fleet: {redis: env:TEST_REDIS}", "5: fleet.redis", "redis"),
     "cutover": ("aiohttp", "", CUTOVER, "6: cutover.legacy_url", "migration"),
     "cutover.redis": ("redis", "", CUTOVER + "  redis: env:TEST_REDIS", "9: cutover.redis", "redis"),

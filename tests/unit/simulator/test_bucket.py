@@ -70,9 +70,9 @@ def test_ptu_that_waits_as_told_is_let_in() -> None:
     bucket.admit(TokenDemand(13_000, 0, 0), 0.0)
     refused = bucket.admit(TokenDemand(1, 0, 1), 0.0)
     assert isinstance(refused, Refusal)
-    told = refusal_headers(spec, refused)
-    assert told == {"retry-after-ms": "3001", "retry-after": "3"}
-    after = int(told["retry-after-ms"]) / 1000
+    headers = refusal_headers(spec, refused)
+    assert headers == {"retry-after-ms": "3001", "retry-after": "3"}
+    after = int(headers["retry-after-ms"]) / 1000
     assert not isinstance(bucket.admit(TokenDemand(1, 0, 1), after), Refusal)
 
 
