@@ -2,13 +2,12 @@
 
     python -m loadtest.bench.chip_quality [--embed] [--vectors LABELS.jsonl] [CONTEXTS.jsonl ...]
 
-The contexts are this folder's if none are named. With --embed the bank is searched with vectors too
-(the extra `embed`). LABELS are labels with a verdict ({"text", "lang", "ok"}), which the validator
-must give.
+CONTEXTS default to this folder's. With --embed the embedded tier is searched by vectors too (the extra
+`embed`). LABELS are labels with the verdict that the validator must give ({"text", "lang", "ok"}).
 
-Each context is asked of hamlet itself, in process: from the bank alone, with a model that answers
-what `recorded.jsonl` holds for the context (where it has an answer), and with a hostile one. The
-rules come from the main-screen design, part D2; a floor that is missed makes the run fail.
+Each context is sent to hamlet in this process: to the embedded tier alone, with a model whose response
+for the context is in `recorded.jsonl` (if it is there), and with a hostile model. docs/main-screen.md
+has the rules of chips; a figure below its minimum makes the run fail.
 """
 
 from __future__ import annotations
@@ -74,11 +73,11 @@ class TierScores:
     scores: dict[str, list[float]] = field(default_factory=dict)
 
     def add_violation(self, rule: str, where: str) -> None:
-        """Note a broken rule."""
+        """Record a violated rule."""
         self.violations.setdefault(rule, []).append(where)
 
     def add_score(self, name: str, value: float) -> None:
-        """Note one value of a mean."""
+        """Record one value of a mean."""
         self.scores.setdefault(name, []).append(value)
 
 
@@ -87,8 +86,8 @@ def read_contexts(files: list[Path]) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines() if line]
 
 
-def recorded_answers() -> dict[str, str]:
-    """What a model answered, by context."""
+def recorded_responses() -> dict[str, str]:
+    """A model's recorded responses, by context."""
     rows = map(json.loads, (HERE / "recorded.jsonl").read_text().splitlines())
     return {row["_id"]: row["answer"] for row in rows}
 
@@ -96,14 +95,16 @@ def recorded_answers() -> dict[str, str]:
 async def fetch_suggestions(
     hamlet: Hamlet, context: dict[str, Any], budget_ms: int
 ) -> dict[str, Any]:
-    """What hamlet suggests for a context."""
+    """hamlet's suggestions for a context."""
     body = {"context": context["input"], "budget_ms": budget_ms}
     if not context["input"]:
         body["locale"] = {"lang": context["lang"]}
-    ask = SuggestBody.model_validate(body).to_suggest_request({"accept-language": context["lang"]})
-    suggestions = await hamlet.screen.service.suggest(ask)
+    request = SuggestBody.model_validate(body).to_suggest_request(
+        {"accept-language": context["lang"]}
+    )
+    suggestions = await hamlet.screen.service.suggest(request)
     return {
-        "ask": ask,
+        "request": request,
         "chips": suggestions.chips,
         "links": suggestions.links,
         "lang": suggestions.lang,
@@ -113,10 +114,10 @@ async def fetch_suggestions(
 def check_suggestions(
     context: dict[str, Any], suggestions: dict[str, Any], tally: TierScores, tier: str
 ) -> None:
-    """Hold one answer against the rules."""
-    id_, ask, chips, links = (
+    """Check one response against the rules."""
+    id_, request, chips, links = (
         context["_id"],
-        suggestions["ask"],
+        suggestions["request"],
         suggestions["chips"],
         suggestions["links"],
     )
@@ -127,13 +128,13 @@ def check_suggestions(
         tally.add_violation("language", f"{id_}: {suggestions['lang']}")
     texts = [chip.text for chip in chips.items]
     for chip in chips.items:
-        if reason := label_rejection_reason(chip.text, context["lang"], ask.chip_chars):
+        if reason := label_rejection_reason(chip.text, context["lang"], request.chip_chars):
             tally.add_violation("format", f"{id_}: {chip.text}: {reason}")
-        if not is_plain_text(chip.text, context["lang"], ask.chip_chars):
+        if not is_plain_text(chip.text, context["lang"], request.chip_chars):
             tally.add_violation("plain", f"{id_}: {chip.text}")
         if CANARIES.search(f"{chip.text} {chip.prompt}"):
             tally.add_violation("canary", f"{id_}: {chip.text}")
-        if chip.text in ask.user_texts:
+        if chip.text in request.user_texts:
             tally.add_violation("echo", f"{id_}: {chip.text}")
     for one, other in itertools.combinations(texts, 2):
         a, b = bigrams(one), bigrams(other)
@@ -160,7 +161,7 @@ def check_suggestions(
 
 
 def is_plain_text(text: str, lang: str, max_chars: int) -> bool:
-    """Format, length and script once more, told without the validator that made the choice."""
+    """Check format, length and script independently of the validator that chose the chips."""
     script = SCRIPT[lang]
     letters = [c for c in text if c.isalpha()]
     share = sum(bool(script.match(c)) for c in letters) / max(1, len(letters))
@@ -171,9 +172,9 @@ def is_plain_text(text: str, lang: str, max_chars: int) -> bool:
 def score_grounding(
     context: dict[str, Any], suggestions: dict[str, Any], tally: TierScores, tier: str
 ) -> None:
-    """Whether what is shown is about the context."""
-    ask, chips, links = suggestions["ask"], suggestions["chips"], suggestions["links"]
-    about = f"{ask.context_text} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
+    """Score whether chips and links are related to the context."""
+    request, chips, links = suggestions["request"], suggestions["chips"], suggestions["links"]
+    about = f"{request.context_text} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
     topic_tokens = set(tokenize(about))
     for chip in chips.items:
         grounded = bool(topic_tokens & set(tokenize(f"{chip.text} {chip.prompt}")))
@@ -194,7 +195,7 @@ def score_grounding(
 def print_tier_report(
     tier: str, tally: TierScores, min_grounded: float, min_related: float
 ) -> bool:
-    """Print a tier's row; whether all its floors hold."""
+    """Print a tier's row; whether all its minimums are reached."""
     means = {name: sum(v) / len(v) for name, v in tally.scores.items()}
     summary = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
     print(f"{tier:9} {tally.contexts} contexts, {tally.chips} chips: {summary}")
@@ -210,7 +211,7 @@ def print_tier_report(
 
 
 async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierScores:
-    """Ask every context with no model."""
+    """Score every context without a model."""
     tally = TierScores()
     hamlet = Hamlet(loads(CONFIG.format(url="http://127.0.0.1:9", suggest=suggest)))
     if suggest:
@@ -228,15 +229,15 @@ async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierS
 
 
 async def score_with_model(
-    all_: list[dict[str, Any]], answers: dict[str, str], tier: str
+    all_: list[dict[str, Any]], responses: dict[str, str], tier: str
 ) -> TierScores:
-    """Ask every context with a model that answers this."""
+    """Score every context with a model that sends these responses."""
     tally = TierScores()
     current = ""
 
     def respond(_: Received) -> Any:
         return (
-            sse_reply(list(completion_events([answers[current]])))
+            sse_reply(list(completion_events([responses[current]])))
             if current
             else json_reply({}, 500)
         )
@@ -254,7 +255,7 @@ async def score_with_model(
 
 
 def check_labels(file: Path) -> bool:
-    """Print how many labels get the verdict they should; whether all do."""
+    """Print how many labels get the right verdict; whether all do."""
     rows = read_contexts([file])
     max_chars = {"ko": 24, "ja": 24, "en": 40}
     refusals = [
@@ -268,11 +269,11 @@ def check_labels(file: Path) -> bool:
 
 
 async def main(files: list[Path], *, embed: bool, labels: Path | None) -> bool:
-    """Every tier; whether all of it holds."""
+    """Score every tier; whether all minimums are reached."""
     all_ = read_contexts(files)
-    answers = recorded_answers()
+    responses = recorded_responses()
     hostile = "\n".join(json.dumps(row, ensure_ascii=False) for row in HOSTILE)
-    known = [context for context in all_ if context["_id"] in answers]
+    known = [context for context in all_ if context["_id"] in responses]
     good = [check_labels(labels)] if labels else []
     good.append(print_tier_report("embedded", await score_without_model(all_, ""), 0.90, 0.80))
     if embed:
@@ -282,7 +283,7 @@ async def main(files: list[Path], *, embed: bool, labels: Path | None) -> bool:
     if known:
         good.append(
             print_tier_report(
-                "recorded", await score_with_model(known, answers, "recorded"), 0.95, 0.95
+                "recorded", await score_with_model(known, responses, "recorded"), 0.95, 0.95
             )
         )
     everywhere = {context["_id"]: hostile for context in all_}

@@ -1,4 +1,4 @@
-"""Every command in README and the documentation is run, page by page, or listed with a reason."""
+"""Every command in README and the documentation is run, page by page, or skipped with a reason."""
 
 import re
 from pathlib import Path

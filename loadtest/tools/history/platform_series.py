@@ -1,4 +1,4 @@
-"""The main screen, the process, the move from hamlet1, and the machine."""
+"""The series of the main screen, the process, the migration from hamlet1, and the machine."""
 
 from collections.abc import Callable, Iterator
 
