@@ -102,7 +102,7 @@ async def fetch_suggestions(
     request = SuggestBody.model_validate(body).to_suggest_request(
         {"accept-language": context["lang"]}
     )
-    suggestions = await hamlet.screen.service.suggest(request)
+    suggestions = await hamlet.main_screen.service.suggest(request)
     return {
         "request": request,
         "chips": suggestions.chips,
@@ -215,8 +215,8 @@ async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierS
     tally = TierScores()
     hamlet = Hamlet(loads(CONFIG.format(url="http://127.0.0.1:9", suggest=suggest)))
     if suggest:
-        hamlet.screen.start()
-        await hamlet.screen.wait_until_indexed()
+        hamlet.main_screen.start()
+        await hamlet.main_screen.wait_until_indexed()
     for context in all_:
         check_suggestions(
             context,
@@ -224,7 +224,7 @@ async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierS
             tally,
             "dense" if suggest else "embedded",
         )
-    await hamlet.screen.aclose()
+    await hamlet.main_screen.aclose()
     return tally
 
 
@@ -249,7 +249,7 @@ async def score_with_model(
             current = context["_id"]
             suggestions = await fetch_suggestions(hamlet, context, 4000)
             check_suggestions(context, suggestions, tally, tier)
-        await hamlet.screen.aclose()
+        await hamlet.main_screen.aclose()
         await hamlet.registries.aclose()
     return tally
 

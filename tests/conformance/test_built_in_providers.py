@@ -78,7 +78,7 @@ class TestOpenAIEmbeddings(EmbeddingConformance):
 
 
 class TestFloatEmbeddings(TestOpenAIEmbeddings):
-    """A compatible server that does not know base64 and answers out of order."""
+    """A compatible server without base64 that returns vectors out of order."""
 
     @pytest.fixture
     async def provider(self, host: Runtime) -> Any:

@@ -1,4 +1,4 @@
-"""A loopback vendor that answers by the request, in the vendor's wire format."""
+"""A loopback vendor that responds to the request like a model, in the vendor's format."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ def wire_for(request: Received) -> Wire:
 
 
 def respond(request: Received) -> Canned:
-    """A vendor's response: models, embeddings, text, and tool calls or JSON if requested."""
+    """Respond as a vendor: models, embeddings, and tool calls or JSON if requested."""
     if request.path.endswith("/models"):
         return json_reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
     if request.path.endswith("/embeddings"):

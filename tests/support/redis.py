@@ -1,4 +1,4 @@
-"""A real redis-server on a unix socket, and a proxy in front of it that delays and cuts."""
+"""A real redis-server on a Unix socket, and a proxy that delays and truncates its replies."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer
 async def slow_proxy(
     socket_path: Path, delay_s: Callable[[], float], max_bytes: Callable[[], int] = lambda: 1 << 16
 ) -> AsyncIterator[str]:
-    """The URL of a proxy that delays responses and cuts each to `max_bytes()` bytes."""
+    """A Redis URL whose replies are late, and cut to `max_bytes()` a read."""
     open_ones: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,7 +56,7 @@ async def slow_proxy(
         server.close()
         ends = list(open_ones.items())
         for writer, _ in ends:
-            # Not cancelled, which asyncio reports as an error of the server.
+            # Cancelling the task would make asyncio report an error of the server.
             writer.transport.abort()
         await asyncio.gather(*(task for _, task in ends))
 

@@ -1,4 +1,4 @@
-"""hamlet, served by uvicorn on a free loopback port in the event loop of the test."""
+"""hamlet on a free loopback port, in the test's own event loop."""
 
 import asyncio
 import os
@@ -38,10 +38,7 @@ class RunningServer:
 async def run_server(
     config: str | Path = EMBEDDED_PROVIDER + EMBEDDED_ROUTES,
 ) -> AsyncIterator[RunningServer]:
-    """Serve a configuration text or file.
-
-    Raises AssertionError at the end if text or keys of a request are in a log, metric or span.
-    """
+    """Serve hamlet for a configuration text or file; its output must not contain what it was sent."""
     log, canaries = StringIO(), CanaryTokens()
     loaded = load(config) if isinstance(config, Path) else loads(config, "test.yaml")
     hamlet = Hamlet(loaded, log=make_log("debug", stream=log))
@@ -77,7 +74,7 @@ async def run_server(
 
 
 def _record_spans(hamlet: Hamlet) -> list[str]:
-    """Every exported span as JSON; spans still reach their collector."""
+    """Every exported span as JSON; it is still sent to the collector."""
     recorded: list[str] = []
     for each in hamlet._span_exporters:
         export = each._exporter.export
@@ -92,7 +89,7 @@ def _record_spans(hamlet: Hamlet) -> list[str]:
 
 @asynccontextmanager
 async def environment(values: Mapping[str, str]) -> AsyncIterator[None]:
-    """Set environment variables for the length of a block."""
+    """Set environment variables for the duration of a block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

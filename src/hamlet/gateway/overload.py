@@ -1,4 +1,4 @@
-"""Whether this process can still keep up, by the lag of its loop, its memory and its files."""
+"""Overload of this process, measured by event loop lag, memory and open files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _CGROUP_MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 
 
 class OverloadMonitor:
-    """`level` rises by one for each second of distress, up to 3, and falls as fast.
+    """`level` rises by one for each overloaded second, up to 3, and falls by one for any other.
 
-    In distress the loop lags 100 ms all through a second, or memory or open files are at 85 % of
-    their limits. It never makes hamlet unready: a balancer would then take all of them out.
+    A second is overloaded if every sample in it lags over 100 ms, or if memory or open files
+    exceed 85 % of their limits. Overload does not make hamlet unready, because a load balancer in
+    front would then take out all replicas at once.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class OverloadMonitor:
         memory_limit_bytes: int | None = None,
         on_lag: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """`heard` is told how late the loop woke up, in seconds, ten times a second."""
+        """`on_lag` gets the lag of the loop in seconds, ten times a second."""
         self._on_lag = on_lag
         self.level = 0
         self.lag_s = 0.0
@@ -36,11 +37,11 @@ class OverloadMonitor:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to watch, in the running loop."""
+        """Start to sample, in the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def aclose(self) -> None:
-        """Stop watching."""
+        """Stop sampling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -58,7 +59,7 @@ class OverloadMonitor:
             self.update_level(lagging=min_lag_s > _MAX_LAG_S, near_limit=self._is_near_limit())
 
     def update_level(self, *, lagging: bool, near_limit: bool) -> None:
-        """Take in how the last second was."""
+        """Raise or lower the level by the measurements of the last second."""
         step = 1 if lagging or near_limit else -1
         self.level = min(max(self.level + step, 0), _MAX_LEVEL)
 
@@ -78,7 +79,7 @@ def _open_files_share() -> float:
 
 
 def _read_memory_limit() -> int | None:
-    """The container's limit in bytes, if there is one (cgroup v2)."""
+    """The container's memory limit in bytes (cgroup v2); None if there is none."""
     try:
         text = _CGROUP_MEMORY_MAX.read_text("ascii").strip()
     except OSError:

@@ -1,7 +1,4 @@
-"""What clients may throw at hamlet: odd JSON, odd HTTP, odd headers, odd keys.
-
-Rows of the fault matrix: 52-56, 58, 61, 62.
-"""
+"""Malformed requests: odd JSON, HTTP, headers and keys get a 4xx and have no side effects."""
 
 import json
 import random
@@ -85,7 +82,7 @@ async def test_malformed_json_is_a_client_error(harness, name: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
-async def test_a_body_must_be_plain_utf_8(harness, encoding: str) -> None:
+async def test_body_must_be_utf_8(harness, encoding: str) -> None:
     body = json.dumps(harness.chat_body("r")).encode(encoding)
     assert (await post_chat(harness, body)).status_code == 400
 
@@ -109,7 +106,7 @@ async def test_unusual_valid_json_causes_no_server_error(harness, path: str, mod
 
 
 async def send_raw(harness, data: bytes) -> bytes:
-    """Say it and give everything that is answered until hamlet closes."""
+    """Send it and return the whole response until hamlet closes the connection."""
     async with harness.dial() as raw:
         await raw.send(data)
         return await raw.read_all()
@@ -208,14 +205,14 @@ async def test_incomplete_body_times_out(harness) -> None:
         assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
 
 
-async def test_bytes_past_content_length_are_the_next_request(harness) -> None:
+async def test_bytes_after_content_length_are_the_next_request(harness) -> None:
     asked = len(harness.upstream.requests)
     told = await send_raw(harness, request_head(LENGTH) + BODY + b"surplus\r\n\r\n")
     assert b"HTTP/1.1 400" in told
     assert len(harness.upstream.requests) <= asked + 1
 
 
-async def test_a_chunked_body_over_the_limit_is_refused(harness) -> None:
+async def test_chunked_body_over_limit_is_rejected(harness) -> None:
     chunk = b"40000\r\n" + b" " * 0x40000 + b"\r\n"
     told = await send_raw(
         harness,
@@ -227,7 +224,7 @@ async def test_a_chunked_body_over_the_limit_is_refused(harness) -> None:
 # -- headers
 
 
-async def test_no_header_of_the_caller_reaches_the_upstream(harness) -> None:
+async def test_no_client_header_reaches_the_upstream(harness) -> None:
     mine = {
         "x-ms-spillover-deployment": "other",
         "x-spy": "spy",
@@ -264,7 +261,7 @@ async def test_request_id_is_echoed_only_if_valid(harness, odd: str) -> None:
     assert found[1].startswith(b"req_")
 
 
-async def test_a_log_line_is_one_line_whatever_is_in_it(harness) -> None:
+async def test_log_event_is_a_single_line(harness) -> None:
     odd = 'x\n{"event":"forged"}\r\x1b[31m\u2028"},'
     for model in (odd, "r"):
         body = {
@@ -281,7 +278,7 @@ async def test_a_log_line_is_one_line_whatever_is_in_it(harness) -> None:
     assert "\x1b" not in harness.running.log.getvalue()
 
 
-# -- cardinality, keys
+# -- metrics, keys
 
 
 async def test_caller_input_does_not_create_metric_series(harness) -> None:

@@ -1,4 +1,4 @@
-"""Clients that leave at random points, over real sockets. `make cancels` plays ten thousand."""
+"""Clients that disconnect at random points, over real sockets; `make cancels` runs ten thousand."""
 
 from loadtest.scenarios.cancellations import cancel_calls
 

@@ -1,7 +1,4 @@
-"""What fails after the first content ends in an error event, and nobody else's words follow.
-
-Rows of the fault matrix: 10-14 and 16 after the commit.
-"""
+"""A stream that fails after its first content ends with an error event, and is never continued."""
 
 import itertools
 
@@ -23,7 +20,7 @@ SSE = {"content-type": "text/event-stream"}
 
 
 def frames_up_to_content(wire: Wire) -> list[bytes]:
-    """The frames of the good answer up to some of its content."""
+    """The frames of the good response up to some of its content."""
     frames = answer_frames(wire)
     return frames[: next(i for i, f in enumerate(frames) if b"well" in f)]
 
@@ -90,7 +87,7 @@ async def harness():
 
 
 def assert_interrupted(response: ReceivedResponse, dialect: str) -> None:
-    """An error in the caller's dialect is the last that is told."""
+    """The last event is an error in the caller's dialect."""
     assert response.status == 200
     assert response.error is not None, response.body[-300:]
     assert response.error["code"] == "stream_interrupted"
@@ -107,7 +104,7 @@ def assert_interrupted(response: ReceivedResponse, dialect: str) -> None:
         assert last["request_id"] == response.id
 
 
-# What ends by a time limit is the same code for every dialect: two lanes will do.
+# Timeouts are the same code for every dialect: two lanes suffice.
 SLOW_FAULTS = {"silence", "comments only", "pings only", "too slow a pace", "too long"}
 CASES = [
     (lane, name)

@@ -1,7 +1,6 @@
-"""Real networks in a name space of their own: packets dropped, names that do not resolve.
+"""Calls over an impaired network in a network namespace: lost packets, failing name servers.
 
-Rows of the fault matrix: 2, 3, 34. They need root, `ip`, `nft` and `dnsmasq`; elsewhere they are
-skipped. hamlet, the upstream and the caller all run inside, in one process.
+Needs root, `ip`, `nft` and `dnsmasq`; elsewhere these tests are skipped.
 """
 
 import os
@@ -25,7 +24,7 @@ def run(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def case_output() -> Iterator[str]:
-    """What a process says that runs all cases, one after the other, in a new name space."""
+    """The output of a process that runs all cases, one by one, in a new network namespace."""
     if os.geteuid() != 0:
         pytest.skip("a network name space needs root")
     name = f"hamlet-{uuid.uuid4().hex[:8]}"

@@ -1,7 +1,4 @@
-"""Clients that are slow or deaf are cut off, and do not cost the others anything.
-
-Rows of the fault matrix: 41, 42.
-"""
+"""Slow clients are disconnected when they stop reading, and do not delay other clients."""
 
 import asyncio
 import itertools
@@ -27,7 +24,7 @@ CLIENT_COUNT = 40
 
 
 def unbounded_stream(request: Received) -> Canned:
-    """A stream without an end, as fast as it is read."""
+    """An endless stream, as fast as it is read."""
     frames = answer_frames(wire_for(request))
     again = itertools.repeat(frames[2] * 20)
     return Canned(200, {"content-type": "text/event-stream"}, itertools.chain(frames[:2], again))
@@ -79,7 +76,7 @@ async def test_stalled_reader_times_out_and_cancels_upstream() -> None:
                 assert b"0\r\n\r\n" not in tail, "a cut answer does not look like a whole one"
 
 
-async def test_slow_but_progressing_reader_is_kept() -> None:
+async def test_slow_but_progressing_reader_stays_connected() -> None:
     async with LoopbackUpstream() as upstream, LoopbackUpstream() as good:
         upstream.respond(unbounded_stream)
         good.respond(respond_ok)

@@ -1,7 +1,4 @@
-"""Streams cut anywhere: all of the answer, or its beginning and an error; never a mixture.
-
-Goal G11; rows of the fault matrix: 12, 13, 15.
-"""
+"""Streams cut at any byte: clients get the whole response, or its beginning and an error."""
 
 import asyncio
 import random
@@ -29,14 +26,14 @@ from support.loopback_vendor import wire_for
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CUTS, CONCURRENCY = 1000, 16
 SEED = 20261125
-# No cut here is a silence: a busy machine shall not be taken for one.
+# No case here depends on a timeout, so a busy machine must not cause one.
 PATIENT_POLICY = {**RETRY_POLICY, "first_token_s": 15, "idle_s": 15, "total_s": 60}
 OTHER_TEXT = "These are another deployment's words."
 TURNS = [{"role": "user", "content": PROMPT}]
 
 
 def truncated_stream(request: Received) -> Canned:
-    """The stream up to where the model's name says, in two pieces, ended as it says."""
+    """The stream up to the byte in the model's name, in two pieces, ended in the way it names."""
     _, at, end = request.json["model"].split(":")[:3]
     whole = b"".join(answer_frames(wire_for(request)))
     part = whole[: int(at) * len(whole) // 1000]
@@ -49,7 +46,7 @@ def respond_with_other_text(request: Received) -> Canned:
 
 
 def cut_routes() -> dict[str, list[str]]:
-    """Route names, each with what the vendor speaks and the model that says where to cut."""
+    """Route names, each with the vendor's wire format and the model that names the cut."""
     rng = random.Random(SEED)
     made = {}
     for n in range(CUTS):
@@ -115,7 +112,7 @@ async def test_truncated_streams_end_with_error_and_never_mix(harness) -> None:
 
 
 @pytest.mark.parametrize("kind", PATHS)
-async def test_the_official_clients_raise(harness, kind: str) -> None:
+async def test_official_clients_raise(harness, kind: str) -> None:
     text = ""
     if kind == "openai":
         async with openai.AsyncOpenAI(

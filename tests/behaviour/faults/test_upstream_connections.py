@@ -1,7 +1,4 @@
-"""Connections to upstreams: refused, untrusted, stale, poisoned, redirected, given up.
-
-Rows of the fault matrix: 1, 4, 5, 19 (redirects), 33, 39, 40, 57, 65.
-"""
+"""Upstream connections: refused, untrusted, stale, blocked, redirected, cancelled."""
 
 import asyncio
 import itertools
@@ -39,7 +36,7 @@ from support.server import wait_until
 def failover_config(
     first_provider: dict[str, Any], good: LoopbackUpstream, **policy: Any
 ) -> dict[str, Any]:
-    """A configuration whose route `r` asks `first`, then the good upstream."""
+    """A configuration whose route `r` tries `first`, then the good upstream."""
     return {
         "providers": {"first": first_provider, "good": provider("openai", good.url)},
         "routes": {
@@ -60,7 +57,7 @@ def failover_config(
 
 @pytest.fixture(params=["httptools", "aiohttp"], autouse=True)
 def transport_kind(request, monkeypatch) -> str:
-    """Both transports owe the same."""
+    """Both transports must behave alike."""
     monkeypatch.setattr(stage_module, "TRANSPORT", request.param)
     return request.param
 
@@ -96,7 +93,7 @@ def run_openssl(folder: Path, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def certificate_folder(tmp_path_factory) -> Path:
-    """A folder with an authority (ca.pem) and certificates: good, expired, elsewhere, selfsigned."""
+    """A folder with a CA (ca.pem) and certificates: good, expired, elsewhere, selfsigned."""
     folder = tmp_path_factory.mktemp("authority")
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     subject = ["-subj", "/CN=stage"]
@@ -179,11 +176,11 @@ async def test_tls_handshake_reset_fails_over(good) -> None:
             await assert_failover(stage)
 
 
-# -- kept connections
+# -- reused connections
 
 
 async def test_stale_connection_race_is_retried_transparently(good) -> None:
-    """The upstream closes after each answer without saying so, at all moments around the next."""
+    """The upstream closes unannounced after each response, at moments around the next request."""
     rng = random.Random(33)
 
     async def close_after_response(peer: ServerConnection, _: int) -> None:
@@ -218,7 +215,7 @@ def json_response(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_unsolicited_response_bytes_are_discarded(good, late: bool) -> None:
-    """A vendor's surplus answer must not reach the next caller, who may be somebody else."""
+    """A surplus response must not reach the next caller, who may be another one."""
     expected = json_response(response_body())
     surplus = json_response(response_body("somebody else's"))
 
@@ -238,18 +235,18 @@ async def test_unsolicited_response_bytes_are_discarded(good, late: bool) -> Non
     ):
         for _ in range(5):
             told = await stage.chat("alone", stream=False)
-            # Bytes beyond an answer in the same read may cost it: strict framing takes neither.
+            # Bytes after a response in the same read may invalidate it: framing is strict.
             assert told.status == 200 if late else told.status in (200, 502, 503)
             assert told.status != 200 or told.text == GOOD_ANSWER_TEXT
             assert b"somebody else" not in told.body
             await asyncio.sleep(0.04 if late else 0)
 
 
-# -- where a call may go
+# -- where a call may be sent
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_never_followed(good, status: int) -> None:
+async def test_redirect_is_never_followed(good, status: int) -> None:
     async with LoopbackUpstream() as first, LoopbackUpstream() as trap:
         trap.respond(respond_ok)
         first.reply(Canned(status, {"location": f"{trap.url}/v1/chat/completions"}))
@@ -312,7 +309,7 @@ async def test_name_resolving_to_metadata_service_is_blocked(good, monkeypatch) 
         await assert_failover(stage)
 
 
-# -- clients that leave
+# -- clients that disconnect
 
 
 def endless_stream(request: Received) -> Canned:
@@ -367,7 +364,7 @@ async def test_client_disconnect_between_attempts_ends_call(good) -> None:
 
 
 async def test_pool_is_intact_after_many_cancelled_calls(good) -> None:
-    """Twenty callers at a time on ten connections, most of whom leave at some random moment."""
+    """Twenty callers at a time on ten connections, most of whom disconnect at a random moment."""
     rng = random.Random(40)
     async with LoopbackUpstream() as first:
         first.respond(
@@ -395,7 +392,7 @@ async def test_pool_is_intact_after_many_cancelled_calls(good) -> None:
             assert "PoolTimeout" not in stage.running.log.getvalue()
 
 
-async def test_a_client_that_reads_nothing_does_not_hold_up_failover(good) -> None:
+async def test_stalled_reader_does_not_delay_failover(good) -> None:
     async with LoopbackUpstream() as first:
         first.reply(json_reply({}, 500))
         async with fault_harness(failover_config(provider("openai", first.url), good)) as stage:

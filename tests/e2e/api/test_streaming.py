@@ -91,7 +91,7 @@ async def test_error_after_status_is_the_last_in_band_event(
             assert response.status_code == 200
             async for text in response.aiter_text():
                 heard += text
-                # The status is out: now the upstream may say that it fails.
+                # The status has been sent; now the upstream may fail.
                 gate.set()
     seen = [frame for frame in heard.split("\n\n") if frame]
     assert seen[0] == KEEPALIVE[dialect]
@@ -100,7 +100,7 @@ async def test_error_after_status_is_the_last_in_band_event(
     assert "[DONE]" not in "".join(seen)
 
 
-async def test_strict_mode_refuses_what_a_model_cannot_take(
+async def test_strict_mode_rejects_unsupported_parameters(
     running: RunningServer, vendor: LoopbackUpstream
 ) -> None:
     async with httpx2.AsyncClient(base_url=running.url) as http:

@@ -1,4 +1,4 @@
-"""The whole move on real parts, at the size of a commit; `make cutover` plays it at full size."""
+"""A complete migration with the real programs, in the short form; `make cutover` runs the full one."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from support.paths import ROOT
 
 @pytest.mark.timeout(240)
 @pytest.mark.external("node", "envoy", "prometheus")
-def test_a_feature_moves_under_load_and_no_client_sees_it() -> None:
+def test_feature_migrates_under_load_without_client_errors() -> None:
     ran = subprocess.run(
         [
             sys.executable,

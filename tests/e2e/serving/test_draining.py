@@ -1,4 +1,4 @@
-"""A stopping hamlet: it says so first, answers what comes, and cuts nothing without a word."""
+"""Draining: readiness fails first, requests are still served, and no stream ends without an error."""
 
 import asyncio
 import signal
@@ -117,7 +117,7 @@ async def test_second_signal_stops_immediately(write_config) -> None:
         assert await hamlet.wait(8) == 0
 
 
-async def test_an_interrupt_from_the_keyboard_does_not_wait_either(write_config) -> None:
+async def test_sigint_stops_immediately(write_config) -> None:
     async with run_server_process(write_config(60, 60, 0)) as hamlet:
         hamlet.send_signal(signal.SIGINT)
         assert await hamlet.wait(8) == 0

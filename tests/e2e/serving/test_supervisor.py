@@ -1,4 +1,4 @@
-"""Several workers on one socket: replaced without a failed call, revived, never orphaned."""
+"""Several workers on one socket: replaced without a failed call, restarted, never orphaned."""
 
 import asyncio
 import os
@@ -77,7 +77,7 @@ async def test_worker_restart_reload_and_orphan_handling(config_file) -> None:
         await wait_until(lambda: not any(is_alive(pid) for pid in now))
 
 
-async def test_workers_that_refuse_their_configuration_end_the_supervisor(tmp_path) -> None:
+async def test_supervisor_exits_if_workers_refuse_their_configuration(tmp_path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(CONFIG.replace("kind: embedded", "kind: nobody"))
     words = ("-m", "hamlet", "serve", "--port", "0", "--workers", "2", "--config", str(file))
@@ -90,7 +90,7 @@ async def test_workers_that_refuse_their_configuration_end_the_supervisor(tmp_pa
 
 
 async def test_systemd_socket_activation_and_readiness_notification(config_file, tmp_path) -> None:
-    """The program between stands for systemd: it sets LISTEN_PID to the process it becomes."""
+    """The intermediate program acts as systemd: it sets LISTEN_PID to the process it becomes."""
     door = socket.create_server(("127.0.0.1", 0))
     told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     told.bind(str(tmp_path / "notify"))

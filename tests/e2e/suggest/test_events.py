@@ -89,7 +89,7 @@ async def test_events_survive_a_restart(tmp_path: Path) -> None:
             assert summary["accepted"] == 1
         async with run_server(config) as running:
             assert [
-                rate.impressions for rate in await running.hamlet.screen.events.click_rates()
+                rate.impressions for rate in await running.hamlet.main_screen.events.click_rates()
             ] == [1]
 
 
@@ -109,7 +109,7 @@ async def test_exploration_reports_propensity_and_learns_from_clicks() -> None:
         environment({"TEST_SECRET": "s-1"}),
         run_server(EMBEDDED_PROVIDER + EMBEDDED_ROUTES + explore) as running,
     ):
-        signer = running.hamlet.screen.signer
+        signer = running.hamlet.main_screen.signer
         async with httpx2.AsyncClient(base_url=running.url) as http:
             seen: dict[str, float] = {}
             firsts = set()
@@ -123,7 +123,7 @@ async def test_exploration_reports_propensity_and_learns_from_clicks() -> None:
             assert len(firsts) == 1
             assert len(seen) > 1
             assert all(0 < propensity < 1 for propensity in seen.values())
-            store = running.hamlet.screen.events
+            store = running.hamlet.main_screen.events
             clicked = next(iter(seen))
             item = ShownItem("sg", clicked, "chips", "embedded", 4, 0.5)
             at = time.time()

@@ -109,7 +109,7 @@ class Client:
         return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
 
     def close(self) -> None:
-        self.loop.run_until_complete(self.app.screen.aclose())
+        self.loop.run_until_complete(self.app.main_screen.aclose())
         self.loop.run_until_complete(self.app.registries.aclose())
         self.loop.close()
 

@@ -96,7 +96,7 @@ async def test_impressions_and_clicks_are_reported_once(page: Page, running: Run
     async def rates() -> dict[tuple[str, int], tuple[int, int]]:
         return {
             (rate.part, rate.position): (rate.impressions, rate.clicks)
-            for rate in await running.hamlet.screen.events.click_rates()
+            for rate in await running.hamlet.main_screen.events.click_rates()
         }
 
     while len(await rates()) < 10:

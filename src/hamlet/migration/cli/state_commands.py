@@ -201,7 +201,7 @@ def _print_state(session: CutoverSession, feature: str) -> None:
 
 
 def _status_table(session: CutoverSession) -> Table:
-    columns = ("feature", "stands at", "new", "legacy", "bad", "compared", "p95", "next", "gate")
+    columns = ("feature", "step", "new", "legacy", "bad", "compared", "p95", "next", "gate")
     table = Table(*columns, box=None)
     for name in session.config.features:
         _, state, evidence, reasons = session.check_gate(name)

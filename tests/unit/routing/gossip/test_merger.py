@@ -1,4 +1,4 @@
-"""How replicas merge one another's messages, without a Redis."""
+"""How a process merges the messages of others, without a Redis."""
 
 import random
 from functools import partial
@@ -7,14 +7,11 @@ import pytest
 
 from hamlet.core.errors import RateLimited
 from hamlet.registry import Quota, ReservedThroughput
-from hamlet.routing import LoadBalancer, PendingUpdates, ProbeLeases, SyncTask
 from hamlet.routing.failure_policy import apply_failure
-from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage, decode, encode
-from hamlet.routing.gossip.probe_leases import LEASE_TTL_S
-from hamlet.routing.gossip.redis_connection import RedisConnection
+from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage
 from hamlet.testing.scripted import ScriptedProvider
 from support.clock import ManualClock
-from support.gateway import RecordingLog, deployment
+from support.gateway import deployment
 from support.replica import ReplicaState
 
 PTU = ReservedThroughput(10, 6000, 1.0)
@@ -45,15 +42,15 @@ def test_lost_message_is_resent_once(clock) -> None:
     one.load_balancer.pending_updates.changed_ids.add("d/m")
     lost = one.merger.next_message()
     one.reserve(50)
-    heard = one.merger.next_message()
+    received = one.merger.next_message()
     assert lost is not None
-    assert heard is not None
-    assert heard.charges == {"d/m": (150.0, 2)}
-    assert set(heard.standings) == {"d/m"}
+    assert received is not None
+    assert received.charges == {"d/m": (150.0, 2)}
+    assert set(received.snapshots) == {"d/m"}
     one.merger.mark_sent()
     assert one.merger.next_message() is None
     for _ in range(2):
-        other.merger.merge(heard)
+        other.merger.merge(received)
     assert other.capacity_level() == pytest.approx(150)
 
 
@@ -70,14 +67,14 @@ def test_own_and_unknown_messages_are_ignored(clock) -> None:
 def test_a_cooldown_never_shortens_and_is_not_passed_on(clock) -> None:
     one, other = MergingReplica("a", clock), MergingReplica("b", clock)
     apply_failure(one.state, RateLimited("full", retry_after=60), clock(), random.Random(1))
-    told = one.merger.next_message(full=True)
-    assert told is not None
+    message = one.merger.next_message(full=True)
+    assert message is not None
     other.state.cool_down(5, clock())
-    other.merger.merge(told)
+    other.merger.merge(message)
     assert other.state.cooldown_until == one.state.cooldown_until
     again = other.merger.next_message(full=True)
     assert again is not None
-    assert all(said.cooldown_s == 0 for said in again.standings.values())
+    assert all(snapshot.cooldown_s == 0 for snapshot in again.snapshots.values())
     one.merger.merge(
         GossipMessage("c", 1, {}, {"d/m": DeploymentSnapshot(cooldown_s=1, penalty_s=9)})
     )
@@ -85,15 +82,15 @@ def test_a_cooldown_never_shortens_and_is_not_passed_on(clock) -> None:
     assert one.state.penalty_until == clock() + 9
 
 
-def test_the_newer_breaker_counts_and_of_equals_the_open_one(clock) -> None:
+def test_newer_breaker_wins_and_of_equal_epochs_the_open_one(clock) -> None:
     one, other = MergingReplica("a", clock), MergingReplica("b", clock)
     one.state.breaker.open("failures", clock(), 30)
     other.state.breaker.merge_remote(1, None, 0, 0, clock())
     other.state.breaker.epoch = 1
     for from_, to in ((one, other), (other, one)):
-        told = from_.merger.next_message(full=True)
-        assert told is not None
-        to.merger.merge(told)
+        message = from_.merger.next_message(full=True)
+        assert message is not None
+        to.merger.merge(message)
     assert other.state.breaker.is_tripped
     assert other.state.breaker.open_until == clock() + 30
 
@@ -105,9 +102,9 @@ def test_remote_breaker_opening_notifies_listener(clock) -> None:
         one.state.breaker.close,
     ):
         change(clock())
-        told = one.merger.next_message(full=True)
-        assert told is not None
-        other.merger.merge(told)
+        message = one.merger.next_message(full=True)
+        assert message is not None
+        other.merger.merge(message)
     assert other.breaker_changes == [True, False]
 
 
@@ -115,9 +112,9 @@ def test_outlier_latency_is_cleared_everywhere_on_recovery(clock) -> None:
     one, other = MergingReplica("a", clock), MergingReplica("b", clock)
     one.state.slowness.raise_to(9, clock())
     one.state.breaker.open("slow", clock(), 10)
-    told = one.merger.next_message(full=True)
-    assert told is not None
-    other.merger.merge(told)
+    message = one.merger.next_message(full=True)
+    assert message is not None
+    other.merger.merge(message)
     assert other.state.slowness_factor(clock()) == 9
     one.state.breaker.close(clock())
     one.state.reset_slowness(clock())
@@ -166,65 +163,3 @@ def test_merge_does_not_double_count_shared_cost(clock) -> None:
     other.state.capacity_model.reserve(1500, clock())
     other.merger.join([one.merger.snapshot_message()], was_isolated=False)
     assert other.capacity_level() == 2000
-
-
-def test_probe_lease_is_random_without_redis(clock) -> None:
-    side = MergingReplica("a", clock)
-    leases = ProbeLeases(clock, random.Random(1))
-    states = [side.state]
-    side.state.breaker.open("failures", clock(), 0)
-    leases.assign_randomly(states, 1)
-    assert leases.is_held("d/m")
-    clock.now += LEASE_TTL_S
-    assert not leases.is_held("d/m")
-    held = 0
-    for _ in range(400):
-        leases.assign_randomly(states, 4)
-        won = leases.is_held("d/m")
-        leases.assign_randomly(states, 1)
-        assert leases.is_held("d/m") == won, "drawing more often must not help"
-        held += won
-        clock.now += 2 * LEASE_TTL_S
-    assert 60 < held < 140
-
-
-def test_lease_taken_by_another_process_is_lost(clock) -> None:
-    leases = ProbeLeases(clock)
-    leases.on_granted("d/m", clock())
-    leases.on_refused("d/m")
-    assert not leases.is_held("d/m")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'{"sender":1,"number":1}',
-        b'{"sender":"a","number":1,"standings":{"d":[-1]}}',
-    ],
-)
-def test_malformed_message_is_ignored(data: bytes) -> None:
-    assert decode(data) is None
-
-
-def test_message_round_trip() -> None:
-    said = DeploymentSnapshot(1.5, 0.5, 2.0, 3, "quota", 900.0, 2)
-    tidings = GossipMessage("a", 7, {"d": (1.5, 1.0)}, {"d": said}, {"d": (3.0, 0.0)})
-    assert decode(encode(tidings)) == tidings
-
-
-async def test_unconnected_redis_connection_raises() -> None:
-    link = RedisConnection("redis://127.0.0.1:1/0", 0.05)
-    with pytest.raises(ConnectionError):
-        await link.execute(("PING",))
-    await link.aclose()
-
-
-async def test_close_without_start() -> None:
-    load_balancer = LoadBalancer(pending_updates=PendingUpdates())
-    url = "redis://127.0.0.1:1/0"
-    sync_task = SyncTask(load_balancer, ProbeLeases(), url, "g", list, RecordingLog())
-    await sync_task.aclose()
-    assert sync_task.state == "local"

@@ -1,4 +1,4 @@
-"""Which hot route leads where."""
+"""The endpoint table of the model API: which method and path which endpoint serves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from hamlet.gateway import Gateway
 def model_endpoints(
     gateway: Gateway, keyring: Callable[[], Keyring], route_names: Callable[[], Iterable[str]]
 ) -> list[HttpEndpoint]:
-    """The routes of both dialects, and OpenAI's in Azure's path forms."""
+    """The endpoints of both dialects, OpenAI's also under Azure's paths.
+
+    `keyring` and `route_names` are read for each request, since a reload replaces them.
+    """
     chat = ChatEndpoint(OPENAI, gateway, keyring)
     messages = ChatEndpoint(ANTHROPIC, gateway, keyring)
     embeddings = EmbeddingsEndpoint(gateway, keyring)
