@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeVar
 
-from hamlet.routing.circuit_breaker import BreakerSettings, CircuitBreaker
+from hamlet.routing.circuit_breaker import CircuitBreaker
 from hamlet.spi.sources import SourceError
 
 T = TypeVar("T")
 _MAX_CONCURRENT_CALLS = 16
 _MAX_RETRY_AFTER_S = 300.0
-_BREAKER_SETTINGS = BreakerSettings(base_open_s=15.0, probes_to_close=1)
 
 
 class UpstreamGuard:
@@ -28,7 +27,7 @@ class UpstreamGuard:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives monotonic seconds."""
         self._clock = clock
-        self._breaker = CircuitBreaker(random.Random(), _BREAKER_SETTINGS)
+        self._breaker = CircuitBreaker(random.Random())
         self._calls_in_flight = 0
         self.consecutive_failures = 0
         self.total_successes = 0
@@ -44,9 +43,10 @@ class UpstreamGuard:
         if self._calls_in_flight >= _MAX_CONCURRENT_CALLS:
             return False
         now = self._clock()
-        if not self._breaker.allows_call(now):
-            return False
-        self._breaker.start_call(now)
+        if self._breaker.is_tripped:
+            if not self._breaker.is_probe_due(now):
+                return False
+            self._breaker.start_probe(now)
         self._calls_in_flight += 1
         return True
 
