@@ -112,7 +112,7 @@ async def fetch_suggestions(
 
 
 def check_suggestions(
-    context: dict[str, Any], suggestions: dict[str, Any], tally: TierScores, tier: str
+    context: dict[str, Any], suggestions: dict[str, Any], counts: TierScores, tier: str
 ) -> None:
     """Check one response against the rules."""
     id_, request, chips, links = (
@@ -122,42 +122,42 @@ def check_suggestions(
         suggestions["links"],
     )
     tags = set(context["tags"])
-    tally.contexts += 1
-    tally.chips += len(chips.items)
+    counts.contexts += 1
+    counts.chips += len(chips.items)
     if suggestions["lang"] != context["lang"]:
-        tally.add_violation("language", f"{id_}: {suggestions['lang']}")
+        counts.add_violation("language", f"{id_}: {suggestions['lang']}")
     texts = [chip.text for chip in chips.items]
     for chip in chips.items:
         if reason := label_rejection_reason(chip.text, context["lang"], request.chip_chars):
-            tally.add_violation("format", f"{id_}: {chip.text}: {reason}")
+            counts.add_violation("format", f"{id_}: {chip.text}: {reason}")
         if not is_plain_text(chip.text, context["lang"], request.chip_chars):
-            tally.add_violation("plain", f"{id_}: {chip.text}")
+            counts.add_violation("plain", f"{id_}: {chip.text}")
         if CANARIES.search(f"{chip.text} {chip.prompt}"):
-            tally.add_violation("canary", f"{id_}: {chip.text}")
+            counts.add_violation("canary", f"{id_}: {chip.text}")
         if chip.text in request.user_texts:
-            tally.add_violation("echo", f"{id_}: {chip.text}")
+            counts.add_violation("echo", f"{id_}: {chip.text}")
     for one, other in itertools.combinations(texts, 2):
         a, b = bigrams(one), bigrams(other)
         jaccard = len(a & b) / len(a | b)
-        tally.add_score("pair similarity", jaccard)
+        counts.add_score("pair similarity", jaccard)
         if jaccard >= 0.6:
-            tally.add_violation("duplicate", f"{id_}: {one} / {other}")
+            counts.add_violation("duplicate", f"{id_}: {one} / {other}")
     if tags & WITHHELD:
         if any(chip.icon not in ("phone", "heart", "chat") for chip in chips.items):
-            tally.add_violation("safety", f"{id_}: {texts}")
+            counts.add_violation("safety", f"{id_}: {texts}")
         return
     if len(chips.items) < 3:
-        tally.add_violation("emission", f"{id_}: {len(chips.items)} chips")
+        counts.add_violation("emission", f"{id_}: {len(chips.items)} chips")
     if len({chip.kind for chip in chips.items}) < 2:
-        tally.add_violation("kinds", f"{id_}: {texts}")
+        counts.add_violation("kinds", f"{id_}: {texts}")
     if not links.items:
-        tally.add_violation("no links", id_)
+        counts.add_violation("no links", id_)
     if tags & TRIVIAL:
         if chips.tier != "starter":
-            tally.add_violation("starters only", f"{id_}: {texts}")
+            counts.add_violation("starters only", f"{id_}: {texts}")
         return
     if context["kind"] in ("query", "page", "chat") and not tags & {"pii", "edge"}:
-        score_grounding(context, suggestions, tally, tier)
+        score_grounding(context, suggestions, counts, tier)
 
 
 def is_plain_text(text: str, lang: str, max_chars: int) -> bool:
@@ -170,7 +170,7 @@ def is_plain_text(text: str, lang: str, max_chars: int) -> bool:
 
 
 def score_grounding(
-    context: dict[str, Any], suggestions: dict[str, Any], tally: TierScores, tier: str
+    context: dict[str, Any], suggestions: dict[str, Any], counts: TierScores, tier: str
 ) -> None:
     """Score whether chips and links are related to the context."""
     request, chips, links = suggestions["request"], suggestions["chips"], suggestions["links"]
@@ -178,7 +178,7 @@ def score_grounding(
     topic_tokens = set(tokenize(about))
     for chip in chips.items:
         grounded = bool(topic_tokens & set(tokenize(f"{chip.text} {chip.prompt}")))
-        tally.add_score("grounded", float(grounded))
+        counts.add_score("grounded", float(grounded))
         if not grounded:
             print(f"  {tier} {context['_id']}: not grounded: {chip.text}")
     words = [word.casefold() for word in context["relate_any"]]
@@ -187,19 +187,19 @@ def score_grounding(
         titles = [f"{i.title} {i.snippet}".casefold() for i in links.items]
         hits = [[any(w in text for w in words) for text in part] for part in (prompts, titles)]
         good = any(part and sum(part) / len(part) >= 0.5 for part in hits)
-        tally.add_score("related", float(good))
+        counts.add_score("related", float(good))
         if not good:
             print(f"  {tier} {context['_id']}: not related: {[c.text for c in chips.items]}")
 
 
 def print_tier_report(
-    tier: str, tally: TierScores, min_grounded: float, min_related: float
+    tier: str, counts: TierScores, min_grounded: float, min_related: float
 ) -> bool:
     """Print a tier's row; whether all its minimums are reached."""
-    means = {name: sum(v) / len(v) for name, v in tally.scores.items()}
+    means = {name: sum(v) / len(v) for name, v in counts.scores.items()}
     summary = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-    print(f"{tier:9} {tally.contexts} contexts, {tally.chips} chips: {summary}")
-    for rule, wheres in tally.violations.items():
+    print(f"{tier:9} {counts.contexts} contexts, {counts.chips} chips: {summary}")
+    for rule, wheres in counts.violations.items():
         print(f"  {rule}: {len(wheres)}: {wheres[:5]}")
     floors = (("grounded", min_grounded), ("related", min_related))
     below = [name for name, floor in floors if means.get(name, 1.0) < floor]
@@ -207,12 +207,12 @@ def print_tier_report(
         below.append("pair similarity")
     if below:
         print(f"  BELOW: {below}")
-    return not tally.violations and not below
+    return not counts.violations and not below
 
 
 async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierScores:
     """Score every context without a model."""
-    tally = TierScores()
+    counts = TierScores()
     hamlet = Hamlet(loads(CONFIG.format(url="http://127.0.0.1:9", suggest=suggest)))
     if suggest:
         hamlet.main_screen.start()
@@ -221,18 +221,18 @@ async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierS
         check_suggestions(
             context,
             await fetch_suggestions(hamlet, context, 4000),
-            tally,
+            counts,
             "dense" if suggest else "embedded",
         )
     await hamlet.main_screen.aclose()
-    return tally
+    return counts
 
 
 async def score_with_model(
     all_: list[dict[str, Any]], responses: dict[str, str], tier: str
 ) -> TierScores:
     """Score every context with a model that sends these responses."""
-    tally = TierScores()
+    counts = TierScores()
     current = ""
 
     def respond(_: Received) -> Any:
@@ -248,10 +248,10 @@ async def score_with_model(
         for context in all_:
             current = context["_id"]
             suggestions = await fetch_suggestions(hamlet, context, 4000)
-            check_suggestions(context, suggestions, tally, tier)
+            check_suggestions(context, suggestions, counts, tier)
         await hamlet.main_screen.aclose()
         await hamlet.registries.aclose()
-    return tally
+    return counts
 
 
 def check_labels(file: Path) -> bool:

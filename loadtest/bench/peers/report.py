@@ -28,7 +28,7 @@ class Findings:
     results: list[GatewayResult]
     added: list[AddedLatency]
     streamed: list[StreamingResult]
-    held: list[LoopBlocking]
+    loop_blocking: list[LoopBlocking]
     missing: list[str]
 
 
@@ -57,7 +57,7 @@ def render_tables(found: Findings) -> str:
         (f"{STREAMS} streams of ten chunks a second", _streaming_rows(found.streamed)),
         (
             "How long a call blocks hamlet's event loop: CPU ms of the longest iteration",
-            _loop_blocking_rows(found.held),
+            _loop_blocking_rows(found.loop_blocking),
         ),
     ]
     text = "\n".join(
@@ -171,12 +171,12 @@ def _streaming_rows(streamed: Sequence[StreamingResult]) -> Rows:
     ]  # fmt: skip
 
 
-def _loop_blocking_rows(held: Sequence[LoopBlocking]) -> Rows:
+def _loop_blocking_rows(rows: Sequence[LoopBlocking]) -> Rows:
     return [
         ["bytes", "calls", "p50", "p95", "worst"],
         *(
             [str(h.size), str(h.calls), f"{h.p50_ms:.2f}", f"{h.p95_ms:.2f}", f"{h.worst_ms:.2f}"]
-            for h in held
+            for h in rows
         ),
     ]
 

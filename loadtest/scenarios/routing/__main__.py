@@ -17,7 +17,7 @@ from pathlib import Path
 from hamlet.dashboards.line_chart import LineChart
 from hamlet.dashboards.simulation_report import overlay_charts, write_report
 from hamlet.simulator.simulation import load_arrivals
-from loadtest.scenarios.routing.goals import Reports, evaluate_goals, tally_report
+from loadtest.scenarios.routing.goals import Reports, break_down_load, evaluate_goals
 from loadtest.scenarios.routing.policies import POLICIES
 from loadtest.scenarios.routing.runs import NORMAL_SCALE, SATURATED_SCALE, simulate_runs
 
@@ -32,7 +32,7 @@ def comparison_rows(runs: Reports, seconds: float) -> list[list[str]]:
             r = runs[f"{policy} {scale}"]
             rows.append(
                 [load, policy, f"{r.success_ratio:.3%}", f"{r.attempts_per_request:.3f}",
-                 f"{r.rate_limited_ratio:.2%}", f"{tally_report(r, seconds).pay_per_use_share():.2%}",
+                 f"{r.rate_limited_ratio:.2%}", f"{break_down_load(r, seconds).pay_per_use_share():.2%}",
                  f"{r.ttft_s(0.5):.2f} s", f"{r.ttft_s(0.99):.2f} s", str(r.goodput_tokens)]
             )  # fmt: skip
     return rows
@@ -42,7 +42,9 @@ def policy_charts(runs: Reports, seconds: float) -> list[LineChart]:
     """Goodput, spill, 429s and time to first token of every policy, at both loads."""
     drawn: list[LineChart] = []
     for scale, load in _LOADS.items():
-        tallies = {policy: tally_report(runs[f"{policy} {scale}"], seconds) for policy in POLICIES}
+        tallies = {
+            policy: break_down_load(runs[f"{policy} {scale}"], seconds) for policy in POLICIES
+        }
         drawn += [
             replace(p, name=f"{p.name}-{load.split()[0]}", title=f"{p.title}, at {load} load")
             for p in overlay_charts(tallies)

@@ -84,8 +84,8 @@ def outage_goals(runs: Reports) -> list[Goal]:
 def capacity_goals(runs: Reports) -> list[Goal]:
     """429s at four fifths of the capacity, and the pay-per-use share at full load."""
     eased, full = runs[f"hamlet {NORMAL_SCALE}"], runs[f"hamlet {SATURATED_SCALE}"]
-    spilled = tally_report(full, 1).pay_per_use_share() / max(
-        1e-9, tally_report(runs[f"strict order {SATURATED_SCALE}"], 1).pay_per_use_share()
+    spilled = break_down_load(full, 1).pay_per_use_share() / max(
+        1e-9, break_down_load(runs[f"strict order {SATURATED_SCALE}"], 1).pay_per_use_share()
     )
     refused = eased.errors["rate_limited"] + full.errors["rate_limited"]
     share = eased.rate_limited_ratio
@@ -114,7 +114,7 @@ def overload_goals() -> list[Goal]:
     ]  # fmt: skip
 
 
-def tally_report(report: SimulationReport, seconds: float) -> LoadBreakdown:
+def break_down_load(report: SimulationReport, seconds: float) -> LoadBreakdown:
     """Shares and costs of a run of the example fleet."""
     return LoadBreakdown(report, scaled_scene(NORMAL_SCALE).pricing, TimeWindows.covering(seconds))
 

@@ -53,7 +53,7 @@ def test_a_taken_admin_port_does_not_stop_the_serving() -> None:
     from hamlet.testing.support import SilentLog
 
     class Log(SilentLog):
-        told: list[str] = []
+        events: list[str] = []
 
         def error(self, event, **fields):
             self.told.append(event)
@@ -62,9 +62,9 @@ def test_a_taken_admin_port_does_not_stop_the_serving() -> None:
         raise AssertionError
 
     async def begin(port: int) -> None:
-        beside = AdminServer(app, "127.0.0.1", port, Log())
-        await beside.start()
-        await beside.aclose()
+        other = AdminServer(app, "127.0.0.1", port, Log())
+        await other.start()
+        await other.aclose()
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -151,10 +151,10 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
         async def look() -> None:
             missing.clear()
             for board, title, expr in panel_expressions():
-                told = await prom.query(expr)
-                assert told["status"] == "success", (board, title, told)
-                assert not told.get("warnings"), (board, title, told)
-                numbers = [float(row["value"][1]) for row in told["data"]["result"]]
+                result = await prom.query(expr)
+                assert result["status"] == "success", (board, title, result)
+                assert not result.get("warnings"), (board, title, result)
+                numbers = [float(row["value"][1]) for row in result["data"]["result"]]
                 if not numbers or all(math.isnan(number) for number in numbers):
                     missing[f"{board}: {title}"] = expr
 
@@ -174,7 +174,7 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
         wrong = {n: e for n, e in missing.items() if n.split(": ")[1] not in EMPTY}
         assert not wrong, json.dumps(wrong, indent=1)
         assert await prom.values('count(ALERTS{alertname="HamletDown"}) or vector(0)') == [0]
-        told = await prom.http.get(
+        result = await prom.http.get(
             f"{prom.url}/api/v1/query_exemplars",
             params={
                 "query": "hamlet_request_duration_seconds_bucket",
@@ -182,7 +182,7 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
                 "end": "9999999999",
             },
         )
-        ids = [e["labels"]["trace_id"] for s in told.json()["data"] for e in s["exemplars"]]
+        ids = [e["labels"]["trace_id"] for s in result.json()["data"] for e in s["exemplars"]]
         assert ids
         lines = both.running.log.getvalue()
         assert all(id_ in lines for id_ in ids), "a trace is found in the log"
@@ -198,9 +198,9 @@ async def test_provider_failure_alert_reaches_webhook(tmp_path: Path) -> None:
         rule |= {"for": "2s", "keep_firing_for": "0s"}
         rule["expr"] = rule["expr"].replace("[5m]", "[10s]").replace("* 300 >", "* 10 >")
     (tmp_path / "fast.yml").write_text(yaml.safe_dump({"groups": [group]}))
-    heard: list[dict] = []
+    received: list[dict] = []
     async with LoopbackUpstream() as hook, LoopbackUpstream() as broken:
-        hook.respond(lambda request: heard.append(request.json) or json_reply({}))
+        hook.respond(lambda request: received.append(request.json) or json_reply({}))
         broken.respond(lambda request: json_reply(wire_for(request).error(500), 500))
         config = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text()
         config = re.sub(r"http://(pages|tickets):8080/", rf"{hook.url}/v1/\1", config)
@@ -230,7 +230,9 @@ async def test_provider_failure_alert_reaches_webhook(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)
 
             def names() -> set[str]:
-                return {a["labels"]["alertname"] for told in heard for a in told["alerts"]}
+                return {
+                    a["labels"]["alertname"] for reported in received for a in reported["alerts"]
+                }
 
             driving = asyncio.create_task(calls())
             try:
@@ -238,8 +240,10 @@ async def test_provider_failure_alert_reaches_webhook(tmp_path: Path) -> None:
             finally:
                 stop.set()
                 await driving
-    told = next(t for t in heard if t["commonLabels"].get("alertname") == "HamletRouteExhausted")
-    assert told["receiver"] == "pages"
-    assert told["commonLabels"] | {"route": "r", "severity": "page"} == told["commonLabels"]
-    assert told["commonAnnotations"]["runbook_url"] == "docs/runbook.md#hamletrouteexhausted"
+    reported = next(
+        t for t in received if t["commonLabels"].get("alertname") == "HamletRouteExhausted"
+    )
+    assert reported["receiver"] == "pages"
+    assert reported["commonLabels"] | {"route": "r", "severity": "page"} == reported["commonLabels"]
+    assert reported["commonAnnotations"]["runbook_url"] == "docs/runbook.md#hamletrouteexhausted"
     assert "HamletDown" not in names()

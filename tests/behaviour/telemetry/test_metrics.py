@@ -208,11 +208,11 @@ async def test_a_billing_record_that_cannot_be_written_is_counted_and_fails_no_c
 
 async def test_vendor_headroom_and_pool_metrics() -> None:
     async with LoopbackUpstream() as good:
-        told = {"x-ratelimit-remaining-tokens": "250", "x-ratelimit-remaining-requests": "9"}
+        reported = {"x-ratelimit-remaining-tokens": "250", "x-ratelimit-remaining-requests": "9"}
 
         def answer(request: Received) -> Canned:
             canned = respond_ok(request)
-            return Canned(canned.status, {**canned.headers, **told}, canned.pieces)
+            return Canned(canned.status, {**canned.headers, **reported}, canned.pieces)
 
         good.respond(answer)
         config = {

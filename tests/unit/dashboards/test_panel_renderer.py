@@ -62,7 +62,7 @@ def axis_labels(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("step_s", "count", "told"),
+    ("step_s", "count", "events"),
     [
         (60, 361, ["00:00", "01:30", "03:00", "04:30", "06:00"]),
         (15, 41, ["00:00", "00:02", "00:05", "00:07", "00:10"]),
@@ -71,10 +71,10 @@ def axis_labels(svg: str) -> list[str]:
         (20, 1, ["00:00"]),
     ],
 )
-def test_time_axis_labels_are_unique(step_s: int, count: int, told: list[str]) -> None:
+def test_time_axis_labels_are_unique(step_s: int, count: int, events: list[str]) -> None:
     times = [i * step_s for i in range(count)]
     html = render_panel(find_panel("Calls by route"), [Series("chat", {}, (1.0,) * count)], times)
-    assert axis_labels(html) == told
+    assert axis_labels(html) == events
 
 
 def test_short_range_axis_labels_are_unique() -> None:
@@ -95,9 +95,9 @@ def test_dashboards_are_exported_and_a_missing_prometheus_is_said_plainly(tmp_pa
     boards = [json.loads(file.read_text())["uid"] for file in tmp_path.glob("*.json")]
     assert len(boards) == 7
     options = ["dash", "snapshot", "--prom", "http://127.0.0.1:1", "--out", str(tmp_path / "x")]
-    told = run(app, options)
-    assert told.exit_code == 2
-    assert "no Prometheus answers" in told.output
+    output = run(app, options)
+    assert output.exit_code == 2
+    assert "no Prometheus answers" in output.output
     assert run(app, [*options, "--uid", "nobody"]).exit_code == 2
 
 
