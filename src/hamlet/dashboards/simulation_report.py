@@ -21,13 +21,18 @@ def comparison_table(runs: Mapping[str, LoadBreakdown]) -> list[list[str]]:
     """Rows of a table, the head first: one row per figure with a cell for each run."""
     tallies = list(runs.values())
     rows = [["", *runs]]
-    rows += [[name, *(form(tally) for tally in tallies)] for name, form in _TABLE_ROWS.items()]
-    for tier in tiers_with_load(tallies):
+    rows += [
+        [name, *(form(breakdown) for breakdown in breakdowns)] for name, form in _TABLE_ROWS.items()
+    ]
+    for tier in tiers_with_load(breakdowns):
         rows.append(
-            [f"load: {tier}", *(f"{tally.load_share_by_tier()[tier]:.2%}" for tally in tallies)]
+            [
+                f"load: {tier}",
+                *(f"{breakdown.load_share_by_tier()[tier]:.2%}" for breakdown in breakdowns),
+            ]
         )
-    for code in sorted({code for tally in tallies for code in tally.report.errors}):
-        rows.append([f"failed: {code}", *(str(t.report.errors[code]) for t in tallies)])
+    for code in sorted({code for breakdown in breakdowns for code in breakdown.report.errors}):
+        rows.append([f"failed: {code}", *(str(t.report.errors[code]) for t in breakdowns)])
     return rows
 
 
@@ -52,14 +57,15 @@ def comparison_charts(runs: Mapping[str, LoadBreakdown]) -> list[LineChart]:
     tallies = list(runs.values())
     tiers = tiers_with_load(tallies)
     loads = [
-        {tier: row for tier, row in t.load_per_minute().items() if tier in tiers} for t in tallies
+        {tier: row for tier, row in t.load_per_minute().items() if tier in tiers}
+        for t in breakdowns
     ]
     drawn = _same_scale_charts(
         "load", "Load by tier, input-equivalent tokens per minute", "none", runs, loads
     )
-    costs = [t.cost_per_minute() for t in tallies]
-    if not any(math.isnan(t.total_cost_usd()) for t in tallies) and any(
-        t.total_cost_usd() for t in tallies
+    costs = [t.cost_per_minute() for t in breakdowns]
+    if not any(math.isnan(t.total_cost_usd()) for t in breakdowns) and any(
+        t.total_cost_usd() for t in breakdowns
     ):
         drawn += _same_scale_charts(
             "cost", "Cost by tier, dollars per minute", "currencyUSD", runs, costs
@@ -72,7 +78,7 @@ def overlay_charts(runs: Mapping[str, LoadBreakdown]) -> list[LineChart]:
     times = next(iter(runs.values())).windows.times
 
     def each(value: Callable[[LoadBreakdown], Sequence[float]]) -> SeriesByName:
-        return {name: value(tally) for name, tally in runs.items()}
+        return {name: value(breakdown) for name, breakdown in runs.items()}
 
     spill, late = (
         each(LoadBreakdown.pay_per_use_share_by_window),
@@ -109,8 +115,10 @@ def _same_scale_charts(
 ) -> list[LineChart]:
     """One stacked chart per run, all on the scale of the highest."""
     drawn = [
-        LineChart(f"{name}-{i}", f"{title}: {run}", unit, tally.windows.times, row, stacked=True)
-        for i, ((run, tally), row) in enumerate(zip(runs.items(), rows, strict=True))
+        LineChart(
+            f"{name}-{i}", f"{title}: {run}", unit, breakdown.windows.times, row, stacked=True
+        )
+        for i, ((run, breakdown), row) in enumerate(zip(runs.items(), rows, strict=True))
     ]
     y_max = max(picture.max_value for picture in drawn)
     return [replace(picture, y_max=y_max) for picture in drawn]

@@ -145,7 +145,7 @@ class Bar:
     """One bar. `color` is CSS; the first of the palette if empty."""
 
     name: str
-    value: float
+    value: float  # in the unit of the axis
     color: str = ""
 
 

@@ -83,11 +83,11 @@ async def assert_failover(url: str, *, timeout_s: float, **settings: Any) -> Non
 
             ticking = asyncio.create_task(tick())
             begin = time.monotonic()
-            told = await stage.chat("r")
+            response = await stage.chat("r")
             taken = time.monotonic() - begin
             ticking.cancel()
-            assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT), told
-            assert stage.call_lines(told.id)[0]["attempts"] == 2
+            assert (response.status, response.text) == (200, GOOD_ANSWER_TEXT), response
+            assert stage.call_lines(response.id)[0]["attempts"] == 2
             assert taken < timeout_s, taken
             assert longest < 1.0, f"the loop stood still for {longest} s"
 
@@ -101,8 +101,10 @@ async def assert_calls_survive_impairment(impair: Callable[[str], None], calls: 
         routes = {"r": {"deployments": [{"provider": "far", "model": "m"}], "policy": policy}}
         async with fault_harness({"providers": rows, "routes": routes}) as stage:
             impair(upstream.url.rpartition(":")[2])
-            told = await asyncio.gather(*(stage.chat("r", stream=n % 2 == 0) for n in range(calls)))
-            assert [one.text for one in told] == [GOOD_ANSWER_TEXT] * calls
+            responses = await asyncio.gather(
+                *(stage.chat("r", stream=n % 2 == 0) for n in range(calls))
+            )
+            assert [one.text for one in responses] == [GOOD_ANSWER_TEXT] * calls
             remove_impairments()
 
 

@@ -118,11 +118,11 @@ async def test_interrupted_stream_ends_with_error_event(
     harness, lane: tuple[str, str], name: str
 ) -> None:
     asked = len(harness.good.requests)
-    told = await harness.chat(route_name(lane, name, True), lane[0])
-    assert_interrupted(told, lane[0])
-    assert told.text
-    assert told.text.startswith("안녕")
+    response = await harness.chat(route_name(lane, name, True), lane[0])
+    assert_interrupted(response, lane[0])
+    assert response.text
+    assert response.text.startswith("안녕")
     assert len(harness.good.requests) == asked, "nobody else was asked"
-    (call,) = harness.call_lines(told.id)
+    (call,) = harness.call_lines(response.id)
     assert (call["outcome"], call["attempts"]) == ("error", 1)
     assert call["error"] == CLASSES.get(name, call["error"])

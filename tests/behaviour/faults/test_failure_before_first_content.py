@@ -206,12 +206,14 @@ async def harness():
 async def assert_failover(harness, lane: tuple[str, str], name: str, stream: bool) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ours, _ = lane
-    told = await harness.chat(route_name(lane, name, stream), ours, stream=stream)
-    assert (told.status, told.text, told.error) == (200, GOOD_ANSWER_TEXT, None), told.body[:300]
-    assert told.is_complete or not stream
-    (call,) = harness.call_lines(told.id)
+    response = await harness.chat(route_name(lane, name, stream), ours, stream=stream)
+    assert (response.status, response.text, response.error) == (200, GOOD_ANSWER_TEXT, None), (
+        response.body[:300]
+    )
+    assert response.is_complete or not stream
+    (call,) = harness.call_lines(response.id)
     assert (call["outcome"], call["attempts"]) == ("ok", 2)
-    assert len(harness.failed_attempts(told.id)) == 1
+    assert len(harness.failed_attempts(response.id)) == 1
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     # The upstream runs in this process too and compresses its 64 MB here.
     assert grown < 160 << 10, f"{grown >> 10} MB"

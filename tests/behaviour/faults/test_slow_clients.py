@@ -129,8 +129,8 @@ async def test_incomplete_request_times_out(kind: str) -> None:
 
             dripping = [asyncio.ensure_future(drip(raw)) for raw in clients]
             assert (await stage.chat("good")).text == GOOD_ANSWER_TEXT
-            for told in await asyncio.gather(*dripping):
-                assert told.startswith(b"HTTP/1.1 408 ") if SLOW[kind] else told == b""
+            for responses in await asyncio.gather(*dripping):
+                assert responses.startswith(b"HTTP/1.1 408 ") if SLOW[kind] else responses == b""
 
 
 async def test_keep_alive_connection_may_idle_between_requests() -> None:

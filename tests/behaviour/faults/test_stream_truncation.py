@@ -89,20 +89,20 @@ async def test_truncated_streams_end_with_error_and_never_mix(harness) -> None:
 
     async def one(name: str, ours: str) -> None:
         async with gate:
-            told = await harness.chat(name, ours)
-        case = f"seed {SEED}, {name} ({cut_routes()[name]}) for {ours}: {told.body[-400:]!r}"
-        assert told.status == 200, case
-        if told.text == OTHER_TEXT:
+            response = await harness.chat(name, ours)
+        case = f"seed {SEED}, {name} ({cut_routes()[name]}) for {ours}: {response.body[-400:]!r}"
+        assert response.status == 200, case
+        if response.text == OTHER_TEXT:
             kind = "elsewhere"
-            assert told.is_complete, case
-        elif told.is_complete:
+            assert response.is_complete, case
+        elif response.is_complete:
             kind = "whole"
-            assert told.text == GOOD_ANSWER_TEXT, case
+            assert response.text == GOOD_ANSWER_TEXT, case
         else:
             kind = "interrupted"
-            assert told.text, case
-            assert GOOD_ANSWER_TEXT.startswith(told.text), case
-        assert (told.error is None) == told.is_complete, case
+            assert response.text, case
+            assert GOOD_ANSWER_TEXT.startswith(response.text), case
+        assert (response.error is None) == response.is_complete, case
         ends[kind] += 1
 
     names = [name for name in cut_routes() if name.startswith("cut-")]

@@ -70,9 +70,9 @@ async def good() -> AsyncIterator[LoopbackUpstream]:
 
 
 async def assert_failover(stage: FaultHarness, **more: Any) -> None:
-    told = await stage.chat("r", **more)
-    assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT)
-    assert stage.call_lines(told.id)[0]["attempts"] == 2
+    response = await stage.chat("r", **more)
+    assert (response.status, response.text) == (200, GOOD_ANSWER_TEXT)
+    assert stage.call_lines(response.id)[0]["attempts"] == 2
 
 
 async def test_refused_connection_fails_over_and_is_ejected_after_three(good) -> None:
@@ -80,8 +80,8 @@ async def test_refused_connection_fails_over_and_is_ejected_after_three(good) ->
     async with fault_harness(failover_config(first, good)) as stage:
         for stream in (True, False, True):
             await assert_failover(stage, stream=stream)
-        told = await stage.chat("r")
-        assert stage.call_lines(told.id)[0]["attempts"] == 1, "it is out"
+        response = await stage.chat("r")
+        assert stage.call_lines(response.id)[0]["attempts"] == 1, "it is out"
 
 
 # -- TLS
@@ -160,8 +160,8 @@ async def test_invalid_upstream_certificate_is_rejected(good, certificate_folder
                 assert (await stage.chat("alone")).text == GOOD_ANSWER_TEXT
                 return
             await assert_failover(stage)
-            told = await stage.chat("alone")
-        assert told.status == 502
+            response = await stage.chat("alone")
+        assert response.status == 502
         assert secure.requests == [], "nothing was said to it, verified or not"
 
 
@@ -195,8 +195,8 @@ async def test_stale_connection_race_is_retried_transparently(good) -> None:
 
         async def caller() -> None:
             for _ in range(50):
-                told = await stage.chat("alone", stream=False)
-                assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT), told.body
+                response = await stage.chat("alone", stream=False)
+                assert (response.status, response.text) == (200, GOOD_ANSWER_TEXT), response.body
                 await asyncio.sleep(rng.random() * 0.004)
 
         await asyncio.gather(*(caller() for _ in range(6)))
@@ -234,11 +234,11 @@ async def test_unsolicited_response_bytes_are_discarded(good, late: bool) -> Non
         fault_harness(failover_config(provider("openai", upstream.url), good)) as stage,
     ):
         for _ in range(5):
-            told = await stage.chat("alone", stream=False)
+            response = await stage.chat("alone", stream=False)
             # Bytes after a response in the same read may invalidate it: framing is strict.
-            assert told.status == 200 if late else told.status in (200, 502, 503)
-            assert told.status != 200 or told.text == GOOD_ANSWER_TEXT
-            assert b"somebody else" not in told.body
+            assert response.status == 200 if late else response.status in (200, 502, 503)
+            assert response.status != 200 or response.text == GOOD_ANSWER_TEXT
+            assert b"somebody else" not in response.body
             await asyncio.sleep(0.04 if late else 0)
 
 
@@ -263,8 +263,8 @@ async def test_caller_input_cannot_change_upstream_host(good) -> None:
             image = {"type": "image_url", "image_url": {"url": f"{trap.url}/cat.png"}}
             turns = [{"role": "user", "content": [image]}]
             odd = {"base_url": trap.url, "api_base": trap.url, "url": trap.url}
-            told = await stage.chat("alone", messages=turns, **odd)
-            assert told.status == 200
+            response = await stage.chat("alone", messages=turns, **odd)
+            assert response.status == 200
             for model in (
                 trap.url,
                 f"alone@{trap.url}",
@@ -273,8 +273,8 @@ async def test_caller_input_cannot_change_upstream_host(good) -> None:
                 "alone#",
                 "first/n",
             ):
-                told = await stage.chat(model)
-                assert told.status == 404
+                response = await stage.chat(model)
+                assert response.status == 404
         assert trap.accepted == 0
         assert {request.path for request in good.requests} == {"/v1/chat/completions"}
 
@@ -388,7 +388,7 @@ async def test_pool_is_intact_after_many_cancelled_calls(good) -> None:
                 await asyncio.gather(*(leave(next(numbers)) for _ in range(20)))
             await wait_until(lambda: stage.running.hamlet.gateway.admission.in_flight == 0)
             done = await asyncio.gather(*(stage.chat("alone") for _ in range(20)))
-            assert [told.text for told in done] == [GOOD_ANSWER_TEXT] * 20
+            assert [response.text for response in done] == [GOOD_ANSWER_TEXT] * 20
             assert "PoolTimeout" not in stage.running.log.getvalue()
 
 
@@ -400,7 +400,7 @@ async def test_stalled_reader_does_not_delay_failover(good) -> None:
                 body = stage.chat_body("r")
                 await raw.send_post("/v1/chat/completions", body, **{"x-request-id": "req_deaf"})
                 await stage.wait_for_call_line("req_deaf")
-                heard = b""
-                while b"[DONE]" not in heard:
-                    heard += await raw.read()
+                received = b""
+                while b"[DONE]" not in received:
+                    received += await raw.read()
             assert stage.call_lines("req_deaf")[0]["attempts"] == 2

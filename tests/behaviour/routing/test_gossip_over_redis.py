@@ -13,17 +13,14 @@ from hamlet.core.errors import RateLimited, UpstreamUnavailable
 from hamlet.registry import Deployment, Quota, ReservedThroughput
 from hamlet.routing import (
     CostEstimate,
-    LoadBalancer,
-    PendingUpdates,
-    ProbeLeases,
     Selection,
-    SyncTask,
 )
 from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage, encode
 from hamlet.routing.gossip.redis_connection import RedisConnection
 from hamlet.testing.scripted import ScriptedProvider, says
-from support.gateway import GatewayHarness, RecordingLog, deployment, fast_policy
+from support.gateway import GatewayHarness, deployment, fast_policy
 from support.redis import RedisServer, random_delays, redis_server, slow_proxy
+from support.replica import ReplicaState
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server, wait_until
 
 PTU = ReservedThroughput(10, 6000, 1.0)
@@ -36,29 +33,12 @@ async def redis(tmp_path) -> AsyncIterator[RedisServer]:
         yield server
 
 
-class ProcessState:
-    """The state of one process, without the process."""
+class SharingReplica(ReplicaState):
+    """A replica that shares its state over Redis, without the process."""
 
     def __init__(self, url: str, deployments: list[Deployment], **settings: float) -> None:
-        leases = ProbeLeases(rng=random.Random(7))
-        self.load_balancer = LoadBalancer(
-            rng=random.Random(7), may_probe=leases.is_held, pending_updates=PendingUpdates()
-        )
-        self.deployments = deployments
-        self.states: list[str] = []
-        self.sync_task = SyncTask(
-            self.load_balancer,
-            leases,
-            url,
-            "test",
-            lambda: deployments,
-            RecordingLog(),
-            self.states.append,
-            **settings,
-        )
-
-    def deployment_state(self, i: int = 0):
-        return self.load_balancer.deployment_state(self.deployments[i])
+        super().__init__(deployments, seed=7)
+        self.sync_task = self.sync_over(url, **settings)
 
     def selection(self, i: int = 0, probe: bool = False) -> Selection:
         from hamlet.routing.latency import LatencyModel
@@ -76,11 +56,6 @@ class ProcessState:
         if error is not None:
             self.load_balancer.record_failure(reservation, error)
 
-    def capacity_level(self, i: int = 0) -> float:
-        return self.deployment_state(i).capacity_model.undrained_levels(self.load_balancer.clock())[
-            0
-        ]
-
 
 def make_deployments(count: int = 2, capacity=PTU) -> list[Deployment]:
     return [
@@ -91,10 +66,10 @@ def make_deployments(count: int = 2, capacity=PTU) -> list[Deployment]:
 @asynccontextmanager
 async def run_processes(
     url: str, count: int = 2, wait=True, **settings
-) -> AsyncIterator[list[ProcessState]]:
+) -> AsyncIterator[list[SharingReplica]]:
     capacity = settings.pop("capacity", PTU)
     all_ = [
-        ProcessState(url, make_deployments(capacity=capacity), **settings) for _ in range(count)
+        SharingReplica(url, make_deployments(capacity=capacity), **settings) for _ in range(count)
     ]
     for each in all_:
         each.sync_task.start()
@@ -231,7 +206,7 @@ async def test_starts_without_redis_and_joins_later(tmp_path) -> None:
             await server.start()
             await wait_until(lambda: all_[1].deployment_state().cooldown_until > 0)
             await wait_until(lambda: all(p.sync_task.state == "shared" for p in all_))
-            assert all_[0].states[:2] == ["away", "shared"]
+            assert all_[0].sync_states[:2] == ["away", "shared"]
 
 
 async def test_redis_outage_splits_capacity_and_merges_after(redis) -> None:
@@ -347,27 +322,16 @@ class GatewayReplica:
             deployment(provider, f"d{i}", capacity=PTU, region="r")
             for i, provider in enumerate(self.providers)
         ]
-        leases = ProbeLeases()
-        self.load_balancer = LoadBalancer(
-            may_probe=leases.is_held, pending_updates=PendingUpdates()
-        )
+        self.state = ReplicaState(rows)
+        self.load_balancer = self.state.load_balancer
         self.harness = GatewayHarness(
             rows,
             policy=fast_policy(),
             max_in_flight=1000,
             load_balancer=self.load_balancer,
         )
-        self.states: list[str] = []
-        self.sync_task = SyncTask(
-            self.load_balancer,
-            leases,
-            url,
-            "test",
-            lambda: rows,
-            RecordingLog(),
-            self.states.append,
-            **settings,
-        )
+        self.states = self.state.sync_states
+        self.sync_task = self.state.sync_over(url, **settings)
         self.errors: list[BaseException] = []
         self.answered = 0
         self.tasks: set[asyncio.Task] = set()
@@ -516,7 +480,7 @@ async def test_silent_subscription_is_reopened(redis) -> None:
         one.sync_task._last_message_at = -100.0
         await wait_until(lambda: one.sync_task._consecutive_failures == 1)
         await wait_until(lambda: one.sync_task._consecutive_failures == 0)
-        assert one.states == ["shared"]
+        assert one.sync_states == ["shared"]
 
 
 async def test_served_processes_share_state_and_report_it(redis, monkeypatch) -> None:

@@ -93,18 +93,18 @@ CASES = [
 
 
 def assert_error_shape(path: str, response: httpx2.Response) -> None:
-    told = response.json()
+    body = response.json()
     if path == SUGGEST:
         assert response.headers["content-type"] == "application/problem+json"
-        assert told["status"] == response.status_code
-        assert told["type"].startswith("/problems/")
+        assert body["status"] == response.status_code
+        assert body["type"].startswith("/problems/")
     elif path == ANTHROPIC:
-        assert told["type"] == "error"
-        assert told["error"]["type"].endswith(("_error", "_too_large"))
-        assert told["error"]["message"]
+        assert body["type"] == "error"
+        assert body["error"]["type"].endswith(("_error", "_too_large"))
+        assert body["error"]["message"]
     else:
-        assert told["error"]["message"]
-        assert told["error"]["type"]
+        assert body["error"]["message"]
+        assert body["error"]["type"]
     assert response.headers["x-request-id"]
 
 
@@ -160,11 +160,11 @@ async def test_unknown_path_or_method_is_reported_in_callers_dialect(
         ({"anthropic-version": "2023-06-01"}, "not_found_error", "error"),
     ):
         response = await http.request(method, path, headers=version)
-        told = response.json()
+        body = response.json()
         assert (response.status_code, response.headers.get("allow")) == (status, allow)
-        assert (told["error"]["code"], told.get("type")) == (code, envelope)
-        assert told["error"]["type"] == (not_found if status == 404 else "invalid_request_error")
-        assert path in told["error"]["message"]
+        assert (body["error"]["code"], body.get("type")) == (code, envelope)
+        assert body["error"]["type"] == (not_found if status == 404 else "invalid_request_error")
+        assert path in body["error"]["message"]
 
 
 async def test_unusual_header_values_are_accepted(http) -> None:

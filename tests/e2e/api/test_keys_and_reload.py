@@ -106,14 +106,14 @@ async def test_reload_applies_routes_and_a_bad_file_changes_nothing(tmp_path: Pa
     file = tmp_path / "hamlet.yaml"
     file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES)
     async with run_server(file) as running, httpx2.AsyncClient(base_url=running.url) as http:
-        held = await running.hamlet.gateway.chat(*make_call())
+        open_stream = await running.hamlet.gateway.chat(*make_call())
         file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES.replace("  hamlet:", "  renamed:"))
         assert (await http.post("/v1/admin/reload")).status_code == 200
         renamed = CHAT_BODY | {"model": "renamed"}
         assert (await http.post("/v1/chat/completions", json=renamed)).status_code == 200
         assert (await http.post("/v1/chat/completions", json=CHAT_BODY)).status_code == 404
-        assert [event async for event in held]
-        await held.aclose()
+        assert [event async for event in open_stream]
+        await open_stream.aclose()
 
         file.write_text("providers: {embedded: {kind: embeded}}\nroutes: {}\nkey: 1\n")
         refused = await http.post("/v1/admin/reload")

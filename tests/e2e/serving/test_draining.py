@@ -89,8 +89,8 @@ async def test_keep_alive_request_is_answered_after_listener_closes(write_config
     async with run_server_process(write_config(0, 10, 0)) as hamlet:
         host, port = hamlet.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        ask = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
-        writer.write(ask)
+        request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+        writer.write(request)
         assert b"connection: close" not in await reader.readuntil(b"}")
         hamlet.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
@@ -101,7 +101,7 @@ async def test_keep_alive_request_is_answered_after_listener_closes(write_config
                     break
                 probe.close()
                 await asyncio.sleep(0.02)
-        writer.write(ask)
+        writer.write(request)
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in answer

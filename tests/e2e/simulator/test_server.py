@@ -218,8 +218,8 @@ async def test_stalled_reader_applies_backpressure() -> None:
 
 async def test_pipelined_requests_are_answered_in_order(server: SimulatorServer) -> None:
     reader, writer = await asyncio.open_connection(*server.url[7:].split(":"))
-    ask = b"GET /oa/v1/models HTTP/1.1\r\nhost: x\r\n\r\n"
-    writer.write(ask + ask.replace(b"/oa/", b"/an/"))
+    request = b"GET /oa/v1/models HTTP/1.1\r\nhost: x\r\n\r\n"
+    writer.write(request + request.replace(b"/oa/", b"/an/"))
     both = b""
     while both.count(b"0\r\n\r\n") < 2:
         both += await reader.read(4096)

@@ -342,11 +342,11 @@ def test_the_transport_in_memory_keeps_to_the_contract() -> None:
     async def play(world, loop):
         runtime = SimulatedRuntime(world, SilentLog())
         transport = runtime.http(ProviderSettings(base_url="http://simulated/d/v1/"))
-        ask = {"model": "gpt-4o", "messages": [], "max_tokens": 5}
-        async with transport.stream("POST", "/chat/completions", json=ask) as reply:
+        request = {"model": "gpt-4o", "messages": [], "max_tokens": 5}
+        async with transport.stream("POST", "/chat/completions", json=request) as reply:
             assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
             assert b'"completion_tokens":5' in await reply.aread()
-        async with transport.stream("POST", "/chat/completions", json=ask) as reply:
+        async with transport.stream("POST", "/chat/completions", json=request) as reply:
             with pytest.raises(errors.UpstreamProtocol, match="over 10 bytes"):
                 await reply.aread(10)
         async with transport.stream("POST", "/chat/completions", content=b"no JSON") as reply:

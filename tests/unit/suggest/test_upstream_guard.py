@@ -6,13 +6,7 @@ import pytest
 
 from hamlet.spi.sources import SourceError
 from hamlet.suggest.upstream_guard import UpstreamGuard
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from support.clock import ManualClock
 
 
 async def succeed() -> str:
@@ -39,7 +33,7 @@ async def run_failing(guard: UpstreamGuard, call=fail) -> None:
 
 
 async def test_third_failure_opens_and_a_probe_closes() -> None:
-    clock = Clock()
+    clock = ManualClock()
     guard = UpstreamGuard(clock)
     for _ in range(3):
         assert guard.state == "closed"
@@ -56,7 +50,7 @@ async def test_third_failure_opens_and_a_probe_closes() -> None:
 
 
 async def test_retry_after_is_honored_up_to_five_minutes() -> None:
-    clock = Clock()
+    clock = ManualClock()
     guard = UpstreamGuard(clock)
     await run_failing(guard, fail_with_retry_after)
     clock.now += 299
@@ -66,7 +60,7 @@ async def test_retry_after_is_honored_up_to_five_minutes() -> None:
 
 
 async def test_cancelled_probe_allows_another() -> None:
-    clock = Clock()
+    clock = ManualClock()
     guard = UpstreamGuard(clock)
     for _ in range(3):
         await run_failing(guard)

@@ -54,10 +54,10 @@ async def test_errors_are_held_back_and_can_be_sent_later() -> None:
     async def send(message: dict) -> None:
         sent.append(message)
 
-    held = ResponseRecorder(send, hold_errors=True)
-    await record(held, 500, b"no")
-    assert (sent, held.has_started, held.is_server_failure) == ([], False, True)
-    await held.send_held_messages(send)
+    held_value = ResponseRecorder(send, hold_errors=True)
+    await record(held_value, 500, b"no")
+    assert (sent, held_value.has_started, held_value.is_server_failure) == ([], False, True)
+    await held_value.send_held_messages(send)
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
 
     sent.clear()

@@ -43,9 +43,9 @@ class PathApp:
         body = await read_body(receive)
         await send_response(send, body or b"none", method=scope["method"])
 
-    async def held(self, scope, receive, send) -> None:
+    async def delayed(self, scope, receive, send) -> None:
         await self.hold.wait()
-        await send_response(send, b"held")
+        await send_response(send, b"delayed")
 
     async def early(self, scope, receive, send) -> None:
         await send_response(send, b"early", status=404)
@@ -116,15 +116,15 @@ class PathApp:
     async def misnamed(self, scope, receive, send) -> None:
         await send_response(send, b"x", more=[(b"x a", b"1")])
 
-    async def straight(self, scope, receive, send) -> None:
+    async def direct(self, scope, receive, send) -> None:
         async def seen(message) -> None:
             await send(message)
 
         assert direct_exchange(receive, seen) is direct_exchange(lambda: receive(), send) is None
         cycle = direct_exchange(receive, send)
         body = cycle.body_if_complete(9)
-        told = b"not here" if body is None else body
-        if not cycle.try_respond(200, {"content-length": str(len(told)), **self.more}, told):
+        content = b"not here" if body is None else body
+        if not cycle.try_respond(200, {"content-length": str(len(content)), **self.more}, content):
             await send_response(send, b"by messages")
 
     async def disordered(self, scope, receive, send) -> None:
@@ -294,20 +294,20 @@ async def test_body_over_high_water_mark_arrives_whole(http_server) -> None:
 
 async def test_unread_upload_applies_backpressure(http_server) -> None:
     async with http_server.connect() as client:
-        client.writer.write(request_bytes("/held", b"y" * (64 << 20)))
+        client.writer.write(request_bytes("/delayed", b"y" * (64 << 20)))
         await wait_until(lambda: http_server.app.scopes)
         await asyncio.sleep(0.3)
         assert client.writer.transport.get_write_buffer_size() > 32 << 20
         http_server.app.hold.set()
-        assert (await client.read_response())[2] == b"held"
+        assert (await client.read_response())[2] == b"delayed"
 
 
 async def test_expect_continue_is_answered_when_body_is_read(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes("/echo", b"", "expect: 100-continue", "content-length: 2"))
         async with asyncio.timeout(30):
-            told = await client.reader.readuntil(b"\r\n\r\n")
-        assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+            reported = await client.reader.readuntil(b"\r\n\r\n")
+        assert reported == b"HTTP/1.1 100 Continue\r\n\r\n"
         await client.send(b"hi")
         assert (await client.read_response())[2] == b"hi"
 
@@ -335,11 +335,13 @@ async def test_pipelined_requests_are_answered_in_order(http_server, order) -> N
 async def test_pipelined_request_waits_for_the_previous_one(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(
-            request_bytes("/held", b"a"), request_bytes("/echo", b"b"), request_bytes("/echo", b"c")
+            request_bytes("/delayed", b"a"),
+            request_bytes("/echo", b"b"),
+            request_bytes("/echo", b"c"),
         )
-        assert [scope["path"] for scope in http_server.app.scopes] == ["/held"]
+        assert [scope["path"] for scope in http_server.app.scopes] == ["/delayed"]
         http_server.app.hold.set()
-        assert [(await client.read_response())[2] for _ in range(3)] == [b"held", b"b", b"c"]
+        assert [(await client.read_response())[2] for _ in range(3)] == [b"delayed", b"b", b"c"]
 
 
 async def test_upgrade_request_is_ignored(http_server) -> None:
@@ -508,12 +510,12 @@ async def test_shutdown_finishes_requests_and_closes_idle_connections(http_serve
     async with http_server.connect() as busy, http_server.connect() as idle:
         await idle.send(request_bytes("/echo", b"hi"))
         await idle.read_response()
-        await busy.send(request_bytes("/held"))
+        await busy.send(request_bytes("/delayed"))
         http_server.server.should_exit = True
         assert await idle.read_to_eof() == b""
         http_server.app.hold.set()
         _, headers, body = await busy.read_response()
-        assert (headers[b"connection"], body) == (b"close", b"held")
+        assert (headers[b"connection"], body) == (b"close", b"delayed")
         assert await busy.read_to_eof() == b""
 
 
@@ -615,7 +617,7 @@ async def test_default_headers_are_current() -> None:
 async def test_slow_request_head_times_out_after_previous_response() -> None:
     app = PathApp()
     protocol, wire, _ = make_connection(app, head_s=0.02)
-    protocol.data_received(request_bytes("/held", b"a") + b"GET / HTTP/1.1\r\nhost")
+    protocol.data_received(request_bytes("/delayed", b"a") + b"GET / HTTP/1.1\r\nhost")
     await wait_until(lambda: app.scopes)
     await asyncio.sleep(0.1)
     app.hold.set()
@@ -628,19 +630,19 @@ async def test_direct_exchange_reads_and_responds_synchronously() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
     protocol.data_received(
-        request_bytes("/straight", b"hi") + request_bytes("/straight", b"b", version="1.0")
+        request_bytes("/direct", b"hi") + request_bytes("/direct", b"b", version="1.0")
     )
     await wait_until(lambda: len(wire.written) == 2 and not state.tasks)
     assert wire.written[0].endswith(b"content-length: 2\r\n\r\nhi")
     assert wire.written[1].endswith(b"content-length: 1\r\nconnection: close\r\n\r\nb")
-    assert app.ended == [("/straight", None)] * 2
+    assert app.ended == [("/direct", None)] * 2
     protocol.connection_lost(None)
 
 
 @pytest.mark.parametrize("body", [b"x" * 10, b"hi"], ids=["too large", "not here yet"])
 async def test_direct_body_needs_a_complete_and_small_request(body: bytes) -> None:
     protocol, wire, state = make_connection(PathApp())
-    asked = request_bytes("/straight", body)
+    asked = request_bytes("/direct", body)
     protocol.data_received(asked if len(body) > 9 else asked[:-1])
     await wait_until(lambda: wire.written and not state.tasks)
     assert wire.written[0].endswith(b"not here")
@@ -651,7 +653,7 @@ async def test_direct_response_is_refused_while_writing_is_paused() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
     protocol.pause_writing()
-    protocol.data_received(request_bytes("/straight", b"hi"))
+    protocol.data_received(request_bytes("/direct", b"hi"))
     await wait_until(lambda: app.scopes)
     await asyncio.sleep(0)
     assert wire.written == []
@@ -672,7 +674,7 @@ async def test_direct_response_is_refused_for_special_headers(more, status, end)
     app = PathApp()
     app.more = more
     protocol, wire, state = make_connection(app)
-    protocol.data_received(request_bytes("/straight", b"hi"))
+    protocol.data_received(request_bytes("/direct", b"hi"))
     await wait_until(lambda: wire.written and not state.tasks)
     assert (wire.written[0][9:12], wire.written[0].endswith(end)) == (status, True)
     assert b"x-b" not in wire.written[0]
@@ -682,10 +684,10 @@ async def test_direct_response_is_refused_for_special_headers(more, status, end)
 async def test_no_response_after_disconnect() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
-    protocol.data_received(request_bytes("/straight", b"hi"))
+    protocol.data_received(request_bytes("/direct", b"hi"))
     protocol.connection_lost(None)
     await wait_until(lambda: not state.tasks)
-    assert (app.ended, wire.written) == ([("/straight", None)], [])
+    assert (app.ended, wire.written) == ([("/direct", None)], [])
 
 
 async def test_head_size_excludes_other_bytes_of_the_read() -> None:
@@ -713,12 +715,12 @@ async def test_trailers_are_ignored() -> None:
 async def test_disconnect_drops_pipelined_requests() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
-    protocol.data_received(request_bytes("/held", b"a") + request_bytes("/echo", b"b"))
+    protocol.data_received(request_bytes("/delayed", b"a") + request_bytes("/echo", b"b"))
     await wait_until(lambda: app.scopes)
     protocol.connection_lost(None)
     app.hold.set()
     await wait_until(lambda: not state.tasks)
-    assert (app.ended, wire.written) == ([("/held", None)], [])
+    assert (app.ended, wire.written) == ([("/delayed", None)], [])
 
 
 async def test_finished_exchange_is_freed_without_garbage_collection() -> None:

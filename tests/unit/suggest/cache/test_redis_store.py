@@ -1,33 +1,17 @@
 """Cache entries that processes share in Redis."""
 
-import asyncio
-import shutil
-import socket
-
 import pytest
 
 from hamlet.suggest import Draft, RedisStore, SwrCache
 from hamlet.suggest.cache import CachedFetch
+from support.redis import redis_server
 from support.server import wait_until
 
 
 @pytest.fixture
 async def redis_url(tmp_path):
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed: apt-get install redis-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        "redis-server", "--port", str(port), "--save", "", "--dir", str(tmp_path),
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout
-    while b"Ready to accept connections" not in await process.stdout.readline():
-        pass
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    await process.communicate()
+    async with redis_server(tmp_path) as server:
+        yield server.url
 
 
 def make_cache(url: str) -> SwrCache[Draft]:

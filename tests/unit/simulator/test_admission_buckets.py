@@ -65,7 +65,7 @@ def test_a_burst_passes_while_there_is_any_room_and_then_waits_exactly() -> None
     assert not isinstance(bucket.admit(TokenDemand(1, 0, 1), 4.001), Refusal)
 
 
-def test_ptu_that_waits_as_told_is_let_in() -> None:
+def test_ptu_admits_a_request_after_the_retry_delay() -> None:
     bucket, spec = PtuBucket(PTU), SimulatedDeployment("p", capacity=PTU)
     bucket.admit(TokenDemand(13_000, 0, 0), 0.0)
     refused = bucket.admit(TokenDemand(1, 0, 1), 0.0)
