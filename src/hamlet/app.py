@@ -22,7 +22,7 @@ from hamlet.api.endpoints.health import health_router
 from hamlet.api.error_handlers import add_error_handlers
 from hamlet.api.openapi import extend_openapi
 from hamlet.api.streaming import StreamTimings
-from hamlet.config import LoadedConfig, ServerConfig, load
+from hamlet.config import GatewayConfig, LoadedConfig, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build_registry
@@ -57,12 +57,8 @@ class Hamlet:
     ) -> None:
         """Build everything. Raises ConfigError; opens no connection."""
         config = loaded.config
-        self._writer: BackgroundWriter | None = None
-        if log is None:
-            self._writer = BackgroundWriter(sys.stderr)
-            telemetry = config.telemetry
-            log = make_log(telemetry.log_level, telemetry.log_format, cast(TextIO, self._writer))
-        self.log = log
+        self._writer = None if log is not None else BackgroundWriter(sys.stderr)
+        self.log = log or _make_log(config, self._writer)
         self._loaded = loaded
         self._plugins = plugins or Plugins()
         self._reload_lock = asyncio.Lock()
@@ -332,6 +328,11 @@ class Hamlet:
         except Exception as error:
             # reload() has logged it; the old configuration stays in force.
             self.log.debug("config.kept", error=type(error).__name__)
+
+
+def _make_log(config: GatewayConfig, writer: BackgroundWriter | None) -> Log:
+    telemetry = config.telemetry
+    return make_log(telemetry.log_level, telemetry.log_format, cast(TextIO, writer))
 
 
 def create_app(path: Path | None = None) -> Hamlet:

@@ -10,6 +10,7 @@ EXCEPTIONS = {
     "providers/test_error_classes.py": "the errors of every adapter, in one table",
     "providers/test_listing.py": "the lists of models of every adapter",
     "spi/test_deprecated_names.py": "the old names of hamlet.core, hamlet.spi and hamlet.testing",
+    "testing/test_deprecated_names.py": "the old names of hamlet.testing.simulator",
     "config/test_extras.py": "settings whose optional dependency is missing, in every section",
 }
 

@@ -19,7 +19,7 @@ _STYLE = (
 
 def comparison_table(runs: Mapping[str, LoadBreakdown]) -> list[list[str]]:
     """Rows of a table, the head first: one row per figure with a cell for each run."""
-    tallies = list(runs.values())
+    breakdowns = list(runs.values())
     rows = [["", *runs]]
     rows += [
         [name, *(form(breakdown) for breakdown in breakdowns)] for name, form in _TABLE_ROWS.items()
@@ -54,8 +54,8 @@ def _format_cost(value: float) -> str:
 
 def comparison_charts(runs: Mapping[str, LoadBreakdown]) -> list[LineChart]:
     """Load and cost by tier, one chart per run on a common scale, then the overlay charts."""
-    tallies = list(runs.values())
-    tiers = tiers_with_load(tallies)
+    breakdowns = list(runs.values())
+    tiers = tiers_with_load(breakdowns)
     loads = [
         {tier: row for tier, row in t.load_per_minute().items() if tier in tiers}
         for t in breakdowns

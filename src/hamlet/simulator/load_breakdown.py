@@ -173,7 +173,7 @@ class LoadBreakdown:
         return sums
 
 
-def tiers_with_load(tallies: Sequence[LoadBreakdown]) -> list[str]:
+def tiers_with_load(breakdowns: Sequence[LoadBreakdown]) -> list[str]:
     """The tiers with load in any of these runs."""
-    loads = [tally.load_per_minute() for tally in tallies]
-    return [tier for tier in tallies[0].tiers if any(any(load[tier]) for load in loads)]
+    loads = [breakdown.load_per_minute() for breakdown in breakdowns]
+    return [tier for tier in breakdowns[0].tiers if any(any(load[tier]) for load in loads)]

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from hamlet.simulator import World as World
 else:
 
-    class Ptu(
+    class _Ptu(
         _RenamedFields,
         simulator.Ptu,
         renamed={
@@ -58,13 +58,13 @@ else:
         __slots__ = ()
         __doc__ = simulator.Ptu.__doc__
 
-    class Payg(
+    class _Payg(
         _RenamedFields, simulator.Payg, renamed={"unstated_output": "default_output_tokens"}
     ):
         __slots__ = ()
         __doc__ = simulator.Payg.__doc__
 
-    class Latency(
+    class _Latency(
         _RenamedFields,
         simulator.Latency,
         renamed={"rows": "samples", "draw": "sample", "slower": "slowed_by"},
@@ -72,7 +72,7 @@ else:
         __slots__ = ()
         __doc__ = simulator.Latency.__doc__
 
-    class SimulatedDeployment(
+    class _SimulatedDeployment(
         _RenamedFields,
         simulator.SimulatedDeployment,
         renamed={"answer_tokens": "default_output_tokens"},
@@ -80,7 +80,7 @@ else:
         __slots__ = ()
         __doc__ = simulator.SimulatedDeployment.__doc__
 
-    class World(_RenamedFields, simulator.World, renamed={"answer": "respond"}):
+    class _World(_RenamedFields, simulator.World, renamed={"answer": "respond"}):
         __doc__ = simulator.World.__doc__
 
 
@@ -100,3 +100,9 @@ def resolve(name: str) -> object:
     new, value = _RENAMED[name]
     warn_renamed(f"hamlet.testing.simulator.{name}", new, stacklevel=4)
     return value
+
+    Ptu = _Ptu
+    Payg = _Payg
+    Latency = _Latency
+    SimulatedDeployment = _SimulatedDeployment
+    World = _World
