@@ -83,6 +83,9 @@ else:
     class _World(_RenamedFields, simulator.World, renamed={"answer": "respond"}):
         __doc__ = simulator.World.__doc__
 
+    Ptu, Payg, Latency = _Ptu, _Payg, _Latency
+    SimulatedDeployment, World = _SimulatedDeployment, _World
+
 
 _RENAMED: Mapping[str, tuple[str, object]] = {
     "Simulated": ("SimulatedDeployment", SimulatedDeployment),
@@ -100,9 +103,3 @@ def resolve(name: str) -> object:
     new, value = _RENAMED[name]
     warn_renamed(f"hamlet.testing.simulator.{name}", new, stacklevel=4)
     return value
-
-    Ptu = _Ptu
-    Payg = _Payg
-    Latency = _Latency
-    SimulatedDeployment = _SimulatedDeployment
-    World = _World
