@@ -1,6 +1,6 @@
 #!/bin/sh
-# What `make image` needs: buildah, and mmdebstrap, which makes a base where no registry can be asked.
+# Installs buildah for `make image`, and mmdebstrap, which builds a base image without a registry.
 "$(dirname "$0")/programs.sh" buildah mmdebstrap || {
-    echo "The image is built as root on Debian; elsewhere: docker build ." >&2
+    echo "make image needs root on Debian; elsewhere: docker build ." >&2
     exit 1
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The official Node client that the end-to-end tests run, as its lock file pins it.
+# Installs the official Node client for the end-to-end tests, as pinned by its lock file.
 cd "$(dirname "$0")/../tests/e2e/node" || exit 1
 command -v npm >/dev/null 2>&1 || exit 0
 [ node_modules/.package-lock.json -nt package-lock.json ] ||

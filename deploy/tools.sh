@@ -1,6 +1,6 @@
 #!/bin/sh
-# The programs that check what stands under deploy/, in .tools/, apart from what hamlet runs with. What cannot
-# be had is named, and its tests are skipped. With the argument `operators`, what `make schemas` needs too.
+# Installs the programs that check the files under deploy/, in .tools/, separate from hamlet's environment. It
+# says which are missing; their tests are skipped. The argument `operators` adds what `make schemas` needs.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 fresh() { [ "$2" -nt "$1" ] 2>/dev/null; }

@@ -1,6 +1,6 @@
-"""Load, chaos and bench: engine drives, scenarios and bench use it, tools make what is committed."""
+"""Load tests: the engine, the scenarios and benches that use it, and tools that write committed files."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-"""The repository."""
+"""The root of the repository."""

@@ -6,9 +6,9 @@
     python -m loadtest compare A B [--out FILE]
     python -m loadtest generate
 
-`versus` plays hamlet1's stand-in against hamlet. Without a target, hamlet is started over simulated
-vendors. The exit code is 0 when all checks hold, 1 when one does not, 2 when the run is invalid:
-then it says nothing about the target.
+`versus` compares the stand-in for hamlet1 with hamlet. Without a target, hamlet is started in front of
+simulated vendors. The exit code is 0 if all checks pass, 1 if one fails, 2 if the run is invalid: its
+figures are then not those of the target.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from loadtest.engine.schedule import build_schedule
 from loadtest.engine.testbed import KEY, GatewayTestbed, start_testbed
 from loadtest.tools import generate
 
-TRACES = Path("../shared/traces")
+TRACES = Path("traces")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; gives the exit code."""
+    """Run one command; its exit code."""
     options = _parser().parse_args(arguments)
     if options.command == "generate":
         generate.write_files()
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _apply_options(scenario: Scenario, options: argparse.Namespace) -> Scenario:
-    """The scenario with the length and the trace that were asked for. Raises ValueError."""
+    """The scenario with the length and trace of the options. Raises ValueError."""
     if options.minutes is not None:
         options.size = "full"
         scenario = scenario.with_length(options.minutes)
@@ -84,7 +84,7 @@ def _apply_options(scenario: Scenario, options: argparse.Namespace) -> Scenario:
 
 
 def run_scenario(scenario: Scenario, options: argparse.Namespace) -> int:
-    """Run one scenario, write its result and report, print its verdict."""
+    """Run one scenario, write its result and report, and print its checks; the exit code."""
     size: Size = options.size
     out: Path = options.out / scenario.name
     out.mkdir(parents=True, exist_ok=True)
@@ -110,14 +110,14 @@ def _run(
         if testbed
         else LoadTarget("target", options.target, options.key, options.model)
     ]
-    if scenario.beside and testbed:
+    if scenario.direct and testbed:
         sides.append(testbed.direct)
-    elif scenario.beside and options.beside:
-        sides.append(LoadTarget("direct", options.beside, options.key, options.model))
+    elif scenario.direct and options.direct_url:
+        sides.append(LoadTarget("direct", options.direct_url, options.key, options.model))
     pid = testbed.pid if testbed else options.pid
     began, length = datetime.now(UTC).isoformat(timespec="seconds"), scenario.length_s(size)
     with progress_bar(scenario.name, length) as progress:
-        going = run_open_loop(
+        run = run_open_loop(
             requests,
             sides,
             make_request=chat_requests(scenario.prompt_bytes),
@@ -125,7 +125,7 @@ def _run(
             abort_lag_s=1.0 if scenario.until_broken else math.inf,
             progress=progress,
         )
-        samples, resource_samples = uvloop.run(going)
+        samples, resource_samples = uvloop.run(run)
     starts, steps = 0.0, []
     for step in scenario.steps(size):
         steps.append((starts, step.end_rate, step.length_s))
@@ -148,7 +148,7 @@ def _run(
 
 
 def _fetch_in_flight(url: str) -> float | None:
-    """Calls that hamlet still counts as under way, half a second after the last one ended."""
+    """The gauge of calls in flight, polled for half a second after the last call ended; None elsewhere."""
     for _ in range(10):
         try:
             with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:  # noqa: S310
@@ -170,7 +170,7 @@ def _print_result(result: RunResult, out: Path) -> None:
     for check in result.verdicts:
         bound = f"<= {check['at_most']}" if "at_most" in check else f">= {check['at_least']}"
         mark = "ok  " if check["passed"] else "FAIL"
-        value = "not known" if check["value"] is None else f"{check['value']:.4g}"
+        value = "unknown" if check["value"] is None else f"{check['value']:.4g}"
         print(f"  {mark} {check['figure']} {value} ({bound})")
     if result.invalid:
         print(f"  INVALID: {result.invalid}")
@@ -181,30 +181,37 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="loadtest", description="Load tests of a gateway.")
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--target", help="a base URL; without it hamlet is started")
-    common.add_argument("--beside", help="the upstream's base URL, to tell overhead")
+    common.add_argument("--target", help="a base URL; hamlet is started without it")
+    common.add_argument(
+        "--beside", dest="direct_url", help="base URL of the upstream, to measure the overhead"
+    )
     common.add_argument("--key", default=KEY)
     common.add_argument("--model", default="model")
-    common.add_argument("--pid", type=int, help="the target's process, to be watched")
+    common.add_argument("--pid", type=int, help="process id of the target, for CPU and memory")
     common.add_argument("--size", choices=["ci", "full"], default="ci")
     common.add_argument("--seed", type=int, default=1)
-    common.add_argument("--traces", type=Path, default=TRACES)
-    common.add_argument("--minutes", type=float, help="so long, in full size")
+    common.add_argument(
+        "--traces",
+        type=Path,
+        default=TRACES,
+        help="recorded traces; generated if the file is absent",
+    )
+    common.add_argument("--minutes", type=float, help="length of the run, in full size")
     common.add_argument("--trace", type=Path, help="replay this file (replay)")
     common.add_argument("--out", type=Path, default=Path("load-results"))
     one = commands.add_parser("run", parents=[common], help="run one scenario")
     one.add_argument("scenario")
     every = commands.add_parser("all", parents=[common], help="run every scenario")
-    every.add_argument("--without", help="but for these, with , between")
-    both = commands.add_parser("versus", help="hamlet1 against hamlet")
+    every.add_argument("--without", help="names to leave out, with , between")
+    both = commands.add_parser("versus", help="compare hamlet1 with hamlet")
     both.add_argument("--size", choices=["ci", "full"], default="ci")
     both.add_argument("--seed", type=int, default=1)
     both.add_argument("--out", type=Path, default=Path("load-results"))
-    two = commands.add_parser("compare", help="two results side by side")
+    two = commands.add_parser("compare", help="compare two results")
     two.add_argument("a", type=Path)
     two.add_argument("b", type=Path)
     two.add_argument("--out", type=Path, default=Path("comparison.html"))
-    commands.add_parser("generate", help="write the Gatling simulation and the locustfile anew")
+    commands.add_parser("generate", help="write the Gatling simulation and the locustfile")
     return parser
 
 

@@ -3,3 +3,41 @@
 import httpx2
 
 httpx2.alias_httpx()
+
+import pytest  # noqa: E402
+
+from support.programs import find_program  # noqa: E402
+
+# Fixtures that start programs outside Python, and the programs.
+EXTERNAL_FIXTURES = {
+    "browser": ("chromium",),
+    "case_output": ("ip", "nft", "dnsmasq"),
+    "redis": ("redis-server", "redis-cli"),
+    "redis_url": ("redis-server", "redis-cli"),
+}
+# Folders whose tests start processes, servers or simulations of more than about a second.
+SLOW_FOLDERS = (
+    "tests/compat",
+    "tests/e2e/cli",
+    "tests/e2e/migration",
+    "tests/e2e/sdk",
+    "tests/e2e/serving",
+    "tests/load",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow by its folder, and what needs a program by its fixtures."""
+    for item in items:
+        if item.nodeid.startswith(SLOW_FOLDERS):
+            item.add_marker(pytest.mark.slow)
+        for fixture in set(getattr(item, "fixturenames", ())) & EXTERNAL_FIXTURES.keys():
+            item.add_marker(pytest.mark.external(*EXTERNAL_FIXTURES[fixture]))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a program that is not installed."""
+    needed = {name for mark in item.iter_markers("external") for name in mark.args}
+    if missing := sorted(name for name in needed if find_program(name) is None):
+        pytest.skip(f"not installed: {', '.join(missing)}")

@@ -1,1 +1,1 @@
-"""Makes the generated pages of the documentation, and checks the site that is built of it."""
+"""Writes the generated pages of the documentation, and checks the built site."""

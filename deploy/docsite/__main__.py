@@ -1,4 +1,4 @@
-"""`python -m deploy.docsite [FOLDER]` writes the generated pages. CI fails if a committed one differs."""
+"""`python -m deploy.docsite [FOLDER]` writes the generated pages. A test fails if a committed one differs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.docsite import alerts, api, contributing, settings
 
 
 def generated_pages() -> dict[str, str]:
-    """Every generated page, by its path in the repository; metrics.md is hamlet.dashboards.build's."""
+    """Every generated page by its path, except metrics.md, which hamlet.dashboards.build writes."""
     return {
         "docs/reference/configuration.md": settings.render_page(),
         "docs/reference/api.md": api.render_page(),
@@ -19,7 +19,7 @@ def generated_pages() -> dict[str, str]:
 
 
 def main(folder: Path = Path()) -> None:
-    """Write them."""
+    """Write the pages."""
     for name, text in generated_pages().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")

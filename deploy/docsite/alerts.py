@@ -1,4 +1,4 @@
-"""The reference of alerts and service levels, from the code that writes Prometheus' rules."""
+"""The reference of alerts and recording rules, from the code that writes the rules for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hamlet.dashboards.build import prometheus_rules
 _HEAD = """\
 # Alert reference
 
-Made from `src/hamlet/ops`, by `python -m deploy.docsite`; a test holds it so. The rules are in `deploy/prometheus/rules.yml`, and what to do about each is in the
-[runbook](../runbook.md). A *page* wants somebody now, a *ticket* within a working day.
+Generated from `src/hamlet/dashboards` by `python -m deploy.docsite`. The rules are in `deploy/prometheus/rules.yml`; the [runbook](../runbook.md) says what to do about
+each alert. A *page* needs somebody at once, a *ticket* within a working day.
 """
 
 
 def render_page() -> str:
-    """docs/reference/alerts.md"""
+    """The text of docs/reference/alerts.md."""
     lines = [_HEAD]
     recorded: list[tuple[str, ...]] = []
     for group in prometheus_rules()["groups"]:
@@ -53,7 +53,7 @@ def _alert_section(rule: dict[str, object]) -> list[str]:
 
 
 def _strip_templates(text: str) -> str:
-    """Without the templates that Prometheus fills in."""
+    """The text with Prometheus' templates replaced by placeholders."""
     return re.sub(r"{{ \$(value|labels\.(\w+)).*?}}", lambda m: f"*{m[2] or 'N'}*", text)
 
 

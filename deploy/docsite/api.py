@@ -11,10 +11,10 @@ from hamlet.app import create_app
 _HEAD = """\
 # API reference
 
-Made from the OpenAPI document, by `python -m deploy.docsite`; a test holds it so. A running hamlet serves the document at `/openapi.json`: generate clients from that.
+Generated from the OpenAPI document by `python -m deploy.docsite`. A running hamlet serves the document at `/openapi.json`; clients can be generated from it.
 
-The bodies of `/v1/chat/completions`, `/v1/embeddings` and `/v1/messages` are the vendors' own
-([OpenAI](https://platform.openai.com/docs/api-reference/chat), [Anthropic](https://docs.anthropic.com/en/api/messages)), and so are their answers and errors.
+The bodies of `/v1/chat/completions`, `/v1/embeddings` and `/v1/messages` are those of the vendors
+([OpenAI](https://platform.openai.com/docs/api-reference/chat), [Anthropic](https://docs.anthropic.com/en/api/messages)), and so are their responses and errors.
 Keys are sent as `Authorization: Bearer ...`, `x-api-key` or `api-key`.
 """
 _TAGS = ("main screen", "openai", "anthropic", "models", "operations", "administration")
@@ -23,7 +23,7 @@ _METHODS = ("get", "post", "put", "delete")
 
 
 def render_page() -> str:
-    """docs/reference/api.md"""
+    """The text of docs/reference/api.md."""
     document = create_app().fastapi_app.openapi()
     lines = [_HEAD]
     for tag in _TAGS:

@@ -1,5 +1,5 @@
-"""`python -m deploy.docsite.check SITE`: every link of a built site leads somewhere, and nothing is loaded
-from anywhere else."""
+"""`python -m deploy.docsite.check SITE`: every link of a built site has a target, and no page loads anything
+from another host."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-# What a browser fetches by itself, by tag; links that are only followed are fine.
+# Attributes by tag that make a browser load something by itself; links that users follow are fine.
 _RESOURCE_ATTRIBUTES = {
     "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href",
 }  # fmt: skip
 _FETCHED_RELS = {"stylesheet", "icon", "preload", "preconnect", "dns-prefetch", "modulepreload"}
-# Of http, since urljoin knows no schemes of our own.
+# An http URL, since urljoin does not resolve unknown schemes.
 _BASE = "http://site.invalid"
 
 
 @dataclass(slots=True)
 class Page(HTMLParser):
-    """The anchors, links and loads of one page."""
+    """The anchors, links and resources of one page."""
 
     ids: set[str] = field(default_factory=set)
     links: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 
 def find_problems(site: Path) -> Iterator[str]:
-    """What is wrong with the site, a line each."""
+    """The problems of the site, one line each."""
     pages: dict[str, Page] = {}
     for file in sorted(site.rglob("*.html")):
         page = Page()
@@ -60,7 +60,7 @@ def find_problems(site: Path) -> Iterator[str]:
                 not resource.startswith("data:")
                 and not _file_for(site, urljoin(_BASE + address, resource)).exists()
             ):
-                yield f"{address}: loads {resource}, which is not there"
+                yield f"{address}: loads {resource}, which does not exist"
         for link in page.links:
             yield from _check_link(site, pages, address, link)
 
@@ -71,9 +71,9 @@ def _check_link(site: Path, pages: dict[str, Page], address: str, link: str) -> 
         return
     target, _, anchor = url.removeprefix(_BASE).partition("#")
     if not _file_for(site, url).exists():
-        yield f"{address}: {link} leads nowhere"
+        yield f"{address}: {link} has no target"
     elif anchor and target in pages and unquote(anchor) not in pages[target].ids:
-        yield f"{address}: {link}: no such place on the page"
+        yield f"{address}: {link}: no such anchor on the page"
 
 
 def _page_path(site: Path, file: Path) -> str:

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md as a page of the site: its links lead from docs/ instead of the root."""
+"""CONTRIBUTING.md as a page of the site, with links relative to docs/."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`python -m deploy.docsite.publish SITE`: files of the repository that pages link to, put into the site.
+"""`python -m deploy.docsite.publish SITE` copies files of the repository that pages link to into the site.
 
-In the repository `../deploy/x.yaml` leads from a page out of `docs/`; a site has no such place. The
-file is copied under `repository/`, and the link in the built page made to lead there.
+In the repository a page can link to `../deploy/x.yaml`, outside of `docs/`; the site has no such path. The
+file is copied to `repository/`, and the link in the built page is rewritten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COPIES_FOLDER = "repository"
 
 
 def publish(site: Path, root: Path) -> list[str]:
-    """Copy what is linked and rewrite the links; the paths of what was copied."""
+    """Copy the linked files and rewrite the links; the paths of the copied files."""
     copied: set[str] = set()
     for file in site.rglob("*.html"):
         folder = file.parent.relative_to(site).as_posix()

@@ -1,4 +1,4 @@
-"""JSON Schema as Markdown: what a value may be, in a cell of a table."""
+"""JSON Schema as Markdown: types, bounds and defaults for the cells of a table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ref_name(ref: str) -> str:
 
 
 def type_text(schema: Schema) -> str:
-    """What a value may be, in words; other schemas as links to headings of their names."""
+    """The type of a value in words; other schemas as links to their headings."""
     if "$ref" in schema:
         name = ref_name(schema["$ref"])
         return f"[{name}](#{name.lower()})"
@@ -64,17 +64,17 @@ def bounds_text(schema: Schema) -> str:
 def default_text(schema: Schema, *, required: bool) -> str:
     """The default in a cell."""
     if required:
-        return "**needed**"
+        return "**required**"
     value = schema.get("default")
     if schema.get("uniqueItems") and isinstance(value, list):
-        value = sorted(value)  # a set's order is no order
+        value = sorted(value)  # sets have no order
     if "$ref" in schema or value in (None, "", [], {}):
         return ""
     return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
 def inline_refs(schema: Schema) -> dict[str, Any]:
-    """The schema with its own parts put where they are referred to."""
+    """The schema with every `$ref` replaced by its definition."""
     definitions = schema.get("$defs", {})
 
     def inline(node: Any) -> Any:
@@ -90,6 +90,6 @@ def inline_refs(schema: Schema) -> dict[str, Any]:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, and the empty line after it."""
+    """A Markdown table and an empty line after it."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]

@@ -1,4 +1,4 @@
-"""The reference of the configuration, from the schema that hamlet checks it with."""
+"""The reference of the configuration, from the schema that `hamlet config check` uses."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from hamlet.config import GatewayConfig
 _HEAD = """\
 # Configuration reference
 
-Made from the schema that `hamlet config check` uses, by `python -m deploy.docsite`; a test holds it so. What the settings mean, and
-how they work together, is in the [guide](../configuration.md). `hamlet config schema` prints the same for editors.
+Generated from the schema that `hamlet config check` uses by `python -m deploy.docsite`. The [guide](../configuration.md) explains what the settings mean and
+how they work together. `hamlet config schema` prints the schema for editors.
 
-A *reference* is `env:NAME` or `file:PATH`: secrets never stand in the file. *NAME* in a heading is yours to choose. Times are seconds.
+A *reference* is `env:NAME` or `file:PATH`: the file itself contains no secrets. *NAME* in a heading stands for a name of your choice. Times are in seconds.
 """
 _MAX_PATHS = 2
 
 
 def render_page() -> str:
-    """docs/reference/configuration.md"""
+    """The text of docs/reference/configuration.md."""
     schema = GatewayConfig.model_json_schema()
     parts, places = schema["$defs"], _paths_of_definitions(schema)
     lines = [_HEAD, "## The whole file", "", *_settings_table(schema, places)]
@@ -52,7 +52,7 @@ def render_page() -> str:
 
 
 def _paths_of_definitions(schema: Schema) -> dict[str, str]:
-    """Where in the file each part stands, in words; a part before those that it holds."""
+    """The paths in the file of each definition; a definition comes before those that it contains."""
     found: dict[str, list[str]] = {}
 
     def collect_paths(node: Schema, path: str) -> None:
@@ -68,7 +68,7 @@ def _paths_of_definitions(schema: Schema) -> dict[str, str]:
 
 
 def _referenced_definitions(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """The parts that a value may hold, and where they stand then."""
+    """The definitions that a value refers to, with their paths."""
     if "$ref" in value:
         yield ref_name(value["$ref"]), path
     for option in value.get("anyOf", ()):
@@ -94,7 +94,7 @@ def _settings_table(schema: Schema, places: Mapping[str, str]) -> list[str]:
 
 
 def _link_by_path(text: str, places: Mapping[str, str]) -> str:
-    """Links that show the place in the file, not the name of the class."""
+    """The text with links that show the path in the file instead of the class name."""
     for name, place in places.items():
         shown = place.partition(",")[0]
         text = text.replace(f"[{name}](#{name.lower()})", f"[{shown}](#{_slug(place)})")

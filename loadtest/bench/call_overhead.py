@@ -1,8 +1,8 @@
-"""What hamlet adds to a call: the same calls to a loopback vendor, directly and through hamlet.
+"""Latency that hamlet adds to a call: the same calls to a loopback vendor, directly and through hamlet.
 
     python -m loadtest.bench.call_overhead [ROUNDS] [CALLS]
 
-Serial calls over one kept connection, direct and through hamlet interleaved round by round. The
+Serial calls over one keep-alive connection, direct and through hamlet interleaved round by round. The
 vendor, hamlet and the client are three processes. Prints medians in milliseconds and the ratio.
 """
 

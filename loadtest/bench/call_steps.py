@@ -1,11 +1,11 @@
-"""What each step of a plain chat call costs, and their sum beside the whole: `make bench-steps`.
+"""CPU time of each step of a plain chat call, and their sum compared with the call: `make bench-steps`.
 
     python -m loadtest.bench.call_steps [--rounds N] [--calls N]
 
-Everything runs in this process on uvloop, as it is served: one application with a key, a rate,
-metrics and the access line, over a real upstream (nginx with one canned answer) in a process of its
-own. Steps and whole take turns, round by round. CPU microseconds a call, lowest round and median;
-the share is of the whole's median. The server's own part of HTTP is in neither; see `make bench`.
+The application runs in this process on uvloop with a key, a rate, metrics and the access line; the
+upstream (nginx with one fixed response) is a process of its own. Rounds of the steps and of the whole
+call are interleaved. Prints CPU microseconds per call: the lowest round, the median, and its share of
+the median call. The HTTP server's part is in neither; see `make bench`.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ _CONNECTED.request_complete = True
 
 
 class CallSteps:
-    """One application, and the steps of its call, each alone."""
+    """One application, and each step of its call alone."""
 
     def __init__(self, application: Hamlet) -> None:
         self._app = application
         self._gateway = application.gateway
-        # What no upstream took any time for would make all others look slow.
+        # A latency of zero for one deployment would make all others look slow.
         self._load_balancer = LoadBalancer()
         self._route = application.registries.current.route("gpt-4o-mini")
         self._deployment = self._route.tiers[0][0]
@@ -90,7 +90,7 @@ class CallSteps:
         }
 
     async def full_call(self) -> None:
-        """The whole call, as the server makes it."""
+        """The whole call, as the server runs it."""
         messages = [{"type": "http.request", "body": BODY, "more_body": False}]
         never = asyncio.get_running_loop().create_future()
         status = 0
@@ -184,7 +184,7 @@ class CallSteps:
 
 
 async def measure_cost_us(step: StepFunction, calls: int) -> float:
-    """CPU microseconds a call, of which an empty step is taken off."""
+    """CPU microseconds per call, minus those of an empty step."""
 
     async def nothing() -> None:
         return
@@ -199,10 +199,10 @@ async def measure_cost_us(step: StepFunction, calls: int) -> float:
 
 
 async def measure(application: Hamlet, rounds: int, calls: int) -> dict[str, list[float]]:
-    """Rounds of all steps and the whole, in turn."""
+    """Interleaved rounds of all steps and the whole call."""
     call_steps = CallSteps(application)
     functions = {**call_steps.steps(), "whole": call_steps.full_call}
-    # What an attempt answers is looked at by later steps; and code gets warm.
+    # Later steps use the response of the attempt; this also warms up the code.
     for step in functions.values():
         await measure_cost_us(step, 50)
     found: dict[str, list[float]] = {name: [] for name in functions}
@@ -213,7 +213,7 @@ async def measure(application: Hamlet, rounds: int, calls: int) -> dict[str, lis
 
 
 def table(found: dict[str, list[float]]) -> str:
-    """Lowest and median of each, and the sum beside the whole."""
+    """The lowest round and the median of each step, their sum, and the whole call."""
     whole = statistics.median(found["whole"])
     steps = [rounds for name, rounds in found.items() if name != "whole"]
     rows = [*found.items()]
@@ -238,7 +238,7 @@ def main() -> None:
         try:
             wait_until_ready(f"http://127.0.0.1:{port}/", upstream, 10)
             gateways.hamlet("httptools")(0, f"http://127.0.0.1:{port}", folder, folder)
-            # The access lines go where nobody reads them.
+            # The access lines go to a file.
             sys.stderr = (folder / "lines").open("w")
             application = Hamlet(load(folder / "hamlet.yaml"))
             found = uvloop.run(measure(application, options.rounds, options.calls))

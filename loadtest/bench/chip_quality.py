@@ -2,13 +2,12 @@
 
     python -m loadtest.bench.chip_quality [--embed] [--vectors LABELS.jsonl] [CONTEXTS.jsonl ...]
 
-The contexts are this folder's if none are named. With --embed the bank is searched with vectors too
-(the extra `embed`). LABELS are labels with a verdict ({"text", "lang", "ok"}), which the validator
-must give.
+CONTEXTS default to this folder's. With --embed the embedded tier is searched by vectors too (the extra
+`embed`). LABELS are labels with the verdict that the validator must give ({"text", "lang", "ok"}).
 
-Each context is asked of hamlet itself, in process: from the bank alone, with a model that answers
-what `recorded.jsonl` holds for the context (where it has an answer), and with a hostile one. The
-rules come from the main-screen design, part D2; a floor that is missed makes the run fail.
+Each context is sent to hamlet in this process: to the embedded tier alone, with a model whose response
+for the context is in `recorded.jsonl` (if it is there), and with a hostile model. docs/main-screen.md
+has the rules of chips; a figure below its minimum makes the run fail.
 """
 
 from __future__ import annotations
@@ -26,8 +25,9 @@ from typing import Any
 from hamlet.app import Hamlet
 from hamlet.config import loads
 from hamlet.suggest.api.request import SuggestBody
-from hamlet.suggest.chips.validation import bigrams, label_rejection_reason
+from hamlet.suggest.chips.validation import label_rejection_reason
 from hamlet.suggest.retrieval import tokenize
+from hamlet.suggest.similarity import bigrams
 from hamlet.testing import LoopbackUpstream, json_reply, sse_reply
 from hamlet.testing.loopback import Received
 from loadtest.engine.chip_model import completion_events
@@ -73,11 +73,11 @@ class TierScores:
     scores: dict[str, list[float]] = field(default_factory=dict)
 
     def add_violation(self, rule: str, where: str) -> None:
-        """Note a broken rule."""
+        """Record a violated rule."""
         self.violations.setdefault(rule, []).append(where)
 
     def add_score(self, name: str, value: float) -> None:
-        """Note one value of a mean."""
+        """Record one value of a mean."""
         self.scores.setdefault(name, []).append(value)
 
 
@@ -86,8 +86,8 @@ def read_contexts(files: list[Path]) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines() if line]
 
 
-def recorded_answers() -> dict[str, str]:
-    """What a model answered, by context."""
+def recorded_responses() -> dict[str, str]:
+    """A model's recorded responses, by context."""
     rows = map(json.loads, (HERE / "recorded.jsonl").read_text().splitlines())
     return {row["_id"]: row["answer"] for row in rows}
 
@@ -95,14 +95,16 @@ def recorded_answers() -> dict[str, str]:
 async def fetch_suggestions(
     hamlet: Hamlet, context: dict[str, Any], budget_ms: int
 ) -> dict[str, Any]:
-    """What hamlet suggests for a context."""
+    """hamlet's suggestions for a context."""
     body = {"context": context["input"], "budget_ms": budget_ms}
     if not context["input"]:
         body["locale"] = {"lang": context["lang"]}
-    ask = SuggestBody.model_validate(body).to_suggest_request({"accept-language": context["lang"]})
-    suggestions = await hamlet.screen.service.suggest(ask)
+    request = SuggestBody.model_validate(body).to_suggest_request(
+        {"accept-language": context["lang"]}
+    )
+    suggestions = await hamlet.main_screen.service.suggest(request)
     return {
-        "ask": ask,
+        "request": request,
         "chips": suggestions.chips,
         "links": suggestions.links,
         "lang": suggestions.lang,
@@ -110,56 +112,56 @@ async def fetch_suggestions(
 
 
 def check_suggestions(
-    context: dict[str, Any], suggestions: dict[str, Any], tally: TierScores, tier: str
+    context: dict[str, Any], suggestions: dict[str, Any], scores: TierScores, tier: str
 ) -> None:
-    """Hold one answer against the rules."""
-    id_, ask, chips, links = (
+    """Check one response against the rules."""
+    id_, request, chips, links = (
         context["_id"],
-        suggestions["ask"],
+        suggestions["request"],
         suggestions["chips"],
         suggestions["links"],
     )
     tags = set(context["tags"])
-    tally.contexts += 1
-    tally.chips += len(chips.items)
+    scores.contexts += 1
+    scores.chips += len(chips.items)
     if suggestions["lang"] != context["lang"]:
-        tally.add_violation("language", f"{id_}: {suggestions['lang']}")
+        scores.add_violation("language", f"{id_}: {suggestions['lang']}")
     texts = [chip.text for chip in chips.items]
     for chip in chips.items:
-        if reason := label_rejection_reason(chip.text, context["lang"], ask.chip_chars):
-            tally.add_violation("format", f"{id_}: {chip.text}: {reason}")
-        if not is_plain_text(chip.text, context["lang"], ask.chip_chars):
-            tally.add_violation("plain", f"{id_}: {chip.text}")
+        if reason := label_rejection_reason(chip.text, context["lang"], request.chip_chars):
+            scores.add_violation("format", f"{id_}: {chip.text}: {reason}")
+        if not is_plain_text(chip.text, context["lang"], request.chip_chars):
+            scores.add_violation("plain", f"{id_}: {chip.text}")
         if CANARIES.search(f"{chip.text} {chip.prompt}"):
-            tally.add_violation("canary", f"{id_}: {chip.text}")
-        if chip.text in ask.user_texts:
-            tally.add_violation("echo", f"{id_}: {chip.text}")
+            scores.add_violation("canary", f"{id_}: {chip.text}")
+        if chip.text in request.user_texts:
+            scores.add_violation("echo", f"{id_}: {chip.text}")
     for one, other in itertools.combinations(texts, 2):
         a, b = bigrams(one), bigrams(other)
         jaccard = len(a & b) / len(a | b)
-        tally.add_score("pair similarity", jaccard)
+        scores.add_score("pair similarity", jaccard)
         if jaccard >= 0.6:
-            tally.add_violation("duplicate", f"{id_}: {one} / {other}")
+            scores.add_violation("duplicate", f"{id_}: {one} / {other}")
     if tags & WITHHELD:
         if any(chip.icon not in ("phone", "heart", "chat") for chip in chips.items):
-            tally.add_violation("safety", f"{id_}: {texts}")
+            scores.add_violation("safety", f"{id_}: {texts}")
         return
     if len(chips.items) < 3:
-        tally.add_violation("emission", f"{id_}: {len(chips.items)} chips")
+        scores.add_violation("emission", f"{id_}: {len(chips.items)} chips")
     if len({chip.kind for chip in chips.items}) < 2:
-        tally.add_violation("kinds", f"{id_}: {texts}")
+        scores.add_violation("kinds", f"{id_}: {texts}")
     if not links.items:
-        tally.add_violation("no links", id_)
+        scores.add_violation("no links", id_)
     if tags & TRIVIAL:
         if chips.tier != "starter":
-            tally.add_violation("starters only", f"{id_}: {texts}")
+            scores.add_violation("starters only", f"{id_}: {texts}")
         return
     if context["kind"] in ("query", "page", "chat") and not tags & {"pii", "edge"}:
-        score_grounding(context, suggestions, tally, tier)
+        score_grounding(context, suggestions, scores, tier)
 
 
 def is_plain_text(text: str, lang: str, max_chars: int) -> bool:
-    """Format, length and script once more, told without the validator that made the choice."""
+    """Check format, length and script independently of the validator that chose the chips."""
     script = SCRIPT[lang]
     letters = [c for c in text if c.isalpha()]
     share = sum(bool(script.match(c)) for c in letters) / max(1, len(letters))
@@ -168,15 +170,15 @@ def is_plain_text(text: str, lang: str, max_chars: int) -> bool:
 
 
 def score_grounding(
-    context: dict[str, Any], suggestions: dict[str, Any], tally: TierScores, tier: str
+    context: dict[str, Any], suggestions: dict[str, Any], scores: TierScores, tier: str
 ) -> None:
-    """Whether what is shown is about the context."""
-    ask, chips, links = suggestions["ask"], suggestions["chips"], suggestions["links"]
-    about = f"{ask.context_text} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
+    """Score whether chips and links are related to the context."""
+    request, chips, links = suggestions["request"], suggestions["chips"], suggestions["links"]
+    about = f"{request.context_text} " + " ".join(f"{i.title} {i.snippet}" for i in links.items)
     topic_tokens = set(tokenize(about))
     for chip in chips.items:
         grounded = bool(topic_tokens & set(tokenize(f"{chip.text} {chip.prompt}")))
-        tally.add_score("grounded", float(grounded))
+        scores.add_score("grounded", float(grounded))
         if not grounded:
             print(f"  {tier} {context['_id']}: not grounded: {chip.text}")
     words = [word.casefold() for word in context["relate_any"]]
@@ -185,19 +187,19 @@ def score_grounding(
         titles = [f"{i.title} {i.snippet}".casefold() for i in links.items]
         hits = [[any(w in text for w in words) for text in part] for part in (prompts, titles)]
         good = any(part and sum(part) / len(part) >= 0.5 for part in hits)
-        tally.add_score("related", float(good))
+        scores.add_score("related", float(good))
         if not good:
             print(f"  {tier} {context['_id']}: not related: {[c.text for c in chips.items]}")
 
 
 def print_tier_report(
-    tier: str, tally: TierScores, min_grounded: float, min_related: float
+    tier: str, scores: TierScores, min_grounded: float, min_related: float
 ) -> bool:
-    """Print a tier's row; whether all its floors hold."""
-    means = {name: sum(v) / len(v) for name, v in tally.scores.items()}
+    """Print a tier's row; whether all its minimums are reached."""
+    means = {name: sum(v) / len(v) for name, v in scores.scores.items()}
     summary = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-    print(f"{tier:9} {tally.contexts} contexts, {tally.chips} chips: {summary}")
-    for rule, wheres in tally.violations.items():
+    print(f"{tier:9} {scores.contexts} contexts, {scores.chips} chips: {summary}")
+    for rule, wheres in scores.violations.items():
         print(f"  {rule}: {len(wheres)}: {wheres[:5]}")
     floors = (("grounded", min_grounded), ("related", min_related))
     below = [name for name, floor in floors if means.get(name, 1.0) < floor]
@@ -205,37 +207,37 @@ def print_tier_report(
         below.append("pair similarity")
     if below:
         print(f"  BELOW: {below}")
-    return not tally.violations and not below
+    return not scores.violations and not below
 
 
 async def score_without_model(all_: list[dict[str, Any]], suggest: str) -> TierScores:
-    """Ask every context with no model."""
-    tally = TierScores()
+    """Score every context without a model."""
+    scores = TierScores()
     hamlet = Hamlet(loads(CONFIG.format(url="http://127.0.0.1:9", suggest=suggest)))
     if suggest:
-        hamlet.screen.start()
-        await hamlet.screen.wait_until_indexed()
+        hamlet.main_screen.start()
+        await hamlet.main_screen.wait_until_indexed()
     for context in all_:
         check_suggestions(
             context,
             await fetch_suggestions(hamlet, context, 4000),
-            tally,
+            scores,
             "dense" if suggest else "embedded",
         )
-    await hamlet.screen.aclose()
-    return tally
+    await hamlet.main_screen.aclose()
+    return scores
 
 
 async def score_with_model(
-    all_: list[dict[str, Any]], answers: dict[str, str], tier: str
+    all_: list[dict[str, Any]], responses: dict[str, str], tier: str
 ) -> TierScores:
-    """Ask every context with a model that answers this."""
-    tally = TierScores()
+    """Score every context with a model that sends these responses."""
+    scores = TierScores()
     current = ""
 
     def respond(_: Received) -> Any:
         return (
-            sse_reply(list(completion_events([answers[current]])))
+            sse_reply(list(completion_events([responses[current]])))
             if current
             else json_reply({}, 500)
         )
@@ -246,14 +248,14 @@ async def score_with_model(
         for context in all_:
             current = context["_id"]
             suggestions = await fetch_suggestions(hamlet, context, 4000)
-            check_suggestions(context, suggestions, tally, tier)
-        await hamlet.screen.aclose()
+            check_suggestions(context, suggestions, scores, tier)
+        await hamlet.main_screen.aclose()
         await hamlet.registries.aclose()
-    return tally
+    return scores
 
 
 def check_labels(file: Path) -> bool:
-    """Print how many labels get the verdict they should; whether all do."""
+    """Print how many labels get the right verdict; whether all do."""
     rows = read_contexts([file])
     max_chars = {"ko": 24, "ja": 24, "en": 40}
     refusals = [
@@ -267,11 +269,11 @@ def check_labels(file: Path) -> bool:
 
 
 async def main(files: list[Path], *, embed: bool, labels: Path | None) -> bool:
-    """Every tier; whether all of it holds."""
+    """Score every tier; whether all minimums are reached."""
     all_ = read_contexts(files)
-    answers = recorded_answers()
+    responses = recorded_responses()
     hostile = "\n".join(json.dumps(row, ensure_ascii=False) for row in HOSTILE)
-    known = [context for context in all_ if context["_id"] in answers]
+    known = [context for context in all_ if context["_id"] in responses]
     good = [check_labels(labels)] if labels else []
     good.append(print_tier_report("embedded", await score_without_model(all_, ""), 0.90, 0.80))
     if embed:
@@ -281,7 +283,7 @@ async def main(files: list[Path], *, embed: bool, labels: Path | None) -> bool:
     if known:
         good.append(
             print_tier_report(
-                "recorded", await score_with_model(known, answers, "recorded"), 0.95, 0.95
+                "recorded", await score_with_model(known, responses, "recorded"), 0.95, 0.95
             )
         )
     everywhere = {context["_id"]: hostile for context in all_}

@@ -1,4 +1,4 @@
-"""The gateways that are compared: how each is started, and what it is asked."""
+"""The gateways that are compared: configurations, command lines and requests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANSWER = {
     "usage": {"prompt_tokens": 92, "completion_tokens": 48, "total_tokens": 140},
 }
 
-# The same words from the other wire, for the calls that have to be translated.
+# The same text in Anthropic's format, for the calls that are translated.
 MESSAGE = {
     "id": "msg_1",
     "type": "message",
@@ -54,8 +54,8 @@ SEARCH_RESULTS = {
         for i in range(10)
     ]
 }
-# As unlike one another as a model is told to make them: near twins are never shown side by side, so
-# with those no answer would be whole out of the cache.
+# Clearly different from one another: near duplicates are filtered out, so that with those no response would
+# be complete from the cache.
 _CHIPS = [
     {"t": "Compare light laptops", "p": "Compare three light laptops for studying", "k": "compare"},
     {"t": "Best battery life", "p": "Which laptop lasts a day on its battery?", "k": "howto"},
@@ -73,7 +73,7 @@ keys: [{{name: bench, secret: env:BENCH_KEY, rate: 10000000/min}}]
 providers: {{up: {{kind: {kind}, base_url: "{upstream}{base}", api_key: env:BENCH_KEY, transport: {transport}{ca}}}}}
 routes: {{gpt-4o-mini: {{deployments: [{{provider: up, model: {model}, max_in_flight: 5000}}]}}}}
 """
-# A model writes chips and a search finds links, both once: then they are kept.
+# A model writes chips and a search finds links once; then both come from the cache.
 _SUGGEST_CACHE = """
 suggest:
   chip_route: gpt-4o-mini
@@ -139,29 +139,29 @@ general_settings: {{master_key: {key}}}
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command line, its environment, and the headers that its callers send beside the key."""
+    """A command line, its environment, and headers that clients send besides the key."""
 
     command: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-# From (port, upstream URL, folder for files, environments' folder) to what to start; None where
-# the program is not installed.
+# From (port, upstream URL, folder for files, folder of environments) to what to start; None if the
+# program is not installed.
 Launcher = Callable[[int, str, Path, Path], Launch | None]
 
 
 def nginx_static(port: int, folder: Path, tls: str = "") -> Launch:
-    """The upstream: nginx with canned answers. `tls` is more for its listen directive."""
+    """The upstream: nginx with fixed responses. `tls` is appended to its listen directive."""
     rows = {"answer": ANSWER, "message": MESSAGE, "pages": SEARCH_RESULTS}
     texts = {name: json.dumps(row).replace("'", "") for name, row in rows.items()}
     return _nginx_launch(folder, _STATIC.format(port=port, tls=tls, chips=_chip_events(), **texts))
 
 
 def _chip_events() -> str:
-    """Chips as a streamed answer. nginx writes a line break for one in its configuration."""
+    """Chips as a streamed response, escaped for nginx's configuration."""
     events = b"".join(completion_events(["\n".join(json.dumps(chip) for chip in _CHIPS)])).decode()
-    # nginx takes one backslash away.
+    # nginx removes one level of backslashes.
     return events.replace("\\", "\\\\")
 
 
@@ -174,7 +174,7 @@ def _nginx_launch(folder: Path, http: str) -> Launch:
 def hamlet(
     transport: str = "httptools", ca: Path | None = None
 ) -> Callable[[int, str, Path, Path], Launch]:
-    """hamlet with everything on: a key, a rate, limits, metrics, the access line."""
+    """hamlet fully configured: a key, a rate, limits, metrics, the access line."""
 
     def launch(port: int, upstream: str, folder: Path, _: Path) -> Launch:
         trusted = f', ca_file: "{ca}"' if ca else ""
@@ -195,7 +195,7 @@ def hamlet_on_debian(port: int, upstream: str, folder: Path, environments: Path)
 
 
 def hamlet_translating(port: int, upstream: str, folder: Path, _: Path) -> Launch:
-    """The same call in OpenAI's dialect, answered by Anthropic's wire."""
+    """The same call in OpenAI's dialect, with an Anthropic upstream."""
     row = {"kind": "anthropic", "base": "", "model": "claude-haiku-4-5", "ca": ""}
     return _hamlet_launch(
         port, HAMLET.format(upstream=upstream, transport="httptools", **row), folder
@@ -203,7 +203,7 @@ def hamlet_translating(port: int, upstream: str, folder: Path, _: Path) -> Launc
 
 
 def hamlet_suggest(cached: bool) -> Launcher:
-    """The main screen: from its cache, or from what is embedded."""
+    """/v1/suggest, from the cache or from the embedded tier."""
 
     def launch(port: int, upstream: str, folder: Path, _: Path) -> Launch:
         row = {"kind": "openai", "base": "/chips/v1", "model": "gpt-4o-mini", "ca": ""}
@@ -218,19 +218,19 @@ def hamlet_suggest(cached: bool) -> Launcher:
 def _hamlet_launch(port: int, config: str, folder: Path) -> Launch:
     file = folder / "hamlet.yaml"
     file.write_text(config)
-    # As pip compiles the peers and the image hamlet: in a checkout nobody may have.
+    # pip compiles the other gateways when it installs them, but nothing compiles a checkout.
     compileall.compile_dir(_SOURCE, quiet=1)
     command = [sys.executable, "-m", "hamlet", "serve", "--port", str(port)]
     return Launch([*command, "--config", str(file)], {"BENCH_KEY": KEY})
 
 
 def hamlet_pass_through(port: int, upstream: str, folder: Path, _: Path) -> Launch:
-    """Both of hamlet's sides of HTTP, and nothing between them."""
+    """hamlet's HTTP server and client without a gateway between them."""
     return Launch([sys.executable, "-m", "loadtest.bench.peers.pass_through", str(port), upstream])
 
 
 def nginx(port: int, upstream: str, folder: Path, _: Path) -> Launch | None:
-    """nginx as a plain reverse proxy: what forwarding bytes costs."""
+    """nginx as a plain reverse proxy: the cost of forwarding bytes."""
     if shutil.which("nginx") is None:
         return None
     return _nginx_launch(folder, _PROXY.format(port=port, address=upstream.removeprefix("http://")))

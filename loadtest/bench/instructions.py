@@ -5,7 +5,7 @@
 CPU times vary with whatever else the machine does; instruction counts do not. valgrind's callgrind
 counts while wrk sends requests over two connections, and simulates the same caches on every machine,
 so the figures of two trees can be compared. REF is another commit, branch or tag of this repository,
-NAMEs are contenders of `make bench`. Each contender is started anew in every round and the table has
+NAMEs are contenders of `make bench`. Each contender is restarted in every round and the table has
 the medians. hamlet's periodic tasks are counted too: about three per cent, since everything takes some
 fifty times as long under valgrind.
 """
@@ -19,6 +19,7 @@ import json
 import re
 import statistics
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -34,7 +35,7 @@ from loadtest.bench.stand import SUGGEST, Bench, Contender, ContenderSpec, conte
 
 # callgrind simulates two cache levels; the last one here has the size of a core's own second level.
 _CACHES = ("--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64")
-_WARMUP_S, _CONNECTIONS, _CACHE_FILL_TIMEOUT_S = 8.0, 2, 60.0
+_WARMUP_S, _CONNECTIONS, _CACHE_FILL_TIMEOUT_S, _ATTEMPTS = 8.0, 2, 60.0, 3
 _DEFAULT_CONTENDERS = "hamlet;hamlet, suggest from cache"
 
 
@@ -155,9 +156,8 @@ def _count_instructions(
         if entry.path == SUGGEST and entry.is_cached:
             _wait_until_cached(contender)
         _callgrind_control(contender, "--instr=on")
-        _run_load(bench, contender, _WARMUP_S)
-        _callgrind_control(contender, "--zero")
-        calls = _run_load(bench, contender, seconds)
+        _count_calls(bench, contender, _WARMUP_S)
+        calls = _count_calls(bench, contender, seconds)
         _callgrind_control(contender, "--dump")
         return _parse_dump(name, _wait_for_dump(dump_file), calls)
     finally:
@@ -237,8 +237,25 @@ def _entry_points_text(groups: Mapping[str, Mapping[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _count_calls(bench: Bench, contender: Contender, seconds: float) -> int:
+    """Count from zero while calls are sent; the number of calls.
+
+    On a busy machine the gateway may reject some: then it is counted again, at most twice. Raises
+    RuntimeError if calls still fail.
+    """
+    for retries_left in range(_ATTEMPTS - 1, -1, -1):
+        _callgrind_control(contender, "--zero")
+        try:
+            return _run_load(bench, contender, seconds)
+        except RuntimeError as error:
+            if not retries_left:
+                raise
+            print(f"{error}; counting again", file=sys.stderr)
+    raise AssertionError("unreachable")
+
+
 def _run_load(bench: Bench, contender: Contender, seconds: float) -> int:
-    """Send requests for `seconds`; returns how many were answered. Raises RuntimeError for errors."""
+    """Send requests for `seconds`; how many succeeded. Raises RuntimeError if one failed."""
     url = contender.url + contender.entry.path
     measured = run_wrk(
         url,

@@ -1,10 +1,10 @@
-"""What the crossing costs: the router's own work, and what passing through hamlet adds to hamlet1.
+"""The cost of the migration proxy: its own work, and the latency that it adds to hamlet1.
 
     python -m loadtest.bench.migration_overhead [ROUNDS] [CALLS]
 
-The first is timed in this process around an application that does nothing, with the clock's best of
-several rounds. The second calls the Node stand-in directly and through hamlet, interleaved round by
-round, serially over one kept connection; hamlet1, hamlet, the vendor and the client share the machine.
+The first is timed in this process around an application that does nothing, as the best of several
+rounds. The second calls the Node stand-in directly and through hamlet in interleaved rounds, serially
+over one keep-alive connection; hamlet1, hamlet, the vendor and the client share the machine.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ HEADERS = [
 
 
 async def measure_router(folder: Path, calls: int) -> None:
-    """Microseconds that a request spends in the crossing, over what its arm takes."""
+    """CPU microseconds that the migration proxy adds to its arm."""
     log = make_log("error")
     config = resolve_config(load(folder / "hamlet.yaml"))
     features = FeatureSet(config, CutoverMetrics(Exposition(), list(config.features)), log)
@@ -88,7 +88,7 @@ async def measure_router(folder: Path, calls: int) -> None:
         return None
 
     new = NewArm(arm, arm, lambda *_: None, lambda *_: True)  # type: ignore[arg-type]
-    crossing = MigrationProxy(
+    proxy = MigrationProxy(
         arm,
         new,
         LegacyProxy(LegacyClient(config)),
@@ -102,7 +102,7 @@ async def measure_router(folder: Path, calls: int) -> None:
     scope = {"type": "http", "method": "POST", "path": "/api/chat", "headers": HEADERS}
 
     async def call_us(application: Any, path: str) -> float:
-        # Time of this process alone: the machine has other things to do.
+        # CPU time of this process: the machine has other load.
         start = time.process_time()
         for _ in range(calls):
             await application({**scope, "path": path}, receive, send)
@@ -120,11 +120,11 @@ async def measure_router(folder: Path, calls: int) -> None:
     ):
         view.document = RolloutDocument(epoch=1, features={"chat": state})
         features.apply_document(view.document)
-        print(f"{name}: router adds {await best_call_us(crossing, path) - baseline_us:.1f} us")
+        print(f"{name}: the proxy adds {await best_call_us(proxy, path) - baseline_us:.1f} us")
 
 
 async def measure_passthrough(folder: Path, ports: dict[str, int], rounds: int, calls: int) -> None:
-    """Milliseconds that hamlet adds to hamlet1, as the median of all calls."""
+    """Latency in milliseconds of hamlet1 directly and through hamlet."""
     direct, through = (f"http://127.0.0.1:{ports[name]}" for name in ("hamlet1", "hamlet"))
     cases = [
         ("GET /api/profile", "GET", "/api/profile", None),

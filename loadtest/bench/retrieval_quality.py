@@ -1,10 +1,10 @@
-"""Retrieval quality on public sets: nDCG@5 and recall@10 of the embedded tier's own index.
+"""Retrieval quality on public sets: nDCG@5 and recall@10 of the index that the embedded tier uses.
 
-    python -m loadtest.bench.retrieval_quality [FOLDER] [--embed]   the folder of ko_links, ... (BEIR layout)
+    python -m loadtest.bench.retrieval_quality FOLDER [--embed]
 
-With --embed the Korean links are searched with vectors too (the extra `embed`); making their 1,759
-vectors takes a minute or two. Fails below the floors. Nothing is tuned to these sets: the index is the one
-the catalogue uses.
+FOLDER holds one folder per set (ko_links, ...) in the layout of BEIR, https://github.com/beir-cellar/beir.
+With --embed the Korean links are also searched by vectors (the extra `embed`): computing their 1,759
+vectors takes a minute or two. Exits with 1 below a minimum. Nothing is tuned to these sets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MIN_SHARE = 0.3
 
 @dataclass(frozen=True)
 class Task:
-    """A corpus, its queries and judgements, and the least that is acceptable."""
+    """A corpus, its queries and relevance judgements, and the lowest acceptable figures."""
 
     name: str
     corpus: str
@@ -202,12 +202,12 @@ async def wait_for_vector(text: str) -> None:
         if await get_embedder().embed_query(text) is not None:
             return
         await asyncio.sleep(0.01)
-    sys.exit("a vector never came")
+    sys.exit("timeout: a text has no vector")
 
 
 @cache
 def get_embedder() -> Embedder:
-    """The encoder of the extra, or the end of the run."""
+    """The encoder of the extra `embed`. Exits if it is not installed."""
     encoder, why_not = load_encoder()
     if encoder is None:
         sys.exit(f"no vectors: {why_not}")
@@ -215,9 +215,11 @@ def get_embedder() -> Embedder:
 
 
 async def main() -> bool:
-    """Measure every task whose files are there; whether all are above their floors."""
+    """Measure every task whose files exist; whether all reach their minimums."""
     named = [word for word in sys.argv[1:] if not word.startswith("--")]
-    folder = Path(named[0] if named else "../shared/quality")
+    if len(named) != 1:
+        sys.exit("usage: python -m loadtest.bench.retrieval_quality FOLDER [--embed]")
+    folder = Path(named[0])
     wanted = VECTOR_TASKS if "--embed" in sys.argv else LEXICAL_TASKS
     available = [task for task in wanted if (folder / task.corpus).exists()]
     if not available:

@@ -1,4 +1,4 @@
-"""Interleaved rounds of closed-loop load by wrk, and what is kept of them."""
+"""Rounds of closed-loop load by wrk, the machine's noise during them, and their summary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_STEAL, MAX_OTHERS = 0.03, 0.35
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """What went on beside a measurement: shares of a core stolen, and used by strangers."""
+    """Other load during a measurement: shares of a core stolen by the hypervisor, and used by other programs."""
 
     seconds: float
     steal: float
@@ -31,7 +31,7 @@ class Noise:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the machine let us measure."""
+        """Whether the noise is low enough for the measurement to count."""
         return self.steal <= MAX_STEAL and self.others <= MAX_OTHERS
 
     @property
@@ -40,7 +40,7 @@ class Noise:
 
 
 class NoiseMeter:
-    """Listens to the machine. `mine` are the bench's own processes, which are no strangers."""
+    """Measures the noise since it was made. The CPU time of `own_processes` is no noise."""
 
     def __init__(self, own_processes: Sequence[Process]) -> None:
         self._own_processes = own_processes
@@ -48,7 +48,7 @@ class NoiseMeter:
         self._start_times, self._start_own_cpu_s = CpuTimes.read(), self._own_cpu_s()
 
     def read_noise(self) -> Noise:
-        """What it heard since it was made."""
+        """The noise since this meter was made."""
         elapsed_s, now = time.monotonic() - self._begin, CpuTimes.read()
         other_cpu_s = (
             now.busy_s - self._start_times.busy_s - (self._own_cpu_s() - self._start_own_cpu_s)
@@ -60,7 +60,7 @@ class NoiseMeter:
         )
 
     def _own_cpu_s(self) -> float:
-        """CPU seconds of the bench, of what it has waited for, and of its processes."""
+        """CPU seconds of the bench, of children that have ended, and of its processes."""
         own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         return sum(u.ru_utime + u.ru_stime for u in own) + sum(
             cpu_s(p.pid) for p in self._own_processes
@@ -68,7 +68,7 @@ class NoiseMeter:
 
 
 class HasNoise(Protocol):
-    """A measurement that knows what went on beside it."""
+    """A measurement with its noise."""
 
     @property
     def noise(self) -> Noise: ...
@@ -78,7 +78,7 @@ N = TypeVar("N", bound=HasNoise)
 
 
 def select_quiet(rounds: Sequence[N]) -> list[N]:
-    """The quiet rounds; where there are too few, the quietest, which the report then says."""
+    """The quiet rounds; if there are too few, the quietest ones, which the report then says."""
     quiet = [each for each in rounds if each.noise.is_quiet]
     if len(quiet) >= min(MIN_QUIET_ROUNDS, len(rounds)):
         return quiet
@@ -87,7 +87,7 @@ def select_quiet(rounds: Sequence[N]) -> list[N]:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One gateway under load for a while. `opened` are the connections that its upstream took."""
+    """One gateway under load. `opened` is the number of connections that its upstream accepted."""
 
     requests: int
     errors: int
@@ -97,13 +97,16 @@ class Round:
 
     @property
     def cpu_us(self) -> float:
-        """CPU microseconds of the gateway a request."""
+        """CPU microseconds of the gateway per request."""
         return self.gateway_cpu_s / max(self.requests, 1) * 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayResult:
-    """What is said of one gateway: medians of its kept rounds, and the lowest round."""
+    """The result of one gateway: medians of its quiet rounds, and the lowest round.
+
+    `us` is CPU microseconds per request, `of_ours` marks a hamlet variant.
+    """
 
     name: str
     us: float
@@ -123,13 +126,13 @@ class GatewayResult:
 
 
 def write_wrk_script(folder: Path, bodies: Sequence[bytes], headers: Mapping[str, str]) -> Path:
-    """A wrk script that posts `bodies` in turn with the key."""
+    """Write a wrk script that posts `bodies` in turn with the key; its path."""
     lines = ['wrk.method = "POST"']
     every = {"content-type": "application/json", "authorization": f"Bearer {KEY}", **headers}
     lines += [f'wrk.headers["{name}"] = "{value}"' for name, value in every.items()]
     texts = ", ".join(json.dumps(body.decode()) for body in bodies)
     lines += [f"local bodies, i = {{{texts}}}, 0", "local made = {}"]
-    # Made once: wrk's own cost is none of the gateway's, but it shares the upstream's core.
+    # Formatted once: wrk shares the upstream's core.
     lines.append("init = function() for n, b in ipairs(bodies) do made[n] = ")
     lines.append("  wrk.format(nil, nil, nil, b) end end")
     lines.append("request = function() i = i % #made + 1; return made[i] end")
@@ -147,7 +150,7 @@ def run_wrk(
     seconds: float,
     upstream: str,
 ) -> Round:
-    """One round."""
+    """One round of `seconds` seconds over `connections` connections."""
     before, noise_meter, opened = (
         cpu_s(gateway.pid),
         NoiseMeter(own_processes),
@@ -168,14 +171,14 @@ def run_wrk(
         requests=int(found[1]) if found else 0,
         errors=errors,
         gateway_cpu_s=used,
-        # The question itself is one.
+        # One of them is this query itself.
         opened=_fetch_accepted_connections(upstream) - opened - 1,
         noise=noise,
     )
 
 
 def _fetch_accepted_connections(upstream: str) -> int:
-    """Connections that the plain upstream ever took."""
+    """Connections that the plain upstream has accepted so far."""
     with urllib.request.urlopen(f"{upstream}/accepts", timeout=10) as answer:  # noqa: S310
         found = re.search(r"requests\s+(\d+) ", answer.read().decode())
     return int(found[1]) if found else 0
@@ -190,7 +193,7 @@ def summarize_rounds(
     secure: bool,
     of_ours: bool,
 ) -> GatewayResult:
-    """Medians over the kept rounds. Connections are counted at the plain upstream alone."""
+    """Medians over the quiet rounds. Only the plain upstream counts connections, not the TLS one."""
     quiet = select_quiet(rounds)
     requests, opened = (sum(getattr(each, of) for each in rounds) for of in ("requests", "opened"))
     return GatewayResult(

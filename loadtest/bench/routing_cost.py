@@ -1,8 +1,8 @@
-"""What the fleet's part of the hot path costs: admit, plan, book, commit, settle, per call.
+"""The cost of routing per call: admit, select, reserve, commit, settle.
 
     python -m loadtest.bench.routing_cost [DEPLOYMENTS]
 
-Prints CPU microseconds a call, over rounds, beside a plain weighted draw as a yardstick.
+Prints CPU microseconds per call over several rounds, and those of a weighted draw for comparison.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_route(count: int) -> Route:
 
 
 def routing_round_s(route: Route) -> float:
-    """CPU seconds a call through the fleet's steps, on a clock that runs at 750 calls a minute."""
+    """CPU seconds per call of all routing steps, with a clock that advances at 750 calls a minute."""
     now = [0.0]
     load_balancer = LoadBalancer(lambda: now[0], random.Random(1))
     admission, caller = Admission(1000), Caller()
@@ -79,7 +79,7 @@ def main() -> int:
     ]
     routing_us, draw_us = (sorted(column) for column in zip(*rows, strict=True))
     median = statistics.median(routing_us)
-    print(f"{count} deployments, {ROUNDS} rounds of {CALLS} calls, CPU us a call")
+    print(f"{count} deployments, {ROUNDS} rounds of {CALLS} calls, CPU us per call")
     print(
         f"  admit, plan, book, commit, settle  min {routing_us[0]:.1f}  median {median:.1f}  max {routing_us[-1]:.1f}"
     )

@@ -1,9 +1,9 @@
-"""What the simulator costs: CPU per request over HTTP, and simulated requests a second in memory.
+"""The cost of the simulator: CPU per request over HTTP, and simulated requests per second in memory.
 
     python -m loadtest.bench.simulator_cost [SECONDS]
 
-The served world is a process of its own; its CPU time is read before and after a stream of
-requests at 125 a second with 150 tokens each, and after as many as 32 connections can send.
+The served simulator is a process of its own. Its CPU time is read before and after requests at 125 per
+second with 150 tokens each, and after a closed loop over 32 connections.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Pipe = multiprocessing.connection.Connection
 
 
 def run_vendors(pipe: Pipe, tokens_per_frame: int, latency: Latency | None) -> None:
-    """The served world's process: tells its URL, then its CPU time whenever asked."""
+    """The simulator's process: sends its URL, then its CPU time whenever it receives something."""
     import uvloop
 
     async def serve() -> None:
@@ -56,7 +56,7 @@ def run_vendors(pipe: Pipe, tokens_per_frame: int, latency: Latency | None) -> N
 
 
 class Client:
-    """One kept connection that reads an answer to its end and no closer than that."""
+    """One keep-alive connection that reads responses without parsing their events."""
 
     def __init__(self, host: str, port: str) -> None:
         self._address = host, int(port)
@@ -72,7 +72,7 @@ class Client:
 
 
 async def send_at_rate(url: str, names: list[str], seconds: float) -> int:
-    """Send at RATE, whether or not earlier requests were answered."""
+    """Send at RATE, whether or not earlier requests have ended (open loop)."""
     host, port = url.removeprefix("http://").split(":")
     idle: list[Client] = []
 
@@ -90,7 +90,7 @@ async def send_at_rate(url: str, names: list[str], seconds: float) -> int:
 
 
 async def send_closed_loop(url: str, names: list[str], seconds: float) -> int:
-    """Send as fast as CONNECTIONS get answers."""
+    """Send as fast as CONNECTIONS get responses (closed loop)."""
     host, port = url.removeprefix("http://").split(":")
     end, counts = time.monotonic() + seconds, [0] * CONNECTIONS
 
@@ -139,11 +139,11 @@ def measure_virtual() -> None:
     begin = time.process_time()
     for seed in range(20):
         simulate(loaded, (), seed=seed)
-    print(f"virtual: {(time.process_time() - begin) / 20 * 1000:.1f} ms CPU a seed to set up 31")
+    print(f"virtual: {(time.process_time() - begin) / 20 * 1000:.1f} ms CPU per seed to set up 31")
     begin = time.process_time()
     report = simulate(loaded, trace, seed=1)
     took = time.process_time() - begin
-    print(f"virtual: {len(trace) / took:.0f} requests a CPU second; {report.summary()}")
+    print(f"virtual: {len(trace) / took:.0f} requests per CPU second; {report.summary()}")
 
 
 if __name__ == "__main__":

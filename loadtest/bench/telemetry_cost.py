@@ -1,8 +1,8 @@
-"""What telemetry costs: `make bench-signals`. Prints microseconds a call, and what a scrape stops.
+"""The cost of telemetry: `make bench-signals`. Prints microseconds per call and the loop's lag during scrapes.
 
-A call's share is metrics, access line, trace and request id, measured together on records like the
-gateway's. A scrape is measured at the largest series count that a configuration may have, by how
-late a loop wakes up beside it: in a thread as it is, and inline for comparison.
+Per call: metrics, access line, trace and request id, measured together on records like the gateway's.
+A scrape is measured with the largest number of series that a configuration can have, by the lag of an
+event loop meanwhile: in a thread, as hamlet does it, and inline for comparison.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _deployments(count: int) -> list[Deployment]:
 
 
 def _filled_metrics(deployments: list[Deployment], routes: int) -> Metrics:
-    """Metrics with every series that calls can make."""
+    """Metrics with every series that calls can create."""
     metrics = Metrics()
     tiers = tuple(tuple(deployments[i::5]) for i in range(5))
     routes_by_name = {
@@ -73,7 +73,7 @@ def _make_record(
 
 
 def reference_cost_us() -> float:
-    """Microseconds of CPU for what every machine does alike: orjson and a dictionary, 100 times."""
+    """CPU microseconds of a yardstick for the machine's speed: 100 small orjson documents."""
     fields = {f"key_{i}": i for i in range(20)}
     begun = time.process_time()
     for _ in range(200):
@@ -83,7 +83,7 @@ def reference_cost_us() -> float:
 
 
 def telemetry_cost_us() -> float:
-    """Microseconds of CPU for all that is told of one call."""
+    """CPU microseconds of all telemetry of one call."""
     deployments = _deployments(27)
     metrics = _filled_metrics(deployments, 4)
     access = AccessLog(make_log(stream=io.StringIO()))
@@ -103,7 +103,7 @@ def telemetry_cost_us() -> float:
 
 
 async def _loop_lag_ms(operation: Any) -> float:
-    """How late the loop woke up at worst while `work` ran, in milliseconds."""
+    """The largest lag of the loop while `work` ran, in milliseconds."""
     max_lag_s, done = 0.0, False
 
     async def measure_lag() -> None:
@@ -123,7 +123,7 @@ async def _loop_lag_ms(operation: Any) -> float:
 
 
 async def measure_scrapes(metrics: Metrics) -> tuple[int, list[float], list[float]]:
-    """(series, lags of threaded scrapes, lags of one made inline). Milliseconds."""
+    """(number of series, lags during scrapes in a thread, lag of an inline scrape), in milliseconds."""
     exposition = metrics.exposition
 
     async def threaded() -> None:
@@ -145,7 +145,7 @@ def main() -> None:
     """Print both."""
     pairs = [(telemetry_cost_us(), reference_cost_us()) for _ in range(_ROUNDS)]
     cost, unit = min(c for c, _ in pairs), min(r for _, r in pairs)
-    print(f"metrics + access line + ids: {cost:.1f} us a call (best of {_ROUNDS}; limit 25),")
+    print(f"metrics + access line + ids: {cost:.1f} us per call (best of {_ROUNDS}; limit 25),")
     print(f"  {cost / unit:.2f} times 100 small orjson documents ({unit:.1f} us)")
     for count, routes in ((6, 4), (27, 4), (64, 13)):
         metrics = _filled_metrics(_deployments(count), routes)

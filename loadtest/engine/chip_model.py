@@ -1,4 +1,4 @@
-"""A pretended model that writes chips about what it was asked about."""
+"""A fake model that writes chips about the query of its prompt."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def chip_lines(prompt: str) -> list[str]:
-    """As many lines of JSON as the prompt wants, about its query, or else its last line."""
+    """As many lines of JSON as the prompt asks for, about its query or else its last line."""
     count_match, query = _COUNT_PATTERN.search(prompt), _QUERY_PATTERN.search(prompt)
     words = (query[1] if query else prompt.rpartition("\n")[2])[:60]
     return [_chip_line(words, i) for i in range(int(count_match[1]) if count_match else 8)]
@@ -45,7 +45,7 @@ def _chip_line(words: str, i: int) -> str:
 def completion_events(
     pieces: Iterable[str], usage: Mapping[str, int] | None = None
 ) -> Iterator[bytes]:
-    """A streamed answer in OpenAI's form: an event a piece, the reason it stopped, usage if told, [DONE]."""
+    """A streamed completion as OpenAI sends it: one event per piece, the finish reason, usage, [DONE]."""
     for piece in pieces:
         yield _chunk_event([{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
     yield _chunk_event([{"index": 0, "delta": {}, "finish_reason": "stop"}])

@@ -1,4 +1,4 @@
-"""Two runs of the same schedule side by side: quantile differences with bootstrap intervals."""
+"""Compare two runs of the same schedule: quantile differences with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _RESAMPLES = 400
 
 @dataclass(frozen=True, slots=True)
 class QuantileChange:
-    """How a quantile differs from one set of times to another, with 95 % intervals by bootstrap.
+    """How a quantile differs between two sets of times, with 95 % intervals by bootstrap.
 
-    `share` is relative, `ms` in milliseconds; both are (seen, low, high).
+    Both changes are (measured, low, high).
     """
 
     quantile: float
@@ -38,7 +38,7 @@ class QuantileChange:
 def quantile_changes(
     a: Sequence[float], b: Sequence[float], quantiles: Sequence[float] = QUANTILES, seed: int = 1
 ) -> list[QuantileChange]:
-    """What changes from `a` to `b` (seconds) at each quantile.
+    """The change from `a` to `b` (seconds) at each quantile.
 
     Raises ValueError if either is empty.
     """
@@ -81,7 +81,7 @@ def _change(q: float, i: int, observed: _Pair, resampled: Sequence[_Pair]) -> Qu
 
 
 def write_comparison(a: RunResult, b: RunResult, out: Path) -> str:
-    """Write the comparison as HTML and give it as text. Raises ValueError for unlike schedules."""
+    """Write the comparison as HTML; the same as text. Raises ValueError for different schedules."""
     if (a.scenario, a.size, a.seed) != (b.scenario, b.size, b.seed):
         raise ValueError("the runs have different schedules")
     lines = [f"{a.scenario}: A {a.target}, B {b.target}"]

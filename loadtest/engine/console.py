@@ -1,4 +1,4 @@
-"""What every command of the load tests needs."""
+"""The commit that is measured, and a progress bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def commit() -> str:
-    """The revision that is measured, short, with a + if files differ from it."""
+    """The short revision, with a + if files differ from it."""
     try:
         completed = subprocess.run(
             ["git", "describe", "--always", "--dirty=+"],  # noqa: S607
@@ -26,7 +26,7 @@ def commit() -> str:
 
 @contextmanager
 def progress_bar(name: str, length_s: float) -> Iterator[Callable[[float], None]]:
-    """A bar on a terminal, told of the seconds that have passed."""
+    """A progress bar on a terminal; the context's value takes the seconds that have passed."""
     columns = (TextColumn("{task.description:14}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task(name, total=length_s)

@@ -1,4 +1,4 @@
-"""The open loop: every request goes out when the schedule says, however the target does."""
+"""The open loop: every request is sent at its scheduled time, however slow the target is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from loadtest.engine.schedule import ScheduledRequest
 
 PATH = "/v1/chat/completions"
 _DRAIN_TIMEOUT_S = 60.0
-# A scrape costs the target more than a look from outside.
+# A scrape costs the target more than reading /proc does.
 _SAMPLES_PER_TASK_SCRAPE = 5
 _FILLER = "Tell me more about that, please. "
 EventKind = Literal["", "content", "end", "error"]
@@ -28,7 +28,7 @@ EventKind = Literal["", "content", "end", "error"]
 
 @dataclass(frozen=True, slots=True)
 class LoadTarget:
-    """Where requests go: a name, a base URL, the key, the model asked for, more headers."""
+    """Where requests go: a name, base URL, key, model, and further headers."""
 
     name: str
     url: str
@@ -39,10 +39,10 @@ class LoadTarget:
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
-    """One request in the target's own words, and how its answer is read.
+    """One request in the target's dialect, and how its response is read.
 
-    With `sign`, which says what an event means, the answer is a stream; without, it is read whole
-    and `good` says whether an answer of status 200 is one. `kind` groups requests in reports.
+    With `classify_event` the response is a stream of events; without, it is read completely and
+    `is_valid_response` checks the body of a 200. `kind` groups requests in reports.
     """
 
     method: str
@@ -53,19 +53,19 @@ class RequestSpec:
     kind: str = ""
 
 
-# What a shot is, said to one of the sides.
+# Encodes a scheduled request for one of the targets.
 RequestFactory = Callable[[ScheduledRequest, LoadTarget], RequestSpec]
 
 
 def chat_requests(prompt_bytes: int = 400) -> RequestFactory:
-    """OpenAI's chat completions, with prompts of about so many bytes."""
+    """OpenAI chat completions with prompts of about `prompt_bytes` bytes."""
     text = _FILLER * max(1, prompt_bytes // len(_FILLER))
 
-    def make_request(shot: ScheduledRequest, side: LoadTarget) -> RequestSpec:
-        # What is sent through hamlet and beside it is answered as quickly on either side.
-        prompt = f"{text} {marker(shot.prompt_tokens, shot.output_tokens, seed=shot.number)}"
+    def make_request(scheduled: ScheduledRequest, side: LoadTarget) -> RequestSpec:
+        # The marker makes the simulated vendor respond equally fast through hamlet and directly.
+        prompt = f"{text} {marker(scheduled.prompt_tokens, scheduled.output_tokens, seed=scheduled.number)}"
         body = {"model": side.model, "messages": [{"role": "user", "content": prompt}]}
-        if not shot.stream:
+        if not scheduled.stream:
             return RequestSpec("POST", PATH, json.dumps(body).encode())
         return RequestSpec(
             "POST", PATH, json.dumps(body | {"stream": True}).encode(), _classify_openai_event
@@ -91,11 +91,11 @@ async def run_open_loop(
     abort_lag_s: float = math.inf,
     progress: Callable[[float], None] = lambda at: None,
 ) -> tuple[list[Sample], dict[str, list[ResourceSample]]]:
-    """Send all of `shots` to each of `sides`.
+    """Send every request of the schedule to each of `sides`.
 
-    The first side and those whose process `pids` names are watched. Gives the samples of all, and
-    by side what was seen of it. `words` are those of OpenAI's chat unless given. A sender that is
-    `give_up_s` behind its schedule sends no more.
+    Returns the samples of all requests, and by name the resource samples of the first side and of
+    those in `pids`, once a second. `make_request` defaults to OpenAI chat completions. A sender that
+    is more than `abort_lag_s` seconds late stops sending.
     """
     clock, make_request = _RunClock(time.perf_counter() + 0.2), make_request or chat_requests()
     pools = {side.name: _transport(side) for side in sides}
@@ -117,7 +117,7 @@ async def run_open_loop(
             if clock.now() - scheduled.at_s > abort_lag_s:
                 break
             for i in range(len(sides)):
-                # Each goes first in turn: who goes last waits for the others to be sent.
+                # The order rotates, since the last one waits until the others are sent.
                 side = sides[(scheduled.number + i) % len(sides)]
                 request = make_request(scheduled, side)
                 sample = Sample(scheduled.number, side.name, scheduled.at_s, kind=request.kind)
@@ -128,7 +128,7 @@ async def run_open_loop(
             progress(scheduled.at_s)
         if tasks:
             await asyncio.wait(tasks, timeout=_DRAIN_TIMEOUT_S)
-        # Let the watcher see the end too.
+        # One more sample after the end.
         await asyncio.sleep(0.3)
     finally:
         for task in (*samplers, *tasks):
@@ -149,7 +149,7 @@ class _RunClock:
         return time.perf_counter() - self._start
 
     async def sleep_until(self, at: float) -> None:
-        """Sleep until then; not at all if it is past."""
+        """Sleep until `at`; return at once if that is past."""
         left = at - self.now()
         if left > 0:
             await asyncio.sleep(left)
@@ -197,7 +197,7 @@ async def _read_stream(
     sample: Sample,
     clock: _RunClock,
 ) -> str:
-    """Read a stream: its first content, its chunks, and whether it ended as it should."""
+    """Read a stream: its first content and chunks; the outcome."""
     reader = FrameReader()
     ended = False
     async for data in chunks:
@@ -219,16 +219,16 @@ async def _read_stream(
 async def _sample_resources(
     side: LoadTarget, clock: _RunClock, pid: int | None, resource_samples: list[ResourceSample]
 ) -> None:
-    """Once a second: what the process uses, and how late its loop answers the simplest question."""
+    """Once a second: the process's resources, and the slowest of ten calls of /livez as the loop's lag."""
     http = _transport(side)
     max_lag_ms, due, count = math.nan, 0.0, 0
     try:
         while True:
-            asked = clock.now()
+            sent = clock.now()
             try:
                 async with http.stream("GET", "/livez") as reply:
                     await reply.aread()
-                took = (clock.now() - asked) * 1000
+                took = (clock.now() - sent) * 1000
                 max_lag_ms = took if math.isnan(max_lag_ms) else max(max_lag_ms, took)
             except ProviderError:
                 max_lag_ms = math.nan
@@ -243,7 +243,7 @@ async def _sample_resources(
 
 
 async def _fetch_task_count(http: Transport) -> float:
-    """How many tasks hamlet's loop has; NaN of anybody else."""
+    """The number of asyncio tasks, from hamlet's metrics; NaN of another target."""
     async with http.stream("GET", "/metrics") as reply:
         rows = (await reply.aread()).splitlines()
     return next((float(r.split()[1]) for r in rows if r.startswith(b"hamlet_tasks ")), math.nan)

@@ -1,4 +1,4 @@
-"""What Linux says of processes: CPU time, memory, descriptors; and starting and stopping them."""
+"""Processes: CPU time, memory and descriptors from /proc, and starting and stopping them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """A loopback port that was free a moment ago."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 def process_tree(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """The ids of a process and of all its descendants."""
     found = [pid]
     for parent in found:
         for file in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -37,7 +37,7 @@ def process_tree(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """User and system seconds of a process tree so far."""
+    """User and system CPU seconds of a process tree so far."""
     total = 0.0
     for each in process_tree(pid):
         try:
@@ -88,14 +88,14 @@ class CpuTimes:
 
 
 def _exit_on_sigterm() -> None:
-    """Let SIGTERM unwind us, so that what we started is stopped: else it runs on, and beside the next."""
+    """Exit on SIGTERM by an exception, so that child processes are stopped and do not disturb the next run."""
     handler_replaceable = threading.current_thread() is threading.main_thread()
     if handler_replaceable and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 class Process:
-    """A child in a session of its own, so that all it starts ends with it."""
+    """A child process in a session of its own, so that its descendants are stopped with it."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Process:
         return self._child.poll() is None
 
     def stop(self) -> None:
-        """End it and its descendants."""
+        """Terminate it and its descendants; kill them after eight seconds."""
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.pid, signal_number)
@@ -149,7 +149,7 @@ def wait_until_ready(
     body: bytes | None = None,
     extra_headers: Mapping[str, str] = {},
 ) -> float:
-    """Seconds from the process's start to its first 200. Raises RuntimeError."""
+    """Poll a URL; the seconds from the process's start to its first 200. Raises RuntimeError."""
     headers = {
         "content-type": "application/json",
         "authorization": "Bearer sk-bench-1234567890",

@@ -14,14 +14,14 @@ from loadtest.engine.quantiles import quantile
 from loadtest.engine.scenario import Check
 
 MAX_LAG_S = 0.020
-# Refusing is the right answer to more than one can take, if it is said at once.
+# Rejecting is the right response to overload if it is fast.
 _REFUSALS = ("status 429", "status 503", "status 529")
 _SUCCESSES = ("ok", "left")
 
 
 @dataclass(slots=True)
 class Sample:
-    """One request. Times are seconds since the run's start; NaN where it never came to that."""
+    """One request. Times are seconds since the run's start; NaN if that point was never reached."""
 
     number: int
     side: str
@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(slots=True)
 class ResourceSample:
-    """The target seen from outside, once a second."""
+    """Resources of the target at one time, sampled once a second."""
 
     at: float
     cpu_s: float = math.nan
@@ -59,10 +59,10 @@ class ResourceSample:
 
 @dataclass(slots=True)
 class RunResult:
-    """Everything a run left behind. `steps` are (start, rate, length) of the schedule.
+    """The samples and settings of a run. `steps` are (start, rate, length) of the schedule.
 
-    With `until_broken` steps rise until the target breaks: what comes after the knee, when the
-    sender too may be at its end, says nothing and counts for nothing.
+    With `until_broken` the steps rise until the target cannot keep up: requests after that step do
+    not count, since the sender may be overloaded too. `looks` are the resource samples.
     """
 
     scenario: str
@@ -81,12 +81,12 @@ class RunResult:
     verdicts: list[dict[str, Any]] = field(default_factory=list)
 
     def samples_of(self, side: str = "target") -> list[Sample]:
-        """The samples of one side: "target", or "direct" beside it."""
+        """The samples of one side: "target" or "direct"."""
         return [sample for sample in self.samples if sample.side == side]
 
     @property
     def invalid(self) -> str | None:
-        """Why the run says nothing about the target, if it does not."""
+        """Why the run does not measure the target; None if it does."""
         samples = self.samples
         if self.until_broken:
             until = self._breaking_point_s()
@@ -98,11 +98,11 @@ class RunResult:
         if lag > MAX_LAG_S:
             return f"the sender lagged: p99 {lag * 1000:.0f} ms over {MAX_LAG_S * 1000:.0f} ms"
         if any(s.outcome == "unfinished" for s in samples):
-            return "a request neither ended nor was cut"
+            return "a request neither ended nor was cancelled"
         return None
 
     def figures(self) -> dict[str, float | None]:
-        """All that checks can name. None where it could not be had."""
+        """Every figure that checks can name; None if it is unknown."""
         target_samples = self.samples_of()
         failed = [s for s in target_samples if s.outcome not in _SUCCESSES]
         refused = [s for s in target_samples if s.outcome in _REFUSALS]
@@ -134,7 +134,7 @@ class RunResult:
         }
 
     def evaluate_checks(self, checks: Iterable[Check]) -> bool:
-        """Fill in the verdicts; whether all hold."""
+        """Fill in `verdicts`; whether all checks pass."""
         figures = self.figures()
         self.verdicts = [
             {
@@ -144,10 +144,10 @@ class RunResult:
             }
             for check in checks
         ]
-        return all(verdict["passed"] for verdict in self.verdicts)
+        return all(check_result["passed"] for check_result in self.verdicts)
 
     def _overhead_ms(self, attribute: str, q: float) -> float | None:
-        """The quantile through the target less the quantile beside it."""
+        """The quantile through the target minus the quantile of direct requests."""
         sides = []
         for side in ("target", "direct"):
             found = [getattr(s, attribute) for s in self.samples_of(side) if s.outcome == "ok"]
@@ -162,14 +162,14 @@ class RunResult:
         return (known[-1].cpu_s - known[0].cpu_s) / max(known[-1].at - known[0].at, 1e-9)
 
     def _knee_rpm(self) -> float | None:
-        """The highest step, per minute, that was kept up with; None if not even the first was."""
+        """The highest rate per minute that was sustained; None if not even the first step was."""
         return next((rate * 60 for _, rate, _ in reversed(self._sustained_steps())), None)
 
     def _sustained_steps(self) -> list[tuple[float, float, float]]:
-        """The steps before the first that broke.
+        """The steps before the first that was not sustained.
 
-        All requests of a step must have been sent on time and have ended well, 95 % of them
-        within half a second.
+        All requests of a step must have been sent on time and have succeeded, 95 % of them within
+        half a second.
         """
         sustained = []
         for start, rate, length in self.steps:
@@ -185,12 +185,12 @@ class RunResult:
         return sustained
 
     def _breaking_point_s(self) -> float:
-        """When the first step began that was not kept up with, but for the very first."""
+        """The end of the last sustained step, or of the first step if none was, in seconds."""
         sustained = self._sustained_steps() or self.steps[:1]
         return sustained[-1][0] + sustained[-1][2]
 
     def outcome_counts(self) -> Mapping[str, int]:
-        """Outcomes of the target's side and how many of each."""
+        """The target's outcomes with their counts."""
         return Counter(s.outcome for s in self.samples_of())
 
     def save(self, file: Path) -> None:
@@ -200,7 +200,7 @@ class RunResult:
 
     @classmethod
     def read(cls, file: Path) -> RunResult:
-        """A saved run."""
+        """Read a saved run."""
         data = json.loads(file.read_text())
         del data["figures"], data["invalid"]
         data["samples"] = [Sample(**row) for row in data["samples"]]
@@ -210,14 +210,14 @@ class RunResult:
 
 
 def _sender_lag_s(samples: Sequence[Sample]) -> float:
-    """How late the sender was, p99, seconds."""
+    """The 99th percentile of the sender's lag, in seconds."""
     return quantile([s.sent - s.intended for s in samples], 0.99) or 0.0
 
 
 def _floor_growth(points: Sequence[tuple[float, float]]) -> float | None:
-    """How much the floor of a figure rose from the second fifth of the run to the last.
+    """How much the lower quartile rose from the second fifth of the run to the last.
 
-    The floor, since what calls under way hold comes and goes; the first fifth warms up.
+    The lower quartile, since calls in flight come and go; the first fifth warms up.
     """
     known = [y for _, y in points if y == y]
     fifth = len(known) // 5
@@ -232,7 +232,7 @@ def _to_ms(seconds: float | None) -> float | None:
 
 
 def _slope_per_h(points: Sequence[tuple[float, float]]) -> float | None:
-    """Least squares over the second half of the run, an hour; the first half warms up."""
+    """The slope per hour by least squares over the second half of the run; the first half warms up."""
     known = [(x, y) for x, y in points if y == y]
     half = known[len(known) // 2 :]
     if len(half) < 3:

@@ -1,4 +1,4 @@
-"""Scenarios as data, read from scenarios.toml. Unknown keys are refused."""
+"""Scenarios as data, read from scenarios.toml. Unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _StrictModel(BaseModel):
 
 
 class LoadStep(_StrictModel):
-    """`seconds` of arrivals at `rate` a second, or ramping `to` another; or so much of a trace."""
+    """`seconds` of arrivals at `rate` per second, ramping to `to` if given; or `trace_s` seconds of a trace."""
 
     rate: float = Field(default=0.0, ge=0)
     to: float | None = None
@@ -36,7 +36,7 @@ class LoadStep(_StrictModel):
 
 
 class Check(_StrictModel):
-    """What a figure must be for the run to pass."""
+    """A bound of a figure that the run has to keep."""
 
     figure: str
     at_most: float | None = None
@@ -51,11 +51,11 @@ class Check(_StrictModel):
 
     @property
     def is_timing_dependent(self) -> bool:
-        """Whether the figure depends on how fast this machine is just now."""
+        """Whether the figure depends on how fast the machine is during the run."""
         return self.figure.endswith(("_ms", "cpu_share", "_rpm", "_h"))
 
     def passes(self, value: float | None) -> bool:
-        """Whether a figure passes; one that could not be had does not."""
+        """Whether a figure is within the bound; an unknown one is not."""
         if value is None:
             return False
         return value <= self.at_most if self.at_most is not None else value >= (self.at_least or 0)
@@ -64,7 +64,7 @@ class Check(_StrictModel):
 class ScheduledFault(_StrictModel):
     """A fault of the simulated vendors; `begin` and `end` are shares of the run's length.
 
-    It strikes with `chance`, in streams `after` so many frames of content.
+    It affects a call with probability `chance`, in streams after `after` frames of content.
     """
 
     kind: str
@@ -81,10 +81,10 @@ class ScheduledFault(_StrictModel):
 
 
 class Scenario(_StrictModel):
-    """One row of the table.
+    """One load scenario: its arrivals, requests, faults and checks.
 
-    `stream` and `leave` are shares of the requests; after `patience_s` of silence hamlet asks
-    another deployment.
+    `stream` and `leave` are the shares of requests that stream and whose client disconnects. After
+    `first_content_s` seconds without content hamlet fails over to another deployment.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Scenario(_StrictModel):
     ci: tuple[LoadStep, ...]
     full: tuple[LoadStep, ...]
     checks: tuple[Check, ...]
-    beside: bool = False
+    direct: bool = False
     stream: float = Field(default=0.8, ge=0, le=1)
     leave: float = Field(default=0.0, ge=0, le=1)
     output: int = Field(default=40, ge=1)
@@ -100,14 +100,14 @@ class Scenario(_StrictModel):
     instant: bool = False
     trace: str | None = None
     until_broken: bool = False
-    patience_s: float | None = None
+    first_content_s: float | None = None
     faults: tuple[ScheduledFault, ...] = ()
 
     def steps(self, size: Size) -> tuple[LoadStep, ...]:
         return self.ci if size == "ci" else self.full
 
     def with_length(self, minutes: float) -> Scenario:
-        """The same for so long. Raises ValueError where the steps tell how long it must be."""
+        """The same with another length. Raises ValueError if the scenario has several steps."""
         if len(self.full) != 1:
             raise ValueError(f"{self.name} has steps of its own; its length cannot be chosen")
         step = self.full[0]
@@ -115,11 +115,11 @@ class Scenario(_StrictModel):
         return self.model_copy(update={"full": (step.model_copy(update={length: minutes * 60}),)})
 
     def length_s(self, size: Size) -> float:
-        """How long the arrivals go on."""
+        """The length of the arrivals, in seconds."""
         return sum(step.length_s for step in self.steps(size))
 
     def checks_for(self, size: Size) -> tuple[Check, ...]:
-        """The checks that count for this size."""
+        """The checks that apply to this size."""
         return tuple(check for check in self.checks if size == "full" or not check.full_only)
 
 

@@ -1,4 +1,4 @@
-"""When requests go out: fixed before the run, whatever the target does."""
+"""When requests are sent: fixed before the run, independent of the target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadtest.engine.scenario import LoadStep, Scenario, Size
 
 @dataclass(frozen=True, slots=True)
 class ScheduledRequest:
-    """One request: its number, when it goes out (seconds), and what it is."""
+    """One request: its number, when it is sent (seconds from the start), and its size."""
 
     number: int
     at_s: float

@@ -1,4 +1,4 @@
-"""hamlet over simulated vendors, as processes of their own, for runs that name no target."""
+"""hamlet in front of simulated vendors, each a process of its own, for runs without a target."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ providers:
 routes:
   model: {deployments: [{provider: one, model: gpt-4o}, {provider: two, model: gpt-4o}, {provider: three, model: gpt-4o}]}
 """
-# The first arrivals come so much later than the vendors hear of their faults.
+# The first requests are sent this much after the faults are injected.
 _FAULT_OFFSET_S = 0.3
-# Rows of (time to first token, gap): what vendors take, or nothing at all.
+# (time to first token, gap between tokens) in seconds of each vendor; by whether the scenario is `instant`.
 _LATENCIES = {False: [(0.12, 0.004), (0.18, 0.006), (0.25, 0.005)], True: [(0.001, 0.0)]}
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayTestbed:
-    """A target with its process id, and the upstream beside it."""
+    """A target with its process id, and its upstream for direct requests."""
 
     target: LoadTarget
     direct: LoadTarget
@@ -44,7 +44,7 @@ class GatewayTestbed:
 
 @contextmanager
 def start_testbed(scenario: Scenario, size: Size, folder: Path) -> Iterator[GatewayTestbed]:
-    """Start the vendors with the scenario's faults, and hamlet over them; stop both after."""
+    """Start the vendors with the scenario's faults and hamlet in front of them; stop both at the end."""
     vendors: Process | None = None
     hamlet: Process | None = None
     written = folder / "pointed.yaml"
@@ -61,10 +61,10 @@ def start_testbed(scenario: Scenario, size: Size, folder: Path) -> Iterator[Gate
         _wait_until_written(written, vendors)
         config = yaml.safe_load(written.read_text())
         config["keys"] = yaml.safe_load(CONFIG)["keys"]
-        if scenario.patience_s:
-            config["routes"]["model"]["policy"] = {"first_token_s": scenario.patience_s}
+        if scenario.first_content_s:
+            config["routes"]["model"]["policy"] = {"first_token_s": scenario.first_content_s}
             for provider in config["providers"].values():
-                provider["idle_timeout_s"] = scenario.patience_s
+                provider["idle_timeout_s"] = scenario.first_content_s
         file = folder / "hamlet.yaml"
         file.write_text(yaml.safe_dump(config))
         hamlet = Process(
@@ -97,7 +97,7 @@ def _simulator_arguments(scenario: Scenario, folder: Path, written: Path) -> lis
 
 
 def _inject_faults(scenario: Scenario, size: Size, vendors: str) -> None:
-    """Give the vendors their faults; times count from now, and the run begins at once."""
+    """Inject the faults; their times count from now, when the run begins."""
     length = scenario.length_s(size)
     planned = [
         {

@@ -33,7 +33,7 @@ def raise_file_limit() -> None:
 
 @contextmanager
 def run_vendor_process(respond: Callable[[Received], Canned]) -> Iterator[str]:
-    """A vendor in a process of its own that answers by `respond`; its URL."""
+    """A vendor in a process of its own that responds by `respond`; its URL."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=_run_vendor, args=(theirs, respond), daemon=True)
     process.start()
@@ -59,7 +59,7 @@ def _run_vendor(
 
 
 class FakeVendor:
-    """The model behind hamlet1 and hamlet, which tells the two apart by the model name.
+    """The model behind hamlet1 and hamlet, told apart by the model name.
 
     A message may carry its request's number as `#17#`; `arms_by_request` then lists the arms that
     called the vendor for it.

@@ -1,8 +1,8 @@
-"""G13: calls that are called off at random points, over real sockets: `python -m loadtest.scenarios.cancellations [N]`.
+"""Cancel calls at random points over real sockets: `python -m loadtest.scenarios.cancellations [N]`.
 
-Clients of the real gateway leave after a random time or a random number of turns of the loop, while
-the simulated vendors behind it fail, stall and are slow. Counts what is left behind: connections,
-tasks, calls, bookings, retries, file descriptors; then whether everybody is answered again.
+Clients of the real gateway disconnect after a random time or a random number of loop iterations, while
+the simulated vendors behind it fail, stall and are slow. Counts what leaks: connections, tasks, calls,
+reservations, retries and file descriptors; then checks that new calls succeed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _FAULTS = (
 
 @dataclass(slots=True)
 class LeakReport:
-    """What was seen: how calls ended, and what was left when all had. `usable` is how those after ended."""
+    """How calls ended, what was left over once all had, and how the calls afterwards ended."""
 
     outcomes: Counter[str]
     tasks: int
@@ -66,13 +66,13 @@ class LeakReport:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing is left, and everybody is answered."""
+        """Whether nothing leaked and every call afterwards succeeded."""
         leaked = self.tasks or self.calls or self.connections or self.descriptors or self.violation
-        return not leaked and self.outcomes_afterwards.keys() == {"answered"}
+        return not leaked and self.outcomes_afterwards.keys() == {"succeeded"}
 
 
 async def cancel_calls(count: int, seed: int = 1) -> LeakReport:
-    """Call off `count` calls, and look at what is left."""
+    """Cancel `count` calls and count what is left."""
     rng, begun = random.Random(seed), time.monotonic()
     loaded, specs = fuzz_fleet()
     world = World(
@@ -82,33 +82,35 @@ async def cancel_calls(count: int, seed: int = 1) -> LeakReport:
     async with SimulatorServer(world) as server:
         text = yaml.safe_dump(redirect_providers(loaded.source.data, server.url))
         registry = build_registry(loads(text), SilentLog())
-        rules = Invariants(dict(registry.routes))
-        observers = Observers([rules], SilentLog())
+        invariants = Invariants(dict(registry.routes))
+        observers = Observers([invariants], SilentLog())
         gateway = checked_gateway_factory(10 * _CONCURRENCY)(
             RegistryHolder(registry), observers, time.monotonic
         )
         tasks_before = asyncio.all_tasks()
         world.set_faults(_FAULTS)
-        ends = await _run_cancelled_calls(gateway, rng, count)
+        outcomes = await _run_cancelled_calls(gateway, rng, count)
         world.set_faults([])
         await _wait_briefly(lambda: len(asyncio.all_tasks() - tasks_before) == 0)
         tasks, calls = len(asyncio.all_tasks() - tasks_before), gateway.admission.in_flight
         await _wait_briefly(lambda: not _vendor_calls_in_flight(world))
-        broken = _invariant_violation(gateway) or (
+        violation = _invariant_violation(gateway) or (
             "an observer raised" if observers.failures else ""
         )
-        usable = await _call_afterwards(gateway)
+        outcomes_afterwards = await _call_afterwards(gateway)
         await registry.aclose()
         await _wait_briefly(lambda: not server._connections)
         connections = len(server._connections) + _vendor_calls_in_flight(world)
     await _wait_briefly(lambda: len(os.listdir("/proc/self/fd")) <= files)
     descriptors = max(0, len(os.listdir("/proc/self/fd")) - files)
     seconds = time.monotonic() - begun
-    return LeakReport(ends, tasks, calls, connections, descriptors, broken, usable, seconds)
+    return LeakReport(
+        outcomes, tasks, calls, connections, descriptors, violation, outcomes_afterwards, seconds
+    )
 
 
 async def _run_cancelled_calls(gateway: Gateway, rng: random.Random, count: int) -> Counter[str]:
-    ends: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     numbers = iter(range(count))
 
     async def client() -> None:
@@ -121,12 +123,12 @@ async def _run_cancelled_calls(gateway: Gateway, rng: random.Random, count: int)
                     await asyncio.sleep(0)
             call.cancel()
             try:
-                ends[await call] += 1
+                outcomes[await call] += 1
             except asyncio.CancelledError:
-                ends["called off"] += 1
+                outcomes["cancelled"] += 1
 
     await asyncio.gather(*(client() for _ in range(_CONCURRENCY)))
-    return ends
+    return outcomes
 
 
 async def _call(gateway: Gateway, route: str, id_: str, rng: random.Random) -> str:
@@ -141,20 +143,20 @@ async def _call(gateway: Gateway, route: str, id_: str, rng: random.Random) -> s
             await stream.aclose()
     except HamletError as error:
         return error.code
-    return "answered"
+    return "succeeded"
 
 
 async def _call_afterwards(gateway: Gateway) -> Counter[str]:
-    """How calls end when all is well again and breakers have closed."""
+    """How calls end without faults and with every circuit closed."""
     rng = random.Random(2)
-    for condition in gateway.load_balancer.deployment_states.values():
-        if condition.breaker.is_tripped:
-            condition.breaker.close(gateway.load_balancer.clock())
-    ends: Counter[str] = Counter()
+    for state in gateway.load_balancer.deployment_states.values():
+        if state.breaker.is_tripped:
+            state.breaker.close(gateway.load_balancer.clock())
+    outcomes: Counter[str] = Counter()
     for first in range(0, _CALLS_AFTERWARDS, _CONCURRENCY):
         calls = (_call(gateway, "chat", f"after-{first + n}", rng) for n in range(_CONCURRENCY))
-        ends.update(await asyncio.gather(*calls))
-    return ends
+        outcomes.update(await asyncio.gather(*calls))
+    return outcomes
 
 
 def _vendor_calls_in_flight(world: World) -> int:
@@ -165,8 +167,8 @@ def _invariant_violation(gateway: Gateway) -> str:
     assert isinstance(gateway.load_balancer, CheckedLoadBalancer)
     try:
         gateway.load_balancer.check_settled()
-    except InvariantViolation as broken:
-        return str(broken)
+    except InvariantViolation as violation:
+        return str(violation)
     return ""
 
 
@@ -177,15 +179,15 @@ async def _wait_briefly(predicate: Callable[[], bool]) -> None:
 
 
 def main() -> int:
-    """Print what was seen; 1 if anything is left."""
+    """Print the report; 1 if anything leaked."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     report = asyncio.run(cancel_calls(count))
-    print(f"{count} calls, most called off, in {report.duration_s:.0f} s")
-    for end, number in report.outcomes.most_common():
-        print(f"  {end:24}{number}")
+    print(f"{count} calls, most cancelled, in {report.duration_s:.0f} s")
+    for outcome, number in report.outcomes.most_common():
+        print(f"  {outcome:24}{number}")
     print(
         f"left: {report.tasks} tasks, {report.calls} calls, {report.connections} connections, "
-        f"{report.descriptors} descriptors, ledger: {report.violation or 'nothing'}; "
+        f"{report.descriptors} descriptors, invariant: {report.violation or 'nothing'}; "
         f"calls after: {dict(report.outcomes_afterwards)}"
     )
     return int(not report.is_clean)

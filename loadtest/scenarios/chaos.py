@@ -1,9 +1,8 @@
-"""G15: seeds of chaos on virtual time, in processes: `python -m loadtest.scenarios.chaos [SEEDS] [--first N]`.
+"""Fuzz routing on virtual time, in several processes: `python -m loadtest.scenarios.chaos [SEEDS] [--first N]`.
 
-Each seed plays some calls against the real gateway over a small fleet with random faults, clients
-that leave, deadlines and routes of every kind, and watches what must hold (see
-hamlet.simulator.invariants). A seed that breaks it is printed: `1 --first SEED` plays it
-again, the same.
+Each seed sends some calls through the real gateway to a small simulated fleet with random faults,
+clients that disconnect, deadlines and routes of every kind, and checks the invariants of
+hamlet.simulator.invariants. A seed that violates one is printed: `1 --first SEED` repeats it exactly.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _MAX_REPORTED = 5
 
 @dataclass(slots=True)
 class SeedBatch:
-    """What came of some seeds. `broken` has seed and report of those that failed."""
+    """The sums over some seeds. `violations` are (seed, report) of those that failed."""
 
     seeds: int = 0
     requests: int = 0
@@ -42,7 +41,7 @@ class SeedBatch:
 
 
 def run_seeds(first: int, last: int) -> SeedBatch:
-    """The seeds from `first` up to, and without, `last`."""
+    """Run the seeds from `first` up to, but not including, `last`."""
     batch = SeedBatch(last - first)
     for seed in range(first, last):
         try:
@@ -53,13 +52,13 @@ def run_seeds(first: int, last: int) -> SeedBatch:
         batch.requests += len(report.outcomes)
         batch.attempts += report.attempts
         batch.outcomes += report.errors
-        batch.outcomes["answered"] += sum(o.ok for o in report.outcomes)
-        batch.outcomes["left by the client"] += sum(o.client_disconnected for o in report.outcomes)
+        batch.outcomes["succeeded"] += sum(o.ok for o in report.outcomes)
+        batch.outcomes["client disconnected"] += sum(o.client_disconnected for o in report.outcomes)
     return batch
 
 
 def main() -> int:
-    """Play all and print what came of them; 1 if any is broken."""
+    """Run all seeds and print the sums; 1 if one violates an invariant."""
     options = argparse.ArgumentParser(
         prog="python -m loadtest.scenarios.chaos", description=__doc__
     )
@@ -83,10 +82,10 @@ def main() -> int:
         print(f"  {end:24}{count}")
     for seed, text in total.violations[:_MAX_REPORTED]:
         print(
-            f"\nseed {seed} is broken; again: python -m loadtest.scenarios.chaos 1 --first {seed}\n{text}"
+            f"\nseed {seed} violates an invariant; to repeat it: python -m loadtest.scenarios.chaos 1 --first {seed}\n{text}"
         )
     print(
-        f"\n{len(total.violations)} broken",
+        f"\n{len(total.violations)} violations",
         *(f"seed {seed}" for seed, _ in total.violations),
         sep="\n  ",
     )

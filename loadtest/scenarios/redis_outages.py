@@ -1,9 +1,9 @@
-"""G10: what calls notice when Redis is killed, hung and started again: `python -m loadtest.scenarios.redis_outages`.
+"""Latency and errors of calls while Redis is killed, hung and restarted: `python -m loadtest.scenarios.redis_outages`.
 
-Three processes' worth of gateway in one: two share what they know through a real redis-server, one
-does not share, as a control beside them: what all three notice is the machine's doing. The calls
-go to simulated answers of a fixed length, at a steady rate. Prints, for each stretch, the errors and the time a
-call takes, less what its answer took.
+Three gateways run in this process: two share their state through a real redis-server, the third does
+not and is the control: what all three show is the machine's doing. Calls come at a steady rate and
+their responses take a fixed time. Prints, for each phase, the errors and the time that calls take
+beyond their responses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from loadtest.engine.quantiles import p50_p99
 from loadtest.engine.redis_server import RedisServer
 from loadtest.engine.waiting import wait_until
 
-CALL_INTERVAL_S, ANSWER_S, PHASE_S = 0.04, 0.02, 12.0
+CALL_INTERVAL_S, RESPONSE_S, PHASE_S = 0.04, 0.02, 12.0
 LIMIT_MS, DEPLOYMENTS, MAX_CONVERGENCE_S = 2.0, 27, 2.0
 
 
@@ -48,27 +48,29 @@ _CONFIG = loads("providers: {p: {kind: k}}\nroutes: {r: {deployments: [{provider
 
 
 class Replica:
-    """A gateway over 27 reserved deployments that answer after a fixed time."""
+    """A gateway over 27 reserved deployments that respond after a fixed time."""
 
     def __init__(self, url: str | None) -> None:
         rows = tuple(_deployment(i) for i in range(DEPLOYMENTS))
         self.route = Route("r", "chat", (rows,), Policy())
         leases = ProbeLeases()
-        self.fleet = LoadBalancer(
+        self.load_balancer = LoadBalancer(
             rng=random.Random(1),
             may_probe=leases.is_held if url else lambda _: True,
             pending_updates=PendingUpdates() if url else None,
         )
         holder = RegistryHolder(Registry(_CONFIG.config, {}, {"r": self.route}))
-        self.gateway = Gateway(holder, Admission(1000), Observers([], SilentLog()), self.fleet)
+        self.gateway = Gateway(
+            holder, Admission(1000), Observers([], SilentLog()), self.load_balancer
+        )
         self.sync = url and SyncTask(
-            self.fleet, leases, url, "bench", lambda: rows, SilentLog(), lambda state: None
+            self.load_balancer, leases, url, "bench", lambda: rows, SilentLog(), lambda state: None
         )
         self.added_ms: list[float] = []
         self.errors = 0
 
     async def call(self, due: float) -> None:
-        """One call; what it took beyond its answer counts from when it was due."""
+        """One call; its added time counts from when it was due."""
         try:
             stream = await self.gateway.chat(
                 Call.from_request(chat_request("hi", "r", stream=True), "b"), Caller()
@@ -81,11 +83,11 @@ class Replica:
         except Exception:
             self.errors += 1
         took = time.perf_counter() - due
-        self.added_ms.append(1000 * (took - ANSWER_S))
+        self.added_ms.append(1000 * (took - RESPONSE_S))
 
 
 def _deployment(i: int) -> Deployment:
-    provider = ScriptedProvider([ANSWER_S, *says("hello")])
+    provider = ScriptedProvider([RESPONSE_S, *says("hello")])
     handle = ProviderHandle(f"d{i}", "scripted", provider, operations(provider), None)
     return Deployment(
         f"d{i}/m",
@@ -99,7 +101,7 @@ def _deployment(i: int) -> Deployment:
 
 @dataclass(frozen=True, slots=True)
 class PhaseResult:
-    """What a stretch showed: errors, and milliseconds beyond the answers', shared and control."""
+    """Errors of a phase, and (p50, p99) of added milliseconds with shared state and of the control."""
 
     name: str
     errors: int
@@ -108,24 +110,24 @@ class PhaseResult:
 
     @property
     def added_ms(self) -> float:
-        """What sharing adds to the 99th percentile."""
+        """What sharing adds to the 99th percentile, in milliseconds."""
         return self.shared[1] - self.control[1]
 
 
 async def run_phase(
     name: str, replicas: list[Replica], disruption: Awaitable[object] | None
 ) -> PhaseResult:
-    """Steady load on all while the trouble comes, and everything answered."""
+    """Steady load on all replicas during the disruption; waits until every call has ended."""
     for replica in replicas:
         replica.added_ms.clear()
         replica.errors = 0
-    # uvloop's own clock has milliseconds.
+    # Not the loop's clock: uvloop's has a resolution of a millisecond.
     begun, tasks = time.perf_counter(), []
     disruption_task = asyncio.ensure_future(disruption) if disruption is not None else None
     for i in range(int(PHASE_S / CALL_INTERVAL_S)):
         due = begun + i * CALL_INTERVAL_S
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        # In another order each time, as the first of three waits the least.
+        # The order rotates, since the first of the three waits least.
         rotated = replicas[i % 3 :] + replicas[: i % 3]
         tasks += [asyncio.create_task(replica.call(due)) for replica in rotated]
     await asyncio.gather(*tasks)
@@ -137,18 +139,18 @@ async def run_phase(
 
 
 async def measure_convergence_s(replicas: list[Replica]) -> float:
-    """Seconds from both being back until what one has learned the other knows."""
+    """Seconds from both being connected again until one knows what the other has learned."""
     await wait_until(lambda: all(r.sync and r.sync.state == "shared" for r in replicas[:2]))
     loop = asyncio.get_running_loop()
     begun = loop.time()
     first_state, second_state = (
-        next(iter(r.fleet.deployment_states.values())) for r in replicas[:2]
+        next(iter(r.load_balancer.deployment_states.values())) for r in replicas[:2]
     )
-    first_state.cool_down(5.0, replicas[0].fleet.clock())
-    events = replicas[0].fleet.pending_updates
-    assert events is not None, "it shares"
+    first_state.cool_down(5.0, replicas[0].load_balancer.clock())
+    events = replicas[0].load_balancer.pending_updates
+    assert events is not None, "state is shared"
     events.changed_ids.add(first_state.deployment_id)
-    await wait_until(lambda: second_state.cooldown_until > replicas[1].fleet.clock())
+    await wait_until(lambda: second_state.cooldown_until > replicas[1].load_balancer.clock())
     return loop.time() - begun
 
 
@@ -167,7 +169,7 @@ async def _restart_repeatedly(redis: RedisServer) -> None:
 
 
 async def measure(folder: Path) -> tuple[list[PhaseResult], list[float]]:
-    """Every stretch, and how long it took to agree again after each."""
+    """The results of every phase, and the seconds until both replicas agreed again after each."""
     redis = RedisServer(folder)
     await redis.start()
     replicas = [Replica(redis.url), Replica(redis.url), Replica(None)]
@@ -196,13 +198,13 @@ async def measure(folder: Path) -> tuple[list[PhaseResult], list[float]]:
 
 
 def main() -> int:
-    """Print the table; 1 if a call failed or sharing added more than it may."""
+    """Print the table; 1 if a call failed or sharing added more than LIMIT_MS to the p99."""
     if shutil.which("redis-server") is None:
         sys.exit("redis-server is not installed: apt-get install redis-server")
     with tempfile.TemporaryDirectory() as name:
         rows, convergence_s = uvloop.run(measure(Path(name)))
     print(
-        f"3 x {1 / CALL_INTERVAL_S:.0f} calls/s, {DEPLOYMENTS} deployments; ms beyond the answer's own"
+        f"3 x {1 / CALL_INTERVAL_S:.0f} calls/s, {DEPLOYMENTS} deployments; ms beyond the response's own"
     )
     print(f"{'Redis is':30}errors  shared p50     p99  control p50     p99  added to p99")
     for r in rows:
@@ -210,7 +212,7 @@ def main() -> int:
             f"{r.name:30}{r.errors:6}{r.shared[0]:12.2f}{r.shared[1]:8.2f}"
             f"{r.control[0]:13.2f}{r.control[1]:8.2f}{r.added_ms:14.2f}"
         )
-    print("agreed again after", ", ".join(f"{s:.2f} s" for s in convergence_s))
+    print("converged after", ", ".join(f"{s:.2f} s" for s in convergence_s))
     passed = all(r.errors == 0 and r.added_ms <= LIMIT_MS for r in rows)
     return int(not passed or max(convergence_s) > MAX_CONVERGENCE_S)
 

@@ -1,10 +1,10 @@
-"""Rolling restarts under load: not one request may fail.
+"""Rolling restarts under load: no request may fail.
 
     python -m loadtest.scenarios.rolling_restarts [--restarts 10] [--requests 30000] [--rps 100] [--streams 200] [--tokens 24]
 
-`hamlet serve --workers 2` on the embedded provider; requests leave on a schedule fixed in advance
-(open loop) over kept connections, beside so many streams that are open all the time (TOKENS each, 4/s). SIGUSR2 comes
-at even intervals. Nothing is retried. Status 1 if anything failed.
+`hamlet serve --workers 2` with the embedded provider. Requests are sent on a fixed schedule (open loop)
+over keep-alive connections, while --streams streams of --tokens tokens (4 per second) are always open.
+SIGUSR2 is sent at even intervals. Clients do not retry. Exits with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MESSAGES = [{"role": "user", "content": "How late does the subway run in Seoul 
 
 @dataclass
 class RestartResults:
-    """What became of everything that was sent."""
+    """Outcomes of all calls and streams; latencies in seconds."""
 
     completed: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class RestartResults:
 async def call_once(
     http: aiohttp.ClientSession, url: str, results: RestartResults, due: float
 ) -> None:
-    """A whole answer, timed from when it was to be sent."""
+    """A call without streaming, timed from when it was due."""
     body = {"model": "quick", "messages": _MESSAGES, "max_tokens": 8}
     try:
         async with http.post(f"{url}/v1/chat/completions", json=body) as answer:
@@ -68,7 +68,7 @@ async def call_once(
 async def run_streams(
     http: aiohttp.ClientSession, url: str, tokens: int, results: RestartResults, stop: asyncio.Event
 ) -> None:
-    """One stream after the other, each to its end."""
+    """One stream after another, each read to its end."""
     body = {"model": "slow", "stream": True, "messages": _MESSAGES, "max_tokens": tokens}
     while not stop.is_set():
         try:

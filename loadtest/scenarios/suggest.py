@@ -2,14 +2,14 @@
 
     python -m loadtest.scenarios.suggest [rows | down | zipf | burst]      all of them if none is named
 
-rows   an open loop of 12.5 requests a second with bursts of three times that: what a client waits for
-       an answer from the cache, from the bank, and from the bank with vectors
-down   10,000 requests while model and web hang, refuse, answer garbage, or 429
-zipf   20,000 requests over 10,000 queries drawn by Zipf's law (s = 1), a model behind them: share of
-       answers from the cache, and model calls for each request
-burst  100 identical requests at once: upstream calls
+rows   an open loop of 12.5 requests per second with bursts of three times that: latency of responses
+       from the cache, from the embedded tier, and from the embedded tier with vectors
+down   10,000 requests while model and web search hang, reset, send garbage, or reject with 429
+zipf   20,000 requests over 10,000 queries drawn by Zipf's law (s = 1) with a model: share of responses
+       from the cache, and model calls per request
+burst  100 identical requests at once: calls of the upstreams
 
-Prints percentiles of what the client waited; exits 1 where a floor of the design is missed.
+Prints percentiles of the clients' latency; exits with 1 if one of the limits in this file is exceeded.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ telemetry: {{log_level: error}}
 
 @dataclass
 class SuggestResults:
-    """What came of one run. Milliseconds."""
+    """Latencies (milliseconds) and tiers of the responses of one run."""
 
     waits_ms: list[float] = field(default_factory=list)
     late: int = 0
@@ -62,7 +62,7 @@ class SuggestResults:
     link_tiers: Counter[str] = field(default_factory=Counter)
 
     def record(self, wait_ms: float, status: int, body: dict[str, Any], budget_ms: int) -> None:
-        """Count one answer."""
+        """Count one response."""
         self.waits_ms.append(wait_ms)
         if status != 200:
             self.failed += 1
@@ -73,11 +73,11 @@ class SuggestResults:
         self.link_tiers[body["links"]["tier"]] += 1
 
     def percentile_ms(self, share: float) -> float:
-        """A percentile of what clients waited."""
+        """A quantile of the latencies; `share` is between 0 and 1."""
         return quantile(self.waits_ms, share) or 0.0
 
     def summary(self, name: str) -> str:
-        """The row as text."""
+        """One line of text."""
         return (
             f"{name:22} {len(self.waits_ms)} requests: p50 {self.percentile_ms(0.5):.1f} ms, p99 {self.percentile_ms(0.99):.1f} ms, "
             f"max {max(self.waits_ms):.1f} ms, over budget + 20 ms {self.late}, empty {self.empty}, "
@@ -106,7 +106,7 @@ async def send_request(
     query: str,
     budget_ms: int = BUDGET_MS,
 ) -> None:
-    """One request, counted."""
+    """Send one request and record its response."""
     body: dict[str, Any] = {"context": {"query": query}, "budget_ms": budget_ms}
     start = time.perf_counter()
     async with http.post(f"{url}/v1/suggest", json=body) as response:
@@ -121,7 +121,7 @@ async def send_at_times(
     url: str,
     results: SuggestResults,
 ) -> None:
-    """An open loop: requests leave at their times, whatever comes back."""
+    """An open loop: requests are sent at `times` (seconds), whatever the responses."""
     begin = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for at in times:
@@ -130,14 +130,14 @@ async def send_at_times(
 
 
 def bursty_arrivals(seconds: float, per_second: float = 12.5) -> Iterator[float]:
-    """Times of requests; every tenth second holds three times as many."""
+    """The times of requests, in seconds; every tenth second has three times as many."""
     for second in range(int(seconds)):
         count = per_second * (3 if second % 10 == 9 else 1)
         yield from (second + i / count for i in range(int(count)))
 
 
 def query_generator(seed: int) -> Callable[[], str]:
-    """Makes queries of the words that the bank's intents are tagged with."""
+    """Makes queries of the tags of the embedded chips."""
     rng = random.Random(seed)
     tags = [text for row in shipped_chips() for text in row.tags.values() if text]
 
@@ -149,7 +149,7 @@ def query_generator(seed: int) -> Callable[[], str]:
 
 
 async def run_cache_and_bank() -> bool:
-    """Cache hits, the bank, the bank with vectors."""
+    """The embedded tier, the same with vectors, and cache hits."""
     good = True
     for name, embed, limit in (("embedded lexical", False, 15), ("embedded dense", True, 120)):
         async with run_hamlet(BANK_CONFIG.format(embed=str(embed).lower())) as (url, http):
@@ -186,13 +186,13 @@ async def wait_for_vectors(http: aiohttp.ClientSession, url: str) -> None:
 
 
 def chip_response(request: Received) -> Canned:
-    """A model's streamed chips about what it was asked about."""
+    """A model's streamed chips about the query."""
     text = "".join(chip_lines(prompt_text(request.json["messages"])))
     return sse_reply(list(completion_events([text])), pause_s=0.05)
 
 
 def search_response() -> Canned:
-    """What a web search found, about anything."""
+    """A response of SearXNG."""
     rows = [
         {
             "title": f"{word} 안내 {i}",
@@ -205,7 +205,7 @@ def search_response() -> Canned:
 
 
 async def run_upstreams_down() -> bool:
-    """Ten thousand requests while everything upstream is in trouble."""
+    """Ten thousand requests while every upstream fails."""
     garbage = Canned(pieces=(b"\x00<html>", b"}{"))
     failures = {
         "hang": Canned(before="hang"),
@@ -227,12 +227,12 @@ async def run_upstreams_down() -> bool:
                 total.late += row.late
                 total.waits_ms += row.waits_ms
                 good &= not (row.empty or row.failed)
-    print(f"{'down: together':22} over budget + 20 ms: {total.late} of {len(total.waits_ms)}")
+    print(f"{'down: all':22} over budget + 20 ms: {total.late} of {len(total.waits_ms)}")
     return good and total.late <= len(total.waits_ms) / 1000
 
 
 async def run_zipf() -> bool:
-    """The share of answers from the cache where few queries are asked often."""
+    """The share of responses from the cache if few queries are frequent."""
     rng = random.Random(1)
     weights = list(itertools.accumulate(1 / rank for rank in range(1, 10_001)))
     async with LoopbackUpstream() as model, LoopbackUpstream() as web:
@@ -249,8 +249,12 @@ async def run_zipf() -> bool:
 
             await asyncio.gather(*(one() for _ in range(20_000)))
         calls = len(model.requests)
-    asked = len(row.waits_ms)
-    share, links, each = row.tiers["cache"] / asked, row.link_tiers["cache"] / asked, calls / asked
+    requests = len(row.waits_ms)
+    share, links, each = (
+        row.tiers["cache"] / requests,
+        row.link_tiers["cache"] / requests,
+        calls / requests,
+    )
     print(row.summary("zipf"))
     print(
         f"{'zipf':22} from the cache: chips {share:.3f}, links {links:.3f} (>= 0.60), "

@@ -1,6 +1,6 @@
-"""deploy/compose/hamlet.yaml: the 27 PTU example with its vendors played by the service `simulator`.
+"""deploy/compose/hamlet.yaml: the 27 PTU example with the service `simulator` as its vendors.
 
-python -m loadtest.tools.compose      writes it anew
+`python -m loadtest.tools.compose` writes it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HEAD = (
 
 
 def render_config() -> str:
-    """What stands in the file."""
+    """The text of the file."""
     data = redirect_providers(yaml.safe_load(_SOURCE_CONFIG.read_text()), "http://simulator:8900")
     data["fleet"]["redis"] = "env:REDIS_URL"
     data["server"] = {"host": "0.0.0.0", "port": 8080}  # noqa: S104
@@ -27,7 +27,7 @@ def render_config() -> str:
 
 
 def main() -> None:
-    """Write it."""
+    """Write the file."""
     (COMPOSE / "hamlet.yaml").write_text(render_config(), "utf-8")
 
 

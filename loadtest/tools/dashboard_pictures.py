@@ -1,7 +1,7 @@
-"""Draw every dashboard over six invented hours: `make pictures` (a minute; needs Prometheus, Chromium).
+"""Draw every dashboard over six hours of generated data: `make pictures` (a minute; Prometheus, Chromium).
 
-The history is backfilled into a real Prometheus and the recording rules are run over it, so that the
-pictures show the dashboards' own expressions. Only the data are invented (loadtest/history).
+The data (loadtest/tools/history) are backfilled into a real Prometheus and the recording rules evaluated
+over them, so that the pictures show the dashboards' own expressions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from loadtest.engine.processes import Process, free_port, wait_until_ready
 from loadtest.tools.history import HOURS, openmetrics
 
 _WIDTH, _MARGIN, _ROW = 1160, 130, 30
-# The rules build on one another: each pass writes one more layer.
+# Recording rules use the results of others: each pass evaluates one more layer.
 _LAYERS = 3
 
 
@@ -59,7 +59,7 @@ def main(out: Path) -> None:
 
 
 def picture_height_px(panels: list[dict[str, dict[str, int]]]) -> int:
-    """How high a picture of these panels is, in pixels."""
+    """The height of a picture of these panels, in pixels."""
     below = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in panels)
     return _MARGIN + _ROW * below + 10 * len(panels) // 6
 
@@ -89,7 +89,7 @@ def _run_prometheus(folder: Path) -> Iterator[str]:
 
 
 def take_screenshot(html: Path, png: Path, height_px: int) -> None:
-    """A picture of a page, `tall` pixels high."""
+    """Write a picture of a page that is `height_px` pixels high."""
     chromium = shutil.which("chromium") or "chromium"
     command = (
         chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",

@@ -1,10 +1,10 @@
-"""The compose file's services without Docker, under traffic, and pictures of it: `make demo-fleet`.
+"""Run the services of compose without Docker under traffic, and draw their dashboards: `make demo-fleet`.
 
     python -m loadtest.tools.demo_stack [SECONDS]
 
-Programs, arguments and mounted files are those of deploy/compose/compose.yaml. Only what Docker would give
-is put in: names of services become addresses of loopback, paths in containers become paths here. There is
-no Grafana to be had without Docker; `hamlet dash snapshot` draws the same dashboards.
+Programs, arguments and mounted files are those of deploy/compose/compose.yaml. What Docker would provide is
+replaced: names of services become loopback addresses, paths in containers become local paths. Grafana is
+left out; `hamlet dash snapshot` draws the same dashboards.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from loadtest.tools.dashboard_pictures import picture_height_px, take_screenshot
 
 RATE_PER_S, SCRAPE_S = 6.0, 15.0
 _BOARDS = ("hamlet-overview", "hamlet-fleet", "hamlet-model-calls")
-# What an image's entry point is, and how its program is told where to listen.
+# The entry point of each image, and the options that set its addresses.
 _PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, int], ...]]] = {
     "hamlet": ((sys.executable, "-m", "hamlet"), (("--port={}", 8080),)),
     "simulator": ((), ()),
@@ -68,7 +68,7 @@ class ComposeStack:
                 self._ports[name, port] = free_port()
 
     def url(self, service: str, port: int) -> str:
-        """Where a port of a service is."""
+        """The URL of a service's port."""
         return f"http://127.0.0.1:{self._ports[service, port]}"
 
     def __str__(self) -> str:
@@ -97,12 +97,12 @@ class ComposeStack:
         return process
 
     def stop(self) -> None:
-        """End what was started, last first."""
+        """Stop every service, the last one first."""
         for process in reversed(self._running):
             process.stop()
 
     def _copy_mount(self, mount: str, folder: Path) -> tuple[str, str]:
-        """(path in the container, path here); files are copied, with names made addresses."""
+        """(path in the container, local path); files are copied with names replaced by addresses."""
         source, target, *_ = mount.split(":")
         if source == "/":
             return target, "/"
@@ -123,7 +123,7 @@ class ComposeStack:
             text = re.sub(rf"(^|=){re.escape(target)}(?=/|$)", rf"\g<1>{there}", text)
         for (name, port), local_port in self._ports.items():
             text = re.sub(rf"(?<![\w-]){name}:{port}\b", f"127.0.0.1:{local_port}", text)
-        # What a container may listen on for its network is loopback's here.
+        # A container listens on all addresses of its network; here loopback is enough.
         text = text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         text = re.sub(r"admin_port: \d+", f"admin_port: {self._ports['hamlet', 9090]}", text)
         return str(self._ports["simulator", 8900]) if text == "8900" else text
@@ -135,7 +135,7 @@ def _default_value(value: str) -> str:
 
 
 async def send_traffic(stack: ComposeStack, seconds: float) -> Counter[int]:
-    """Calls at RATE a second, Poisson, a third not streamed; how many ended with which status."""
+    """Poisson calls at RATE_PER_S, a third of them not streamed; the number of each status."""
     key = _default_value(stack.services["hamlet"]["environment"]["BACKEND_KEY"])
     rng, statuses = random.Random(7), Counter[int]()
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
@@ -148,7 +148,7 @@ async def send_traffic(stack: ComposeStack, seconds: float) -> Counter[int]:
 
         async def call() -> None:
             model = rng.choice(("chat", "chat", "chat", "chat-eu", "chips"))
-            # Chips are short, and late after three seconds.
+            # Chips are short and time out after three seconds.
             output = rng.randint(15, 50) if model == "chips" else rng.randint(40, 300)
             turns = [{"role": "user", "content": marker(rng.randint(300, 3000), output)}]
             body = {"model": model, "messages": turns, "max_tokens": 400}
@@ -167,7 +167,7 @@ async def send_traffic(stack: ComposeStack, seconds: float) -> Counter[int]:
 
 
 def _inject_faults(stack: ComposeStack, seconds: float) -> None:
-    """In the middle third one region is down and another slow."""
+    """One region is down and another slow in the middle third."""
     span = {"from_s": seconds / 3, "to_s": seconds * 2 / 3}
     faults = [
         {"kind": "status", "status": 503, "at": ["japaneast"], **span},
@@ -178,7 +178,7 @@ def _inject_faults(stack: ComposeStack, seconds: float) -> None:
 
 
 def main(seconds: float, out: Path) -> None:
-    """Start, drive, draw, stop."""
+    """Start the services, send traffic, draw the dashboards, stop."""
     with tempfile.TemporaryDirectory() as name:
         stack = ComposeStack(COMPOSE / "compose.yaml", Path(name))
         try:

@@ -1,7 +1,7 @@
-"""The same scenarios for Gatling and Locust, written from scenarios.toml; a test holds them equal.
+"""Write the scenarios of scenarios.toml for Gatling and Locust; a test checks that the files are current.
 
-Both have their own users, reports and clocks; what is shared is the profile of arrivals (full size), the
-mix of streams, the prompt and the bound on failures.
+Both have users, reports and clocks of their own; they share the arrivals (full size), the share of streams,
+the prompt and the bound on failures.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ _LOCUST_TEMPLATE = '''"""%(note)s
 
     SCENARIO=peak locust -f loadtest/tools/locustfile.py --headless --host http://127.0.0.1:8080
 
-Locust's users are a closed model: each waits for its answer. So there are many, each with a slow pace; where
-answers take longer than USERS / rate, arrivals sag, which the engine's never do.
+Locust's users are a closed loop: each waits for its response. So there are many users at a slow pace. If
+responses take longer than USERS / rate, the rate of arrivals drops, which the engine's never does.
 """
 
 import json
@@ -80,7 +80,7 @@ PER_USER = 0.05
 
 
 class Caller(HttpUser):
-    """One of many, each with a request in twenty seconds."""
+    """One of many users, each with a request every twenty seconds."""
 
     wait_time = constant_throughput(PER_USER)
 
@@ -102,7 +102,7 @@ class Caller(HttpUser):
 
 
 class Steps(LoadTestShape):
-    """As many users as make the rate of each step."""
+    """The number of users for the rate of each step."""
 
     def tick(self) -> tuple[int, float] | None:
         left = self.get_run_time()
@@ -116,7 +116,7 @@ class Steps(LoadTestShape):
 
 
 @events.quitting.add_listener
-def _verdict(environment: Environment, **_: object) -> None:
+def _set_exit_code(environment: Environment, **_: object) -> None:
     bound = PROFILE["failedShare"]
     if bound is not None and environment.stats.total.fail_ratio > bound:
         environment.process_exit_code = 1
@@ -124,13 +124,13 @@ def _verdict(environment: Environment, **_: object) -> None:
 
 
 def build_profile(scenario: Scenario) -> dict[str, object]:
-    """What both tools need of a scenario; a trace becomes its mean rate."""
+    """The profile of a scenario for both tools; a trace becomes its mean rate."""
     steps = []
     for step in scenario.full:
         rate = step.rate or 12.5
         steps.append({"rate": rate, "to": step.to or rate, "seconds": step.length_s})
     bounds = [c.at_most for c in scenario.checks if c.figure == "failed_share"]
-    # The real engine asks for the size in a marker that only the simulated vendors understand.
+    # The engine asks for a response length by a marker that only the simulated vendors know.
     content = "Tell me more about that, please. " * max(1, scenario.prompt_bytes // 33)
     body = {"model": "model", "messages": [{"role": "user", "content": content[:2000].strip()}]}
     return {
@@ -142,8 +142,8 @@ def build_profile(scenario: Scenario) -> dict[str, object]:
 
 
 def render_files() -> dict[Path, str]:
-    """What the generated files shall hold."""
-    # Faults are the simulated vendors' part, which neither tool can play.
+    """The text of each generated file."""
+    # Faults are injected into the simulated vendors, which neither tool can do.
     profiles_by_name = {
         n: build_profile(s) for n, s in load_scenarios().items() if not s.faults and not s.leave
     }

@@ -1,9 +1,9 @@
 """Build the image and run it: `make image` (root on Debian; some minutes the first time).
 
-buildah builds the Dockerfile over a root file system of Debian's packages. What comes out is run as its
-own configuration says (entry point, user, stop signal) in a mount and a process namespace with the root
-read-only, without capabilities and without new privileges. It is no container runtime: no cgroups and no
-seccomp, which want more of a host than a build machine gives.
+buildah builds the Dockerfile on a root file system of Debian packages. The image runs as its configuration
+says (entry point, user, stop signal) in its own mount and process namespaces with a read-only root, without
+capabilities and without new privileges. This is no container runtime: it has no cgroups and no seccomp,
+which a build machine may not offer.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ providers: {embedded: {kind: embedded}}
 routes: {hamlet: {deployments: [{provider: embedded, model: embedded-chat}]}}
 telemetry: {admin_port: 0}
 """
-# The machine's own trust and package settings, where it has some; nothing of them stays in the image.
+# The machine's certificates and package settings, if there are any; none of them stays in the image.
 _HOST_MOUNTS = ("/etc/pip.conf", "/etc/ssl/certs")
 Rows = list[tuple[str, str]]
 
 
 def main() -> None:
-    """Build, run, ask, stop; the table of what was seen goes to stdout."""
+    """Build the image, run it, call it, stop it; print a table of the results."""
     rows: Rows = []
     _build_image(rows)
     with _mounted() as (root, config):
@@ -52,7 +52,7 @@ def main() -> None:
             (folder / "secrets/HAMLET_KEY").write_text(_KEY + "\n")
             (folder / "hamlet.yaml").write_text(_CONFIG)
             _run_image(root, config, folder, rows)
-    print("| what | seen |\n|---|---|")
+    print("| what | result |\n|---|---|")
     print("\n".join(f"| {what} | {seen} |" for what, seen in rows))
 
 
@@ -79,7 +79,7 @@ def _build_image(rows: Rows) -> None:
     ]
     words = ("build", "--isolation", "chroot", "--format", "docker", *mounts)
     args = ("--build-arg", f"BASE={_BASE}", "--build-arg", f"REVISION={revision}")
-    # Each cached layer would be a whole copy with vfs: there is no cache.
+    # With the storage driver vfs each cached layer would be a full copy, so nothing is cached.
     _buildah(*words, *args, "-t", f"{_IMAGE}:{_TAG}", str(ROOT), stderr=sys.stdout)
     rows.append((f"`buildah build` at {revision[:7]}", f"{time.monotonic() - begin:.0f} s"))
 
@@ -135,7 +135,7 @@ def _megabytes(path: Path) -> int:
     return int(subprocess.check_output(("du", "-sxm", path), text=True).split()[0])  # noqa: S607
 
 
-# $1 the image's files, $2 its /etc/hamlet; what follows is run in there.
+# $1 are the image's files, $2 its /etc/hamlet; the other arguments are the command.
 _ENTER = """
 set -eu
 mount --make-rprivate /
@@ -174,7 +174,7 @@ def _run_image(root: Path, config: dict[str, Any], folder: Path, rows: Rows) -> 
                 f"{_get_status(url, '/livez')}, {_get_status(url, '/readyz')}",
             )
         )
-        rows.append(("a chat answer", _call_chat(url)))
+        rows.append(("a chat response", _call_chat(url)))
         check = (*_container_command(root, folder), *config["Healthcheck"]["Test"][1:])
         healthy = subprocess.run((*check, url), env=env, capture_output=True, text=True)
         assert healthy.returncode == 0, healthy.stderr
@@ -204,7 +204,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 def _check_process(pid: int, rows: Rows) -> None:
-    """What the kernel says of the process; and that it cannot write where it should not."""
+    """Check the process's user, capabilities, process id and read-only root in /proc."""
     status = dict(
         line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )

@@ -2,8 +2,8 @@
 
     SCENARIO=peak locust -f loadtest/tools/locustfile.py --headless --host http://127.0.0.1:8080
 
-Locust's users are a closed model: each waits for its answer. So there are many, each with a slow pace; where
-answers take longer than USERS / rate, arrivals sag, which the engine's never do.
+Locust's users are a closed loop: each waits for its response. So there are many users at a slow pace. If
+responses take longer than USERS / rate, the rate of arrivals drops, which the engine's never does.
 """
 
 import json
@@ -172,7 +172,7 @@ PER_USER = 0.05
 
 
 class Caller(HttpUser):
-    """One of many, each with a request in twenty seconds."""
+    """One of many users, each with a request every twenty seconds."""
 
     wait_time = constant_throughput(PER_USER)
 
@@ -194,7 +194,7 @@ class Caller(HttpUser):
 
 
 class Steps(LoadTestShape):
-    """As many users as make the rate of each step."""
+    """The number of users for the rate of each step."""
 
     def tick(self) -> tuple[int, float] | None:
         left = self.get_run_time()
@@ -208,7 +208,7 @@ class Steps(LoadTestShape):
 
 
 @events.quitting.add_listener
-def _verdict(environment: Environment, **_: object) -> None:
+def _set_exit_code(environment: Environment, **_: object) -> None:
     bound = PROFILE["failedShare"]
     if bound is not None and environment.stats.total.fail_ratio > bound:
         environment.process_exit_code = 1

@@ -1,4 +1,4 @@
-"""The composition root: the only place that sees everything."""
+"""The composition root: the only module that knows every other part."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from hamlet.api.auth import Keyring, ShadowKeyring
+from hamlet.api.cors import with_cors
 from hamlet.api.dispatcher import Dispatcher, HttpEndpoint
-from hamlet.api.endpoints import health as shell
+from hamlet.api.endpoint_table import model_endpoints
 from hamlet.api.endpoints.admin import AdminContext, admin_router
+from hamlet.api.endpoints.health import health_router
+from hamlet.api.error_handlers import add_error_handlers
 from hamlet.api.openapi import extend_openapi
-from hamlet.api.routes import model_endpoints
 from hamlet.api.streaming import StreamTimings
-from hamlet.config import ConfigError, ConfigProblem, LoadedConfig, ServerConfig, load
+from hamlet.config import GatewayConfig, LoadedConfig, ServerConfig, load
 from hamlet.gateway import Admission, Gateway, Observer, Observers, OverloadMonitor, Prober
 from hamlet.net.server.asgi import ASGI, Receive, Scope, Send
 from hamlet.registry import Deployment, Plugins, RegistryHolder, build_registry
@@ -56,19 +57,15 @@ class Hamlet:
     ) -> None:
         """Build everything. Raises ConfigError; opens no connection."""
         config = loaded.config
-        self._writer: BackgroundWriter | None = None
-        if log is None:
-            self._writer = BackgroundWriter(sys.stderr)
-            telemetry = config.telemetry
-            log = make_log(telemetry.log_level, telemetry.log_format, cast(TextIO, self._writer))
-        self.log = log
+        self._writer = None if log is not None else BackgroundWriter(sys.stderr)
+        self.log = log or _make_log(config, self._writer)
         self._loaded = loaded
         self._plugins = plugins or Plugins()
         self._reload_lock = asyncio.Lock()
         self._dispatchers: list[Dispatcher] = []
         self._migration_proxy: MigrationProxy | None = None
         self.draining = False
-        self.metrics = Metrics()
+        self.metrics = Metrics(lambda *call: self._routing_metrics.is_avoidable_spill(*call))
         self.registries = RegistryHolder(build_registry(loaded, self.log, self._plugins))
         self.keyring = Keyring(config.keys)
         self.overload_monitor = OverloadMonitor(on_lag=self._on_loop_lag)
@@ -111,14 +108,16 @@ class Hamlet:
     async def reload(self) -> None:
         """Read the file and the packs again and switch over.
 
-        Raises ConfigError, and then nothing changes. What `server`, `telemetry`, `fleet.redis`
-        and `fleet.group` and all of `suggest` but its sources and packs say is read at start only.
+        Raises ConfigError for whatever a start would refuse, and then nothing changes. Only a start
+        applies `server`, `telemetry`, `cutover`, `fleet.redis`, `fleet.group`, and of `suggest`
+        everything but its sources and packs.
         """
         async with self._reload_lock:
             try:
                 loaded = await asyncio.to_thread(load, self._loaded.path)
+                _check_sections_read_at_start(loaded)
                 registry = build_registry(loaded, self.log, self._plugins)
-                await self.screen.reload(loaded)
+                await self.main_screen.reload(loaded)
             except Exception as error:
                 self.metrics.count_reload("refused")
                 self.log.error("config.refused", problems=str(error))
@@ -134,7 +133,7 @@ class Hamlet:
     def _build_migration(self, loaded: LoadedConfig) -> Migration | None:
         if loaded.config.cutover is None:
             return None
-        # Proxying hamlet1 brings another HTTP client: only who moves pays for that.
+        # Imports another HTTP client, which only a migration needs.
         from hamlet.migration.assembly import Migration
 
         return Migration(loaded, self.metrics.exposition, self.gateway.admission, self.log)
@@ -145,13 +144,12 @@ class Hamlet:
                 yield from tier
 
     def _register_metrics(self) -> None:
-        """Let metrics see what they read at a scrape."""
-        fleet_state = RoutingMetrics(
+        """Register what is read at a scrape."""
+        self._routing_metrics = RoutingMetrics(
             self.gateway.load_balancer, lambda: self.registries.current.routes
         )
-        self.metrics.is_avoidable_spill = fleet_state.is_avoidable_spill
         self.metrics.init_series(self.registries.current.routes)
-        self.metrics.exposition.add_source(fleet_state.samples)
+        self.metrics.exposition.add_source(self._routing_metrics.samples)
         self.metrics.exposition.add_source(self._metric_rows)
 
     def _metric_rows(self) -> list[MetricSample]:
@@ -173,7 +171,7 @@ class Hamlet:
         ]
 
     def _web_source_rows(self) -> Iterator[MetricSample]:
-        for name, status in self.screen.web.status().items():
+        for name, status in self.main_screen.web.status().items():
             yield "hamlet_web_source_open", (name,), status["state"] == "open"
             yield "hamlet_web_searches_total", (name, "ok"), status["answered"]
             yield "hamlet_web_searches_total", (name, "failed"), status["failed"]
@@ -187,7 +185,7 @@ class Hamlet:
     def admin_app(self) -> FastAPI:
         """Health and metrics, for a port of their own."""
         app = FastAPI(title="hamlet admin", docs_url=None, redoc_url=None, openapi_url=None)
-        app.include_router(shell.health_router(self._is_ready, self._render_metrics))
+        app.include_router(health_router(self._is_ready, self._render_metrics))
         return app
 
     def _on_loop_lag(self, seconds: float) -> None:
@@ -199,17 +197,17 @@ class Hamlet:
         return self.gossip.process_count if self.gossip else 1
 
     def start_draining(self) -> None:
-        """Say on /readyz that no more traffic is wanted. What comes is still served."""
+        """Report on /readyz that no more traffic is wanted; requests are still served."""
         self.draining = True
 
     def end_streams(self) -> int:
-        """End what still runs, streams with an error in-band; returns how many there were."""
+        """End the calls in flight, streams with an in-band error; returns how many there were."""
         self.gateway.admission.draining = True
         proxied = self._migration_proxy.abort_all() if self._migration_proxy else 0
-        return proxied + sum(front.end_all() for front in self._dispatchers)
+        return proxied + sum(dispatcher.end_all() for dispatcher in self._dispatchers)
 
     def _build_endpoints(self) -> list[HttpEndpoint]:
-        self.screen = MainScreenComponents(
+        self.main_screen = MainScreenComponents(
             self._loaded,
             self.gateway,
             self.registries,
@@ -217,13 +215,13 @@ class Hamlet:
             ScreenMetrics(self.metrics.exposition),
         )
         admission = self.gateway.admission
-        signer, events = self.screen.signer, self.screen.events
-        taking = EventsEndpoint(events, signer, admission, lambda: self.keyring)
-        return [*self._model_endpoints(lambda: self.keyring), events_endpoint(taking)]
+        signer, events = self.main_screen.signer, self.main_screen.events
+        endpoint = EventsEndpoint(events, signer, admission, lambda: self.keyring)
+        return [*self._model_endpoints(lambda: self.keyring), events_endpoint(endpoint)]
 
     def _model_endpoints(self, keyring: Callable[[], Keyring]) -> list[HttpEndpoint]:
-        """The routes that answer questions, for the callers of a keyring."""
-        service, gateway = self.screen.service, self.gateway
+        """The endpoints of chat, embeddings, models and the main screen, for one keyring."""
+        service, gateway = self.main_screen.service, self.gateway
         endpoints = model_endpoints(gateway, keyring, lambda: list(self.registries.current.routes))
         endpoints += main_screen_endpoints(service, gateway.admission, keyring)
         if self.migration is not None:
@@ -231,7 +229,7 @@ class Hamlet:
         return endpoints
 
     def _build_fastapi_app(self, endpoints: list[HttpEndpoint]) -> FastAPI:
-        # FastAPI's own pages load their scripts from a CDN: the document alone is served.
+        # No /docs and /redoc: they load their scripts from a CDN.
         app = FastAPI(
             title="hamlet",
             version=version("hamlet"),
@@ -241,22 +239,24 @@ class Hamlet:
         )
         has_admin_port = self._loaded.config.telemetry.admin_port is not None
         app.include_router(
-            shell.health_router(self._is_ready, None if has_admin_port else self._render_metrics)
+            health_router(self._is_ready, None if has_admin_port else self._render_metrics)
         )
-        parts = self.screen
         admin_context = AdminContext(
             lambda: self.keyring,
             self.reload,
             self.gateway.load_balancer,
             lambda: self.registries.current.routes,
         )
-        acted_upon = SuggestAdminContext(parts.events, parts.editor, parts.service, parts.web)
-        more = [suggest_admin(acted_upon)]
+        screen = self.main_screen
+        suggest_context = SuggestAdminContext(
+            screen.events, screen.editor, screen.service, screen.web
+        )
+        extra_routers = [suggest_admin(suggest_context)]
         if self.migration is not None:
-            more.append(self.migration.status_router())
-        app.include_router(admin_router(admin_context, *more))
-        add_page(app, PageContext(parts.service, lambda: self.keyring, parts))
-        shell.add_error_handlers(app, endpoints)
+            extra_routers.append(self.migration.status_router())
+        app.include_router(admin_router(admin_context, *extra_routers))
+        add_page(app, PageContext(screen.service, lambda: self.keyring, screen))
+        add_error_handlers(app, endpoints)
         extend_openapi(app, endpoints)
         return app
 
@@ -264,27 +264,29 @@ class Hamlet:
         self, app: ASGI, endpoints: list[HttpEndpoint], server: ServerConfig
     ) -> ASGI:
         dispatcher = self._build_dispatcher(app, endpoints, server, server.header_wait_s)
-        front_app = _with_cors(dispatcher, server)
+        front_app = with_cors(dispatcher, server.cors_origins)
         if self.migration is None:
             return front_app
-        # A status that goes out before there is content would leave nothing to rescue.
+        # Once a status has been sent, hamlet1 can no longer answer in the new arm's place.
         new_dispatcher = self._build_dispatcher(app, endpoints, server, _NEVER_S)
         shadow_endpoints = self._model_endpoints(lambda: ShadowKeyring(self.keyring))
         shadow_dispatcher = self._build_dispatcher(app, shadow_endpoints, server, _NEVER_S)
         self._migration_proxy = self.migration.build_proxy(
-            front_app, new_dispatcher, _with_cors(new_dispatcher, server), shadow_dispatcher
+            front_app,
+            new_dispatcher,
+            with_cors(new_dispatcher, server.cors_origins),
+            shadow_dispatcher,
         )
         return self._migration_proxy
 
     def _build_dispatcher(
         self, app: ASGI, endpoints: list[HttpEndpoint], server: ServerConfig, header_wait_s: float
     ) -> Dispatcher:
-        pacing = StreamTimings(header_wait_s, server.keepalive_s)
         dispatcher = Dispatcher(
             app,
             endpoints,
             max_body_bytes=server.max_body_bytes,
-            timings=pacing,
+            timings=StreamTimings(header_wait_s, server.keepalive_s),
             log=self.log,
             body_timeout_s=server.request_body_s,
             on_response=self.metrics.count_http_response,
@@ -294,31 +296,28 @@ class Hamlet:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        with _sighup_handler(loop, self._schedule_reload):
-            self.screen.start()
+        """Start each part; at the end, or if one fails to start, close them in reverse order."""
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_sighup_handler(asyncio.get_running_loop(), self._schedule_reload))
+            for spans in self._span_exporters:
+                stack.push_async_callback(asyncio.to_thread, spans.close)
+            for usage in self._usage_logs:
+                stack.push_async_callback(asyncio.to_thread, usage.close)
+            stack.push_async_callback(self.registries.aclose)
+            stack.push_async_callback(self.main_screen.aclose)
+            self.main_screen.start()
+            stack.push_async_callback(self.overload_monitor.aclose)
             self.overload_monitor.start()
             await self.registries.current.warm()
             if self.gossip is not None:
+                stack.push_async_callback(self.gossip.aclose)
                 self.gossip.start()
+            stack.push_async_callback(self.prober.aclose)
             await self.prober.start()
             if self.migration is not None:
+                stack.push_async_callback(self.migration.aclose)
                 await self.migration.start()
-            try:
-                yield
-            finally:
-                if self.migration is not None:
-                    await self.migration.aclose()
-                await self.prober.aclose()
-                if self.gossip is not None:
-                    await self.gossip.aclose()
-                await self.overload_monitor.aclose()
-                await self.screen.aclose()
-                await self.registries.aclose()
-                for usage in self._usage_logs:
-                    await asyncio.to_thread(usage.close)
-                for spans in self._span_exporters:
-                    await asyncio.to_thread(spans.close)
+            yield
 
     def _schedule_reload(self) -> None:
         self._reload_task = asyncio.get_running_loop().create_task(self._reload_or_keep())
@@ -327,8 +326,13 @@ class Hamlet:
         try:
             await self.reload()
         except Exception as error:
-            # reload() has logged it; serving goes on with the old configuration.
+            # reload() has logged it; the old configuration stays in force.
             self.log.debug("config.kept", error=type(error).__name__)
+
+
+def _make_log(config: GatewayConfig, writer: BackgroundWriter | None) -> Log:
+    telemetry = config.telemetry
+    return make_log(telemetry.log_level, telemetry.log_format, cast(TextIO, writer))
 
 
 def create_app(path: Path | None = None) -> Hamlet:
@@ -336,37 +340,22 @@ def create_app(path: Path | None = None) -> Hamlet:
     return Hamlet(load(path))
 
 
-def _with_cors(dispatcher: Dispatcher, server: ServerConfig) -> ASGI:
-    if not server.cors_origins:
-        return dispatcher
-    return CORSMiddleware(
-        dispatcher,
-        allow_origins=server.cors_origins,
-        allow_methods=("GET", "POST"),
-        allow_headers=(
-            "authorization",
-            "content-type",
-            "traceparent",
-            "x-api-key",
-            "x-request-budget-ms",
-            "x-request-id",
-        ),
-        expose_headers=("x-request-id", "retry-after", "server-timing", "etag"),
-    )
+def _check_sections_read_at_start(loaded: LoadedConfig) -> None:
+    """Check the sections that a reload does not apply. Raises ConfigError, as a start does."""
+    if loaded.config.cutover is not None:
+        from hamlet.migration.config_check import resolve_config
+
+        resolve_config(loaded)
 
 
 def _build_span_exporters(loaded: LoadedConfig, load_balancer: LoadBalancer) -> list[SpanObserver]:
-    """What sends traces, if the configuration wants any. Raises ConfigError without the extra."""
+    """The observer that sends traces, if the configuration asks for any."""
     telemetry = loaded.config.telemetry
     if telemetry.otlp is None:
         return []
-    try:
-        from hamlet.telemetry.spans import SpanObserver
-    except ImportError:
-        path = ("telemetry", "otlp")
-        text = "traces need the extra: pip install 'hamlet[otel]'"
-        problem = ConfigProblem(".".join(path), loaded.source.line_of(path), text)
-        raise ConfigError(loaded.source.name, [problem]) from None
+    # The extra `otel` is installed: the configuration's validation has checked it.
+    from hamlet.telemetry.spans import SpanObserver
+
     return [SpanObserver(load_balancer, telemetry.sample, telemetry.otlp)]
 
 
@@ -374,7 +363,7 @@ def _build_span_exporters(loaded: LoadedConfig, load_balancer: LoadBalancer) -> 
 def _sighup_handler(
     loop: asyncio.AbstractEventLoop, on_sighup: Callable[[], None]
 ) -> Iterator[None]:
-    """React to SIGHUP, where there is such a signal and this thread may have it."""
+    """Handle SIGHUP, where the platform has it and this is the main thread."""
     try:
         loop.add_signal_handler(signal.SIGHUP, on_sighup)
     except (NotImplementedError, RuntimeError, ValueError, AttributeError):

@@ -1,6 +1,6 @@
-"""`python -m hamlet.healthcheck [URL]`: what a container's HEALTHCHECK calls, every few seconds.
+"""`python -m hamlet.healthcheck [URL]`: what a container's HEALTHCHECK runs, every few seconds.
 
-It imports the standard library alone: what the other commands import costs 2 s of CPU.
+It imports only the standard library: the imports of the other commands take 2 s of CPU.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ URL = "http://127.0.0.1:8080"
 
 
 def healthcheck(url: str = URL, timeout_s: float = 3.0) -> tuple[bool, str]:
-    """Whether a hamlet at `url` lives, and what was seen.
+    """Whether the hamlet at `url` is live, and the detail to print. `timeout_s` is in seconds.
 
-    Liveness alone: a hamlet that drains is well, and no vendor's outage makes it unwell.
+    Liveness only: a hamlet that drains is live, and so it is during a vendor's outage.
     """
-    # A proxy of the environment is for vendors, not for ourselves.
+    # The environment's proxy is for vendors, not for this host.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{url}/livez", timeout=timeout_s) as response:
@@ -30,7 +30,7 @@ def healthcheck(url: str = URL, timeout_s: float = 3.0) -> tuple[bool, str]:
 
 
 def main() -> int:
-    """Status 0 if it lives, else 1."""
+    """Exit status 0 if it is live, else 1."""
     alive, detail = healthcheck(sys.argv[1] if len(sys.argv) > 1 else URL)
     print(detail, file=sys.stdout if alive else sys.stderr)
     return 0 if alive else 1

@@ -1,4 +1,4 @@
-"""The adapters that come with hamlet pass the kit that plugin authors use."""
+"""The built-in adapters pass the conformance kit for plugins."""
 
 import base64
 import json
@@ -78,7 +78,7 @@ class TestOpenAIEmbeddings(EmbeddingConformance):
 
 
 class TestFloatEmbeddings(TestOpenAIEmbeddings):
-    """A compatible server that does not know base64 and answers out of order."""
+    """A compatible server without base64 that returns vectors out of order."""
 
     @pytest.fixture
     async def provider(self, host: Runtime) -> Any:

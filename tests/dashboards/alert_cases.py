@@ -1,6 +1,6 @@
 """Series that make each alert fire, those just below, and how long it takes.
 
-A counter is its events a minute, a gauge its value; both return to what is well in the second half.
+Counters are given as events per minute, gauges as values; both return to healthy values in the second half.
 """
 
 from dataclasses import dataclass, field

@@ -13,7 +13,7 @@ from hamlet.dashboards.alerts import ALERTS
 from support.paths import ROOT
 
 RULES = ROOT / "deploy/prometheus/rules.yml"
-pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+pytestmark = pytest.mark.external("promtool")
 
 
 def assert_promtool_passes(*args: str) -> None:
@@ -99,11 +99,11 @@ def test_an_alert_fires_does_not_fire_just_below_and_ends(name: str, tmp_path: P
         end, well = 7 * 1440 + 120, 7 * 1440 + 240
 
     def test(values, at_end: int) -> dict[str, object]:
-        asked = [firing_test(name, end, at_end), firing_test(name, well, 0)]
+        cases = [firing_test(name, end, at_end), firing_test(name, well, 0)]
         return {
             "interval": f"{case.step_minutes}m",
             "input_series": promtool_series(case, values, name),
-            "promql_expr_test": asked,
+            "promql_expr_test": cases,
         }
 
     assert_rules_pass(

@@ -1,4 +1,4 @@
-"""The chart, rendered and installed by Helm against an API server that records."""
+"""The chart, rendered and installed by Helm against a recording API server."""
 
 import json
 import subprocess
@@ -55,7 +55,7 @@ def helm_results():
 
 @needs_helm
 @pytest.mark.parametrize("name", GOLDEN)
-def test_the_committed_manifests_are_what_helm_makes(helm_results, name: str) -> None:
+def test_committed_manifests_are_current(helm_results, name: str) -> None:
     made = manifest_text(name, helm_results[name]["manifest"])
     assert (RENDERED / f"{name}.yaml").read_text() == made, "make rendered"
 
@@ -74,12 +74,12 @@ def test_everything_in_the_manifest_is_installed(helm_results, name: str) -> Non
 
 @needs_helm
 @pytest.mark.parametrize("name", BAD_VALUES)
-def test_bad_values_are_refused(helm_results, name: str) -> None:
+def test_invalid_values_are_rejected(helm_results, name: str) -> None:
     assert BAD_VALUES[name][1] in helm_results[name]["error"]
 
 
 @needs_helm
-def test_helm_finds_nothing_wrong_with_the_chart(helm_results) -> None:
+def test_helm_lint_passes(helm_results) -> None:
     (linted,) = helm_results["lint"]
     assert linted["TotalChartsLinted"] == 1
     assert not linted["Errors"]
@@ -147,15 +147,12 @@ def test_manifest_configuration_loads(name, tmp_path) -> None:
     (tmp_path / "ANTHROPIC_API_KEY").write_text("sk-ant-0123456789")
     loaded = loads(config)
     assert build_registry(loaded, SilentLog()).routes
-    # A default's provider in somebody's production would answer for a model.
+    # A provider of the defaults must not respond in a production configuration.
     assert ("embedded" in loaded.config.providers) == (name == "dev")
 
 
+@pytest.mark.external("promtool")
 def test_manifest_rules_pass_promtool(tmp_path: Path) -> None:
-    import shutil
-
-    if shutil.which("promtool") is None:
-        pytest.skip("Prometheus is not installed")
     rule = next(o for o in committed_objects("prod") if o["kind"] == "PrometheusRule")
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rule["spec"]))
     words = ["promtool", "check", "rules", tmp_path / "rules.yml"]

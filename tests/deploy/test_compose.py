@@ -1,4 +1,4 @@
-"""The compose file: taken by Docker Compose, and made of one piece with what it mounts."""
+"""The compose file is valid and agrees with the files that it mounts."""
 
 import math
 import os
@@ -31,7 +31,7 @@ def test_compose_accepts_valid_and_rejects_invalid_files() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-def test_a_condition_that_docker_compose_does_not_know_is_found(tmp_path: Path) -> None:
+def test_unknown_compose_condition_is_found(tmp_path: Path) -> None:
     """The check can fail."""
     broken = FILE.read_text().replace("service_healthy", "service_happy")
     (tmp_path / "compose.yaml").write_text(broken)
@@ -40,19 +40,19 @@ def test_a_condition_that_docker_compose_does_not_know_is_found(tmp_path: Path) 
     assert "condition" in ran.stderr
 
 
-def test_hamlet_is_given_the_example_fleet_with_its_vendors_simulated(monkeypatch) -> None:
+def test_compose_runs_the_example_fleet_with_simulated_vendors(monkeypatch) -> None:
     assert (COMPOSE / "hamlet.yaml").read_text() == render_config(), "make rendered"
     for name in SERVICES["hamlet"]["environment"]:
         monkeypatch.setenv(name, "redis://redis:6379/0" if name == "REDIS_URL" else "sk-0123456789")
     loaded = loads(render_config())
     assert set(build_registry(loaded, SilentLog()).routes) == {"chat", "chips", "chat-eu"}
     assert sum(spec.kind == "ptu" for spec in simulated_deployments(loaded.config)) == 27
-    # Nobody outside is asked.
+    # No real vendor is called.
     urls = [row.settings["base_url"] for row in loaded.config.providers.values()]
     assert all(url.startswith("http://simulator:8900/") for url in urls)
 
 
-def test_docker_waits_longer_than_the_drain() -> None:
+def test_stop_grace_period_exceeds_drain() -> None:
     server = loads(render_config()).config.server
     wait = int(SERVICES["hamlet"]["stop_grace_period"].removesuffix("s"))
     assert wait > math.ceil(server.drain_delay_s + server.drain_s)
@@ -73,7 +73,7 @@ def test_hamlet_runs_without_privileges() -> None:
 
 
 def test_every_service_but_grafana_runs_without_docker_too(tmp_path: Path) -> None:
-    """`make demo-fleet` leaves nothing out, and finds the ports that the files name."""
+    """`make demo-fleet` starts every service and finds the ports in the files."""
     stack = ComposeStack(FILE, tmp_path)
     for name in SERVICES.keys() - {"grafana"}:
         assert name in str(stack)

@@ -1,4 +1,4 @@
-"""The files under deploy/, each read by the program that it is for."""
+"""The files under deploy/ are valid for the programs that read them."""
 
 import subprocess
 from collections.abc import Mapping, Set
@@ -27,7 +27,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile(tmp_path: Path) -> None:
     assert run(find_tool("hadolint"), tmp_path / "Dockerfile").returncode != 0, "the check can fail"
 
 
-def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
+def test_image_contains_only_pinned_packages() -> None:
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert allowed[1] == "*", "an allow-list"
     copied = [
@@ -51,7 +51,7 @@ def test_the_image_is_made_of_what_is_pinned_and_of_nothing_else() -> None:
     }, "the image has other versions than the tests: make lock"
 
 
-# Package to the extras that a lock names, or that are asked for.
+# The extras of each package in a lock file or in its requirements.
 Extras = Mapping[str, Set[str]]
 
 
@@ -62,7 +62,7 @@ def pinned_extras(lock: str) -> Extras:
 
 
 def required_extras(pins: Extras) -> Extras:
-    """What the pinned packages that are installed here ask for on this machine, where it has extras."""
+    """Requirements with extras of the installed pinned packages, on this machine."""
     found: dict[str, set[str]] = {}
     for name, extras in pins.items():
         try:
@@ -78,9 +78,9 @@ def required_extras(pins: Extras) -> Extras:
 
 @pytest.mark.parametrize("lock", ["dev", "image"])
 def test_lock_file_pins_required_extras(lock: str) -> None:
-    # pip resolves them apart, and refuses a set-up by hashes once a newer version is published.
+    # pip resolves extras separately, and rejects an install by hashes once a newer version is published.
     pins, needed = pinned_extras(lock), required_extras(pinned_extras(lock))
-    assert needed, "something is asked for, or this proves nothing"
+    assert needed, "something is calls for, or this proves nothing"
     for name, extras in needed.items():
         assert extras <= pins.get(name, set()), (
             f"{lock}.txt lacks {name}{sorted(extras)}: make lock"
@@ -99,12 +99,12 @@ def test_scripts_pass_shellcheck_and_are_executable(script: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("apt", "status", "told"), [("true", 0, ""), ("false", 1, "MISSING: nodejs npm.\n")]
+    ("apt", "status", "message"), [("true", 0, ""), ("false", 1, "MISSING: nodejs npm.\n")]
 )
 def test_missing_programs_are_installed_by_their_packages_or_named(
-    apt: str, status: int, told: str, tmp_path: Path
+    apt: str, status: int, message: str, tmp_path: Path
 ) -> None:
-    stubs = {"id": "echo 0", "apt-get": f'echo "$@" >> {tmp_path}/asked; {apt}'}
+    stubs = {"id": "echo 0", "apt-get": f'echo "$@" >> {tmp_path}/calls; {apt}'}
     for name, does in stubs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
@@ -115,6 +115,6 @@ def test_missing_programs_are_installed_by_their_packages_or_named(
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stderr) == (status, told)
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked[-1].endswith(" nodejs npm") is not bool(status)
+    assert (done.returncode, done.stderr) == (status, message)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[-1].endswith(" nodejs npm") is not bool(status)

@@ -1,4 +1,4 @@
-"""What every manifest of ours must say, whatever the chart's templates look like."""
+"""Policies that every rendered manifest keeps."""
 
 import math
 from typing import Any
@@ -37,7 +37,7 @@ def config(objects: Objects) -> dict[str, Any]:
     return yaml.safe_load(text)
 
 
-def test_nothing_runs_as_root_or_could_become_it(pod) -> None:
+def test_no_container_can_become_root(pod) -> None:
     spec = pod["spec"]
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] == 10001
@@ -50,33 +50,33 @@ def test_nothing_runs_as_root_or_could_become_it(pod) -> None:
         assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_memory_is_bounded_and_the_cpu_is_not(pod) -> None:
+def test_memory_is_limited_and_cpu_is_not(pod) -> None:
     for container in pod["spec"]["containers"]:
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert container["resources"]["limits"].keys() == {"memory"}
 
 
-def test_probes_ask_hamlet_alone(pod) -> None:
+def test_probes_only_call_hamlet(pod) -> None:
     (container,) = pod["spec"]["containers"]
-    asked = {k: container[k]["httpGet"]["path"] for k in container if k.endswith("Probe")}
-    assert asked == {
+    probe_paths = {k: container[k]["httpGet"]["path"] for k in container if k.endswith("Probe")}
+    assert probe_paths == {
         "startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"
     }  # fmt: skip
     assert container["readinessProbe"]["failureThreshold"] == 1
 
 
-def test_the_kubelet_waits_longer_than_the_drain(pod, config) -> None:
+def test_termination_grace_period_exceeds_drain(pod, config) -> None:
     drain = config["server"]["drain_delay_s"] + config["server"]["drain_s"]
     grace = pod["spec"]["terminationGracePeriodSeconds"]
     assert grace >= math.ceil(drain) + 10
-    # New traffic stops within the delay: a readiness probe has failed once by then.
+    # A readiness probe fails within the delay, so new traffic has stopped by then.
     (container,) = pod["spec"]["containers"]
     assert config["server"]["drain_delay_s"] >= 1
     if grace > 60:
         assert config["server"]["drain_delay_s"] > container["readinessProbe"]["periodSeconds"]
 
 
-def test_a_restart_takes_no_pod_away_before_another_is_ready(workload) -> None:
+def test_rollout_keeps_old_pods_until_new_ones_are_ready(workload) -> None:
     update = workload["spec"]["strategy"]["rollingUpdate"]
     assert update == {"maxSurge": 1, "maxUnavailable": 0}
 
@@ -127,13 +127,13 @@ def test_ports_are_those_that_hamlet_listens_on(objects, pod, config) -> None:
     listens = {"http": config["server"]["port"], "admin": config["telemetry"]["admin_port"]}
     assert named == listens
     assert config["server"]["host"] == config["telemetry"]["admin_host"] == "0.0.0.0"
-    asked = [container[k]["httpGet"]["port"] for k in container if k.endswith("Probe")]
-    asked += [p["targetPort"] for o in of_kind(objects, "Service") for p in o["spec"]["ports"]]
+    ports = [container[k]["httpGet"]["port"] for k in container if k.endswith("Probe")]
+    ports += [p["targetPort"] for o in of_kind(objects, "Service") for p in o["spec"]["ports"]]
     for monitor in of_kind(objects, "PodMonitor"):
-        asked += [p["port"] for p in monitor["spec"]["podMetricsEndpoints"]]
+        ports += [p["port"] for p in monitor["spec"]["podMetricsEndpoints"]]
     for policy in of_kind(objects, "NetworkPolicy"):
-        asked += [p["port"] for rule in policy["spec"]["ingress"] for p in rule["ports"]]
-    assert set(asked) <= named.keys()
+        ports += [p["port"] for rule in policy["spec"]["ingress"] for p in rule["ports"]]
+    assert set(ports) <= named.keys()
 
 
 def test_admin_port_is_not_exposed(objects) -> None:
@@ -144,7 +144,7 @@ def test_admin_port_is_not_exposed(objects) -> None:
             assert rule["from"], "an empty list of peers is everybody"
 
 
-def test_every_volume_is_mounted_and_made_by_somebody(objects, pod) -> None:
+def test_every_volume_is_mounted_and_defined(objects, pod) -> None:
     (container,) = pod["spec"]["containers"]
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
@@ -154,7 +154,7 @@ def test_every_volume_is_mounted_and_made_by_somebody(objects, pod) -> None:
     for volume in volumes.values():
         if "configMap" in volume:
             assert volume["configMap"]["name"] in made
-        # With subPath a kubelet never updates what is mounted.
+        # The kubelet never updates a mount with subPath.
         assert "subPath" not in mounts[volume["name"]]
 
 
@@ -166,7 +166,7 @@ def test_migration_state_change_does_not_restart_pods(objects, pod) -> None:
         assert not {"hamlet.yaml", "state.json"} <= o["data"].keys()
 
 
-def test_no_secret_stands_in_a_config_map_or_the_environment(objects, pod, config) -> None:
+def test_no_secret_is_in_a_config_map_or_the_environment(objects, pod, config) -> None:
     for o in of_kind(objects, "ConfigMap"):
         assert "sk-" not in str(o["data"])
     assert "env" not in pod["spec"]["containers"][0]

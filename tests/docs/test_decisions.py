@@ -1,4 +1,4 @@
-"""Every decision has a number, a status and a date, and the index lists it as it is."""
+"""Every decision has a number, a status and a date, and is in the index with them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every command in README and the documentation is run, page by page, or listed with a reason."""
+"""Every command in README and the documentation is run, page by page, or skipped with a reason."""
 
 import re
 from pathlib import Path
@@ -8,19 +8,19 @@ import pytest
 from support.doc_commands import Command, Session, fenced_blocks, parse_commands
 from support.paths import ROOT
 
-# What is not run, by how it begins, and why. An entry that no page needs is a failure.
+# Commands that are not run, by their prefix, and why. An entry that no page needs is a failure.
 SKIP_REASONS = {
-    "make test": "this is it",
+    "make test": "runs these tests",
     "make docs": "a target of its own: it installs the site's builder",
     "export OPENAI_API_KEY": "needs accounts with the vendors",
-    ".venv/bin/hamlet doctor --config two.yaml": "calls the vendors; tests/first_steps does it over simulated ones",
+    ".venv/bin/hamlet doctor --config two.yaml": "calls the vendors; tests/behaviour/cli/test_doctor.py runs it over simulated ones",
     "make serve CONFIG=two.yaml": "needs accounts with the vendors",
     "npx openapi-typescript": "tests/e2e/suggest/test_typescript_client.py runs it, as installed by its lock",
     "pip install -e examples/hamlet-acme": "tests/e2e/sdk/test_example_plugin.py does, in a fresh environment",
     "hamlet plugins | grep acme": "the same",
     "pytest -o asyncio_mode=auto examples/hamlet-acme": "the same",
 }
-# Other pages may use these programs as they need them.
+# Programs that pages may use and that are tested elsewhere or not at all.
 TESTED_ELSEWHERE = {
     "docker": "no container engine in tests",
     "buildah": "no container engine in tests",
@@ -40,7 +40,7 @@ WITH_COMMANDS = [page for page in PAGES if list(fenced_blocks(page, "console"))]
 def is_skipped(command: Command) -> bool:
     if command.line.startswith("make serve") and command.line not in SKIP_REASONS:
         return False
-    return any(command.line.startswith(begin) for begin in [*SKIP_REASONS, *TESTED_ELSEWHERE])
+    return any(command.line.startswith(prefix) for prefix in [*SKIP_REASONS, *TESTED_ELSEWHERE])
 
 
 @pytest.mark.timeout(300)
@@ -51,7 +51,7 @@ async def test_page_commands_print_documented_output(page: Path, tmp_path: Path)
     async with Session(tmp_path) as session:
         for language, text in fenced_blocks(page, "console", "python"):
             if language == "python":
-                # Parts of programs are shown too; whole ones import what they use.
+                # Fragments are shown too; complete programs begin with their imports.
                 if text.startswith(("from ", "import ")):
                     await session.assert_python_runs(text)
                 continue
@@ -61,15 +61,15 @@ async def test_page_commands_print_documented_output(page: Path, tmp_path: Path)
 
 
 def test_every_skip_reason_is_used() -> None:
-    all_of_them = [
+    all_lines = [
         c.line
         for page in PAGES
         for _, t in fenced_blocks(page, "console")
         for c in parse_commands(t)
     ]
-    for begin in SKIP_REASONS:
-        if begin not in ("make test", "make docs"):
-            assert any(words.startswith(begin) for words in all_of_them), begin
+    for prefix in SKIP_REASONS:
+        if prefix not in ("make test", "make docs"):
+            assert any(line.startswith(prefix) for line in all_lines), prefix
 
 
 def test_the_tutorial_shows_the_plugin_that_is_tested() -> None:
@@ -91,7 +91,7 @@ def test_the_tutorial_shows_the_plugin_that_is_tested() -> None:
 
 
 def test_commands_are_in_console_blocks() -> None:
-    """A `$` in a block of another kind would look like a command and be run by nobody."""
+    """A `$` in a block of another kind looks like a command, and no test runs it."""
     for page in PAGES:
         for _, text in fenced_blocks(page, "bash", "sh", "shell", "text", ""):
             assert not re.search(r"^\$ ", text, re.MULTILINE), page

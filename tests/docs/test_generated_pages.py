@@ -1,4 +1,4 @@
-"""The generated pages are equal to what they are generated from."""
+"""The generated pages are up to date."""
 
 import pytest
 
@@ -11,7 +11,7 @@ FILES = generated_pages()
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_the_committed_page_is_what_would_be_written_now(name: str) -> None:
+def test_committed_page_is_current(name: str) -> None:
     """If not: `python -m deploy.docsite` writes it."""
     assert (ROOT / name).read_text("utf-8") == FILES[name]
 

@@ -1,4 +1,4 @@
-"""Paths that pages for contributors name are there."""
+"""Paths in the pages for contributors exist."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The check of the built site finds what it is there for."""
+"""The check of the built site finds dead links and external assets."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ def test_valid_site_has_no_problems(tmp_path: Path) -> None:
 
 def test_dead_links_anchors_and_external_assets_are_reported(tmp_path: Path) -> None:
     assert sorted(find_problems(make_site(tmp_path, BAD))) == [
-        "/: b/#gone: no such place on the page",
-        "/: c/ leads nowhere",
+        "/: b/#gone: no such anchor on the page",
+        "/: c/ has no target",
         "/: loads https://cdn.example.com/x.js",
         "/: loads https://fonts.example.com",
-        "/: loads q.png, which is not there",
+        "/: loads q.png, which does not exist",
     ]
 
 
@@ -47,4 +47,4 @@ def test_linked_repository_files_are_published(tmp_path: Path) -> None:
     assert publish(made, tmp_path) == ["deploy/x.yaml"]
     assert '<a href="../repository/deploy/x.yaml">' in page.read_text()
     assert (made / "repository/deploy/x.yaml").read_text() == "x: 1"
-    assert list(find_problems(made)) == ["/b/: ../../no.yaml leads nowhere"]
+    assert list(find_problems(made)) == ["/b/: ../../no.yaml has no target"]

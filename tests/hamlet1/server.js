@@ -2,15 +2,15 @@
 //
 //   UPSTREAM=http://127.0.0.1:9000/v1 PORT=0 node server.js      prints the port it listens on
 //
-// With WRITER (like UPSTREAM) a model writes the chips, with SEARCH (a SearXNG) the links are searched
-// for, each waited for to its end; without, both are rows that stand below.
+// With WRITER (a base URL like UPSTREAM) a model writes the chips, with SEARCH (a SearXNG) the links
+// are searched for, and each is awaited; without them, both come from the tables below.
 //
-// Its API is the one that old frontends speak, with what they have come to rely on:
-//   - a wrong request is answered 200 with {"ok": false, "error": {"code": "E_...", "msg": ...}}
-//   - messages have a "sender" (user, bot, system) and a "text"; answers say how long they took
-//   - streams are named events (token, done, error), with a bare ":" for a heartbeat
-//   - related links are a bare array, and [] where anything goes wrong
-//   - times are milliseconds; JSON ends in a line break; every answer says x-powered-by
+// Existing frontends rely on these properties of its API:
+//   - invalid requests get status 200 with {"ok": false, "error": {"code": "E_...", "msg": ...}}
+//   - messages have a "sender" (user, bot, system) and a "text"; responses have their duration as "took"
+//   - streams consist of named events (token, done, error), with a bare ":" as the heartbeat
+//   - related links are a bare array, which is [] on errors
+//   - times are milliseconds; JSON ends in a line break; all responses have an x-powered-by header
 'use strict';
 const http = require('node:http');
 const zlib = require('node:zlib');
@@ -47,7 +47,7 @@ function send(res, status, body, headers = {}) {
   res.end(text);
 }
 
-const wrong = (res, code, msg, status = 200) => send(res, status, { ok: false, error: { code, msg }, ts: Date.now() });
+const fail = (res, code, msg, status = 200) => send(res, status, { ok: false, error: { code, msg }, ts: Date.now() });
 
 function read(req) {
   return new Promise((resolve, reject) => {
@@ -56,7 +56,7 @@ function read(req) {
   });
 }
 
-function ask(body, signal, base = upstream) {
+function callModel(body, signal, base = upstream) {
   return new Promise((resolve, reject) => {
     const text = JSON.stringify(body);
     const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
@@ -66,7 +66,7 @@ function ask(body, signal, base = upstream) {
   });
 }
 
-function question(body) {
+function validate(body) {
   if (!Array.isArray(body.messages) || body.messages.length === 0) return 'messages: a list is needed';
   if (!body.messages.every((m) => m && ROLES[m.sender] && typeof m.text === 'string')) return 'messages: each has sender and text';
   return null;
@@ -74,8 +74,8 @@ function question(body) {
 
 async function chat(req, res, body) {
   const started = Date.now();
-  const problem = question(body);
-  if (problem) return wrong(res, 'E_VALIDATION', problem);
+  const problem = validate(body);
+  if (problem) return fail(res, 'E_VALIDATION', problem);
   const sent = {
     model: 'vendor-model',
     messages: body.messages.map((m) => ({ role: ROLES[m.sender], content: m.text })),
@@ -84,24 +84,24 @@ async function chat(req, res, body) {
     ...(body.temperature === undefined ? {} : { temperature: body.temperature }),
     ...(body.stream ? { stream_options: { include_usage: true } } : {}),
   };
-  const leaving = new AbortController();
-  res.on('close', () => { if (!res.writableFinished) leaving.abort(); });
+  const disconnected = new AbortController();
+  res.on('close', () => { if (!res.writableFinished) disconnected.abort(); });
   let answer;
   try {
-    answer = await ask(sent, leaving.signal);
+    answer = await callModel(sent, disconnected.signal);
   } catch {
-    if (!res.destroyed) wrong(res, 'E_UPSTREAM', 'the model cannot be reached', 502);
+    if (!res.destroyed) fail(res, 'E_UPSTREAM', 'the model cannot be reached', 502);
     return;
   }
   if (answer.statusCode !== 200) {
     answer.resume();
-    return wrong(res, answer.statusCode === 429 ? 'E_RATE' : 'E_UPSTREAM', 'the model refused', answer.statusCode === 429 ? 429 : 502);
+    return fail(res, answer.statusCode === 429 ? 'E_RATE' : 'E_UPSTREAM', 'the model refused', answer.statusCode === 429 ? 429 : 502);
   }
   const id = `r_${started.toString(36)}${(served++).toString(36)}`;
-  return sent.stream ? stream(res, answer, id) : whole(res, answer, id, started);
+  return sent.stream ? sendStream(res, answer, id) : sendReply(res, answer, id, started);
 }
 
-async function whole(res, answer, id, started) {
+async function sendReply(res, answer, id, started) {
   const { choices, usage = {} } = JSON.parse(await read(answer));
   const finish = FINISH[choices[0].finish_reason] || 'stop';
   const text = finish === 'filtered' ? null : choices[0].message.content;
@@ -109,14 +109,14 @@ async function whole(res, answer, id, started) {
   send(res, 200, { ok: true, reply: { text, finish }, usage: counts, id, ts: Date.now(), took: Date.now() - started });
 }
 
-async function stream(res, answer, id) {
+async function sendStream(res, answer, id) {
   res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache', 'X-Powered-By': 'Hamlet/1' });
-  const heart = setInterval(() => res.write(':\n\n'), 5000);
+  const heartbeat = setInterval(() => res.write(':\n\n'), 5000);
   const event = (name, data) => res.write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
   let rest = '';
   let finish = 'stop';
   let usage = { in: 0, out: 0 };
-  let whole = false;
+  let complete = false;
   try {
     answer.setEncoding('utf8');
     for await (const piece of answer) {
@@ -124,7 +124,7 @@ async function stream(res, answer, id) {
       rest = lines.pop();
       for (const line of lines) {
         if (!line.startsWith('data: ')) continue;
-        if (line === 'data: [DONE]') { whole = true; continue; }
+        if (line === 'data: [DONE]') { complete = true; continue; }
         const chunk = JSON.parse(line.slice(6));
         if (chunk.usage) usage = { in: chunk.usage.prompt_tokens, out: chunk.usage.completion_tokens };
         const choice = chunk.choices && chunk.choices[0];
@@ -133,14 +133,14 @@ async function stream(res, answer, id) {
         if (choice.finish_reason) finish = FINISH[choice.finish_reason] || 'stop';
       }
     }
-  } catch { /* a cut answer is told below */ }
-  clearInterval(heart);
-  if (whole) event('done', { finish, usage, id });
+  } catch { /* a broken stream is reported below */ }
+  clearInterval(heartbeat);
+  if (complete) event('done', { finish, usage, id });
   else event('error', { ok: false, error: { code: 'E_UPSTREAM', msg: 'the model broke off' } });
   res.end();
 }
 
-async function found(fields) {
+async function searchLinks(fields) {
   const answer = await new Promise((resolve, reject) => {
     http.get(`${search}/search?format=json&q=${encodeURIComponent(fields.q)}`, { agent }, resolve).on('error', reject);
   });
@@ -148,28 +148,28 @@ async function found(fields) {
   return results.slice(0, 3).map((row) => [row.title, row.url, row.content]);
 }
 
-async function written(body) {
+async function writeChips(body) {
   const content = `Write 4 suggestions of what the user would type next, one JSON object {"t", "p"} a line.\n${body.q}`;
-  const answer = await ask({ model: 'writer', messages: [{ role: 'user', content }] }, undefined, writer);
+  const answer = await callModel({ model: 'writer', messages: [{ role: 'user', content }] }, undefined, writer);
   const { choices } = JSON.parse(await read(answer));
   return choices[0].message.content.split('\n').filter(Boolean).map((line) => JSON.parse(line))
     .map(({ t, p }) => ({ label: t, prompt: p }));
 }
 
 async function related(res, fields) {
-  const rows = search && fields.q ? await found(fields).catch(() => [])
+  const rows = search && fields.q ? await searchLinks(fields).catch(() => [])
     : LINKS[fields.lang] || (typeof fields.q === 'string' && fields.q ? LINKS.en : []);
   send(res, 200, rows.map(([title, href, desc]) => ({ title, href, desc, lang: fields.lang || 'en' })));
 }
 
 async function chips(res, body) {
   const fixed = (CHIPS[body.lang] || CHIPS.en).map((label) => ({ label, prompt: label }));
-  const rows = writer && body.q ? await written(body) : fixed;
+  const rows = writer && body.q ? await writeChips(body) : fixed;
   send(res, 200, { ok: true, chips: rows, n: rows.length });
 }
 
-// What hamlet does not take over; good for seeing that a proxy passes on every byte.
-function rest(req, res, url, body) {
+// Paths that hamlet does not take over; they show whether a proxy forwards every byte.
+function serveOther(req, res, url, body) {
   if (url.pathname === '/api/profile') {
     res.setHeader('Set-Cookie', ['sid=abc; Path=/; HttpOnly', 'seen=1; Path=/']);
     return send(res, 200, { ok: true, name: 'Ophelia', asked: url.search }, { ETag: '"p1"' });
@@ -180,7 +180,7 @@ function rest(req, res, url, body) {
     res.writeHead(200, { 'Content-Type': 'text/javascript', 'Content-Encoding': 'gzip', Vary: 'accept-encoding' });
     return res.end(packed);
   }
-  return wrong(res, 'E_NOT_FOUND', `${req.method} ${url.pathname}`, 404);
+  return fail(res, 'E_NOT_FOUND', `${req.method} ${url.pathname}`, 404);
 }
 
 async function serve(req, res) {
@@ -189,13 +189,13 @@ async function serve(req, res) {
   const raw = await read(req);
   if (url.pathname === '/_fault') { Object.assign(fault, JSON.parse(raw)); res.end('{}'); return; }
   if (fault.delayMs) await new Promise((done) => setTimeout(done, fault.delayMs));
-  if (fault.status) { wrong(res, 'E_FAULT', 'asked for', fault.status); return; }
-  const hot = `${req.method} ${url.pathname}`;
-  if (!['POST /api/chat', 'POST /api/related', 'GET /api/related', 'POST /api/chips'].includes(hot)) { rest(req, res, url, raw); return; }
+  if (fault.status) { fail(res, 'E_FAULT', 'asked for', fault.status); return; }
+  const endpoint = `${req.method} ${url.pathname}`;
+  if (!['POST /api/chat', 'POST /api/related', 'GET /api/related', 'POST /api/chips'].includes(endpoint)) { serveOther(req, res, url, raw); return; }
   let body = Object.fromEntries(url.searchParams);
   if (req.method === 'POST') {
     try { body = JSON.parse(raw); } catch { body = null; }
-    if (body === null || typeof body !== 'object') { wrong(res, 'E_JSON', 'the body is no JSON object'); return; }
+    if (body === null || typeof body !== 'object') { fail(res, 'E_JSON', 'the body is no JSON object'); return; }
   }
   if (url.pathname === '/api/chat') await chat(req, res, body);
   else if (url.pathname === '/api/related') await related(res, body);
@@ -203,7 +203,7 @@ async function serve(req, res) {
 }
 
 const server = http.createServer((req, res) => {
-  serve(req, res).catch(() => (res.headersSent ? res.destroy() : wrong(res, 'E_INTERNAL', 'sorry', 500)));
+  serve(req, res).catch(() => (res.headersSent ? res.destroy() : fail(res, 'E_INTERNAL', 'sorry', 500)));
 });
 server.keepAliveTimeout = 75000;
 server.listen(Number(process.env.PORT || 0), '127.0.0.1', () => console.log(server.address().port));

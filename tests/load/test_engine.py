@@ -1,4 +1,4 @@
-"""The load engine measures what it says: schedules, samples, validity, verdicts, reports."""
+"""The load engine: schedules, samples, validity, checks, reports."""
 
 import asyncio
 import math
@@ -49,7 +49,7 @@ def make_sample(number: int, latency: float = 0.1, outcome: str = "ok", **more) 
 # -- schedules
 
 
-def test_a_schedule_is_fixed_by_its_seed(tmp_path) -> None:
+def test_schedule_depends_only_on_seed(tmp_path) -> None:
     for scenario in load_scenarios().values():
         first = build_schedule(scenario, "ci", 3, tmp_path)
         assert first == build_schedule(scenario, "ci", 3, tmp_path)
@@ -69,7 +69,7 @@ def test_a_schedule_is_fixed_by_its_seed(tmp_path) -> None:
         (LoadStep(rate=0, seconds=100), 0),
     ],
 )
-def test_arrivals_are_as_many_as_the_rate_says(step: LoadStep, expected: int) -> None:
+def test_number_of_arrivals_matches_rate(step: LoadStep, expected: int) -> None:
     times = list(poisson_arrivals(step, random.Random(1)))
     assert abs(len(times) - expected) <= 4 * math.sqrt(expected)
     half = sum(at < step.seconds / 2 for at in times)
@@ -77,7 +77,7 @@ def test_arrivals_are_as_many_as_the_rate_says(step: LoadStep, expected: int) ->
     assert abs(half - mean) <= 4 * math.sqrt(mean) + 1
 
 
-def test_a_trace_is_replayed_as_it_stands(tmp_path) -> None:
+def test_trace_is_replayed_unchanged(tmp_path) -> None:
     rows = "arrival_s,prompt_tokens,completion_tokens,class\n0.5,10,20,chat\n2.9,11,21,chat\n3.1,1,1,x\n"
     (tmp_path / "azure2023_mix_750rpm.csv").write_text(rows)
     replayed = build_schedule(load_scenarios()["replay"], "ci", 1, tmp_path)
@@ -87,7 +87,7 @@ def test_a_trace_is_replayed_as_it_stands(tmp_path) -> None:
     ]
 
 
-def test_a_scenario_with_an_unknown_key_is_refused(tmp_path) -> None:
+def test_unknown_scenario_key_is_an_error(tmp_path) -> None:
     file = tmp_path / "s.toml"
     file.write_text('[a]\nabout = ""\nci = []\nfull = []\nchecks = []\nspeed = 3\n')
     with pytest.raises(ValidationError, match="speed"):
@@ -123,7 +123,7 @@ async def collect_samples(script, *planned: ScheduledRequest) -> list[Sample]:
         (b"", False, "open: UpstreamUnavailable"),
     ],
 )  # fmt: skip
-async def test_every_answer_has_its_class(answer: bytes, stream: bool, outcome: str) -> None:
+async def test_every_response_has_an_outcome(answer: bytes, stream: bool, outcome: str) -> None:
     async def script(peer: ServerConnection, _: int) -> None:
         if (await peer.read_request()).startswith(b"POST"):
             await peer.send(answer)
@@ -137,7 +137,7 @@ async def test_every_answer_has_its_class(answer: bytes, stream: bool, outcome: 
     )
 
 
-async def test_a_slow_target_slows_no_arrival_and_counts_from_the_intended_start() -> None:
+async def test_slow_target_does_not_delay_arrivals_and_latency_counts_from_schedule() -> None:
     async def script(peer: ServerConnection, _: int) -> None:
         await peer.read_request()
         await asyncio.sleep(0.3)
@@ -145,14 +145,14 @@ async def test_a_slow_target_slows_no_arrival_and_counts_from_the_intended_start
 
     samples = await collect_samples(script, *make_shots(count=20))
     assert all(s.outcome == "ok" for s in samples)
-    # All were under way at once: nobody waited for an answer before sending.
+    # All were in flight at once: none waited for a response before it was sent.
     assert max(s.sent for s in samples) < min(s.last for s in samples)
     assert all(s.latency >= 0.3 for s in samples)
     late = replace(samples[0], intended=samples[0].intended - 1)
     assert late.latency == pytest.approx(samples[0].latency + 1)
 
 
-async def test_a_sender_that_is_far_behind_gives_up_if_it_may() -> None:
+async def test_late_sender_aborts_if_allowed() -> None:
     async def script(peer: ServerConnection, _: int) -> None:
         await peer.read_request()
         await peer.send(OK)
@@ -164,7 +164,7 @@ async def test_a_sender_that_is_far_behind_gives_up_if_it_may() -> None:
         assert len((await run_open_loop(planned, [side]))[0]) == 3
 
 
-async def test_a_client_that_leaves_is_no_failure() -> None:
+async def test_client_disconnect_is_no_failure() -> None:
     left = asyncio.Event()
 
     async def script(peer: ServerConnection, _: int) -> None:
@@ -178,16 +178,16 @@ async def test_a_client_that_leaves_is_no_failure() -> None:
     assert make_run([only]).figures()["failed_share"] == 0
 
 
-# -- figures and verdicts
+# -- figures and checks
 
 
-def test_quantiles_are_exact_and_know_nothing_of_what_is_missing() -> None:
+def test_quantiles_are_exact_and_leave_out_missing_values() -> None:
     values = [float(v) for v in range(1, 101)]
     assert [quantile(values, q) for q in (0.5, 0.99, 1.0)] == [50, 99, 100]
     assert quantile([math.nan], 0.5) is None
 
 
-def test_a_run_whose_sender_lagged_or_that_lost_an_arrival_is_invalid() -> None:
+def test_lagging_sender_or_lost_arrival_makes_run_invalid() -> None:
     fine = [make_sample(i) for i in range(100)]
     assert make_run(fine).invalid is None
     assert "lagged" in (make_run([replace(s, sent=s.intended + 0.03) for s in fine]).invalid or "")
@@ -195,7 +195,7 @@ def test_a_run_whose_sender_lagged_or_that_lost_an_arrival_is_invalid() -> None:
     assert "neither" in (make_run([replace(fine[0], outcome="unfinished")]).invalid or "")
 
 
-def test_a_refusal_is_excused_if_it_says_when_to_come_again() -> None:
+def test_rejection_with_retry_after_is_excused() -> None:
     run_ = make_run(
         [
             make_sample(0),
@@ -223,7 +223,7 @@ def test_knee_is_last_sustained_step() -> None:
     assert make_run(slow, steps=steps).figures()["knee_rpm"] == 600
 
 
-def test_what_comes_after_the_knee_makes_no_run_invalid() -> None:
+def test_requests_after_the_knee_do_not_make_run_invalid() -> None:
     steps = [(0.0, 100.0, 1.0), (1.0, 100.0, 1.0), (2.0, 100.0, 1.0)]
     late = [
         replace(s, sent=s.sent + 0.5, last=s.last + 0.5) for s in map(make_sample, range(100, 300))
@@ -235,7 +235,7 @@ def test_what_comes_after_the_knee_makes_no_run_invalid() -> None:
     assert "lagged" in (make_run(late, steps=[(1.0, 100.0, 1.0)], until_broken=True).invalid or "")
 
 
-def test_resource_growth_is_judged_by_its_floor() -> None:
+def test_resource_growth_is_measured_at_its_lower_quartile() -> None:
     def looks(slope: float) -> list[ResourceSample]:
         return [
             ResourceSample(
@@ -251,7 +251,7 @@ def test_resource_growth_is_judged_by_its_floor() -> None:
     assert make_run([], looks=[]).figures()["task_growth"] is None
 
 
-def test_the_length_and_the_trace_of_a_run_can_be_chosen(tmp_path, capsys) -> None:
+def test_length_and_trace_can_be_chosen(tmp_path, capsys) -> None:
     soak = load_scenarios()["soak-10x"].with_length(0.5)
     assert soak.length_s("full") == 30
     assert load_scenarios()["replay"].with_length(2).length_s("full") == 120
@@ -263,13 +263,13 @@ def test_the_length_and_the_trace_of_a_run_can_be_chosen(tmp_path, capsys) -> No
         ["run", "replay", "--trace", str(tmp_path / "none.csv")],
     ):
         assert main([*wrong, "--out", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert "steps of its own" in told
-    assert "peak replays no trace" in told
-    assert "none.csv: no such file" in told
+    error_text = capsys.readouterr().err
+    assert "steps of its own" in error_text
+    assert "peak replays no trace" in error_text
+    assert "none.csv: no such file" in error_text
 
 
-def test_what_grows_is_seen_in_the_second_half() -> None:
+def test_growth_is_measured_in_the_second_half() -> None:
     looks = [ResourceSample(float(i), i * 0.1, 100 + max(0, i - 50) / 3600, 9) for i in range(100)]
     figures = make_run([], looks=looks).figures()
     assert figures["rss_slope_mib_h"] == pytest.approx(1.0, rel=0.05)
@@ -277,7 +277,7 @@ def test_what_grows_is_seen_in_the_second_half() -> None:
     assert figures["cpu_share"] == pytest.approx(0.1)
 
 
-def test_a_figure_that_is_not_known_fails_its_check() -> None:
+def test_unknown_figure_fails_its_check() -> None:
     run_ = make_run([make_sample(0)])
     assert not run_.evaluate_checks([Check(figure="cpu_share", at_most=1)])
     assert run_.evaluate_checks(
@@ -289,7 +289,7 @@ def test_a_figure_that_is_not_known_fails_its_check() -> None:
 # -- reports
 
 
-def test_a_saved_run_reads_back_and_its_report_needs_nothing_else(tmp_path) -> None:
+def test_saved_run_reads_back_and_its_report_is_self_contained(tmp_path) -> None:
     looks = [ResourceSample(float(i), i * 0.1, 80.0, 9, 1.5, 5.0) for i in range(3)]
     run_ = make_run(
         [*(make_sample(i) for i in range(50)), make_sample(60, outcome="<b>odd")], looks=looks
@@ -307,13 +307,13 @@ def test_a_saved_run_reads_back_and_its_report_needs_nothing_else(tmp_path) -> N
     assert "fails" in page
 
 
-def test_counts_by_second_and_in_flight_add_up() -> None:
+def test_counts_per_second_and_in_flight_add_up() -> None:
     samples = [make_sample(i) for i in range(150)]
     assert sum(count for _, count in per_second(samples, "intended")) == 150
     assert in_flight(samples)[-1][1] == 0
 
 
-def test_a_comparison_sees_a_change_and_no_change(tmp_path) -> None:
+def test_comparison_tells_change_from_no_change(tmp_path) -> None:
     rng = random.Random(1)
     a = make_run([make_sample(i, rng.uniform(0.1, 0.2)) for i in range(400)])
     b = make_run([make_sample(i, rng.uniform(0.1, 0.2) * 0.7) for i in range(400)])
@@ -326,8 +326,8 @@ def test_a_comparison_sees_a_change_and_no_change(tmp_path) -> None:
     assert same.relative[1] <= 0 <= same.relative[2]
     with pytest.raises(ValueError, match="nothing"):
         compare.quantile_changes([], first)
-    told = compare.write_comparison(a, b, tmp_path / "c.html")
-    assert "latency p50: -" in told
+    summary = compare.write_comparison(a, b, tmp_path / "c.html")
+    assert "latency p50: -" in summary
     assert "<svg" in (tmp_path / "c.html").read_text()
     with pytest.raises(ValueError, match="different schedules"):
         compare.write_comparison(a, replace(b, seed=2), tmp_path / "c.html")
@@ -336,7 +336,7 @@ def test_a_comparison_sees_a_change_and_no_change(tmp_path) -> None:
 # -- the other tools
 
 
-def test_gatling_and_locust_hold_the_same_scenarios() -> None:
+def test_gatling_and_locust_files_are_current() -> None:
     for file, text in generate.render_files().items():
         assert file.read_text() == text, f"{file.name}: python -m loadtest generate"
     for name, scenario in load_scenarios().items():

@@ -1,9 +1,8 @@
-"""The bench of peers keeps what was quiet, counts what it should, and writes what it found."""
+"""The comparison with other gateways: quiet rounds count, streams are counted, reports are complete."""
 
 import asyncio
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,14 +20,14 @@ from loadtest.bench.rounds import Noise, Round, select_quiet, summarize_rounds, 
 from loadtest.bench.stand import BODY, contender_specs
 from loadtest.engine.processes import Process, free_port, wait_until_ready
 
-needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+needs_nginx = pytest.mark.external("nginx")
 
 
 def make_round(us: float, others: float = 0.1, steal: float = 0.0, opened: int = 1) -> Round:
     return Round(1000, 0, us / 1000, opened, Noise(1.0, steal, others))
 
 
-def test_noisy_rounds_do_not_count_where_there_are_quiet_ones() -> None:
+def test_noisy_rounds_do_not_count_if_there_are_quiet_ones() -> None:
     rounds = [
         make_round(100),
         make_round(900, others=1.5),
@@ -68,13 +67,13 @@ def test_report_has_tables_and_plots(tmp_path) -> None:
     assert "| <b> | 400.0 (400.0) | 2.00x |" in text
     assert "| hamlet, other | 300.0 (300.0) | 1.50x |" in text
     assert "| none | - | - |" in text
-    assert "not measured: litellm" in text
-    assert json.loads((tmp_path / "result.json").read_text())["held"][0]["p50_ms"] == 4.0
+    assert "not responding: litellm" in text
+    assert json.loads((tmp_path / "result.json").read_text())["loop_blocking"][0]["p50_ms"] == 4.0
     assert "&lt;b&gt;" in (tmp_path / "plot.svg").read_text()
     assert "unmeasured" not in bar_chart("x", {"a": 1.0, "unmeasured": float("nan")})
 
 
-async def test_streams_flow_until_the_client_leaves_and_are_counted() -> None:
+async def test_chunks_are_sent_and_counted_until_the_client_disconnects() -> None:
     groups = [set(), set()]
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: StreamingUpstream(groups), "127.0.0.1", 0)
@@ -106,7 +105,7 @@ async def test_streams_flow_until_the_client_leaves_and_are_counted() -> None:
 
 
 @needs_nginx
-def test_the_upstream_has_an_answer_for_every_wire(tmp_path) -> None:
+def test_upstream_responds_to_every_api(tmp_path) -> None:
     port = free_port()
     process = Process(nginx_static(port, tmp_path).command, log=tmp_path / "log")
     url = f"http://127.0.0.1:{port}"
@@ -128,7 +127,7 @@ def test_the_upstream_has_an_answer_for_every_wire(tmp_path) -> None:
 
 
 @needs_nginx
-def test_the_http_alone_passes_a_call_on_and_its_answer_back(tmp_path) -> None:
+def test_pass_through_forwards_call_and_response(tmp_path) -> None:
     upstream, port = free_port(), free_port()
     static = nginx_static(upstream, tmp_path)
     launch = hamlet_pass_through(port, f"http://127.0.0.1:{upstream}", tmp_path, tmp_path)
@@ -143,7 +142,7 @@ def test_the_http_alone_passes_a_call_on_and_its_answer_back(tmp_path) -> None:
             process.stop()
 
 
-def test_each_hamlet_is_asked_in_its_own_way(tmp_path) -> None:
+def test_hamlet_variants_get_their_own_requests(tmp_path) -> None:
     entries = contender_specs(tmp_path / "cert.pem")
     assert next(iter(entries)) == "hamlet"
     assert [name for name, entry in entries.items() if entry.is_comparable_plain] == [
@@ -168,7 +167,7 @@ finally:
 """
 
 
-def test_a_run_that_is_killed_leaves_nothing_running(tmp_path) -> None:
+def test_killed_run_stops_its_processes(tmp_path) -> None:
     command = [sys.executable, "-c", RUN, str(tmp_path / "log")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout

@@ -1,4 +1,4 @@
-"""Every scenario passes in its small size: hamlet over simulated vendors, three processes."""
+"""Every scenario passes in its small size, with hamlet in front of simulated vendors."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_the_scenario_passes_in_its_small_size(name: str, tmp_path, capsys) -> N
     else:
         pytest.skip(f"this machine is too busy to send on time: {result.invalid}")
     assert sum(result.outcome_counts().values()) == len(result.samples_of())
-    # What depends on the machine's speed is judged by `make load`, not here.
+    # Figures that depend on the machine's speed are checked by `make load`.
     firm = [c for c in scenario.checks_for("ci") if not c.is_timing_dependent]
     wrong = (
         result.outcome_counts().total()

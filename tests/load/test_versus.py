@@ -1,4 +1,4 @@
-"""hamlet1 against hamlet: what is asked is fair, the stand-in works for its answers, verdicts say what was seen."""
+"""The comparison of hamlet1 with hamlet: equal requests, a stand-in that does the work, correct results."""
 
 import asyncio
 import json
@@ -25,21 +25,27 @@ from support.hamlet1 import SERVER, needs_node
 ONE, OTHER = LoadTarget("hamlet1", "http://a", "", "m"), LoadTarget("hamlet2", "http://b", "", "m")
 
 
-def test_both_sides_are_asked_the_same_and_the_seed_fixes_it() -> None:
+def test_every_side_gets_the_same_requests_and_the_seed_determines_them() -> None:
     planned = build_versus_schedule("full", 1)
     assert abs(len(planned) - 15_000) < 500
     first, again, other = request_factory(1), request_factory(1), request_factory(2)
-    asked = [first(shot, ONE) for shot in planned[:2000]]
-    for shot, ask in zip(planned, asked, strict=False):
-        for twin in (first(shot, OTHER), again(shot, ONE)):
-            assert (twin.method, twin.path, twin.body) == (ask.method, ask.path, ask.body)
-    assert [ask.body for ask in asked] != [other(shot, ONE).body for shot in planned[:2000]]
-    counts = Counter(ask.kind for ask in asked)
+    requests = [first(scheduled, ONE) for scheduled in planned[:2000]]
+    for scheduled, request in zip(planned, requests, strict=False):
+        for twin in (first(scheduled, OTHER), again(scheduled, ONE)):
+            assert (twin.method, twin.path, twin.body) == (
+                request.method,
+                request.path,
+                request.body,
+            )
+    assert [request.body for request in requests] != [
+        other(scheduled, ONE).body for scheduled in planned[:2000]
+    ]
+    counts = Counter(request.kind for request in requests)
     assert all(abs(counts[kind] / 2000 - share) < 0.05 for kind, share in KINDS.items())
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_every_setting_is_a_configuration(setting, tmp_path) -> None:
+def test_every_setting_is_a_valid_configuration(setting, tmp_path) -> None:
     world = "http://127.0.0.1:9"
     loaded = loads(render_config(setting, world, "http://127.0.0.1:8", f"{world}/1"))
     assert len(loaded.config.suggest.sources) == 1 + setting.has_two_searches
@@ -69,7 +75,7 @@ async def run_node_server(world: str):
 
 
 @needs_node
-async def test_the_stand_in_has_chips_written_and_links_searched_for() -> None:
+async def test_stand_in_gets_chips_from_the_model_and_links_from_the_search() -> None:
     async with SimulatorServer(ProductWorld(1)) as server, run_node_server(server.url) as http:
         chips, links, fixed = await asyncio.gather(
             http.post("/api/chips", json={"q": "서울 지하철", "lang": "ko"}),
@@ -87,7 +93,7 @@ async def test_the_stand_in_has_chips_written_and_links_searched_for() -> None:
         assert fixed.json()["chips"][0]["label"] == "더 자세히 알려줘"
 
 
-def test_the_same_search_takes_each_side_as_long_and_every_search_its_own_time() -> None:
+def test_equal_searches_take_equally_long_on_every_side() -> None:
     product = ProductWorld(1)
 
     def wait_s(side: int, target: str) -> float:
@@ -95,13 +101,13 @@ def test_the_same_search_takes_each_side_as_long_and_every_search_its_own_time()
         assert upcoming is not None
         return upcoming.wait_s
 
-    asked = ["/search?q=a", "/search?q=a", "/search?q=b", "/other/search?q=a"]
-    one, other = ([wait_s(side, target) for target in asked] for side in (0, 1))
+    requests = ["/search?q=a", "/search?q=a", "/search?q=b", "/other/search?q=a"]
+    one, other = ([wait_s(side, target) for target in requests] for side in (0, 1))
     assert one == other
-    assert len(set(one)) == len(asked)
+    assert len(set(one)) == len(requests)
 
 
-async def test_the_writer_streams_as_many_chips_as_it_is_asked_for() -> None:
+async def test_writer_streams_the_requested_number_of_chips() -> None:
     turns = [
         {"role": "user", "content": 'Write 3 suggestions <data kind="query">\n파리 여행\n</data>'}
     ]
@@ -138,7 +144,7 @@ def make_arm(name: str, factor: float, count: int = 200, outcome: str = "ok") ->
     return ArmResult(name, result, {'hamlet_attempts_total{deployment="<x>"}': 3.0})
 
 
-def test_a_goal_is_reached_only_where_the_whole_interval_is() -> None:
+def test_goal_is_reached_only_with_the_whole_interval() -> None:
     first = make_arm("a", 1.0)
     assert make_arm("b", 0.7).goal_result(first, report.ALL, -0.2) == "reached"
     assert make_arm("b", 0.7).goal_result(first, "chips", -0.2) == "reached"
@@ -146,7 +152,7 @@ def test_a_goal_is_reached_only_where_the_whole_interval_is() -> None:
     assert make_arm("b", 1.5).goal_result(first, report.ALL, -0.2) == "missed"
 
 
-def test_the_page_needs_nothing_else_and_says_that_hamlet1_is_a_stand_in(tmp_path) -> None:
+def test_page_is_self_contained_and_says_that_hamlet1_is_a_stand_in(tmp_path) -> None:
     arms = [
         make_arm("hamlet1 (stand-in)", 1.0, 60),
         make_arm("hamlet2, <no> cache", 0.7, 60),

@@ -1,14 +1,13 @@
-"""A real Chromium, and what a page did in it."""
+"""A real Chromium, and checks of what a page does in it."""
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-CHROMIUM = shutil.which("chromium")
+from support.programs import find_program
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -22,13 +21,13 @@ FLAGS = [
 
 @asynccontextmanager
 async def launch_chromium() -> AsyncIterator[Browser]:
-    """A headless browser; the test is skipped where there is none."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    # A bound against hanging: how long a busy machine takes is not what is tested.
+    """A headless browser. A test that uses it is marked `external("chromium")`."""
+    # Long, since these tests do not measure how fast a busy machine is.
     expect.set_options(timeout=60_000)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = await playwright.chromium.launch(
+            executable_path=find_program("chromium"), args=FLAGS
+        )
         try:
             yield browser
         finally:
@@ -39,16 +38,16 @@ async def launch_chromium() -> AsyncIterator[Browser]:
 async def open_checked_page(
     browser: Browser, origin: str, **context_options: Any
 ) -> AsyncIterator[Page]:
-    """A page that must ask nobody but `origin`, and log no error."""
+    """A page that sends requests to `origin` alone and logs no error."""
     context = await browser.new_context(**{"locale": "ko-KR", **context_options})
     page = await context.new_page()
-    asked: list[str] = []
+    requested: list[str] = []
     faults: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
     page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
     yield page
     assert faults == []
-    assert all(url.startswith((origin, "data:")) for url in asked), asked
+    assert all(url.startswith((origin, "data:")) for url in requested), requested
     await context.close()

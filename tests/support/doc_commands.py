@@ -1,8 +1,8 @@
-"""Commands in documentation, run as a reader would: one shell session a page, in a fresh folder.
+"""Commands in the documentation, run as a reader does: one shell session per page, in a new folder.
 
-In a fenced block of `console`, a line that begins with `$ ` is a command; lines after it are what
-it prints, `...` standing for anything. Commands that serve go into the background until the page
-ends. Ports are replaced by free ones, and the virtual environment's folder by this one's.
+In a fenced block of `console`, a line that begins with `$ ` is a command; the lines after it
+are its output, where `...` matches anything. Servers run in the background until the page ends.
+Ports are replaced by free ones, and the folder of the virtual environment by this one's.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _WAIT_S = 60.0
 
 @dataclass
 class Command:
-    """One command of a page, and the lines it should print."""
+    """One command of a page, and the lines it prints."""
 
     line: str
     expected: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ def fenced_blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
 
 
 def parse_commands(text: str) -> Iterator[Command]:
-    """The commands of a console block; one that ends in a backslash goes on."""
+    """The commands of a console block; a trailing backslash continues one on the next line."""
     current: Command | None = None
     for line in text.splitlines():
         if line.startswith("$ "):
@@ -74,7 +74,7 @@ def first_missing_line(expected: list[str], output: str) -> str:
 
 
 class Session:
-    """A shell for one page. `async with`; ends what it has started."""
+    """A shell for one page. Leaving the `async with` block kills the servers it started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -97,11 +97,11 @@ class Session:
             await server.communicate()
 
     def replace_ports(self, text: str) -> str:
-        """A text of the page, with the ports that are free here."""
+        """A text of the page with its ports replaced by free ones."""
         return _PORT.sub(lambda match: self._free_port_for(match[0]), text)
 
     def adapt_command(self, command: str) -> str:
-        """A command, as it is meant here: `make serve` without its setting up."""
+        """A command as run here: `make serve` becomes `hamlet serve` without the installation."""
         command = command.replace(".venv/bin/", "")
         made = re.fullmatch(r"make serve(?: CONFIG=(\S+))?(?: PORT=(\d+))?", command)
         if made:
@@ -113,7 +113,7 @@ class Session:
 
     def _free_port_for(self, port: str) -> str:
         while port not in self._ports:
-            # Below the range that the kernel gives away, so that nobody takes it meanwhile.
+            # Below the kernel's ephemeral range, so that no other process is given it meanwhile.
             wanted = random.randrange(20_000, 32_000)
             with socket.socket() as taken, suppress(OSError):
                 taken.bind(("127.0.0.1", wanted))
@@ -121,7 +121,7 @@ class Session:
         return self._ports[port]
 
     async def assert_prints_expected(self, command: Command) -> None:
-        """Run it; AssertionError unless it ends well and prints what it should."""
+        """Run a command. Raises AssertionError unless it succeeds and prints the expected lines."""
         words = self.adapt_command(command.line)
         if _SERVER_COMMAND.search(words):
             printed = await self._start_server(words)
@@ -135,18 +135,18 @@ class Session:
         assert not missing, f"$ {words}\nnot printed: {missing}\nprinted:\n{printed}"
 
     def _run_in_process(self, words: str) -> str:
-        """A short hamlet command, without the second that a new interpreter takes."""
+        """Run a short hamlet command in this process: a new interpreter takes a second."""
         with chdir(self.folder):
             result = CliRunner().invoke(app, shlex.split(words)[1:], env={"COLUMNS": "200"})
         assert result.exit_code == 0, f"$ {words}\n{result.output}"
         return result.output
 
     async def assert_python_runs(self, code: str) -> None:
-        """Run a block of Python; AssertionError unless it ends well."""
+        """Run a block of Python. Raises AssertionError unless it succeeds."""
         await self._run_in_shell(f"python -W ignore - <<'END'\n{self.replace_ports(code)}\nEND")
 
     async def _run_in_shell(self, words: str) -> str:
-        # What is exported lasts, as in a terminal.
+        # Exported variables last for the session, as in a terminal.
         script = f"set -o pipefail\n{words}\nstatus=$?\nexport -p > .exported\nexit $status"
         before = "source ./.exported\n" if (self.folder / ".exported").exists() else ""
         process = await asyncio.create_subprocess_exec(
@@ -169,7 +169,7 @@ class Session:
         line = await asyncio.wait_for(process.stdout.readline(), _WAIT_S)
         assert b"http://" in line, f"$ {words}\n{line.decode()}"
         if "hamlet serve" in words:
-            # It greets once it listens; the rest of the greeting follows.
+            # The first line comes once it listens; the rest of the greeting follows.
             for _ in range(4):
                 line += await asyncio.wait_for(process.stdout.readline(), _WAIT_S)
         return line.decode()

@@ -1,7 +1,8 @@
-"""A Kubernetes API server that records: enough for Helm to install, upgrade and uninstall against.
+"""A Kubernetes API server that records what Helm installs, upgrades and uninstalls.
 
-It answers discovery for the kinds a chart may use, keeps objects as they were sent, and hands them back.
-Nothing is admitted, defaulted, scheduled or run. Standard library alone: Helm's process imports it.
+It serves discovery for the kinds that a chart uses, stores objects as they are sent and returns them.
+Nothing is admitted, defaulted, scheduled or run. It uses the standard library alone, since Helm's
+process imports it.
 """
 
 import json
@@ -63,16 +64,16 @@ def _status(code: int, reason: str) -> dict[str, Any]:
 
 
 def _merge_patch(current: Any, patch: Any) -> Any:
-    """A merge patch; lists are replaced whole, which a real server's strategic merge may not do."""
+    """A JSON merge patch (RFC 7396): unlike a strategic merge, it replaces whole lists."""
     if not (isinstance(current, dict) and isinstance(patch, dict)):
         return patch
-    kept = {key: value for key, value in current.items() if key not in patch}
-    told = {k: _merge_patch(current.get(k), v) for k, v in patch.items() if v is not None}
-    return kept | told
+    unchanged = {key: value for key, value in current.items() if key not in patch}
+    changed = {k: _merge_patch(current.get(k), v) for k, v in patch.items() if v is not None}
+    return unchanged | changed
 
 
 class FakeKubernetes:
-    """`with Cluster() as cluster:` serves on `cluster.url`; `cluster.objects` by path."""
+    """Serves on `url` for the length of a `with` block; `objects` has what was sent, by path."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -93,17 +94,17 @@ class FakeKubernetes:
         self._thread.join()
 
     def kubeconfig(self, namespace: str) -> str:
-        # YAML over several lines: Helm's SDK takes anything on one line for a file's name.
+        # YAML over several lines: Helm's SDK reads a single line as a file name.
         return (
-            "apiVersion: v1\nkind: Config\ncurrent-context: here\n"
-            f"clusters: [{{name: here, cluster: {{server: '{self.url}'}}}}]\n"
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n"
+            f"clusters: [{{name: test, cluster: {{server: '{self.url}'}}}}]\n"
             "users: [{name: nobody, user: {}}]\n"
-            "contexts: [{name: here, "
-            f"context: {{cluster: here, user: nobody, namespace: '{namespace}'}}}}]\n"
+            "contexts: [{name: test, "
+            f"context: {{cluster: test, user: nobody, namespace: '{namespace}'}}}}]\n"
         )
 
     def json_objects(self) -> list[dict[str, Any]]:
-        """The objects that came as JSON: Helm's own records are protobuf."""
+        """The objects that were sent as JSON: Helm's own records are protobuf."""
         return [
             json.loads(body)
             for path, body in self.objects.items()

@@ -1,4 +1,4 @@
-"""A hamlet between upstreams that fail and others that do not, with canaries in every secret."""
+"""A hamlet between failing and good upstreams, with a canary in every secret."""
 
 import asyncio
 import itertools
@@ -29,11 +29,11 @@ SECRETS = (UPSTREAM_KEY, CLIENT_KEY)
 GOOD_ANSWER_TEXT = "안녕하세요, all is well. 東京 🌿"
 USAGE = Usage(input_tokens=20, output_tokens=9)
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
-# (what the caller speaks, what the vendor speaks)
+# (the caller's wire format, the vendor's wire format)
 DIALECT_PAIRS = [(ours, theirs) for ours in PATHS for theirs in PATHS]
 RETRY_POLICY = {"attempts": 3, "first_token_s": 0.6, "idle_s": 0.6, "total_s": 8.0}
 
-# Which transport providers use; None leaves it to hamlet. Tests that run over both set it.
+# Which transport providers use; None is hamlet's default. Tests that run over both set it.
 TRANSPORT: str | None = None
 
 WireResponder = Callable[[Wire], Canned]
@@ -41,7 +41,7 @@ WireResponder = Callable[[Wire], Canned]
 
 @dataclass(frozen=True)
 class UpstreamFault:
-    """What the first upstream does for a stream; for a whole answer too, if `whole` is given."""
+    """What the first upstream does for a stream, and for a whole response if `whole` is given."""
 
     stream: WireResponder | None = None
     non_streaming: WireResponder | None = None
@@ -50,7 +50,7 @@ class UpstreamFault:
 
 @dataclass
 class ReceivedResponse:
-    """An answer as a client sees it."""
+    """A response as a client sees it."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,14 +65,14 @@ class ReceivedResponse:
 
     @property
     def text(self) -> str:
-        """What the model said, in either dialect, whole or in frames."""
+        """The model's text, in either dialect, from a whole response or from frames."""
         if not self.headers.get("content-type", "").startswith("text/event-stream"):
             return _whole_text(json.loads(self.body))
         return "".join(map(_frame_text, self.frames))
 
     @property
     def error(self) -> dict[str, Any] | None:
-        """The error that was told, whole or in-band."""
+        """The error, from the body or in-band."""
         if not self.headers.get("content-type", "").startswith("text/event-stream"):
             return json.loads(self.body).get("error")
         errors = [frame["error"] for frame in self.frames if frame.get("error")]
@@ -81,12 +81,12 @@ class ReceivedResponse:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the stream said that it is whole."""
+        """Whether the stream ended with its terminal event."""
         return b"[DONE]" in self.body or b"message_stop" in self.body
 
 
 class RawConnection:
-    """A connection on which a test says what it likes."""
+    """A connection on which a test sends arbitrary bytes."""
 
     def __init__(self, sock: socket.socket, harness: "FaultHarness") -> None:
         self.sock, self._harness = sock, harness
@@ -104,7 +104,7 @@ class RawConnection:
         await self.send(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + content)
 
     async def read(self, size: int = 65536, timeout_s: float = 60.0) -> bytes:
-        """Some bytes; b"" at the end, also at one by force."""
+        """The next bytes; b"" at the end of the connection, also after a reset."""
         async with asyncio.timeout(timeout_s):
             try:
                 data = await self._loop.sock_recv(self.sock, size)
@@ -121,7 +121,7 @@ class RawConnection:
         return b"".join(parts)
 
     def reset(self) -> None:
-        """Leave with a RST."""
+        """Reset the connection."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
@@ -139,7 +139,7 @@ def _frame_text(frame: dict[str, Any]) -> str:
 
 
 class FaultHarness:
-    """Asks hamlet, keeps everything it answered and printed, and looks through it at the end."""
+    """Calls hamlet, records all responses and output, and checks them at the end."""
 
     def __init__(self, running: RunningServer, http: httpx2.AsyncClient) -> None:
         self.running, self.http = running, http
@@ -152,7 +152,7 @@ class FaultHarness:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """What hamlet logged: one JSON object a line."""
+        """The log: one JSON object per line."""
         self._read_new_lines()
         return self._lines
 
@@ -160,18 +160,18 @@ class FaultHarness:
         stream = self.running.log
         stream.seek(self._log_offset)
         for line in stream.read().splitlines():
-            said = json.loads(line)
-            self._lines.append(said)
-            self._by_id[said.get("request_id")].append(said)
+            entry = json.loads(line)
+            self._lines.append(entry)
+            self._by_id[entry.get("request_id")].append(entry)
         self._log_offset = stream.tell()
 
     def log_lines(self, id_: str, event: str) -> list[dict[str, Any]]:
-        """The lines of this name that tell of a call."""
+        """The log events of this name for one call."""
         self._read_new_lines()
         return [line for line in self._by_id[id_] if line["event"] == event]
 
     def chat_body(self, model: str, *, stream: bool = True, **more: Any) -> dict[str, Any]:
-        """What `ask` sends."""
+        """The body that `chat` sends."""
         turns = [{"role": "user", "content": PROMPT}]
         return {"model": model, "max_tokens": 99, "stream": stream, "messages": turns, **more}
 
@@ -184,13 +184,12 @@ class FaultHarness:
         headers = {"x-request-id": id_, "authorization": f"Bearer {CLIENT_KEY}"}
         response = await self.http.post(PATHS[dialect], json=body, headers=headers)
         self.received.append(response.content + repr(response.headers.raw).encode())
-        told = ReceivedResponse(response.status_code, response.headers, response.content, id_)
         await self.wait_for_call_line(id_)
-        return told
+        return ReceivedResponse(response.status_code, response.headers, response.content, id_)
 
     @asynccontextmanager
     async def dial(self, receive_bytes: int | None = None) -> AsyncIterator["RawConnection"]:
-        """A bare connection to hamlet, with a small receive buffer if asked for."""
+        """A raw connection to hamlet, with a small receive buffer if requested."""
         sock = socket.socket()
         if receive_bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -209,19 +208,19 @@ class FaultHarness:
         assert len(self.call_lines(id_)) == 1
 
     def call_lines(self, id_: str) -> list[dict[str, Any]]:
-        """The lines that tell of a call's end."""
+        """The log events of finished calls."""
         return self.log_lines(id_, "call")
 
     def failed_attempts(self, id_: str) -> list[str]:
-        """The classes of a call's failed attempts."""
+        """The error classes of a call's failed attempts."""
         return [line["error"] for line in self.log_lines(id_, "attempt.failed")]
 
     async def metrics(self) -> str:
-        """The exposition text."""
+        """The metrics in text format."""
         return (await self.http.get("/metrics")).text
 
     async def check_invariants(self) -> None:
-        """What always holds: nothing in flight, no traceback, no secret anywhere."""
+        """Check the invariants: nothing in flight, no traceback, no secret in any output."""
         metrics = await self.metrics()
         assert "hamlet_calls_in_flight 0.0" in metrics
         printed = self.running.log.getvalue() + metrics + "".join(self.library_log)
@@ -248,11 +247,11 @@ class _LogCapture(logging.Handler):
 
 @asynccontextmanager
 async def fault_harness(config: Mapping[str, Any]) -> AsyncIterator[FaultHarness]:
-    """Serve a configuration and check at the end what always holds."""
+    """Serve a configuration and check the invariants at the end."""
     keys = [{"name": "stage", "secret": "env:STAGE_CLIENT_KEY"}]
-    whole = {"keys": keys, **config}
+    complete = {"keys": keys, **config}
     secrets = {"STAGE_UPSTREAM_KEY": UPSTREAM_KEY, "STAGE_CLIENT_KEY": CLIENT_KEY}
-    async with environment(secrets), run_server(json.dumps(whole)) as running:
+    async with environment(secrets), run_server(json.dumps(complete)) as running:
         async with httpx2.AsyncClient(base_url=running.url, timeout=30) as http:
             stage = FaultHarness(running, http)
             handler = _LogCapture(stage.library_log)
@@ -265,19 +264,19 @@ async def fault_harness(config: Mapping[str, Any]) -> AsyncIterator[FaultHarness
 
 
 def provider(kind: str, url: str, **more: Any) -> dict[str, Any]:
-    """A provider row for a loopback vendor."""
+    """A provider entry for a loopback vendor."""
     base = url if kind == "anthropic" else f"{url}/v1"
     row = {"kind": kind, "base_url": base, "api_key": "env:STAGE_UPSTREAM_KEY"}
     return row | ({"transport": TRANSPORT} if TRANSPORT else {}) | more
 
 
 def answer_frames(wire: Wire) -> list[bytes]:
-    """The frames of the good answer."""
+    """The frames of the good response."""
     return wire.frames(chat_response(Text(GOOD_ANSWER_TEXT), usage=USAGE), pieces=4)
 
 
 def respond_ok(request: Received) -> Canned:
-    """The upstream that does not fail."""
+    """A successful response."""
     wire = wire_for(request)
     if request.json.get("stream"):
         return sse_reply(answer_frames(wire))
@@ -285,7 +284,7 @@ def respond_ok(request: Received) -> Canned:
 
 
 def route_name(dialects: tuple[str, str], fault: str, stream: bool) -> str:
-    """The route by which a lane meets a fault."""
+    """The name of the route of one lane with one fault."""
     return f"{'-'.join(dialects)}/{fault}/{'stream' if stream else 'whole'}"
 
 
@@ -293,16 +292,16 @@ def route_name(dialects: tuple[str, str], fault: str, stream: bool) -> str:
 async def failover_harness(
     faults: Mapping[str, UpstreamFault], **server: Any
 ) -> AsyncIterator[FaultHarness]:
-    """A stage with routes for each fault: the failing upstream first, then a good one.
+    """A harness with routes for each fault: the failing upstream first, then a working one.
 
-    Each route asks for a model of its own, so that faults do not share a deployment's health.
+    Each route has a model of its own, so that faults do not share a deployment's health.
     """
 
     def respond_with_fault(request: Received) -> Canned:
         fault = faults[request.json["model"].split("/")[1]]
-        play = fault.stream if request.json.get("stream") else fault.non_streaming
-        assert play is not None, "this fault is not for such a call"
-        return play(wire_for(request))
+        responder = fault.stream if request.json.get("stream") else fault.non_streaming
+        assert responder is not None, "this fault is not for such a call"
+        return responder(wire_for(request))
 
     async with LoopbackUpstream() as bad, LoopbackUpstream() as good:
         bad.respond(respond_with_fault)

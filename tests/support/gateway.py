@@ -1,4 +1,4 @@
-"""A gateway over scripted providers, with everything it tells written down."""
+"""A gateway over scripted providers, with a recording observer and log."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ CONFIG = loads("providers: {p: {kind: k}}\nroutes: {r: {deployments: [{provider:
 
 
 class RecordingObserver:
-    """An observer that keeps what it saw."""
+    """Keeps every record and attempt that it observes."""
 
     def __init__(self) -> None:
         self.started: list[CallRecord] = []
@@ -43,7 +43,7 @@ class RecordingObserver:
 
 
 class RecordingLog(SilentLog):
-    """Keeps the names of events."""
+    """Keeps the names and fields of error events."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -82,17 +82,17 @@ class GatewayHarness:
             load_balancer or LoadBalancer(),
         )
         self.admission = Admission(max_in_flight)
-        watchers = Observers([*observers, self.observer], self.log)
+        all_observers = Observers([*observers, self.observer], self.log)
         holder = RegistryHolder(Registry(CONFIG.config, {}, routes))
-        self.gateway = Gateway(holder, self.admission, watchers, self.load_balancer)
+        self.gateway = Gateway(holder, self.admission, all_observers, self.load_balancer)
 
     async def open_stream(
         self, request: ChatRequest | None = None, caller: Caller | None = None, **call: Any
     ) -> ChatStream:
-        made = Call.from_request(request or chat_request("hi", "r", stream=True), "req_1")
+        built = Call.from_request(request or chat_request("hi", "r", stream=True), "req_1")
         for name, value in call.items():
-            setattr(made, name, value)
-        return await self.gateway.chat(made, caller or Caller())
+            setattr(built, name, value)
+        return await self.gateway.chat(built, caller or Caller())
 
     async def read_text(self, request: ChatRequest | None = None, **call: Any) -> str:
         stream = await self.open_stream(request, **call)
@@ -103,5 +103,5 @@ class GatewayHarness:
 
 
 def fast_policy(**more: Any) -> Policy:
-    """A policy whose waits a test can afford."""
+    """A policy with a short backoff and short timeouts."""
     return Policy(**{"backoff_base_s": 0.001, "first_token_s": 5.0, "idle_s": 5.0, **more})

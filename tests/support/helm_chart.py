@@ -1,7 +1,7 @@
 """The chart rendered by Helm itself.
 
-`python -m support.helm_chart` writes deploy/rendered anew; `python -m support.helm_chart schemas` holds the objects
-of operators against their schemas, which takes too long for every commit.
+`python -m support.helm_chart` rewrites deploy/rendered; `python -m support.helm_chart schemas` validates
+the objects for operators, which takes too long for every commit.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from support.paths import ROOT
 CHART = ROOT / "deploy/helm/hamlet"
 RENDERED = ROOT / "deploy/rendered"
 GOLDEN = ("dev", "prod")
-# Every switch that the committed manifests leave off.
+# Every switch that is off in the committed manifests.
 SWITCHES = {
     "secrets": {"external": {"enabled": True, "store": {"name": "vault"}, "key": "llm/hamlet"}},
     "autoscaling": {"keda": {"enabled": True, "prometheus": "http://prometheus:9090"}},
@@ -39,7 +40,11 @@ SWITCHES = {
 }
 _HELM = ROOT / ".tools/helm/bin/python"
 _HEADER = "# Made by `make rendered` of deploy/helm/{name}.yaml; change the chart or its values instead.\n"
-needs_helm = pytest.mark.skipif(not _HELM.exists(), reason="deploy/tools.sh found no Python 3.12")
+_HAS_HELM = pytest.mark.skipif(not _HELM.exists(), reason="deploy/tools.sh found no Python 3.12")
+
+
+def needs_helm(test: Callable[..., Any]) -> Callable[..., Any]:
+    return pytest.mark.external(_HAS_HELM(test))
 
 
 def find_tool(name: str) -> str:
@@ -59,11 +64,11 @@ def install_job(given: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def run_helm(*jobs: dict[str, Any], lint: bool = False) -> dict[str, Any]:
-    """What Helm says to each job, against an API server that records: see helm_sdk.py."""
-    asked = {"install": list(jobs), "lint": [str(CHART)] if lint else []}
+    """Helm's result of each job, against a fake API server: see helm_sdk.py."""
+    request = {"install": list(jobs), "lint": [str(CHART)] if lint else []}
     done = subprocess.run(
         [_HELM, Path(__file__).with_name("helm_sdk.py")],
-        input=json.dumps(asked),
+        input=json.dumps(request),
         capture_output=True,
         text=True,
         timeout=120,
@@ -80,37 +85,37 @@ def committed_objects(name: str) -> list[dict[str, Any]]:
 
 
 def manifest_text(name: str, manifest: str) -> str:
-    """What stands in the committed file."""
+    """The content of the committed file."""
     return _HEADER.format(name=name) + manifest.strip() + "\n"
 
 
 def check_operator_schemas() -> None:
-    """Complain of what the Prometheus operator and KEDA would not know."""
-    told = run_helm(install_job(SWITCHES), install_job(load_values("prod")))["install"]
-    objects = [o for result in told for o in yaml.safe_load_all(result["manifest"])]
+    """Report properties that the Prometheus operator and KEDA do not know."""
+    results = run_helm(install_job(SWITCHES), install_job(load_values("prod")))["install"]
+    objects = [o for result in results for o in yaml.safe_load_all(result["manifest"])]
     kinds = ("PodMonitor", "PrometheusRule", "ScaledObject")
-    asked = [o for o in objects if o["kind"] in kinds]
-    assert {o["kind"] for o in asked} == set(kinds)
-    broken = json.loads(json.dumps(asked[0]))
+    checked = [o for o in objects if o["kind"] in kinds]
+    assert {o["kind"] for o in checked} == set(kinds)
+    broken = json.loads(json.dumps(checked[0]))
     broken["spec"]["nonsense"] = 1
     program = [
         ROOT / ".tools/operators/bin/python",
         Path(__file__).with_name("operator_schemas.py"),
     ]
-    for things, wanted in ((asked, 0), ([broken], 1)):
+    for candidates, problem_count in ((checked, 0), ([broken], 1)):
         done = subprocess.run(
-            program, input=json.dumps(things), stdout=subprocess.PIPE, text=True, check=True
+            program, input=json.dumps(candidates), stdout=subprocess.PIPE, text=True, check=True
         )
-        if len(done.stdout.splitlines()) != wanted:
-            sys.exit(done.stdout or "what is broken passes")
-    print(f"{len(asked)} objects of operators: nothing unknown; one made broken was found")
+        if len(done.stdout.splitlines()) != problem_count:
+            sys.exit(done.stdout or "an invalid object passes")
+    print(f"{len(checked)} objects for operators are valid; an invalid one was found")
 
 
 def main() -> None:
     if sys.argv[1:] == ["schemas"]:
         return check_operator_schemas()
-    told = run_helm(*(install_job(load_values(name)) for name in GOLDEN))
-    for name, result in zip(GOLDEN, told["install"], strict=True):
+    results = run_helm(*(install_job(load_values(name)) for name in GOLDEN))
+    for name, result in zip(GOLDEN, results["install"], strict=True):
         assert "error" not in result, result
         (RENDERED / f"{name}.yaml").write_text(manifest_text(name, result["manifest"]))
         print(RENDERED / f"{name}.yaml")

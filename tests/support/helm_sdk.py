@@ -1,7 +1,7 @@
-"""Helm itself, run by a Python that its SDK has wheels for: jobs as JSON on stdin, results on stdout.
+"""Helm, run by a Python that its SDK has wheels for: jobs as JSON on stdin, results on stdout.
 
-A job is {"name", "namespace", "chart", "values", "there"}; `there` are ConfigMaps that the cluster has
-already, by name. A result has the manifest and what the cluster recorded, or Helm's error.
+A job is {"name", "namespace", "chart", "values", "there"}; `there` are ConfigMaps that the cluster
+already has, by name. A result has the manifest and the recorded objects, or Helm's error.
 """
 
 import asyncio
@@ -37,11 +37,11 @@ async def run_job(job: dict[str, Any]) -> dict[str, Any]:
         config = helm_sdkpy.Configuration(namespace, cluster.kubeconfig(namespace))
         install = helm_sdkpy.Install(config)
         try:
-            told = await install.run(job["name"], job["chart"], job["values"], wait=False)
+            release = await install.run(job["name"], job["chart"], job["values"], wait=False)
         except helm_sdkpy.HelmError as error:
             return {"error": str(error)}
-        notes = told["info"]["notes"]
-        return {"manifest": told["manifest"], "notes": notes, "recorded": cluster.json_objects()}
+        notes = release["info"]["notes"]
+        return {"manifest": release["manifest"], "notes": notes, "recorded": cluster.json_objects()}
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""A loopback vendor that answers like a model would: by the request, in the vendor's bytes."""
+"""A loopback vendor that responds to the request like a model, in the vendor's format."""
 
 import base64
 import json
@@ -14,20 +14,22 @@ USAGE = Usage(input_tokens=20, output_tokens=9, cache_read_tokens=5)
 
 
 def wire_for(request: Received) -> Wire:
-    """Which vendor this path belongs to."""
+    """The wire format of the vendor that has this path."""
     anthropic = request.path.startswith("/v1/messages")
     return AnthropicWire() if anthropic else OpenAIWire("openai", "max_tokens")
 
 
 def respond(request: Received) -> Canned:
-    """Play a vendor: models, embeddings, tool calls when asked for, JSON when asked for."""
+    """Respond as a vendor: models, embeddings, and tool calls or JSON if requested."""
     if request.path.endswith("/models"):
         return json_reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
     if request.path.endswith("/embeddings"):
         return _embeddings(request.json)
     wire, body = wire_for(request), request.json
-    said = _choose_answer(body)
-    return sse_reply(wire.frames(said)) if body.get("stream") else json_reply(wire.whole(said))
+    answer = _choose_answer(body)
+    if body.get("stream"):
+        return sse_reply(wire.frames(answer))
+    return json_reply(wire.whole(answer))
 
 
 def _choose_answer(body: dict[str, Any]) -> Any:

@@ -1,6 +1,6 @@
 """A served hamlet with hamlet1 behind it, and control over the rollout state."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,15 @@ def cutover_config(*features: str) -> CutoverConfig:
         state=Path("state.json"),
         features={name: {"paths": [f"/api/{name}"]} for name in features or ("chat",)},
     )
+
+
+class SilentObserver:
+    """A migration observer that ignores everything."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return lambda *arguments: None
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""Objects of the Prometheus operator and KEDA against their schemas, strictly: run by .tools/bin/python.
+"""Validates objects of the Prometheus operator and KEDA strictly; run by .tools/operators/bin/python.
 
-JSON objects on stdin, one complaint a line on stdout. The models take unknown keys; their schemas do not,
-once they are told so.
+Reads JSON objects on stdin and prints one problem per line. The models accept unknown keys, so unknown
+properties are forbidden in their schemas.
 """
 
 import json
@@ -20,7 +20,7 @@ MODELS = {
 
 
 def forbid_unknown_properties(schema: Any) -> Any:
-    """The schema, with every object of known properties closed."""
+    """The schema with no additional properties in any object that lists its properties."""
     if isinstance(schema, list):
         return [forbid_unknown_properties(part) for part in schema]
     if not isinstance(schema, dict):
@@ -31,7 +31,7 @@ def forbid_unknown_properties(schema: Any) -> Any:
     return closed
 
 
-for thing in json.load(sys.stdin):
-    schema = forbid_unknown_properties(MODELS[thing["kind"]].model_json_schema(by_alias=True))
-    for error in Draft202012Validator(schema).iter_errors(thing):
-        print(f"{thing['kind']}: {error.json_path}: {error.message[:200]}")
+for candidate in json.load(sys.stdin):
+    schema = forbid_unknown_properties(MODELS[candidate["kind"]].model_json_schema(by_alias=True))
+    for error in Draft202012Validator(schema).iter_errors(candidate):
+        print(f"{candidate['kind']}: {error.json_path}: {error.message[:200]}")

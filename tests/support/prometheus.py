@@ -1,7 +1,6 @@
 """Real Prometheus, Alertmanager and node-exporter, on free ports of loopback."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,15 +15,12 @@ from loadtest.engine.waiting import wait_until_ok
 from support.paths import ROOT
 
 REQUIRED_PROGRAMS = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
-needs_prometheus = pytest.mark.skipif(
-    any(shutil.which(name) is None for name in REQUIRED_PROGRAMS),
-    reason="Prometheus is not installed",
-)
+needs_prometheus = pytest.mark.external(*REQUIRED_PROGRAMS)
 
 
 @asynccontextmanager
 async def run_program(*command: str, folder: Path) -> AsyncIterator[None]:
-    """A program for the length of a block."""
+    """Run a program for the length of a block."""
     with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=log, stderr=log)
         try:
@@ -37,7 +33,7 @@ async def run_program(*command: str, folder: Path) -> AsyncIterator[None]:
 
 @dataclass
 class Prometheus:
-    """Where one listens, and how to ask it."""
+    """A running Prometheus, and queries to it."""
 
     url: str
     http: httpx2.AsyncClient = field(default_factory=lambda: httpx2.AsyncClient(timeout=30))
@@ -47,10 +43,10 @@ class Prometheus:
         return (await self.http.get(f"{self.url}/api/v1/query", params=query)).json()
 
     async def values(self, expr: str) -> list[float]:
-        """The numbers of all series; raises on an error."""
-        told = await self.query(expr)
-        assert told["status"] == "success", told
-        return [float(row["value"][1]) for row in told["data"]["result"]]
+        """The values of all series of an instant query. Raises AssertionError if it fails."""
+        response = await self.query(expr)
+        assert response["status"] == "success", response
+        return [float(row["value"][1]) for row in response["data"]["result"]]
 
 
 @asynccontextmanager
@@ -92,7 +88,7 @@ async def run_prometheus(
 
 @asynccontextmanager
 async def run_node_exporter(folder: Path) -> AsyncIterator[str]:
-    """Its address."""
+    """Run it; yields its address."""
     address = f"127.0.0.1:{free_port()}"
     options = ("--no-collector.systemd", f"--web.listen-address={address}")
     async with run_program("prometheus-node-exporter", *options, folder=folder):
@@ -102,7 +98,7 @@ async def run_node_exporter(folder: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def run_alertmanager(folder: Path, config: str) -> AsyncIterator[str]:
-    """Its address."""
+    """Run it; yields its address."""
     (folder / "alertmanager.yml").write_text(config)
     address = f"127.0.0.1:{free_port()}"
     options = (

@@ -1,4 +1,4 @@
-"""An upstream that sends exactly the bytes it is told to, over plain TCP or TLS."""
+"""An upstream that sends exactly the bytes of a script, over plain TCP or TLS."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ class ServerConnection:
         self.reader, self.writer = reader, writer
 
     async def read_request(self) -> bytes:
-        """The next request, head and body. Raises IncompleteReadError when the client left."""
+        """The next request, head and body. Raises IncompleteReadError if the client disconnected."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = 0
         for line in head.lower().split(b"\r\n"):
@@ -28,7 +28,7 @@ class ServerConnection:
         return head + await self.reader.readexactly(length)
 
     async def send(self, *segments: bytes) -> None:
-        """Each segment in a packet of its own, as far as loopback keeps them apart."""
+        """Send each segment in a packet of its own, as far as loopback allows."""
         for segment in segments:
             self.writer.write(segment)
             await self.writer.drain()
@@ -39,7 +39,7 @@ class ServerConnection:
 
 
 class RawUpstream:
-    """Serves `script(peer, n)` for the nth connection, from 1; closes it when that returns."""
+    """Runs `script(peer, n)` for the nth connection, from 1, and closes it when that returns."""
 
     def __init__(self, script: ConnectionScript, tls: ssl.SSLContext | None = None) -> None:
         self._script, self._tls = script, tls
@@ -76,14 +76,14 @@ class RawUpstream:
 
 
 async def respond_ok_forever(peer: ServerConnection, _: int) -> None:
-    """Answers everything with OK."""
+    """Answer every request with 200."""
     while True:
         await peer.read_request()
         await peer.send(OK)
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A key and a certificate of our own for localhost, made with the openssl command."""
+    """A key and a self-signed certificate for localhost, made with the openssl command."""
     key, cert = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
@@ -96,7 +96,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def server_tls_context(key: Path, cert: Path) -> ssl.SSLContext:
-    """The server's side of `certificate`."""
+    """A server's TLS context with `certificate`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     return context

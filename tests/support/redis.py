@@ -1,21 +1,16 @@
-"""A real redis-server on a unix socket, and a proxy in front of it that delays and cuts."""
+"""A real redis-server on a Unix socket, and a proxy that delays and truncates its replies."""
 
 import asyncio
 import random
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-
-import pytest
 
 from loadtest.engine.redis_server import RedisServer
 
 
 @asynccontextmanager
 async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed: apt-get install redis-server")
     server = RedisServer(folder)
     await server.start(*options)
     try:
@@ -28,17 +23,17 @@ async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer
 async def slow_proxy(
     socket_path: Path, delay_s: Callable[[], float], max_bytes: Callable[[], int] = lambda: 1 << 16
 ) -> AsyncIterator[str]:
-    """A Redis URL through which answers come late, and no more than `most()` bytes of each."""
+    """A Redis URL whose replies are late, and cut to `max_bytes()` a read."""
     open_ones: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         open_ones[writer] = task
-        there, back = await asyncio.open_unix_connection(str(socket_path))
+        upstream_reader, upstream_writer = await asyncio.open_unix_connection(str(socket_path))
         pipes = [
-            pump(reader, back, lambda: 0.0, lambda: 1 << 16),
-            pump(there, writer, delay_s, max_bytes),
+            pump(reader, upstream_writer, lambda: 0.0, lambda: 1 << 16),
+            pump(upstream_reader, writer, delay_s, max_bytes),
         ]
         tasks = [asyncio.create_task(pipe) for pipe in pipes]
         try:
@@ -47,7 +42,7 @@ async def slow_proxy(
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for end in (back, writer):
+            for end in (upstream_writer, writer):
                 end.close()
                 with suppress(OSError):
                     await end.wait_closed()
@@ -61,7 +56,7 @@ async def slow_proxy(
         server.close()
         ends = list(open_ones.items())
         for writer, _ in ends:
-            # Not cancelled: asyncio would report that as an error of the server's.
+            # Cancelling the task would make asyncio report an error of the server.
             writer.transport.abort()
         await asyncio.gather(*(task for _, task in ends))
 
@@ -81,6 +76,6 @@ async def pump(
 
 
 def random_delays(seconds: float, seed: int = 1) -> Callable[[], float]:
-    """Random delays."""
+    """Uniform delays from 0 to `seconds`."""
     rng = random.Random(seed)
     return lambda: rng.uniform(0, seconds)

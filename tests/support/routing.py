@@ -11,22 +11,10 @@ from hamlet.core import ModelCard
 from hamlet.registry import Capacity, Deployment, ProviderHandle, ReservedThroughput, Route
 from hamlet.routing import CostEstimate, LoadBalancer, PendingUpdates, Selection
 from hamlet.routing.circuit_breaker import ProbeCheck
+from support.clock import ManualClock
 
 # 60,000 input tokens a minute: a thousand a second, thirty thousand deep.
 PTU = ReservedThroughput(24, 2500, 3.0)
-
-
-class ManualClock:
-    """Monotonic seconds, advanced by the test."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def stub_deployment(name: str, capacity: Capacity | None = PTU, **more: Any) -> Deployment:

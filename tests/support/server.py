@@ -1,4 +1,4 @@
-"""hamlet itself, served by uvicorn on a free port of loopback, in the test's own loop."""
+"""hamlet on a free loopback port, in the test's own event loop."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ class RunningServer:
 async def run_server(
     config: str | Path = EMBEDDED_PROVIDER + EMBEDDED_ROUTES,
 ) -> AsyncIterator[RunningServer]:
-    """A served hamlet for a config text or file; what it is sent must not be in what it tells."""
+    """Serve hamlet for a configuration text or file; its output must not contain what it was sent."""
     log, canaries = StringIO(), CanaryTokens()
     loaded = load(config) if isinstance(config, Path) else loads(config, "test.yaml")
     hamlet = Hamlet(loaded, log=make_log("debug", stream=log))
@@ -74,22 +74,22 @@ async def run_server(
 
 
 def _record_spans(hamlet: Hamlet) -> list[str]:
-    """Every span that is sent, as JSON, while it still goes to its collector."""
-    told: list[str] = []
+    """Every exported span as JSON; it is still sent to the collector."""
+    recorded: list[str] = []
     for each in hamlet._span_exporters:
         export = each._exporter.export
 
         def record_and_export(spans, export=export):
-            told.extend(span.to_json(indent=None) for span in spans)
+            recorded.extend(span.to_json(indent=None) for span in spans)
             return export(spans)
 
         each._exporter.export = record_and_export
-    return told
+    return recorded
 
 
 @asynccontextmanager
 async def environment(values: Mapping[str, str]) -> AsyncIterator[None]:
-    """Environment variables for the length of a block."""
+    """Set environment variables for the duration of a block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -1,4 +1,4 @@
-"""Simulated upstreams for tests: one deployment on virtual time, or a served world."""
+"""Simulated upstreams for tests: deployments on virtual time, or a served simulation."""
 
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -29,24 +29,24 @@ def make_request(
     stream: bool = True,
     seed: int | None = None,
 ) -> ChatRequest:
-    """A request that pretends to be so long."""
+    """A request that the simulator treats as one of these lengths."""
     text = marker(prompt_tokens, output_tokens, seed=seed)
     params = ChatParams(max_tokens=max_tokens) if max_tokens else ChatParams()
     return ChatRequest("gpt-4o", (Message("user", (Text(text),)),), params=params, stream=stream)
 
 
 def make_adapter(world: World, spec: SimulatedDeployment) -> Any:
-    """The real adapter of the deployment's wire, its transport leading into the world."""
+    """The real adapter of the deployment's wire, with a transport into the simulation."""
     plugin = Plugins().load(ADAPTER_KINDS[spec.wire])
-    bare = spec.wire == "anthropic"
-    settings = plugin.Settings(base_url=f"http://simulated/{spec.name}{'' if bare else '/v1'}")
+    suffix = "" if spec.wire == "anthropic" else "/v1"
+    settings = plugin.Settings(base_url=f"http://simulated/{spec.name}{suffix}")
     return plugin(settings, SimulatedRuntime(world, SilentLog()))
 
 
 def run_on_virtual_time(
     scenario: Any, *specs: SimulatedDeployment, faults: Iterable[Fault] = (), seed: int = 1
 ):
-    """Run `play(world, loop)` on a virtual loop, over a world of these deployments."""
+    """Run `scenario(world, loop)` on virtual time, over a simulation of these deployments."""
 
     async def main() -> Any:
         import asyncio
@@ -61,7 +61,7 @@ def run_on_virtual_time(
 async def serve_simulation(
     *specs: SimulatedDeployment, faults: Iterable[Fault] = (), seed: int = 1, ports: str = "one"
 ) -> AsyncIterator[SimulatorServer]:
-    """A served world of these deployments."""
+    """A served simulation of these deployments."""
     world = World(specs, seed=seed, clock=time.monotonic, faults=faults)
     async with SimulatorServer(world, ports=ports) as server:
         yield server

@@ -1,4 +1,4 @@
-"""The built-in vendors' bytes, written from their API references."""
+"""The bytes of the built-in vendors, written from their API references."""
 
 import json
 from collections.abc import Mapping

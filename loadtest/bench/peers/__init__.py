@@ -1,1 +1,1 @@
-"""hamlet beside other gateways: one machine, one run, rounds interleaved, CPU time per request."""
+"""Compare hamlet with other gateways: one machine, one run, interleaved rounds, CPU time per request."""

@@ -1,16 +1,16 @@
-"""Measure hamlet beside its peers.
+"""Compare hamlet with other gateways.
 
     python -m loadtest.bench.peers [--only "NAME;NAME"] [--parts cpu,paced,streams,held] [--short]
                              [--rounds N] [--seconds S] [--out DIR]
 
-The gateways stand side by side on one core, the upstream and the load on another; rounds go in
-turn. CPU time a request is what counts: it hardly depends on who else uses the machine. Peers
-live in ENVIRONMENTS (see deploy/peers.sh); those not installed are left out, and said to be.
+All gateways run on one core, the upstream and the load generator on another; rounds are interleaved.
+The figure that counts is CPU time per request, which hardly depends on other load of the machine. The
+other gateways are installed by deploy/peers.sh; those that are missing are left out and reported.
 
-cpu      closed loop by wrk: CPU a request, start-up, memory, connections to the upstream
-paced    open loop at 12.5 and 200 a second: what is added to a direct call
-streams  500 at once, ten chunks a second each: CPU a chunk, memory a stream
-held     how long a call of a megabyte holds hamlet's loop
+cpu      closed loop by wrk: CPU per request, start-up, memory, connections to the upstream
+paced    open loop at 12.5 and 200 requests per second: latency added to a direct call
+streams  500 streams of ten chunks per second: CPU per chunk, memory per stream
+held     how long a call of a megabyte blocks hamlet's event loop
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PARTS = ("cpu", "paced", "streams", "held")
 def main() -> None:
     """Run the bench and write table.md, plots and result.json."""
     options = _options()
-    # What this process sends and reads belongs to the load.
+    # This process is part of the load generator.
     os.sched_setaffinity(0, {1})
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         with Bench(Path(name), options.environments) as bench:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measure(bench: Bench, options: argparse.Namespace) -> str:
-    """Take the parts that are asked for, one after the other, and write what is found so far."""
+    """Measure the parts of the options one after another, and write the report after each."""
     options.out.mkdir(parents=True, exist_ok=True)
     wanted = contender_specs(bench.cert)
     names = options.only.split(";") if options.only else list(wanted)
@@ -54,7 +54,7 @@ def measure(bench: Bench, options: argparse.Namespace) -> str:
     added: list[AddedLatency] = []
     chunks: list[StreamingResult] = []
     loop_blocking: list[LoopBlocking] = []
-    # First, so that nobody else's process stands on the core.
+    # First, while no other gateway runs on the core.
     if "held" in options.parts:
         loop_blocking = uvloop.run(measure_loop_blocking(bench, 20 if options.short else 200))
     if "cpu" in options.parts or "paced" in options.parts:
@@ -116,7 +116,7 @@ def _run_round(
         seconds,
         bench.plain_url,
     )
-    # The first lap warms connections and code.
+    # The first round only warms up connections and code.
     if number:
         contender.rounds.append(measured)
         noise = f"steal {measured.noise.steal:.2f} others {measured.noise.others:.2f}"
@@ -127,7 +127,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", default="", help="names, with ; between")
     parser.add_argument("--parts", default=",".join(PARTS), help="with , between")
-    parser.add_argument("--short", action="store_true", help="see that it runs; no figures to tell")
+    parser.add_argument(
+        "--short", action="store_true", help="check that it runs; the figures mean nothing"
+    )
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--connections", type=int, default=32)

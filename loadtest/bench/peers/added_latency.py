@@ -1,4 +1,4 @@
-"""What a gateway adds to a call when it is not pressed: an open loop at a fixed rate, in turns."""
+"""Latency that a gateway adds to a call below saturation: an open loop at fixed rates, interleaved."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from loadtest.engine.schedule import ScheduledRequest, poisson_arrivals
 
 RATES = (12.5, 200.0)
 _MAX_LAG_S = 0.02
-# Who needs more of a core than this at a rate is not asked: it would tell how a queue grows.
+# A gateway that needs more of a core at a rate is left out: its latency would be that of a queue.
 _MAX_UTILIZATION = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class PacedRound:
-    """One gateway at one rate for a while. Seconds; `errors` are calls that were not answered."""
+    """One gateway at one rate. `errors` is the number of calls that did not succeed."""
 
     latencies_s: Sequence[float]
     errors: int
@@ -33,7 +33,7 @@ class PacedRound:
 
 @dataclass(frozen=True, slots=True)
 class AddedLatency:
-    """What calls took, in milliseconds, and what of that the gateway added to a direct call."""
+    """Latency of calls, and the part that the gateway added to a direct call, in milliseconds."""
 
     name: str
     rate: float
@@ -54,7 +54,7 @@ def measure_added_latency(
     rounds: int,
     seconds: float,
 ) -> list[AddedLatency]:
-    """All that are not pressed at a rate, and the upstream alone, in turns."""
+    """Measure every gateway that is below saturation at a rate, and the upstream alone, in each."""
     rows = []
     for rate in RATES:
         sides = [LoadTarget("direct", bench.plain_url, KEY, "")]
@@ -63,13 +63,13 @@ def measure_added_latency(
             for one in contenders
             if one.entry.is_comparable_plain and cpu_us[one.name] * rate <= _MAX_UTILIZATION * 1e6
         ]
-        # The rare calls need longer to be many.
+        # At the lower rate it takes longer to collect enough calls.
         length = seconds if rate < 100 else seconds / 4
         rounds_by_side: dict[str, list[PacedRound]] = {side.name: [] for side in sides}
         for number in range(rounds):
-            shots = _request_schedule(rate, length, number)
+            schedule = _request_schedule(rate, length, number)
             for side in sides:
-                rounds_by_side[side.name].append(_measure_round(bench, shots, side))
+                rounds_by_side[side.name].append(_measure_round(bench, schedule, side))
                 print(f"{rate:g}/s {number + 1} {side.name}", flush=True)
         rows += [_summarize(name, rate, rounds_by_side) for name in rounds_by_side]
     return rows
@@ -92,9 +92,9 @@ def _measure_round(
     noise = noise_meter.read_noise()
     lag = quantile([s.sent - s.intended for s in samples], 0.99) or 0.0
     if lag > _MAX_LAG_S:
-        # A sender that is late itself was disturbed, whatever the counters say.
+        # If the sender itself was late, the round was disturbed, whatever the counters say.
         noise = Noise(noise.seconds, noise.steal, max(noise.others, 2.0))
-    # From when it was sent: the sender's own lag is nothing that the gateway adds.
+    # Since the request was sent: the lag of the sender is not the gateway's.
     waits = [s.last - s.sent for s in samples if s.outcome == "ok"]
     return PacedRound(waits, len(samples) - len(waits), noise)
 
@@ -110,12 +110,12 @@ def _summarize(name: str, rate: float, rounds_by_side: dict[str, list[PacedRound
     return AddedLatency(
         name=name,
         rate=rate,
-        calls=sum(len(turn.latencies_s) for turn in select_quiet(own_rounds)),
-        errors=sum(turn.errors for turn in own_rounds),
+        calls=sum(len(each.latencies_s) for each in select_quiet(own_rounds)),
+        errors=sum(each.errors for each in own_rounds),
         p50_ms=quantile_ms(name, 0.5),
         p99_ms=quantile_ms(name, 0.99),
         added_p50_ms=quantile_ms(name, 0.5) - quantile_ms("direct", 0.5),
         added_p99_ms=quantile_ms(name, 0.99) - quantile_ms("direct", 0.99),
-        kept=sum(turn.noise.is_quiet for turn in own_rounds),
+        kept=sum(each.noise.is_quiet for each in own_rounds),
         rounds=len(own_rounds),
     )

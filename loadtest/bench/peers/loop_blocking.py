@@ -1,10 +1,10 @@
-"""How long one big call holds hamlet's loop: `hamlet serve` with a watcher in its loop.
+"""How long one large call blocks hamlet's event loop: `hamlet serve` with a probe in its loop.
 
     python -m loadtest.bench.peers.loop_blocking PORT CONFIG CELL
 
-The watcher spins, so that each turn of the loop is seen; what counts is the CPU time of the
-longest, which strangers on the core cannot lengthen. It stands in the file CELL (a double, in
-seconds), where whoever asks reads it and sets it back.
+The probe runs in every iteration of the loop and keeps the CPU time of the longest one, which other
+programs on the core cannot lengthen. It is in the file CELL (a double, in seconds), where the reader
+resets it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CELL = struct.Struct("d")
 
 @dataclass(frozen=True, slots=True)
 class LoopBlocking:
-    """The longest turn of the loop during calls of a size, CPU milliseconds."""
+    """The longest loop iteration during calls of one size, in milliseconds of CPU time."""
 
     size: int
     calls: int
@@ -45,7 +45,7 @@ class LoopBlocking:
 
 
 async def measure_loop_blocking(bench: Bench, calls: int) -> list[LoopBlocking]:
-    """Serial calls of each size, the answer small, through hamlet with everything on."""
+    """Serial calls of each size with a small response, through a fully configured hamlet."""
     folder, port = bench.folder / "held", free_port()
     folder.mkdir()
     config, cell = folder / "hamlet.yaml", folder / "cell"
@@ -70,7 +70,7 @@ async def measure_loop_blocking(bench: Bench, calls: int) -> list[LoopBlocking]:
             return [await _measure_calls(http, shared, size, calls) for size in SIZES]
     finally:
         await http.aclose()
-        # It spins: nothing else could be measured beside it.
+        # The probe uses the whole core: nothing else could be measured.
         process.stop()
         bench.processes.remove(process)
 
@@ -87,7 +87,7 @@ async def _measure_calls(
             await reply.aread()
             if reply.status != 200:
                 raise RuntimeError(f"status {reply.status}")
-        # The log line and what else follows the answer belongs to the call.
+        # The log line and whatever else follows the response belong to the call.
         await asyncio.sleep(0.005)
         if number >= 5:
             longest.append(_CELL.unpack_from(cell, 0)[0])
@@ -100,7 +100,7 @@ def _summarize(size: int, longest: Sequence[float]) -> LoopBlocking:
 
 
 def main(port: int, config: Path, cell: Path) -> None:
-    """hamlet with the watcher."""
+    """Serve hamlet with the probe."""
     loaded = load(config)
     with cell.open("r+b") as file, mmap.mmap(file.fileno(), _CELL.size) as shared:
 

@@ -1,9 +1,8 @@
-"""hamlet's HTTP with no hamlet in it: what any gateway of these two sides costs at the least.
+"""hamlet's HTTP server and client without a gateway between them: the lower bound of its cost.
 
     python -m loadtest.bench.peers.pass_through PORT UPSTREAM
 
-The server's connections and the transport are hamlet's own; between them a body goes on as it came
-and its answer comes back, with no key, no parse, no plan, no count and no line.
+Bodies are forwarded unchanged and responses returned: no key, parsing, routing, metrics or log line.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from loadtest.bench.gateways import KEY
 
 
 class PassThroughApp:
-    """An application that forwards. It takes whole bodies, as wrk sends them."""
+    """An ASGI application that forwards. It expects bodies in one piece, as wrk sends them."""
 
     def __init__(self, upstream: str) -> None:
         settings = ProviderSettings(base_url=upstream)

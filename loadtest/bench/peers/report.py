@@ -1,4 +1,4 @@
-"""The bench as tables and plots."""
+"""The bench's report: tables and charts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that the bench found; what was not measured is empty."""
+    """All results of the bench; parts that were not measured are empty."""
 
     results: list[GatewayResult]
     added: list[AddedLatency]
     streamed: list[StreamingResult]
-    held: list[LoopBlocking]
+    loop_blocking: list[LoopBlocking]
     missing: list[str]
 
 
@@ -52,23 +52,25 @@ def render_tables(found: Findings) -> str:
     """The tables as Markdown."""
     parts = [
         ("CPU a request, closed loop", _request_rows(found.results)),
-        ("What else hamlet does, beside its plain call", _variant_rows(found.results)),
-        ("Added to a direct call, open loop", _added_latency_rows(found.added)),
+        ("Other calls of hamlet, compared with its plain call", _variant_rows(found.results)),
+        ("Latency added to a direct call, open loop", _added_latency_rows(found.added)),
         (f"{STREAMS} streams of ten chunks a second", _streaming_rows(found.streamed)),
         (
-            "How long a call holds hamlet's loop, CPU ms of its longest turn",
-            _loop_blocking_rows(found.held),
+            "How long a call blocks hamlet's event loop: CPU ms of the longest iteration",
+            _loop_blocking_rows(found.loop_blocking),
         ),
     ]
     text = "\n".join(
         f"### {title}\n\n{_markdown_table(rows)}\n" for title, rows in parts if rows[1:]
     )
     text += (
-        f"\nA round is quiet with at most {MAX_STEAL:.0%} steal and {MAX_OTHERS} cores used by strangers; "
-        f"only quiet rounds count. Where fewer than {MIN_QUIET_ROUNDS} are quiet, the quietest {MIN_QUIET_ROUNDS} do, and times mean little.\n"
+        f"\nA round is quiet with at most {MAX_STEAL:.0%} steal and {MAX_OTHERS} cores used by other programs; "
+        f"only quiet rounds count. If fewer than {MIN_QUIET_ROUNDS} are quiet, the quietest {MIN_QUIET_ROUNDS} count, and times mean little.\n"
     )
     if found.missing:
-        text += f"Not installed or not answering, not measured: {', '.join(found.missing)}.\n"
+        text += (
+            f"Not measured, since not installed or not responding: {', '.join(found.missing)}.\n"
+        )
     return text
 
 
@@ -80,7 +82,7 @@ def _markdown_table(rows: Rows) -> str:
 
 def _request_rows(results: Sequence[GatewayResult]) -> Rows:
     head = [
-        "gateway", "CPU us/req, median (lowest)", "beside hamlet", "requests per CPU-s",
+        "gateway", "CPU us/req, median (lowest)", "ratio to hamlet", "requests per CPU-s",
         "quiet rounds", "errors", "start to first 200, s", "idle MiB", "after load MiB",
         "connections opened per 10,000",
     ]  # fmt: skip
@@ -109,7 +111,13 @@ def _request_rows(results: Sequence[GatewayResult]) -> Rows:
 def _variant_rows(results: Sequence[GatewayResult]) -> Rows:
     ours = next((r.us for r in results if r.name == HAMLET_NAME), math.nan)
     return [
-        ["what", "CPU us/req, median (lowest)", "beside its plain call", "quiet rounds", "errors"],
+        [
+            "what",
+            "CPU us/req, median (lowest)",
+            "ratio to its plain call",
+            "quiet rounds",
+            "errors",
+        ],
         *(
             [
                 r.name,
@@ -126,7 +134,7 @@ def _variant_rows(results: Sequence[GatewayResult]) -> Rows:
 
 def _added_latency_rows(added: Sequence[AddedLatency]) -> Rows:
     return [
-        ["gateway", "a second", "calls", "p50 ms", "p99 ms", "added p50", "added p99", "quiet rounds", "errors"],
+        ["gateway", "requests/s", "calls", "p50 ms", "p99 ms", "added p50", "added p99", "quiet rounds", "errors"],
         *(
             [
                 a.name,
@@ -147,7 +155,7 @@ def _added_latency_rows(added: Sequence[AddedLatency]) -> Rows:
 def _streaming_rows(streamed: Sequence[StreamingResult]) -> Rows:
     ours = next((s.us for s in streamed if s.name == HAMLET_NAME), math.nan)
     return [
-        ["gateway", "CPU us a chunk", "beside hamlet", "chunks/s", "KiB a stream", "streams that flowed", "quiet rounds"],
+        ["gateway", "CPU us per chunk", "ratio to hamlet", "chunks/s", "KiB per stream", "streams with chunks", "quiet rounds"],
         *(
             [
                 s.name,
@@ -163,12 +171,12 @@ def _streaming_rows(streamed: Sequence[StreamingResult]) -> Rows:
     ]  # fmt: skip
 
 
-def _loop_blocking_rows(held: Sequence[LoopBlocking]) -> Rows:
+def _loop_blocking_rows(results: Sequence[LoopBlocking]) -> Rows:
     return [
         ["bytes", "calls", "p50", "p95", "worst"],
         *(
             [str(h.size), str(h.calls), f"{h.p50_ms:.2f}", f"{h.p95_ms:.2f}", f"{h.worst_ms:.2f}"]
-            for h in held
+            for h in results
         ),
     ]
 

@@ -1,8 +1,8 @@
-"""Five hundred streams at once: CPU a chunk, and memory a stream.
+"""Five hundred concurrent streams: CPU per chunk, and memory per stream.
 
 As a program it is the upstream: `python -m loadtest.bench.peers.streaming PORT TLS_PORT CERTIFICATE KEY`
-answers a streamed call with ten chunks a second without an end, and any other with the canned
-answer.
+answers a streamed call with ten chunks per second without an end, and any other call with a fixed
+response.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _content_length(head: bytes) -> int:
 
 
 async def serve(port: int, tls_port: int, cert: str, key: str) -> None:
-    """The upstream, until interrupted. Each group of streams gets its chunk at its own time."""
+    """Serve the upstream until interrupted. Each group of streams gets its chunks at another time."""
     groups: list[set[asyncio.Transport]] = [set() for _ in range(GROUPS)]
     loop = asyncio.get_running_loop()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -123,7 +123,7 @@ class StreamClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if data.startswith(b"HTTP/1.1 503"):
-            # Who is busy is asked again, as its retry-after says; bursts are not what is measured.
+            # Retried after a second, as retry-after says: bursts are not what is measured.
             asyncio.get_running_loop().call_later(1.0, self._send_request)
             return
         self.chunks += data.count(b'"content"')
@@ -131,7 +131,7 @@ class StreamClient(asyncio.Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamRound:
-    """One gateway with its streams. `open` are those that had a chunk; a chunk's CPU in us."""
+    """One gateway with its streams; `open_streams` counts those that received a chunk."""
 
     open_streams: int
     chunks_per_s: float
@@ -142,7 +142,7 @@ class StreamRound:
 
 @dataclass(frozen=True, slots=True)
 class StreamingResult:
-    """What is said of one gateway: medians of its kept laps."""
+    """The result of one gateway: medians of its quiet rounds, CPU in microseconds, memory in KiB."""
 
     name: str
     open: int
@@ -160,7 +160,7 @@ def measure_streaming(
     seconds: float,
     streams: int = STREAMS,
 ) -> list[StreamingResult]:
-    """Every contender for plain calls in turns, each over the upstream that streams."""
+    """Measure every comparable contender in turn, each in front of the streaming upstream."""
     port, tls_port = free_port(), free_port()
     command = [sys.executable, "-m", "loadtest.bench.peers.streaming", str(port), str(tls_port)]
     command += [str(bench.cert), str(bench.key)]
@@ -168,44 +168,44 @@ def measure_streaming(
     bench.processes.append(upstream)
     plain, secure = f"http://127.0.0.1:{port}", f"https://localhost:{tls_port}"
     wait_until_ready(f"{plain}/", upstream, 30)
-    laps: dict[str, list[StreamRound]] = {}
+    measured: dict[str, list[StreamRound]] = {}
     for number in range(rounds):
         for name, entry in entries.items():
-            # A process of its own each time: what memory a stream takes shows only the first time.
+            # A new process each time: memory per stream shows only the first time.
             url = secure if entry.uses_tls else plain
             contender = bench.start(name, entry, url) if entry.is_comparable else None
             if contender is None:
                 continue
             stream_round = uvloop.run(_measure_round(bench, contender, seconds, streams))
             bench.stop(contender)
-            laps.setdefault(name, []).append(stream_round)
+            measured.setdefault(name, []).append(stream_round)
             print(
                 f"streams {number + 1} {name:16} {stream_round.cpu_us_per_chunk:7.1f} us a chunk",
                 flush=True,
             )
-    return [_summarize(name, each) for name, each in laps.items()]
+    return [_summarize(name, each) for name, each in measured.items()]
 
 
 async def _measure_round(
     bench: Bench, contender: Contender, seconds: float, streams: int
 ) -> StreamRound:
     before = pss_mib(contender.process.pid)
-    listeners = await _open_streams(contender, streams)
+    clients = await _open_streams(contender, streams)
     try:
         await asyncio.sleep(_SETTLE_S)
         noise_meter, cpu, chunks = (
             NoiseMeter(bench.processes),
             cpu_s(contender.process.pid),
-            _count_chunks(listeners),
+            _count_chunks(clients),
         )
         await asyncio.sleep(seconds)
         noise, used = noise_meter.read_noise(), cpu_s(contender.process.pid) - cpu
-        chunks = _count_chunks(listeners) - chunks
+        chunks = _count_chunks(clients) - chunks
         memory = pss_mib(contender.process.pid) - before
-        opened = sum(listener.chunks > 0 for listener in listeners)
+        opened = sum(client.chunks > 0 for client in clients)
     finally:
-        for listener in listeners:
-            listener.transport.abort()
+        for client in clients:
+            client.transport.abort()
     return StreamRound(
         opened,
         chunks / noise.seconds,
@@ -216,22 +216,22 @@ async def _measure_round(
 
 
 async def _open_streams(contender: Contender, count: int) -> Sequence[StreamClient]:
-    """Open streams, a few at a time, and wait until all flow, or as long as is fair."""
+    """Open the streams one after another, and wait up to 20 s until all have received a chunk."""
     loop, where = asyncio.get_running_loop(), urlsplit(contender.url)
     assert where.hostname
     assert where.port
-    listeners = []
+    clients = []
     for _ in range(count):
-        _, listener = await loop.create_connection(
+        _, client = await loop.create_connection(
             lambda: StreamClient(_request(contender)), where.hostname, where.port
         )
-        listeners.append(listener)
+        clients.append(client)
         await asyncio.sleep(0.004)
     for _ in range(int(_OPEN_TIMEOUT_S / 0.05)):
-        if all(listener.chunks for listener in listeners):
+        if all(client.chunks for client in clients):
             break
         await asyncio.sleep(0.05)
-    return listeners
+    return clients
 
 
 def _request(contender: Contender) -> bytes:
@@ -247,20 +247,20 @@ def _request(contender: Contender) -> bytes:
     return f"POST {CHAT} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
-def _count_chunks(listeners: Sequence[StreamClient]) -> int:
-    return sum(listener.chunks for listener in listeners)
+def _count_chunks(clients: Sequence[StreamClient]) -> int:
+    return sum(client.chunks for client in clients)
 
 
-def _summarize(name: str, laps: Sequence[StreamRound]) -> StreamingResult:
-    used = select_quiet(laps)
+def _summarize(name: str, measured: Sequence[StreamRound]) -> StreamingResult:
+    used = select_quiet(measured)
     return StreamingResult(
         name=name,
-        open=min(lap.open_streams for lap in laps),
-        chunks_per_s=statistics.median(lap.chunks_per_s for lap in used),
-        us=statistics.median(lap.cpu_us_per_chunk for lap in used),
-        kib=statistics.median(lap.kib_per_stream for lap in used),
-        kept=sum(lap.noise.is_quiet for lap in laps),
-        rounds=len(laps),
+        open=min(each.open_streams for each in measured),
+        chunks_per_s=statistics.median(each.chunks_per_s for each in used),
+        us=statistics.median(each.cpu_us_per_chunk for each in used),
+        kib=statistics.median(each.kib_per_stream for each in used),
+        kept=sum(each.noise.is_quiet for each in measured),
+        rounds=len(measured),
     )
 
 

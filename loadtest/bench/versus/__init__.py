@@ -1,1 +1,1 @@
-"""hamlet1 against hamlet: one schedule, one seed, one simulated world, both at once."""
+"""Compare hamlet1 with hamlet: one schedule, one seed, one simulated world, both at once."""

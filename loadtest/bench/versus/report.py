@@ -1,4 +1,4 @@
-"""What the run of both says: a table, a page, and why."""
+"""The report of a run: a table, an HTML page, and an explanation."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from loadtest.engine.results import RunResult
 
 QUANTILES = (0.5, 0.95)
 ALL, MAIN_SCREEN = "all", "main screen"
-# What is told together: everything, the product's two endpoints, and each kind alone.
+# Groups of the report: all requests, the two endpoints of the main screen, and each kind alone.
 GROUPS = {
     ALL: frozenset(KINDS),
     MAIN_SCREEN: frozenset(("related", "chips")),
     **{kind: frozenset((kind,)) for kind in KINDS},
 }
 EXPLANATION = (
-    "hamlet1 is a stand-in: a Node server written for these tests that speaks the old API. Nobody measured the real one here. It does what a "
-    "plain monolith does: it has one account of one model, waits until a model has written its chips and a search has ended, and keeps nothing.",
-    "What hamlet gains, it gains by design and not by a quicker program: the main screen answers within a budget (800 ms), from its own bank "
-    "where the model is late; chat asks the better of the accounts that hamlet knows; links ask two searches at once and take the first that "
-    "finds something, which is paid for with twice the searches; the cache finds what was found before. With one account, one search and no "
-    "cache only the first is left, so that column's chat and links compare the two programs alone.",
-    "Chips that come early are therefore the bank's, not the model's: which came from where is counted below. The accounts are simulated, one "
-    "a quarter faster and one a third slower than hamlet1's; with others the gain in chat is another. The length of an answer and the time of "
-    "a search are drawn alike for both sides, the speed of an answer for each request anew.",
+    "hamlet1 is a stand-in: a Node server written for these tests that speaks the old API. The real one was not measured. It does what a "
+    "plain monolith does: it has one account of one model, waits until a model has written its chips and a search has ended, and caches nothing.",
+    "The difference comes from the design, not from a faster program: the main screen responds within a budget (800 ms), from the embedded tier "
+    "if the model is late; chat goes to the better of several accounts; links run two searches at once and take the first that finds "
+    "something, at the price of twice the searches; repeated queries come from the cache. With one account, one search and no cache only "
+    "the budget is left, so that column's chat and links compare the two programs alone.",
+    "Early chips are therefore from the embedded tier, not from the model; the counters below say how many. The accounts are simulated, one "
+    "a quarter faster and one a third slower than hamlet1's; with others the result for chat differs. The length of a response and the time "
+    "of a search are the same on every side, the speed of a response is drawn for each request.",
 )
 
 
 @dataclass
 class ArmResult:
-    """One side of the run. `counted` are hamlet's own counters."""
+    """One side of the run. `counters` are those of hamlet's /metrics."""
 
     name: str
     run: RunResult
     counters: Mapping[str, float]
-    # Drawing takes seconds, and is asked for more than once.
+    # Bootstrapping takes seconds, and every change is needed more than once.
     _changes_cache: dict[tuple[str, str], list[QuantileChange]] = field(
         default_factory=dict, repr=False
     )
@@ -57,7 +57,7 @@ class ArmResult:
         return "-".join(re.findall(r"\w+", self.name))
 
     def times(self, kind: str, attribute: str = "latency") -> list[float]:
-        """Seconds of the answers of a group that were well."""
+        """The times of a group's successful requests, in seconds."""
         return [
             getattr(s, attribute)
             for s in self.run.samples_of()
@@ -68,11 +68,11 @@ class ArmResult:
 
     @cached_property
     def failed_share(self) -> float:
-        """The share of requests that were not answered well."""
+        """The share of requests that failed."""
         return self.run.figures()["failed_share"] or 0.0
 
     def changes_against(self, other: ArmResult, kind: str) -> list[QuantileChange]:
-        """How this differs from another at the median and the 95th percentile."""
+        """The change of the median and the 95th percentile against another side."""
         key = (other.name, kind)
         if key not in self._changes_cache:
             self._changes_cache[key] = quantile_changes(
@@ -81,7 +81,7 @@ class ArmResult:
         return self._changes_cache[key]
 
     def goal_result(self, other: ArmResult, kind: str, max_change: float) -> str:
-        """Whether the median and the 95th percentile are lower by so much, interval and all."""
+        """Whether both quantiles changed by `max_change` or less, with their whole intervals."""
         found = self.changes_against(other, kind)
         if all(change.relative[2] <= max_change for change in found):
             return "reached"
@@ -90,7 +90,7 @@ class ArmResult:
 
 
 def table_rows(arms: Sequence[ArmResult], max_change: float) -> list[list[str]]:
-    """Rows of cells: the first is the head. `most` is the change that is the goal."""
+    """Rows of cells, the first one the head. `max_change` is the goal."""
     first, *others = arms
     rows = [["requests", "", first.name, *(arm.name for arm in others)]]
     for kind in GROUPS:
@@ -137,7 +137,7 @@ def _body(arms: Sequence[ArmResult], max_change: float) -> str:
     about = (
         f"<p>{len(run.samples)} requests to each side within {run.length_s:.0f} s, the same ones at the same moments (open loop, seed {run.seed}), "
         f"over the same simulated world. {escape(run.started_at)}; commit {escape(run.commit)}; {escape(run.machine)}. Everything shared this "
-        "machine's cores. Changes are beside the first column, with 95 % intervals by bootstrap; a goal is reached where the whole interval is.</p>"
+        "machine's cores. Changes are against the first column, with 95 % intervals by bootstrap; a goal is reached if the whole interval is within it.</p>"
     )
     invalid = "".join(
         f'<p class="no">INVALID: {escape(arm.name)}: {escape(arm.run.invalid)}</p>'
@@ -155,7 +155,7 @@ def _counters_table(arms: Sequence[ArmResult]) -> str:
     names = sorted({name for arm in arms for name in arm.counters})
     head = ["counter", *(arm.name for arm in arms[1:])]
     rows = [[name, *(f"{arm.counters.get(name, 0):.0f}" for arm in arms[1:])] for name in names]
-    return f"<h2>Where answers came from</h2>{table(head, rows)}"
+    return f"<h2>hamlet's counters</h2>{table(head, rows)}"
 
 
 def _plots(arms: Sequence[ArmResult]) -> str:
@@ -175,9 +175,9 @@ def _plots(arms: Sequence[ArmResult]) -> str:
 
 def _share_cell(arm: ArmResult, figure: str) -> str:
     value = arm.run.figures()[figure]
-    return "not known" if value is None else f"{value:.1%}"
+    return "unknown" if value is None else f"{value:.1%}"
 
 
 def _memory_cell(arm: ArmResult) -> str:
     known = [look.rss_mib for look in arm.run.looks if not math.isnan(look.rss_mib)]
-    return f"{known[-1]:.0f} MiB" if known else "not known"
+    return f"{known[-1]:.0f} MiB" if known else "unknown"

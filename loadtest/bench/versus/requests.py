@@ -1,4 +1,4 @@
-"""What users of the old product ask: hamlet1's API, the same bytes to both sides."""
+"""Requests of hamlet1's API, the same bytes to every side."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from loadtest.engine.schedule import ScheduledRequest, build_schedule
 RATE = 12.5
 SCENARIO = Scenario(
     name="versus",
-    about="750 a minute of the old product's endpoints",
+    about="750 requests a minute to the endpoints of hamlet1",
     ci=(LoadStep(rate=RATE, seconds=20),),
     full=(LoadStep(rate=RATE, seconds=1200),),
     checks=(),
@@ -32,12 +32,12 @@ _QUERIES, _MEDIAN_TOKENS, _SIGMA = 2000, 80, 0.6
 
 
 def build_versus_schedule(size: Size, seed: int) -> list[ScheduledRequest]:
-    """When the requests go out: 15,000 within 20 minutes in full size."""
+    """The schedule: 15,000 requests within 20 minutes in full size."""
     return build_schedule(SCENARIO, size, seed, Path())
 
 
 def request_factory(seed: int) -> RequestFactory:
-    """What a shot asks. The same for a seed, and for every side."""
+    """A factory of requests that are the same for a seed and for every side."""
     queries = _queries(seed)
     sums = list(itertools.accumulate(1 / rank for rank in range(1, len(queries) + 1)))
 
@@ -49,14 +49,14 @@ def request_factory(seed: int) -> RequestFactory:
         tokens = round(_MEDIAN_TOKENS * math.exp(rng.gauss(0.0, _SIGMA)))
         return _REQUEST_BUILDERS[kind](query, max(8, min(tokens, 400)))
 
-    def make_request(shot: ScheduledRequest, side: LoadTarget) -> RequestSpec:
-        return request_for(shot.number)
+    def make_request(scheduled: ScheduledRequest, side: LoadTarget) -> RequestSpec:
+        return request_for(scheduled.number)
 
     return make_request
 
 
 def _queries(seed: int) -> list[str]:
-    """Queries of words that intents are tagged with, asked by Zipf's law."""
+    """Queries of the tags of the embedded chips; their frequency follows Zipf's law."""
     rng = random.Random(f"versus:{seed}")
     tags = [text for row in shipped_chips() for text in row.tags.values() if text]
     found: dict[str, None] = {}
@@ -111,6 +111,6 @@ def _post_request(
 
 
 def _classify_event(frame: Frame) -> EventKind:
-    """hamlet1's events."""
+    """The meaning of hamlet1's stream events."""
     meaning: dict[str, EventKind] = {"token": "content", "done": "end", "error": "error"}
     return meaning.get(frame.event, "")

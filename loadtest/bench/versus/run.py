@@ -1,4 +1,4 @@
-"""One run of both."""
+"""One run of hamlet1 and hamlet at the same time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from loadtest.engine.open_loop import run_open_loop
 from loadtest.engine.results import RunResult
 from loadtest.engine.scenario import Size
 
-# The change of median and 95th percentile that is wished for.
+# The target for the change of the median and the 95th percentile.
 TARGET_CHANGE = -0.20
 
 
 def run_versus(options: argparse.Namespace) -> int:
-    """Play, write results and reports into `options.out`; gives the exit code.
+    """Run, and write results and reports into `options.out`; the exit code.
 
-    It is 1 if hamlet failed a request, 2 if the run says nothing. What was gained is only told.
+    It is 1 if hamlet failed a request and 2 if the run is invalid. The target is only reported.
     """
     out: Path = options.out / "versus"
     out.mkdir(parents=True, exist_ok=True)
@@ -45,14 +45,14 @@ def _run_arms(size: Size, seed: int) -> list[ArmResult]:
     began = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(prefix="versus-") as name:
         with start_testbed(seed, Path(name)) as testbed, progress_bar("versus", length) as progress:
-            going = run_open_loop(
+            run = run_open_loop(
                 requests,
                 testbed.sides,
                 make_request=request_factory(seed),
                 pids=testbed.pids,
                 progress=progress,
             )
-            samples, resource_samples = uvloop.run(going)
+            samples, resource_samples = uvloop.run(run)
             counters = {s.name: fetch_counters(s.url) for s in testbed.sides[1:]}
     arms = []
     for side in testbed.sides:

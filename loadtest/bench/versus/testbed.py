@@ -1,4 +1,4 @@
-"""The processes: one world, hamlet1's stand-in over it, and hamlet in three settings."""
+"""The processes: one simulated world, the stand-in for hamlet1, and hamlet in three settings."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ cutover:
   chat_route: chat
   features: {{{features}}}
 """
-# A second search, asked beside the first: who answers first is taken.
+# A second search in parallel with the first: the first one to find something wins.
 _TWO_SEARCHES = """    other: {{kind: searxng, base_url: "{search}/other"}}
   hedge_after_s: 0
 """
-# Nobody asks the same again so soon.
+# Shorter than the time between equal queries.
 _NO_CACHE = "\n".join(
-    f"  {half}_{age}_s: 0.05" for half in ("links", "chips") for age in ("fresh", "stale")
+    f"  {section}_{age}_s: 0.05" for section in ("links", "chips") for age in ("fresh", "stale")
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How one hamlet is set up: the accounts it knows, and what the main screen has."""
+    """How one hamlet is configured: its accounts, and the searches and cache of /v1/suggest."""
 
     name: str
     accounts: tuple[str, ...]
@@ -82,7 +82,7 @@ class VersusTestbed:
 
 @contextmanager
 def start_testbed(seed: int, folder: Path) -> Iterator[VersusTestbed]:
-    """Start everything, and stop it after. Raises RuntimeError if something does not start."""
+    """Start everything, and stop it at the end. Raises RuntimeError if something does not start."""
     node = shutil.which("node")
     if node is None:
         raise RuntimeError("node is not installed, and hamlet1's stand-in needs it")
@@ -141,7 +141,7 @@ def _start_hamlet(text: str, folder: Path) -> tuple[str, Process]:
 
 
 def render_config(setting: Setting, world: str, hamlet1: str, search: str) -> str:
-    """hamlet's configuration for a setting. The others are URLs; `search` is this side's own."""
+    """hamlet's configuration for a setting. The other arguments are URLs; each side has a `search` of its own."""
     providers = "\n".join(
         f'  {name}: {{kind: openai_compatible, base_url: "{world}/{name}/v1"}}'
         for name in setting.accounts
@@ -162,7 +162,7 @@ def render_config(setting: Setting, world: str, hamlet1: str, search: str) -> st
 
 
 def fetch_counters(url: str) -> dict[str, float]:
-    """hamlet's own counters of attempts, hedges, searches and tiers of suggestions, by series."""
+    """hamlet's counters of attempts, hedges, searches and tiers, by series."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310
         rows = answer.read().decode().splitlines()
     wanted = (

@@ -1,10 +1,10 @@
-"""The world behind both: three accounts of a model, a model that writes chips, and a web search.
+"""The upstreams of both: three accounts of a model, a model that writes chips, and a web search.
 
     python -m loadtest.bench.versus.world [SEED]
 
-Prints its base URL. /one, /two and /three are the accounts, as regions differ: `one`, which
-hamlet1 is set to, is the middle one. Under /writer a model writes chips. /N/search finds pages for
-side N, and /N/other/search finds them too, no quicker and no slower.
+Prints its base URL. /one, /two and /three are accounts with different latency, as regions have: `one`,
+which hamlet1 uses, is the middle one. Under /writer a model writes chips. /N/search is the web search
+of side N, and /N/other/search a second one with the same latency.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from hamlet.simulator.spec import PTU_LATENCY
 from loadtest.engine.chip_model import chip_lines, completion_events, prompt_text
 
 MODEL = "vendor-model"
-# How slow each account is beside the design's draws for a reserved deployment.
+# Factors of the latency of a reserved deployment (hamlet.simulator.spec.PTU_LATENCY).
 LATENCY_FACTORS = {"one": 1.0, "two": 0.75, "three": 1.35}
 _SEARCH_S, _SEARCH_SIGMA = 0.25, 0.5
 _TOKENS_A_CHIP = 30
 
 
 class ProductWorld(World):
-    """The simulator's world, and beside it the writer and the search."""
+    """The simulator's world with a model that writes chips and a web search."""
 
     def __init__(self, seed: int) -> None:
         accounts = [
@@ -48,7 +48,7 @@ class ProductWorld(World):
         self._rng = random.Random(f"{seed}:product")
 
     def respond(self, method: str, target: str, body: bytes) -> ResponseTimeline:
-        """The answer to a request for any of them."""
+        """The response of an account, the writer or a search."""
         parts = urlsplit(target)
         if parts.path.endswith("/search"):
             words = parse_qs(parts.query).get("q", [""])[0]
@@ -60,7 +60,7 @@ class ProductWorld(World):
         return super().respond(method, target, body)
 
     def _search_delay_s(self, path: str, words: str) -> float:
-        """How long a search takes: as long for each side that asks these words as often."""
+        """The latency of a search in seconds: the n-th search for these words takes the same on every side."""
         self._search_counts[path, words] += 1
         engine = path.split("/", 2)[2]
         rng = random.Random(f"{self._seed}:{engine}:{words}:{self._search_counts[path, words]}")
@@ -85,7 +85,7 @@ class ProductWorld(World):
 
 
 def chip_steps(lines: list[str], ttft: float, gap: float) -> Iterator[BodyChunk]:
-    """A chip an event."""
+    """One event per chip."""
     *events, stop, usage, done = completion_events(lines, _usage(lines))
     for i, event in enumerate(events):
         yield BodyChunk(gap if i else ttft + gap, event, _TOKENS_A_CHIP)
@@ -93,7 +93,7 @@ def chip_steps(lines: list[str], ttft: float, gap: float) -> Iterator[BodyChunk]
 
 
 def search_results(query: str) -> bytes:
-    """What SearXNG answers: ten pages about anything."""
+    """A response of SearXNG: ten pages."""
     rows = [
         {
             "title": f"{query[:40]} 안내 {i}",

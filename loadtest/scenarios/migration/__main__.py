@@ -1,10 +1,10 @@
-"""The whole move from hamlet1 under load, with what can go wrong on the way.
+"""The whole migration from hamlet1 under load, with the failures that can happen on the way.
 
     python -m loadtest.scenarios.migration [--edge envoy|nginx] [--short] [--requests 150] [--gate 10] [--html FILE]
 
-A real edge, the Node stand-in for hamlet1, two hamlets, a vendor on loopback and Prometheus;
-12.5 requests/s, open loop, --requests of them at each station. Every command is typed as an operator
-would. Status 1 if a client saw a failure that it must not see, or a station is not what it should be.
+A real edge proxy, the Node stand-in for hamlet1, two replicas of hamlet, a vendor on loopback and
+Prometheus; 12.5 requests/s in an open loop, --requests of them in each step. Commands are the operator's.
+Exits with 1 if a client saw a failure that it must not see, or a step has the wrong result.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from loadtest.scenarios.migration.testbed import (
 
 LogStep = Callable[[str], None]
 ROLLOUT_ENTRIES = [
-    # The second is the share that is tried in the dark.
+    # The second entry sets the share that is shadowed.
     *("proxy by operator", "proxy by operator", "shadow by operator"),
     *("shadow (held) by guardrail", "shadow by operator", "canary 1% by autopilot"),
     *("canary 5% by autopilot", "canary 20% by autopilot", "canary 50% by autopilot"),
@@ -48,7 +48,7 @@ ROLLBACK_ENTRIES = ["legacy by operator", "legacy by operator", "proxy by operat
 async def roll_out(
     testbed: MigrationTestbed, load: OpenLoopLoad, count: int, log_step: LogStep
 ) -> None:
-    """From hamlet1 to half of the users, over a broken contract."""
+    """From hamlet1 to half of the users, with a broken contract on the way."""
     for feature in ("chat", "related_links", "chips"):
         await testbed.run_command("set", feature, "proxy")
     await load.wait_for_requests(count)
@@ -75,22 +75,22 @@ async def roll_out(
 async def fail_new_arm(
     testbed: MigrationTestbed, load: OpenLoopLoad, count: int, log_step: LogStep
 ) -> None:
-    """The new arm fails: its users are rescued, and it is left within three seconds."""
+    """The new arm fails: its users get responses of hamlet1, and it is rolled back within three seconds."""
     testbed.vendor.new_arm_fails = True
     seconds = await wait_for(
         lambda: testbed.feature_state("chat")["stage"] == "proxy", "the guardrail trips", 10
     )
     if seconds > 3:
-        raise RunFailed(f"the new arm failed for {seconds:.1f} s before it was left")
+        raise RunFailed(f"the new arm failed for {seconds:.1f} s before the rollback")
     await load.wait_for_requests(count // 3)
     testbed.vendor.new_arm_fails = False
-    log_step(f"failing new arm: rescued, and left after {seconds:.1f} s")
+    log_step(f"failing new arm: users fell back, rolled back after {seconds:.1f} s")
 
 
 async def roll_out_again(
     testbed: MigrationTestbed, load: OpenLoopLoad, count: int, log_step: LogStep
 ) -> None:
-    """Up once more, to the top."""
+    """Roll out once more, to all users."""
     await testbed.wait_until_new_arm_works()
     await testbed.run_command("release", "chat", "--why", "fixed")
     await testbed.run_command("set", "chat", "shadow", "--sample", "60")
@@ -98,13 +98,13 @@ async def roll_out_again(
     log_step("two operators at once: one step")
     await testbed.run_command("autopilot", "chat", "--plan", "5,20,50,100", "--every-s", "0.5")
     await load.wait_for_requests(count)
-    log_step("new: all users are there")
+    log_step("new: all users are served by hamlet")
 
 
 async def restart_replicas(
     testbed: MigrationTestbed, load: OpenLoopLoad, count: int, log_step: LogStep
 ) -> None:
-    """Both hamlets one after the other, as a rollout does it."""
+    """Restart both replicas one after the other, as a deployment does."""
     first, rolled_out = load.sent, testbed.feature_state("chat")["stage"] == "new"
     for name in ("one", "two"):
         status = await testbed.programs[name].stop()
@@ -115,14 +115,14 @@ async def restart_replicas(
     await load.wait_until_settled()
     arms = {arm for seen in testbed.vendor.arms_since(first).values() for arm in seen}
     if rolled_out and arms != {"new"}:
-        raise RunFailed(f"during the restart the vendor was asked by {arms}")
-    log_step("rolling restart of both hamlets")
+        raise RunFailed(f"during the restart the vendor was called by {arms}")
+    log_step("rolling restart of both replicas")
 
 
 async def restart_hamlet1(
     testbed: MigrationTestbed, load: OpenLoopLoad, count: int, log_step: LogStep
 ) -> None:
-    """hamlet1 is killed and started while nobody needs it: only what is at `new` is asked."""
+    """Kill and start hamlet1 while nothing needs it: clients only call features at `new`."""
     load.only_chat = True
     await load.wait_until_settled()
     await testbed.programs["hamlet1"].stop(signal.SIGKILL)
@@ -130,11 +130,11 @@ async def restart_hamlet1(
     await testbed.programs["hamlet1"].start()
     await wait_until_ok(f"http://127.0.0.1:{testbed.ports['hamlet1']}/health")
     load.only_chat = False
-    log_step("hamlet1 was away for a while")
+    log_step("hamlet1 was stopped for a while")
 
 
 async def advance_concurrently(testbed: MigrationTestbed) -> None:
-    """Both advance at once as soon as the gate opens: one step, and one of them is told so."""
+    """Two operators advance as soon as the gate opens: one step is made, and one of them gets an error."""
     while True:
         pair = await asyncio.gather(
             testbed.run_command("advance", "chat", status=None),
@@ -150,18 +150,18 @@ async def advance_concurrently(testbed: MigrationTestbed) -> None:
 async def kill_replica(
     testbed: MigrationTestbed, load: OpenLoopLoad, count: int, log_step: Callable[[str], None]
 ) -> None:
-    """One hamlet dies; only streams that had begun on it may be cut, and visibly."""
+    """Kill a replica: only streams that had started on it may be cut, and visibly."""
     await testbed.programs["one"].stop(signal.SIGKILL)
     await load.wait_for_requests(count // 3)
     await testbed.programs["one"].start()
     await testbed.wait_until_healthy()
-    log_step("kill -9 of one hamlet, and its return")
+    log_step("kill -9 of one replica, and its restart")
 
 
 async def roll_back(
     testbed: MigrationTestbed, load: OpenLoopLoad, count: int, log_step: Callable[[str], None]
 ) -> None:
-    """Everything back to hamlet1, and forward again."""
+    """Everything back to hamlet1, and to the proxy again."""
     await testbed.run_command("rollback", "--all", "--why", "drill")
     await asyncio.sleep(1.0)
     first = load.sent
@@ -169,7 +169,7 @@ async def roll_back(
     await load.wait_until_settled()
     arms = {arm for seen in testbed.vendor.arms_since(first).values() for arm in seen}
     if arms != {"legacy"}:
-        raise RunFailed(f"after the rollback the vendor was asked by {arms}")
+        raise RunFailed(f"after the rollback the vendor was called by {arms}")
     log_step("rollback --all: hamlet1 alone")
     for feature in ("chat", "related_links", "chips"):
         await testbed.run_command("release", feature)
@@ -179,7 +179,7 @@ async def roll_back(
 
 
 def check_cohorts(testbed: MigrationTestbed, load: OpenLoopLoad, first: int) -> str:
-    """Nobody goes back from the new arm, and each request was asked by one arm."""
+    """Check that no user goes back from the new arm and that each request was made by one arm."""
     entries = [
         json.loads(x) for x in (testbed.folder / "state.journal.jsonl").read_text().splitlines()
     ]
@@ -190,7 +190,7 @@ def check_cohorts(testbed: MigrationTestbed, load: OpenLoopLoad, first: int) -> 
     by_user: dict[str, list[str]] = {}
     for result in sorted(load.results, key=lambda r: r.number):
         arms = testbed.vendor.arms_by_request.get(result.number)
-        # What was sent around the move itself may have been tried in the dark still.
+        # Requests around the transition itself may have been shadowed.
         if (
             arms is None
             or result.number < first
@@ -198,7 +198,7 @@ def check_cohorts(testbed: MigrationTestbed, load: OpenLoopLoad, first: int) -> 
         ):
             continue
         if len(arms) != 1:
-            raise RunFailed(f"request {result.number} was asked by {arms}")
+            raise RunFailed(f"request {result.number} was made by {arms}")
         by_user.setdefault(result.user, []).append(arms[0])
     for user, arms in by_user.items():
         if "legacy" in arms[arms.index("new") :] if "new" in arms else False:
@@ -208,7 +208,7 @@ def check_cohorts(testbed: MigrationTestbed, load: OpenLoopLoad, first: int) -> 
 
 
 def without_duplicate_holds(journal: list[str]) -> list[str]:
-    """Without the second of two holds: both replicas may have seen the reason for one."""
+    """Without the second of two equal holds: both replicas may have detected the reason."""
     doubles = [b for a, b in itertools.pairwise(journal) if a == b and "held" in b]
     entries = list(journal)
     for double in doubles:
@@ -217,7 +217,7 @@ def without_duplicate_holds(journal: list[str]) -> list[str]:
 
 
 def check_results(results: list[ClientResult], kill_window: tuple[float, float]) -> None:
-    """Failed if a client saw what it must not see."""
+    """Raise RunFailed if a client saw what it must not see."""
     wrong = [r for r in results if not r.ok]
     cut = [
         r
@@ -227,7 +227,7 @@ def check_results(results: list[ClientResult], kill_window: tuple[float, float])
         and kill_window[0] <= r.started_at_s + r.duration_s <= kill_window[1]
     ]
     bad = [r for r in wrong if r not in cut]
-    print(f"{len(results)} requests, {len(bad)} failed, {len(cut)} begun streams cut by kill -9")
+    print(f"{len(results)} requests, {len(bad)} failed, {len(cut)} started streams cut by kill -9")
     if bad:
         raise RunFailed("; ".join(f"{r.number}: {r.error}" for r in bad[:5]))
 
@@ -253,7 +253,7 @@ async def main(options: argparse.Namespace) -> int:
     try:
         async with start_testbed(options.edge, options.gate, options.short) as testbed:
             edge = f"http://127.0.0.1:{testbed.ports['edge']}"
-            log_step(f"{options.edge}, hamlet1, two hamlets and Prometheus run")
+            log_step(f"{options.edge}, hamlet1, two replicas and Prometheus run")
             async with OpenLoopLoad(edge, 12.5, keep_alive=options.edge == "envoy") as load:
                 await load.wait_for_requests(options.requests // 3)
                 killed = 0.0
@@ -269,7 +269,7 @@ async def main(options: argparse.Namespace) -> int:
                     + SECOND_ROLLOUT_ENTRIES * (not options.short)
                     + ROLLBACK_ENTRIES
                 ):
-                    raise RunFailed(f"the journal is not the script: {journal}")
+                    raise RunFailed(f"the journal is not as expected: {journal}")
                 if options.html:
                     await testbed.run_command("report", "--html", str(options.html))
                 results = load.results
@@ -278,7 +278,7 @@ async def main(options: argparse.Namespace) -> int:
         print(f"FAILED: {error}")
         return 1
     by_kind = Counter("stream" if r.stream else "whole" for r in results)
-    print(f"ok: {dict(by_kind)}, the journal is the script")
+    print(f"ok: {dict(by_kind)}, the journal is as expected")
     return 0
 
 
@@ -287,6 +287,6 @@ if __name__ == "__main__":
     parser.add_argument("--edge", choices=("envoy", "nginx"), default="envoy")
     parser.add_argument("--requests", type=int, default=150)
     parser.add_argument("--gate", type=int, default=10)
-    parser.add_argument("--short", action="store_true", help="without the second way up")
+    parser.add_argument("--short", action="store_true", help="without the second rollout")
     parser.add_argument("--html", type=Path)
     sys.exit(asyncio.run(main(parser.parse_args())))

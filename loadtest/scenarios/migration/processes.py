@@ -1,4 +1,4 @@
-"""The processes of the cutover's end-to-end run, the vendor behind them, and the load in front."""
+"""The clients of the migration run: an open loop of requests by forty users."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANARY_STEPS_BP = (100, 500, 2000, 5000, 10_000)
 
 @dataclass
 class ClientResult:
-    """What a client saw of one request."""
+    """The result of one request, as its client sees it. Times are seconds of time.monotonic()."""
 
     number: int
     user: str
@@ -32,7 +32,7 @@ class ClientResult:
 
 
 def cohort_users() -> list[str]:
-    """Forty users, some of whom belong to each step of the ladder: small shares get traffic too."""
+    """Forty users, some in each canary step, so that small shares get traffic too."""
     missing, found, i = Counter(dict(zip(CANARY_STEPS_BP, (2, 3, 8, 12, 15), strict=True))), [], 0
     while missing.total():
         name = f"user-{i}"
@@ -47,10 +47,10 @@ def cohort_users() -> list[str]:
 
 
 class OpenLoopLoad:
-    """Requests that leave on a schedule, whatever becomes of them (open loop)."""
+    """An open loop: requests are sent at `rps` per second, whatever their results."""
 
     def __init__(self, url: str, rps: float, keep_alive: bool) -> None:
-        """`keep`: connections are used again, which is the harder test of a drain."""
+        """With `keep_alive` connections are reused, which is the harder test of a drain."""
         self._url, self._rps, self._keep_alive = url, rps, keep_alive
         self._users = cohort_users()
         self._task: asyncio.Task[None] | None = None
@@ -69,12 +69,12 @@ class OpenLoopLoad:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def wait_for_requests(self, count: int) -> None:
-        """Wait until so many requests more have been sent."""
+        """Wait until `count` more requests have been sent."""
         goal = self.sent + count
         await self._wait_until(lambda: self.sent >= goal)
 
     async def wait_until_settled(self) -> None:
-        """Wait until what was sent so far has ended."""
+        """Wait until every request sent so far has ended."""
         goal = self.sent
         await self._wait_until(lambda: sum(r.number < goal for r in self.results) >= goal)
 

@@ -1,4 +1,4 @@
-"""What runs in the cutover's end-to-end run, and how an operator's commands are typed."""
+"""The programs of the migration run, and the operator's commands."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {fo
 
 
 class RunFailed(Exception):
-    """The run is not what it must be."""
+    """An expectation of the run does not hold."""
 
 
 @dataclass
 class MigrationTestbed:
-    """Everything that runs, and what is done with it."""
+    """The running programs, and the commands and state of the rollout."""
 
     folder: Path
     ports: dict[str, int]
@@ -82,7 +82,7 @@ class MigrationTestbed:
         return self.folder / "hamlet.yaml"
 
     async def run_command(self, *arguments: str, status: int | None = 0) -> tuple[int, str]:
-        """Type a command; Failed if its exit status is another one."""
+        """Run `hamlet cutover ...`. Raises RunFailed if the exit status is not `status`."""
         command = ("cutover", *arguments, "--config", str(self.config))
         code, output = await (
             _run_in_process(command) if self.in_process_cli else _run_in_subprocess(command)
@@ -93,7 +93,7 @@ class MigrationTestbed:
         return code, output
 
     async def update_edge(self) -> None:
-        """Envoy reads the runtime file by itself; nginx is given its file and a signal."""
+        """Give nginx its new configuration and a signal; Envoy watches its runtime file by itself."""
         if self.edge != "nginx":
             return
         text = await asyncio.to_thread(self._edge_config, "nginx")
@@ -115,7 +115,7 @@ class MigrationTestbed:
         )
 
     def feature_state(self, feature: str) -> dict[str, object]:
-        """A feature's state as it is written."""
+        """A feature's state as stored."""
         state: dict[str, object] = json.loads((self.folder / "state.json").read_text())["features"][
             feature
         ]
@@ -127,7 +127,7 @@ class MigrationTestbed:
         return [f"{e['after']} by {e['cause']}" for e in entries if e["feature"] == feature]
 
     async def wait_until_new_arm_works(self) -> None:
-        """Neither hamlet leaves the vendor alone any more because of its failures."""
+        """Wait until both replicas call the vendor again after its failures."""
         body = {"model": "chat", "messages": [{"role": "user", "content": "Are you there?"}]}
         async with aiohttp.ClientSession() as http:
             for name in ("one", "two"):
@@ -140,7 +140,7 @@ class MigrationTestbed:
                         await asyncio.sleep(0.1)
 
     async def wait_until_healthy(self) -> None:
-        """Both hamlets are ready, and Envoy has noticed."""
+        """Wait until both replicas are ready and Envoy has noticed."""
         for name in ("one", "two"):
             await wait_until_ok(f"http://127.0.0.1:{self.ports[name]}/readyz")
         await asyncio.sleep(1.2)
@@ -157,7 +157,7 @@ async def _run_in_subprocess(command: tuple[str, ...]) -> tuple[int, str]:
 
 
 async def _run_in_process(command: tuple[str, ...]) -> tuple[int, str]:
-    """The same command without the second that a new process costs."""
+    """Run the command without the second that a new process takes."""
     done = await asyncio.to_thread(CliRunner().invoke, app, command)
     return done.exit_code, done.output
 
@@ -176,7 +176,7 @@ async def wait_for(
 async def start_testbed(
     edge: str, gate: int, in_process_cli: bool
 ) -> AsyncIterator[MigrationTestbed]:
-    """Everything started and well, all features at hamlet1."""
+    """Start every program, with all features served by hamlet1, and stop them at the end."""
     names = ("hamlet1", "one", "two", "edge", "admin", "prometheus")
     ports = {name: free_port() for name in names}
     vendor = FakeVendor()

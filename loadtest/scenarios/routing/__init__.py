@@ -1,1 +1,1 @@
-"""The fleet's goals, measured on the real gateway over the simulator: `python -m loadtest.scenarios.routing`."""
+"""Goals of routing, measured with the real gateway and the simulator: `python -m loadtest.scenarios.routing`."""

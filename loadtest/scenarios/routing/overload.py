@@ -1,4 +1,4 @@
-"""G7: for a minute twice as much is asked of a fleet as it can do, most of it chips."""
+"""Overload: for a minute a fleet gets twice the load of its capacity, most of it chips."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hamlet.simulator.harness import TrafficPlan, simulate
 from hamlet.simulator.report import RequestOutcome
 from loadtest.engine.quantiles import quantile
 
-# Nine deployments of 25 PTU: no tier below them that would take what is too much.
+# Nine deployments of 25 PTU, and no tier below them for the excess.
 COUNT, PTU, TPM, WEIGHT = 9, 25, 2500, 3
 BEFORE_S, OVERLOAD_S, AFTER_S = 60.0, 60.0, 60.0
 # A bucket holds half a minute of its rate: the first half of the overload empties it.
 SETTLE_S, RECOVERY_S = 30.0, 10.0
-# One part of what the fleet can do is chat throughout; chips come on top.
+# Shares of the fleet's capacity: chat all the time, and chips before and during the overload.
 CHAT, CHIPS_BASELINE, CHIPS_OVERLOAD = 0.6, 0.1, 1.4
 PROMPT, OUTPUT, LIMIT = 1000, 100, 125
 
@@ -39,7 +39,7 @@ def _config() -> str:
 
 @dataclass(frozen=True, slots=True)
 class OverloadResult:
-    """What was seen. Shares; seconds. `goodput` is the part of the fleet's rate that was used."""
+    """Shares and seconds of the run. `goodput` is the share of the fleet's capacity that was used."""
 
     goodput: float
     chat_success: float
@@ -51,7 +51,7 @@ class OverloadResult:
 
 
 def simulate_overload(seed: int = 3) -> OverloadResult:
-    """Before, during and after, on virtual time."""
+    """Simulate before, during and after the overload on virtual time."""
     rng = random.Random(seed)
     arrivals = sorted(
         _poisson_arrivals(rng, "chat", 0, BEFORE_S + OVERLOAD_S + AFTER_S, CHAT)
@@ -84,7 +84,7 @@ def simulate_overload(seed: int = 3) -> OverloadResult:
 def _poisson_arrivals(
     rng: random.Random, kind: str, from_s: float, seconds: float, share: float
 ) -> list[Arrival]:
-    """A Poisson stream that asks for this share of the fleet's rate."""
+    """Poisson arrivals whose load is this share of the fleet's capacity."""
     per_s = share * COUNT * PTU * TPM / 60 / (PROMPT + WEIGHT * OUTPUT)
     arrivals, at = [], from_s + rng.expovariate(per_s)
     while at < from_s + seconds:

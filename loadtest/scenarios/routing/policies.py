@@ -1,6 +1,6 @@
-"""How others choose, for comparison: the same gateway with another head.
+"""Selection policies of other gateways, for comparison: hamlet's gateway with another load balancer.
 
-Each remembers less than hamlet's fleet: nothing, a flat minute, or the server's own wait.
+Each remembers less than hamlet's: nothing, a fixed cooldown of a minute, or the vendor's retry-after.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UNKNOWN_WAIT_S = 10.0
 
 
 class _TieredPolicy(LoadBalancer, ABC):
-    """Strict tiers; within one `draw` picks from those untried and not cooling down."""
+    """Strict tiers; `pick_candidate` chooses among those untried and not cooling down."""
 
     def select(self, route_state: RouteState, context: SelectionContext) -> Selection | None:
         for i, tier in enumerate(route_state.tiers):
@@ -29,7 +29,7 @@ class _TieredPolicy(LoadBalancer, ABC):
 
     @abstractmethod
     def pick_candidate(self, available: list[Candidate]) -> Candidate:
-        """One of those who may be asked."""
+        """One of the available candidates."""
 
     def _is_available(self, candidate: Candidate, context: SelectionContext) -> bool:
         tried = candidate.deployment.id in context.tried
@@ -40,14 +40,14 @@ class _TieredPolicy(LoadBalancer, ABC):
 
 
 class RandomFailover(_TieredPolicy):
-    """Any of the tier, at random; the next one after a failure. Remembers nothing."""
+    """Any candidate of the tier at random; another one after a failure. Remembers nothing."""
 
     def pick_candidate(self, available: list[Candidate]) -> Candidate:
         return self.rng.choice(available)
 
 
 class ShuffleCooldown(_TieredPolicy):
-    """A draw by weight; whoever failed, for whatever reason, is out for a minute."""
+    """A draw by weight; after any failure a deployment cools down for a minute."""
 
     def pick_candidate(self, available: list[Candidate]) -> Candidate:
         return self.rng.choices(available, [m.weight for m in available])[0]
@@ -57,7 +57,7 @@ class ShuffleCooldown(_TieredPolicy):
 
 
 class StrictOrder(_TieredPolicy):
-    """The first in the list that is not waiting out what the server asked for."""
+    """The first in the list that is not cooling down after a retry-after."""
 
     def pick_candidate(self, available: list[Candidate]) -> Candidate:
         return available[0]

@@ -1,4 +1,4 @@
-"""The runs behind the report: what is played, each once, in processes side by side."""
+"""The simulation runs behind the report, in parallel processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hamlet.simulator.report import SimulationReport
 from hamlet.simulator.simulation import Simulation
 from loadtest.scenarios.routing.policies import POLICIES
 
-# 675 PTU carry the trace at 81 %; with this part of them it fills them wholly.
+# The trace uses 81 % of 675 PTU, and all of this share of them.
 NORMAL_SCALE, SATURATED_SCALE = 1.0, 0.81
 SEED = 3
 _FIVE_MINUTES_S = 300.0
@@ -29,7 +29,7 @@ REMOTE_DEPLOYMENT, HOME_DEPLOYMENT = "ptu-eastus-1", "ptu-koreacentral-1"
 
 @dataclass(frozen=True, slots=True)
 class SimulationRun:
-    """One run: which head chooses, over which part of the fleet's PTU, what befalls it, how long."""
+    """One run: the policy, the share of the fleet's PTU, the faults, and the length."""
 
     policy: str = "hamlet"
     scale: float = NORMAL_SCALE
@@ -38,7 +38,7 @@ class SimulationRun:
 
 
 def failing_run(share: float) -> SimulationRun:
-    """Any deployment fails now and then, in three ways, before its first content."""
+    """A share of all attempts fails before the first content, in three ways."""
     part = share / 3
     kinds = (Fault("status", chance=part, status=500), Fault("reset", chance=part))
     return SimulationRun(faults=(*kinds, Fault("stall", chance=part)))
@@ -77,7 +77,7 @@ def scaled_scene(scale: float) -> Simulation:
 
 
 def gateway_factory(policy: str) -> GatewayFactory:
-    """The gateway with this policy's head."""
+    """A factory of gateways with this policy's load balancer."""
 
     def make(holder, observers, clock) -> Gateway:  # type: ignore[no-untyped-def]
         load_balancer = POLICIES[policy](clock, random.Random(5))

@@ -1,7 +1,7 @@
-"""Six hours that never were: a fleet of 27 reserved deployments, a day's rise, and an outage.
+"""Six generated hours: a fleet of 27 reserved deployments, a morning's rise in traffic, and an outage.
 
-Written as OpenMetrics, for `promtool tsdb create-blocks-from openmetrics`; the dashboards' pictures
-are made of it.
+Written as OpenMetrics for `promtool tsdb create-blocks-from openmetrics`; the pictures of the dashboards
+show it.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ __all__ = ["HOURS", "openmetrics"]
 
 
 def all_series() -> Iterator[SeriesSpec]:
-    """Every series but the recorded ones: name, labels, value by hour, kind."""
+    """Every series except the recorded ones: name, labels, value by hour, kind."""
     for pod in PODS:
         base = {"job": "hamlet", "instance": pod}
         for name, labels, value, kind in _pod_series():

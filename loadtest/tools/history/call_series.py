@@ -1,4 +1,4 @@
-"""Calls, their attempts, and the deployments they went to."""
+"""The series of calls, attempts and deployments."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What is invented: the fleet, a day's rise, an outage, and how a value becomes a line."""
+"""The generated data: the fleet, the traffic, an outage, and histograms."""
 
 import math
 import random
@@ -26,7 +26,7 @@ SeriesSpec = tuple[str, dict[str, str], ValueAt, str]
 
 
 def calls_per_s(hour: float) -> float:
-    """Calls a second: a morning's rise with a ripple."""
+    """Calls per second: a morning's rise with a ripple."""
     return 8 + 5 * math.sin(hour / 2.2) + 0.8 * math.sin(hour * 9)
 
 
@@ -36,7 +36,7 @@ def is_region_down(hour: float, deployment: str = "azure-koreacentral/gpt-1") ->
 
 
 def traffic_share(hour: float, deployment: str) -> float:
-    """The part of the calls that goes to a deployment."""
+    """The share of the calls that goes to a deployment."""
     spilled = 0.12 if is_region_down(hour) else max(0.01, (calls_per_s(hour) - 11) * 0.03)
     if deployment in (PAY_AS_YOU_GO, OTHER_VENDOR):
         return spilled * (0.8 if deployment == PAY_AS_YOU_GO else 0.2)
@@ -47,7 +47,7 @@ def traffic_share(hour: float, deployment: str) -> float:
 
 
 def failures_per_s(hour: float, deployment: str) -> float:
-    """Failed attempts a second."""
+    """Failed attempts per second."""
     probes = 0.05 if is_region_down(hour, deployment) else 0.0
     if deployment in (PAY_AS_YOU_GO, OTHER_VENDOR):
         return 0.01 * calls_per_s(hour) * traffic_share(hour, deployment)
@@ -57,7 +57,7 @@ def failures_per_s(hour: float, deployment: str) -> float:
 def histogram_series(
     name: str, labels: dict[str, str], typical: float, rate: ValueAt
 ) -> Iterator[SeriesSpec]:
-    """A histogram whose values are log-normal around what is typical."""
+    """A histogram whose values are log-normal around `typical`."""
     metric: MetricSpec = CATALOGUE[name]
 
     def share_below(bound: float, hour: float) -> float:

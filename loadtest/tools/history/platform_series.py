@@ -1,4 +1,4 @@
-"""The main screen, the process, the move from hamlet1, and the machine."""
+"""The series of the main screen, the process, the migration from hamlet1, and the machine."""
 
 from collections.abc import Callable, Iterator
 
@@ -173,10 +173,10 @@ def migration_series() -> Iterator[SeriesSpec]:
                 "counter",
             )
         for kind in ("candidate", "noise"):
-            for verdict, rate in COMPARISON_VERDICT_RATES:
+            for result, rate in COMPARISON_VERDICT_RATES:
                 yield (
                     "hamlet_cutover_comparisons_total",
-                    labels | {"kind": kind, "verdict": verdict},
+                    labels | {"kind": kind, "verdict": result},
                     (lambda h, r=rate: r * calls_per_s(h) * 0.2),
                     "counter",
                 )

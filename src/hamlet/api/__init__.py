@@ -1,1 +1,1 @@
-"""HTTP: the dialects, the main screen, the cold routes. Given use cases; knows no wiring."""
+"""The HTTP API: endpoints, dialects, dispatch, streaming. Is given the use cases to call."""

@@ -1,4 +1,4 @@
-"""Keys: who is calling."""
+"""API keys: who is calling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_ROUTES: frozenset[str] = frozenset()
 
 
 class Keyring:
-    """Looks keys up by their SHA-256, so that neither time nor memory tells one from another."""
+    """Looks keys up by their SHA-256, so that neither timing nor memory reveals a key."""
 
     def __init__(self, keys: tuple[KeyConfig, ...]) -> None:
         self._by_digest = {_digest_of(key): (key, _caller_of(key)) for key in keys}
@@ -26,13 +26,13 @@ class Keyring:
         return not self._by_digest
 
     def map_caller(self, caller: Caller) -> Caller:
-        """A caller who needs no key, as this keyring names it."""
+        """A caller authenticated elsewhere, under the name that this keyring gives it."""
         return caller
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
-        """The caller that the headers prove. Raises Unauthenticated or Forbidden.
+        """The caller whose key the headers carry. Raises Unauthenticated or Forbidden.
 
-        With no keys configured everybody is anonymous and may use every route.
+        With no keys configured every caller is anonymous and may use every route.
         """
         if not self._by_digest:
             return ANONYMOUS
@@ -49,7 +49,7 @@ class Keyring:
 
 
 class ShadowKeyring(Keyring):
-    """The same callers for requests that they did not make: named apart, and without a rate."""
+    """The same callers for shadow requests: under other names and without a rate limit."""
 
     def __init__(self, real: Keyring) -> None:
         self._real = real
@@ -83,6 +83,6 @@ def _digest_of(key: KeyConfig) -> bytes:
 def _caller_of(key: KeyConfig) -> Caller:
     routes = frozenset(key.routes) if key.routes is not None else None
     if key.kind == "publishable" and routes is None:
-        # What every visitor of a page can read must be told what it opens.
+        # Every visitor of a page can read the key, so its routes must be listed.
         routes = _NO_ROUTES
     return Caller(key.name, routes, key.rate, key.admin, key.weight)

@@ -42,7 +42,7 @@ def read_fields(body: bytes) -> Fields:
         _check_depth(body)
         fields = _object_decoder.decode(body)
         if b"\\" in body and _SURROGATE.search(body):
-            # A whole decode fails on a lone surrogate; Raw values are not looked into.
+            # Only a full decode rejects lone surrogates; Raw values are not decoded.
             msgspec.json.decode(body)
     except UnicodeDecodeError:
         raise BadRequest("the body is not UTF-8") from None
@@ -64,8 +64,7 @@ def decode(raw: Any, kind: Any, param: str) -> Any:
 
 @functools.cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    # There are as many kinds as there are fields in the code; making one for each value costs more
-    # than most values.
+    # One per field in the code; to make a decoder for each value costs more than most values.
     return msgspec.json.Decoder(kind)
 
 
@@ -79,9 +78,9 @@ def require_field(fields: Fields, name: str) -> msgspec.Raw:
 def features_of(
     messages: Iterable[HasContent], pattern: re.Pattern[bytes], features: Mapping[bytes, Feature]
 ) -> set[Feature]:
-    """The features whose marks stand in the parts of these messages.
+    """The features that the content parts of these messages use.
 
-    Parts stand in JSON lists alone: text, which is long to look through, is passed over.
+    Only JSON lists have parts: plain text, which takes long to search, is skipped.
     """
     found: set[Feature] = set()
     for message in messages:
@@ -102,7 +101,7 @@ def validate_params(portable: Mapping[str, Any]) -> ChatParams:
 
 
 def _check_depth(body: bytes) -> None:
-    # Most bodies do not even have that many brackets; only the odd one is walked.
+    # Most bodies do not even have that many brackets; only the others are scanned.
     if not _has_more_brackets_than(body, MAX_DEPTH):
         return
     depth = 0
@@ -113,9 +112,9 @@ def _check_depth(body: bytes) -> None:
 
 
 def _has_more_brackets_than(body: bytes, limit: int) -> bool:
-    """Whether there are more opening brackets than `most`."""
+    """Whether there are more than `limit` opening brackets of one kind."""
     for bracket in (b"[", b"{"):
-        # find() is twenty times as quick as count(), which looks at every byte by itself.
+        # find() is twenty times as fast as count(), which compares byte by byte.
         at = body.find(bracket)
         while at >= 0:
             limit -= 1

@@ -1,4 +1,4 @@
-"""The hot routes: plain ASGI in front of FastAPI, one dictionary look-up away."""
+"""Dispatching requests to endpoints: plain ASGI in front of FastAPI, by one dictionary look-up."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class HttpEndpoint:
-    """One hot endpoint.
+    """One endpoint that the dispatcher serves.
 
-    A path may have one `{name}`; `refuse` shapes errors of the protocol; `operation` gives what
-    OpenAPI says of it, which is put together when somebody asks.
+    A path may have one `{name}`. `render_error` renders errors in the endpoint's dialect.
+    `openapi_operation` builds the OpenAPI operation, on demand.
     """
 
     method: str
@@ -41,7 +41,7 @@ class HttpEndpoint:
 
 
 class Dispatcher:
-    """Dispatches hot routes and passes everything else on to `app`."""
+    """Serves `endpoints` and passes every other request to `app`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Dispatcher:
         body_timeout_s: float = 60.0,
         on_response: Callable[[str, int], None] = lambda path, code: None,
     ) -> None:
-        """`heard` is told each answer's path template and status."""
+        """`on_response` is called with each response's path template and status."""
         self._on_response = on_response
         self._app = app
         self._exact_paths = {(r.method, r.path): r for r in endpoints if "{" not in r.path}
@@ -66,7 +66,7 @@ class Dispatcher:
         self._in_flight: set[_InFlight] = set()
 
     def end_all(self) -> int:
-        """End every call under way, streams with an error in-band; returns how many."""
+        """End every call in flight, streams with an in-band error; returns how many."""
         for call in self._in_flight:
             call.end()
         return len(self._in_flight)
@@ -93,7 +93,7 @@ class Dispatcher:
             return None
         except HamletError as error:
             response = endpoint.render_error(error, request_id)
-            # The rest of the body is still on its way: this connection cannot be used again.
+            # The rest of the body is still arriving: this connection cannot be used again.
             response.headers["connection"] = "close"
             return await guard.respond(response)
         request = Request(
@@ -116,7 +116,7 @@ class Dispatcher:
                 )
 
     def find_endpoint(self, method: str, path: str) -> HttpEndpoint | None:
-        """The hot route of a request, if it has one."""
+        """The endpoint of a request, if there is one."""
         found = self._match({"method": method, "path": path})
         return found[0] if found else None
 
@@ -136,7 +136,7 @@ class Dispatcher:
         watcher: DisconnectWatcher,
         guard: _ResponseGuard,
     ) -> None:
-        """Race the handler and its answer against the client going away, and hamlet's own end."""
+        """Run the handler and send its response, until the client disconnects or hamlet stops."""
         task = asyncio.current_task()
         assert task is not None
         call, reply = _InFlight(task, watcher, self._in_flight), None
@@ -149,7 +149,7 @@ class Dispatcher:
                 call.finish()
                 await guard.respond(reply)
         except asyncio.CancelledError:
-            # Whoever else cancels this counts for more than the two of us.
+            # A cancellation from elsewhere takes precedence over these two.
             ours = call.disconnected + call.ended_by_server
             if not ours or [task.uncancel() for _ in range(ours)][-1] > 0:
                 raise
@@ -163,7 +163,7 @@ class Dispatcher:
 async def _send_draining_error(
     guard: _ResponseGuard, endpoint: HttpEndpoint, request: Request, reply: HandlerResult | None
 ) -> None:
-    """Tell of hamlet's own end, so that no one takes a cut answer for a whole one."""
+    """Report that hamlet stops, so that no client takes a truncated response for a whole one."""
     error = Draining("hamlet is shutting down; please try again", retry_after=1.0)
     response = endpoint.render_error(error, request.id)
     if not guard.started:
@@ -174,7 +174,7 @@ async def _send_draining_error(
 
 
 class _InFlight(Struct, eq=False):
-    """A call, and what may end it before its time."""
+    """A call in flight, and why it was cancelled if it was."""
 
     task: asyncio.Task[Any]
     watcher: DisconnectWatcher
@@ -184,29 +184,29 @@ class _InFlight(Struct, eq=False):
     finished: bool = False
 
     def register(self) -> None:
-        """It is under way."""
+        """Add the call to those in flight, and watch for its client's disconnect."""
         self.watcher.subscribe(self.on_disconnect)
         self.in_flight.add(self)
 
     def finish(self) -> None:
-        """Its last word is on the way: nothing is to stop that."""
+        """Stop watching: the last message of the response is being sent."""
         self.finished = True
         self.watcher.unsubscribe()
         self.in_flight.discard(self)
 
     def on_disconnect(self) -> None:
-        """Its client has gone."""
+        """Cancel the call because its client has disconnected."""
         self.disconnected = True
         self.task.cancel()
 
     def end(self) -> None:
-        """hamlet ends it."""
+        """Cancel the call because hamlet stops."""
         self.ended_by_server = True
         self.task.cancel()
 
 
 class _ResponseGuard:
-    """Counts an answer, and remembers that it has begun: then no other can be sent."""
+    """Counts a response, and records that it has started: no other can be sent after that."""
 
     __slots__ = ("_exchange", "_on_response", "_path", "_send", "started")
 
@@ -217,7 +217,7 @@ class _ResponseGuard:
         path: str,
         exchange: HttpExchange | None,
     ) -> None:
-        """`cycle` is what `send` belongs to, if nobody stands between."""
+        """`exchange` is the one that `send` belongs to, if no middleware wraps it."""
         self._send, self._on_response, self._path, self._exchange = (
             send,
             on_response,
@@ -227,7 +227,7 @@ class _ResponseGuard:
         self.started = False
 
     async def respond(self, response: Response) -> None:
-        """Send a whole answer: at once, or by messages where somebody wants to see those."""
+        """Send a whole response: directly, or as ASGI messages where a middleware needs those."""
         exchange, headers = self._exchange, response_headers(response)
         if exchange is None or not exchange.try_respond(response.status, headers, response.body):
             return await send_response(self, response)
@@ -242,9 +242,9 @@ class _ResponseGuard:
 
 
 def request_id_of(headers: Mapping[str, str], trace_id: str = "") -> str:
-    """The caller's own request id if it is a tidy one, else a new one.
+    """The caller's request id if it is well-formed, else a new one.
 
-    A trace that began here gives its id; one that the caller began may have many requests.
+    The new one is the trace's id, unless the caller began the trace: that may have many requests.
     """
     given = headers.get("x-request-id", "")
     if given and _REQUEST_ID.match(given):
@@ -264,9 +264,9 @@ def _query_params(scope: Scope) -> dict[str, str]:
 async def _read_body(
     receive: Receive, headers: Mapping[str, str], max_bytes: int, timeout_s: float | None
 ) -> bytes:
-    """The whole body. Raises ConnectionResetError, or what is to be told to the client.
+    """The whole body. Raises ConnectionResetError, or the HamletError to respond with.
 
-    `within_s` is None where all of it is here already.
+    `timeout_s` is None if all of it has arrived already.
     """
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
@@ -290,7 +290,7 @@ async def _read_body(
 
 
 async def _collect_body(receive: Receive, max_bytes: int) -> bytes | None:
-    """The parts of a body together; None if they are over the limit."""
+    """The parts of a body, joined; None if they exceed the limit."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -307,9 +307,9 @@ async def _collect_body(receive: Receive, max_bytes: int) -> bytes | None:
 
 
 async def _discard_body(receive: Receive, headers: Mapping[str, str]) -> None:
-    """Let the client finish what it sends, within reason.
+    """Read and drop what the client still sends, within limits.
 
-    Closing on a client that still writes resets the connection, and the answer is lost with it.
+    Closing on a client that still writes resets the connection, and the response is lost with it.
     """
     if headers.get("expect", "").lower() == "100-continue":
         return

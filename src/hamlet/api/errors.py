@@ -1,4 +1,4 @@
-"""What every dialect says of an error besides its body: status and headers."""
+"""The headers of error responses and warnings, the same in every dialect."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _MAX_NAMES = 20
 def error_headers(error: HamletError) -> dict[str, str]:
     """`retry-after`, `retry-after-ms` and `x-should-retry`, as the official SDKs read them.
 
-    When hamlet has used up its own attempts the client must not multiply them; what was shed
-    before any attempt is worth another try.
+    After hamlet has used up its own attempts the client must not multiply them; a request that was
+    shed before any attempt may be retried.
     """
     headers = {}
     if error.retry_after is not None:
@@ -30,7 +30,7 @@ def error_headers(error: HamletError) -> dict[str, str]:
 
 
 def warning_headers(names: Sequence[str]) -> dict[str, str]:
-    """The `x-hamlet-warnings` header: parameters that were left out. Names come from clients."""
+    """The `x-hamlet-warnings` header: the dropped parameters. Names come from clients."""
     if not names:
         return {}
     safe_names = [_SAFE_NAME.sub("_", name)[:64] for name in names][:_MAX_NAMES]

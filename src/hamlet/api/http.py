@@ -1,4 +1,4 @@
-"""What a hot handler sees of HTTP: plain values, no framework."""
+"""What an endpoint sees of HTTP: plain values, no framework."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hamlet.spi import parse_positive_int
 
 
 class Request(Struct):
-    """A whole request. Header names are lower case; `args` are the parts of a templated path."""
+    """A whole request. Header names are lower case; `path_params` come from a templated path."""
 
     method: str
     path: str
@@ -22,7 +22,7 @@ class Request(Struct):
 
 
 class Response(Struct):
-    """A whole answer."""
+    """A whole response."""
 
     status: int
     body: bytes
@@ -31,7 +31,7 @@ class Response(Struct):
 
 
 class EventStream(Struct):
-    """A server-sent answer: `frames` yields whole frames. The sender always awaits `close`."""
+    """An event stream: `frames` yields whole frames. The sender always awaits `close`."""
 
     frames: AsyncGenerator[bytes, None]
     close: Callable[[], Awaitable[None]]
@@ -39,11 +39,11 @@ class EventStream(Struct):
 
 
 class PendingStream(Struct):
-    """An event stream that is not there yet.
+    """An event stream that is not ready yet.
 
-    Until `ready` gives a Response or an EventStream nothing is sent; after the server's
-    `header_wait_s` the status goes out, `keepalive` frames keep the line open, and a Response that
-    still comes is an error and is turned into frames by `in_band`.
+    Nothing is sent until `ready` returns a Response or an EventStream, or until the server's
+    `header_wait_s` has passed. After that the status is sent, `keepalive` frames keep the
+    connection open, and a Response that `ready` returns is an error, sent as `error_frames`.
     """
 
     ready: Awaitable[Response | EventStream]
@@ -57,7 +57,7 @@ Handler = Callable[[Request], Awaitable[HandlerResult]]
 
 
 def budget_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds that the caller gives the call, from `x-request-budget-ms`; None if none."""
+    """The caller's time limit in seconds, from `x-request-budget-ms`; None without one."""
     value = headers.get("x-request-budget-ms")
     budget_ms = parse_positive_int(value) if value else None
     return budget_ms / 1000 if budget_ms else None

@@ -1,4 +1,4 @@
-"""One OpenAPI document for the hot routes and FastAPI's own."""
+"""One OpenAPI document for the dispatcher's endpoints and FastAPI's routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _JSON_OBJECT = {"content": {"application/json": {"schema": {"type": "object"}}}}
 
 
 def extend_openapi(app: FastAPI, endpoints: Sequence[HttpEndpoint]) -> None:
-    """Make `app.openapi()` tell of the hot routes too."""
+    """Make `app.openapi()` describe the dispatcher's endpoints too."""
     base_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -32,7 +32,7 @@ def extend_openapi(app: FastAPI, endpoints: Sequence[HttpEndpoint]) -> None:
 
 
 def schema_of(adapter: TypeAdapter[Any], mode: SchemaMode = "validation") -> dict[str, Any]:
-    """A media type's schema: a reference and its `$defs`, which `_hoist_defs` moves to the document.
+    """A media type's schema: a reference and its `$defs`, which `_hoist_defs` moves elsewhere.
 
     A schema is named by its title: the class name, or the `title` of the model's configuration
     where the public name differs from it. `mode` is "serialization" for response bodies, in which
@@ -73,7 +73,7 @@ def _hoist_defs(node: Any, shared: dict[str, Any]) -> Any:
 def openapi_operation(
     summary: str, tag: str, extra: Callable[[], Mapping[str, Any]] = dict
 ) -> Callable[[], Mapping[str, Any]]:
-    """An OpenAPI operation with a JSON object as its body, unless `more` says otherwise."""
+    """An OpenAPI operation with a JSON object as its body, unless `extra` describes another."""
     return lambda: {"summary": summary, "tags": [tag], **extra()}
 
 

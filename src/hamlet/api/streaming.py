@@ -1,4 +1,4 @@
-"""Sending answers over ASGI: whole, or as server-sent events with a heartbeat."""
+"""Sending responses over ASGI: whole, or as server-sent events with a heartbeat."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SSE_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class StreamTimings:
-    """When to speak although there is nothing to say. Seconds."""
+    """When to send something although nothing is ready, in seconds."""
 
     header_wait_s: float = 8.0
     keepalive_s: float = 10.0
 
 
 def response_headers(response: Response) -> dict[str, str]:
-    """The headers of a whole answer, with what its body is."""
+    """The headers of a whole response, with its content type and length."""
     if response.status == 304:
         return response.headers
     length = str(len(response.body))
@@ -35,7 +35,7 @@ def response_headers(response: Response) -> dict[str, str]:
 
 
 async def send_response(send: Send, response: Response) -> None:
-    """Send a whole answer."""
+    """Send a whole response."""
     await _send_start(send, response.status, response_headers(response))
     await send({"type": "http.response.body", "body": response.body})
 
@@ -45,7 +45,7 @@ async def send_pending_stream(
 ) -> None:
     """Send an event stream as soon as it is ready, or its error with a real status.
 
-    `finishing` is called before the last message, after which the server reports a disconnect.
+    `on_finishing` is called before the last message: the server reports a disconnect after it.
     """
     result, started = await _await_result(send, pending, timings)
     if isinstance(result, EventStream):
@@ -62,7 +62,7 @@ async def send_pending_stream(
 async def _await_result(
     send: Send, pending: PendingStream, timings: StreamTimings
 ) -> tuple[Response | EventStream, bool]:
-    """What comes of an opening, and whether the status has gone out by then."""
+    """The result of `ready`, and whether the status has been sent by then."""
     ready = asyncio.ensure_future(pending.ready)
     started = False
     try:
@@ -95,7 +95,7 @@ async def _send_stream(
 
 
 async def close_stream(stream: EventStream) -> None:
-    """Close the frames, then what they come from: a generator never begun runs no finally."""
+    """Close the frames, then their source: a generator that never started runs no `finally`."""
     try:
         await stream.frames.aclose()
     finally:
@@ -103,7 +103,7 @@ async def close_stream(stream: EventStream) -> None:
 
 
 class _Heartbeat(LazyTimer):
-    """Sends the keepalive frame when nothing else was sent for a while."""
+    """Sends the keepalive frame when nothing else was sent for `interval_s` seconds."""
 
     __slots__ = ("_frame", "_interval_s", "_send", "_sending")
 
@@ -130,7 +130,7 @@ class _Heartbeat(LazyTimer):
 async def _cancel_pending(ready: asyncio.Future[Response | EventStream]) -> None:
     ready.cancel()
     await asyncio.wait({ready})
-    # It may have become ready in the same moment: then its upstream call is ours to close.
+    # If it became ready at the same moment, its upstream call must be closed here.
     if not ready.cancelled() and ready.exception() is None:
         result = ready.result()
         if isinstance(result, EventStream):

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from hamlet.config.strict import StrictModel
+from hamlet.core.extras import require_extra
 
 
 class IgnoreConfig(StrictModel):
@@ -135,6 +136,19 @@ class CutoverConfig(StrictModel):
     edge: EdgeConfig = EdgeConfig()
     replicas: tuple[str, ...] = ()
     prometheus: str | None = None
+
+    @field_validator("legacy_url")
+    @classmethod
+    def _check_client_installed(cls, legacy_url: str) -> str:
+        require_extra("aiohttp", "migration", "proxying hamlet1")
+        return legacy_url
+
+    @field_validator("redis")
+    @classmethod
+    def _check_redis_installed(cls, redis: SecretStr | None) -> SecretStr | None:
+        if redis is not None:
+            require_extra("redis", "redis", "Redis")
+        return redis
 
     @field_validator("features")
     @classmethod

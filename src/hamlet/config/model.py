@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from hamlet.config.cutover import CutoverConfig
 from hamlet.config.strict import STRICT, StrictModel
 from hamlet.core import ChatParams
+from hamlet.core.extras import require_extra
 
 # What a key's `routes` names to allow the main screen.
 MAIN_SCREEN = "suggest"
@@ -52,12 +52,21 @@ def _check_redis_url(value: SecretStr | None) -> SecretStr | None:
     # The URL may hold a password: it is not repeated.
     if not is_valid or url.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("a Redis URL looks like redis://host:6379/0, rediss:// or unix:///path")
-    if find_spec("redis") is None:
-        raise ValueError("Redis needs the extra of that name: pip install 'hamlet[redis]'")
+    require_extra("redis", "redis", "Redis")
     return value
 
 
 RedisUrl = Annotated[SecretStr | None, AfterValidator(_check_redis_url)]
+
+
+def _check_otlp_url(value: str | None) -> str | None:
+    if value is not None:
+        require_extra("opentelemetry.sdk.trace", "otel", "OTLP export")
+        require_extra("opentelemetry.exporter.otlp.proto.http", "otel", "OTLP export")
+    return value
+
+
+OtlpUrl = Annotated[str | None, AfterValidator(_check_otlp_url)]
 
 
 class ServerConfig(StrictModel):
@@ -280,7 +289,7 @@ class TelemetryConfig(StrictModel):
     admin_host: str = "127.0.0.1"
     admin_port: int | None = Field(default=None, ge=0, le=65535)
     usage_file: Path | None = None
-    otlp: str | None = Field(default=None, pattern=r"^https?://")
+    otlp: OtlpUrl = Field(default=None, pattern=r"^https?://")
     sample: float = Field(default=0.1, ge=0, le=1)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,4 +1,4 @@
-"""The alerts: when, how loud, and what is to be read first."""
+"""The alerts: condition, severity, texts and links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _DASHBOARD_ROOT = "/d/"
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert. `summary` and `description` may use {{ $labels.x }} and {{ $value }}."""
+    """One alert. `summary` and `description` may use {{ $labels.x }} and {{ $value }}.
+
+    `for_` is a Prometheus duration; `dashboard` is a dashboard's uid.
+    """
 
     name: str
     expr: str
@@ -46,7 +49,7 @@ _SECONDS, _DEPLOYMENT = "{{ $value | humanizeDuration }}", "{{ $labels.deploymen
 
 
 def _burn_rate(objective: Objective, *pairs: tuple[float, str, str]) -> str:
-    """Both windows of a pair are over its factor, and there was traffic enough."""
+    """Both windows of a pair burn faster than its factor, with enough traffic in the longer one."""
     return " or ".join(
         f"(({objective.error_ratio(long)} > {round(factor * objective.error_budget, 6)}) and on ()"
         f" ({objective.error_ratio(short)} > {round(factor * objective.error_budget, 6)}) and on ()"
@@ -78,8 +81,8 @@ SLO_ALERTS = (
         _burn_rate(_AVAILABILITY, (14.4, "1h", "5m")),
         "2m",
         "page",
-        "Calls fail fast: the month's error budget would be gone in two days",
-        f"{_PERCENT} of calls failed in the last hour; 0.5 % may.",
+        "Calls are failing fast: at this rate the 30-day error budget lasts two days",
+        f"{_PERCENT} of calls failed in the last hour; the objective allows 0.5 %.",
         "hamlet-overview",
     ),
     Alert(
@@ -87,8 +90,8 @@ SLO_ALERTS = (
         _burn_rate(_AVAILABILITY, (6, "6h", "30m")),
         "15m",
         "page",
-        "Calls fail: the month's error budget would be gone in five days",
-        f"{_PERCENT} of calls failed in the last six hours; 0.5 % may.",
+        "Calls are failing: at this rate the 30-day error budget lasts five days",
+        f"{_PERCENT} of calls failed in the last six hours; the objective allows 0.5 %.",
         "hamlet-overview",
     ),
     Alert(
@@ -96,8 +99,8 @@ SLO_ALERTS = (
         _burn_rate(_AVAILABILITY, (3, "1d", "2h"), (1, "3d", "6h")),
         "1h",
         "ticket",
-        "Calls fail a little more than they may",
-        f"{_PERCENT} of calls failed in the last days; 0.5 % may.",
+        "Calls fail slightly more often than the objective allows",
+        f"{_PERCENT} of calls failed in the last days; the objective allows 0.5 %.",
         "hamlet-overview",
     ),
     Alert(
@@ -106,7 +109,7 @@ SLO_ALERTS = (
         "5m",
         "page",
         "First tokens are late",
-        f"{_PERCENT} of streams began after 2.56 s; 5 % may.",
+        f"{_PERCENT} of streams began after 2.56 s; the objective allows 5 %.",
         "hamlet-overview",
     ),
     Alert(
@@ -114,8 +117,8 @@ SLO_ALERTS = (
         _burn_rate(_GATEWAY, (14.4, "1h", "5m"), (6, "6h", "30m")),
         "2m",
         "page",
-        "hamlet itself answers 500",
-        f"{_PERCENT} of HTTP answers were hamlet's own failure; 0.05 % may.",
+        "hamlet itself answers with 500",
+        f"{_PERCENT} of HTTP responses were hamlet's own failure; the objective allows 0.05 %.",
         "hamlet-overview",
     ),
 )
@@ -126,7 +129,7 @@ CAUSE_ALERTS = (
         "2m",
         "page",
         "No hamlet is ready",
-        "No process of the job answers scrapes and says that it is ready.",
+        "No process of the job can be scraped and reports ready.",
         "hamlet-infra",
     ),
     Alert(
@@ -134,13 +137,14 @@ CAUSE_ALERTS = (
         'sum(hamlet_ready) < 2 and on () count(up{job="hamlet"}) >= 2',
         "5m",
         "page",
-        "Fewer than two hamlets are ready",
+        "Fewer than two hamlet processes are ready",
         f"{_VALUE} ready; one more failure takes the service down.",
         "hamlet-infra",
     ),
     Alert(
         "HamletModelCallFailing",
-        f"{_failures_by_deployment} / ({_attempts_by_deployment} > 0) > 0.2 and {_attempts_by_deployment} * 300 > 20",
+        f"{_failures_by_deployment} / ({_attempts_by_deployment} > 0) > 0.2"
+        f" and {_attempts_by_deployment} * 300 > 20",
         "5m",
         "ticket",
         f"{_DEPLOYMENT} fails",
@@ -152,8 +156,8 @@ CAUSE_ALERTS = (
         rate("hamlet_requests_total", 'outcome="failed"', window="5m", by="route") + " > 0.5",
         "3m",
         "page",
-        "Nothing answers {{ $labels.route }}",
-        f"{_VALUE} calls a second fail after all that could be tried.",
+        "All deployments of {{ $labels.route }} fail",
+        f"{_VALUE} calls per second fail after every eligible deployment was tried.",
         "hamlet-model-calls",
     ),
     Alert(
@@ -161,8 +165,8 @@ CAUSE_ALERTS = (
         f"min by (deployment) (max_over_time({_open}[1m])) > 0",
         "15m",
         "ticket",
-        f"{_DEPLOYMENT} has been left alone for a quarter of an hour",
-        "Every process keeps its breaker open.",
+        f"{_DEPLOYMENT} has had an open circuit breaker for 15 minutes",
+        "Its circuit breaker is open in every process.",
         "hamlet-fleet",
     ),
     Alert(
@@ -179,7 +183,7 @@ CAUSE_ALERTS = (
         "min by (route) (hamlet_retry_budget_ratio) < 0.05",
         "5m",
         "ticket",
-        "{{ $labels.route }} may not retry any more",
+        "The retry budget of {{ $labels.route }} is used up",
         f"{_PERCENT} of the retry budget is left.",
         "hamlet-fleet",
     ),
@@ -189,7 +193,7 @@ CAUSE_ALERTS = (
         "10m",
         "ticket",
         "Reserved capacity is full",
-        f"{_PERCENT} in use: calls spill to where they cost money.",
+        f"{_PERCENT} in use: calls spill to pay-per-use deployments.",
         "hamlet-fleet",
     ),
     Alert(
@@ -200,7 +204,7 @@ CAUSE_ALERTS = (
         + " > 0) > 0.05",
         "10m",
         "ticket",
-        "{{ $labels.route }} pays although reserved capacity has room",
+        "{{ $labels.route }} spills to pay-per-use while reserved capacity is free",
         f"{_PERCENT} of its answers.",
         "hamlet-fleet",
     ),
@@ -209,8 +213,8 @@ CAUSE_ALERTS = (
         f"min by (deployment, kind) ({metric_selector('hamlet_rate_limit_remaining_ratio')}) < 0.1",
         "10m",
         "ticket",
-        f"{_DEPLOYMENT} has little left of its minute's {{{{ $labels.kind }}}}",
-        f"{_PERCENT} left, says its vendor.",
+        f"{_DEPLOYMENT} is close to its quota of {{{{ $labels.kind }}}} per minute",
+        f"{_PERCENT} left, according to its vendor.",
         "hamlet-fleet",
     ),
     Alert(
@@ -218,8 +222,8 @@ CAUSE_ALERTS = (
         'max(hamlet_fleet_shared_state{state="away"}) == 1',
         "5m",
         "ticket",
-        "Processes no longer share what they know of the fleet",
-        "Redis is not to be had; each process learns for itself.",
+        "Processes no longer share deployment state",
+        "Redis is unreachable; each process uses its own observations.",
         "hamlet-fleet",
     ),
     Alert(
@@ -227,8 +231,8 @@ CAUSE_ALERTS = (
         f"histogram_quantile(0.95, {_wait}) > 0.25 or max(hamlet_distress_level) >= 2",
         "10m",
         "page",
-        "Calls wait for a place, or are shed",
-        "hamlet has as many calls in flight as it may, or is in distress.",
+        "Calls queue for admission or are shed",
+        "hamlet is at its limit of calls in flight, or overloaded.",
         "hamlet-infra",
     ),
     Alert(
@@ -246,8 +250,8 @@ CAUSE_ALERTS = (
         ' and process_resident_memory_bytes{job="hamlet"} > 3e8',
         "30m",
         "ticket",
-        "{{ $labels.instance }} will need more memory than it may have",
-        "{{ $value | humanize1024 }}B in twelve hours, if it goes on like this.",
+        "{{ $labels.instance }} is on course to exceed its memory limit",
+        "{{ $value | humanize1024 }}B in twelve hours at the current growth.",
         "hamlet-infra",
     ),
     Alert(
@@ -257,7 +261,7 @@ CAUSE_ALERTS = (
         "0m",
         "page",
         "A guardrail moved {{ $labels.feature }} to {{ $labels.to }}",
-        "The new arm did worse than it may; the journal says how.",
+        "The new arm breached a guardrail; the journal has the reason.",
         "hamlet-cutover",
     ),
     Alert(
@@ -276,7 +280,7 @@ CAUSE_ALERTS = (
         " unless on () sum(rate(hamlet_attempts_total[10m])) > 0)",
         "5m",
         "ticket",
-        "hamlet's own figures cannot be trusted",
+        "hamlet's metrics are unreliable",
         "An observer raises, or calls are answered without attempts.",
         "hamlet-infra",
     ),
@@ -296,7 +300,7 @@ CAUSE_ALERTS = (
         "1m",
         "ticket",
         "The last reload was refused",
-        "hamlet goes on with the configuration before it; the log says why.",
+        "hamlet keeps the previous configuration; the log has the reason.",
         "hamlet-infra",
     ),
     Alert(
@@ -313,8 +317,8 @@ CAUSE_ALERTS = (
         "min(hamlet_web_source_open) == 1",
         "10m",
         "ticket",
-        "Every web source is left alone",
-        "Links come from the cache and the catalogue alone.",
+        "The circuits of all web sources are open",
+        "Links come only from the cache and the catalogue.",
         "hamlet-screen",
     ),
 )

@@ -13,38 +13,38 @@ _input_token_rate = rate(_TOKENS, JOB, 'token_type="input"')
 COST = Dashboard(
     "hamlet-cost",
     "hamlet / cost",
-    "What do the tokens cost, and who spends them?",
+    "What do tokens cost, and where are they spent?",
     VARIABLES,
     (
         PanelRow(
             "Now",
             (
                 stat(
-                    "Spend an hour",
-                    "Estimated by the cards' prices. " + _COST,
+                    "Spend per hour",
+                    "Estimated from model card prices. " + _COST,
                     "currencyUSD",
                     f"3600 * {rate(_COST, *ROUTE_SELECTORS)}",
                     size=(6, 4),
                     decimals=2,
                 ),
                 stat(
-                    "Tokens a minute",
-                    "Read and written. " + _TOKENS,
+                    "Tokens / min",
+                    "Input and output. " + _TOKENS,
                     "none",
                     "60 * " + rate(_TOKENS, JOB, 'token_type=~"input|output"'),
                     size=(6, 4),
                     decimals=0,
                 ),
                 stat(
-                    "Cached part",
-                    "Of the input tokens. " + _TOKENS,
+                    "Cached input",
+                    "Share of input tokens read from the vendor's cache. " + _TOKENS,
                     "percentunit",
                     ratio(rate(_TOKENS, JOB, 'token_type="cached_input"'), _input_token_rate),
                     size=(6, 4),
                 ),
                 stat(
-                    "Cost of a call",
-                    "Mean of the last minutes. " + _COST,
+                    "Cost per call",
+                    "Recent mean. " + _COST,
                     "currencyUSD",
                     ratio(
                         rate(_COST, *ROUTE_SELECTORS),
@@ -59,7 +59,7 @@ COST = Dashboard(
             "Over time",
             (
                 graph(
-                    "Spend an hour by route",
+                    "Spend per hour by route",
                     "Estimated. " + _COST,
                     "currencyUSD",
                     Query(f"3600 * {rate(_COST, *ROUTE_SELECTORS, by='route')}", "{{route}}"),
@@ -67,7 +67,7 @@ COST = Dashboard(
                     size=(12, 8),
                 ),
                 graph(
-                    "Spend an hour by deployment",
+                    "Spend per hour by deployment",
                     "The ten largest. " + _COST,
                     "currencyUSD",
                     Query(
@@ -77,13 +77,13 @@ COST = Dashboard(
                     size=(12, 8),
                 ),
                 graph(
-                    "Tokens a minute by type",
+                    "Tokens per minute by type",
                     "As billed. " + _TOKENS,
                     "none",
                     Query(f"60 * {rate(_TOKENS, JOB, by='token_type')}", "{{token_type}}"),
                 ),
                 graph(
-                    "Tokens of an answer, mean",
+                    "Output tokens per answer, mean",
                     "Output. gen_ai_client_token_usage",
                     "none",
                     Query(
@@ -97,7 +97,7 @@ COST = Dashboard(
                     ),
                 ),
                 graph(
-                    "Tokens of a prompt, p95",
+                    "Input tokens per call, p95",
                     "Input. gen_ai_client_token_usage",
                     "none",
                     Query(
@@ -114,21 +114,22 @@ COST = Dashboard(
             ),
         ),
         PanelRow(
-            "Where it goes",
+            "Breakdown",
             (
                 bars(
-                    "Spend of a day by deployment",
-                    "At the last hour's pace. " + _COST,
+                    "Projected daily spend by deployment",
+                    "At the last hour's rate. " + _COST,
                     "currencyUSD",
                     Query(
-                        f"topk(10, 24 * sum by (deployment) (increase({metric_selector(_COST, *ROUTE_SELECTORS)}[1h])))",
+                        "topk(10, 24 * sum by (deployment) "
+                        f"(increase({metric_selector(_COST, *ROUTE_SELECTORS)}[1h])))",
                         "{{deployment}}",
                     ),
                     size=(12, 9),
                     decimals=2,
                 ),
                 table(
-                    "Tokens of the last hour",
+                    "Tokens in the last hour",
                     "By deployment and type. " + _TOKENS,
                     "none",
                     Query(

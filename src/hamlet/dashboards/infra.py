@@ -1,4 +1,4 @@
-"""The dashboard of processes, machines and the edge."""
+"""The dashboard of processes, machines and the edge proxy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NODE = 'device!~"lo|veth.*"'
 INFRA = Dashboard(
     "hamlet-infra",
     "hamlet / infrastructure load",
-    "Is hamlet itself short of anything?",
+    "Is hamlet itself short of a resource?",
     VARIABLES[:1],
     (
         PanelRow(
@@ -20,7 +20,7 @@ INFRA = Dashboard(
             (
                 graph(
                     "CPU",
-                    "Cores in use by each process. process_cpu_seconds_total",
+                    "Cores used by each process. process_cpu_seconds_total",
                     "none",
                     Query(
                         f"rate(process_cpu_seconds_total{{{JOB}}}[{RATE_INTERVAL}])", "{{instance}}"
@@ -41,26 +41,26 @@ INFRA = Dashboard(
                 ),
                 graph(
                     "In flight",
-                    "Calls, and how many there may be. hamlet_calls_in_flight",
+                    "Calls in flight and their limit. hamlet_calls_in_flight",
                     "none",
                     Query(f"sum({metric_selector('hamlet_calls_in_flight', JOB)})", "in flight"),
                     Query(f"sum({metric_selector('hamlet_calls_limit', JOB)})", "limit"),
                 ),
                 graph(
-                    "Waiting for a place",
-                    "Calls now. hamlet_queue_depth",
+                    "Queued calls",
+                    "Calls waiting for admission. hamlet_queue_depth",
                     "none",
                     Query(f"sum({metric_selector('hamlet_queue_depth', JOB)})", "waiting"),
                 ),
                 graph(
-                    "Wait for a place p95",
-                    "Of admitted calls. " + _WAIT,
+                    "Queue wait p95",
+                    "Admitted calls. " + _WAIT,
                     "s",
                     Query(quantile(0.95, _WAIT, JOB), "p95"),
                 ),
                 graph(
                     "Connections to vendors",
-                    "Busy, idle and opening ones. hamlet_http_pool_connections",
+                    "Busy, idle and opening connections. hamlet_http_pool_connections",
                     "none",
                     Query(
                         f"sum by (state) ({metric_selector('hamlet_http_pool_connections', JOB)})",
@@ -69,8 +69,8 @@ INFRA = Dashboard(
                     stack=True,
                 ),
                 graph(
-                    "Waiting for a connection",
-                    "Requests at a time, at the mean. hamlet_http_pool_wait_seconds_total",
+                    "Requests waiting for a connection",
+                    "Mean number of waiting requests. hamlet_http_pool_wait_seconds_total",
                     "none",
                     Query(
                         rate("hamlet_http_pool_wait_seconds_total", JOB, by="provider"),
@@ -79,23 +79,24 @@ INFRA = Dashboard(
                 ),
                 graph(
                     "Open files",
-                    "Of those allowed. process_open_fds",
+                    "Share of the allowed descriptors. process_open_fds",
                     "percentunit",
                     Query(f"process_open_fds{{{JOB}}} / process_max_fds{{{JOB}}}", "{{instance}}"),
                 ),
                 graph(
-                    "Collections",
-                    "Of the garbage collector, a second. python_gc_collections_total",
+                    "Garbage collections",
+                    "Per second, by generation. python_gc_collections_total",
                     "none",
                     Query(
-                        f"sum by (generation) (rate(python_gc_collections_total{{{JOB}}}[{RATE_INTERVAL}]))",
+                        "sum by (generation) "
+                        f"(rate(python_gc_collections_total{{{JOB}}}[{RATE_INTERVAL}]))",
                         "generation {{generation}}",
                     ),
                     size=(12, 8),
                 ),
                 graph(
                     "Answers by status",
-                    "HTTP, a second. hamlet_http_responses_total",
+                    "HTTP responses per second. hamlet_http_responses_total",
                     "reqps",
                     Query(rate("hamlet_http_responses_total", JOB, by="code"), "{{code}}"),
                     stack=True,
@@ -104,18 +105,18 @@ INFRA = Dashboard(
             ),
         ),
         PanelRow(
-            "Itself",
+            "Health",
             (
                 stat(
                     "Ready",
-                    "Processes that want traffic. hamlet_ready",
+                    "Processes that report ready. hamlet_ready",
                     "none",
                     f"sum({metric_selector('hamlet_ready', JOB)})",
                     size=(4, 4),
                 ),
                 stat(
-                    "Distress",
-                    "0 to 3: how much is shed. hamlet_distress_level",
+                    "Overload level",
+                    "0 to 3; more load is shed at higher levels. hamlet_distress_level",
                     "none",
                     f"max({metric_selector('hamlet_distress_level', JOB)})",
                     warn=1,
@@ -124,20 +125,20 @@ INFRA = Dashboard(
                 ),
                 stat(
                     "Series",
-                    "Of the largest process. hamlet_series",
+                    "Time series of the largest process. hamlet_series",
                     "none",
                     f"max({metric_selector('hamlet_series', JOB)})",
                     size=(4, 4),
                 ),
                 stat(
                     "Scrape",
-                    "Making the text, in a thread. hamlet_render_seconds",
+                    "Time to render the exposition. hamlet_render_seconds",
                     "s",
                     f"max({metric_selector('hamlet_render_seconds', JOB)})",
                     size=(4, 4),
                 ),
                 stat(
-                    "Observers that raised",
+                    "Observer errors",
                     "In the last hour. hamlet_telemetry_errors_total",
                     "none",
                     f"sum(increase({metric_selector('hamlet_telemetry_errors_total', JOB)}[1h]))",
@@ -161,7 +162,7 @@ INFRA = Dashboard(
             (
                 graph(
                     "Node CPU",
-                    "Busy part. node_cpu_seconds_total",
+                    "Busy share. node_cpu_seconds_total",
                     "percentunit",
                     Query(
                         "1 - avg by (instance) "
@@ -172,7 +173,7 @@ INFRA = Dashboard(
                 ),
                 graph(
                     "Node memory",
-                    "Used part. node_memory_MemAvailable_bytes",
+                    "Used share. node_memory_MemAvailable_bytes",
                     "percentunit",
                     Query(
                         "1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes",
@@ -196,7 +197,7 @@ INFRA = Dashboard(
                 ),
                 graph(
                     "Node disk",
-                    "Used part of /. node_filesystem_avail_bytes",
+                    "Used share of /. node_filesystem_avail_bytes",
                     "percentunit",
                     Query(
                         '1 - node_filesystem_avail_bytes{mountpoint="/"} '
@@ -212,7 +213,7 @@ INFRA = Dashboard(
             (
                 graph(
                     "Edge requests",
-                    "Envoy's, a second, by cluster. envoy_cluster_upstream_rq",
+                    "Envoy requests per second, by cluster. envoy_cluster_upstream_rq_total",
                     "reqps",
                     Query(
                         f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq_total"
@@ -222,7 +223,7 @@ INFRA = Dashboard(
                 ),
                 graph(
                     "Edge retries and 5xx",
-                    "Envoy's, a second. envoy_cluster_upstream_rq_retry",
+                    "Envoy retries and 5xx responses per second. envoy_cluster_upstream_rq_retry",
                     "reqps",
                     Query(
                         f"sum(rate(envoy_cluster_upstream_rq_retry[{RATE_INTERVAL}]))", "retries"
@@ -235,7 +236,7 @@ INFRA = Dashboard(
                 ),
                 graph(
                     "Edge hosts",
-                    "Healthy, by cluster. envoy_cluster_membership_healthy",
+                    "Healthy hosts by cluster. envoy_cluster_membership_healthy",
                     "none",
                     Query(
                         "max by (envoy_cluster_name) (envoy_cluster_membership_healthy)",

@@ -1,4 +1,4 @@
-"""The dashboards of calls: overview, and failures of model calls."""
+"""The dashboards of model calls: overview and failures."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _attempt_rate = rate(_ATTEMPTS, JOB, by="deployment")
 OVERVIEW = Dashboard(
     "hamlet-overview",
     "hamlet / overview",
-    "Is it well, and if not, for whom?",
+    "Is the service healthy, and if not, which routes are affected?",
     VARIABLES,
     (
         PanelRow(
             "Now",
             (
                 stat(
-                    "Calls a minute",
-                    "Ended calls. hamlet_requests_total",
+                    "Calls / min",
+                    "Calls that ended. hamlet_requests_total",
                     "none",
                     f"60 * {rate(_REQUESTS, *ROUTE_SELECTORS)}",
                     decimals=0,
                 ),
                 stat(
                     "Failed",
-                    "Part of the counted calls that failed or were shed. hamlet_requests_total",
+                    "Share of counted calls that failed or were shed. hamlet_requests_total",
                     "percentunit",
                     ratio(_bad_request_rate, _counted_request_rate),
                     warn=0.005,
@@ -55,7 +55,8 @@ OVERVIEW = Dashboard(
                 ),
                 stat(
                     "Error budget left",
-                    "Of 0.5 % in 30 days. slo:error_budget_remaining:ratio",
+                    "Remaining share of the 0.5 % allowed in 30 days. "
+                    "slo:error_budget_remaining:ratio",
                     "percentunit",
                     'min(slo:error_budget_remaining:ratio{slo="availability"})',
                     warn=0.5,
@@ -70,20 +71,20 @@ OVERVIEW = Dashboard(
                     bad=3,
                 ),
                 stat(
-                    "Whole call p95",
+                    "Call duration p95",
                     "From arrival to last byte. " + _WHOLE,
                     "s",
                     quantile(0.95, _WHOLE, *ROUTE_SELECTORS),
                 ),
                 stat(
                     "In flight",
-                    "Calls now. hamlet_calls_in_flight",
+                    "Calls in flight now. hamlet_calls_in_flight",
                     "none",
                     f"sum({metric_selector('hamlet_calls_in_flight', JOB)})",
                 ),
                 stat(
-                    "Shed a minute",
-                    "Calls refused for overload. hamlet_requests_total",
+                    "Shed / min",
+                    "Calls rejected because of overload. hamlet_requests_total",
                     "none",
                     "60 * " + rate(_REQUESTS, *ROUTE_SELECTORS, 'outcome="overload"'),
                     warn=1,
@@ -92,7 +93,7 @@ OVERVIEW = Dashboard(
                 ),
                 stat(
                     "Pods ready",
-                    "Processes that want traffic. hamlet_ready",
+                    "Processes that report ready. hamlet_ready",
                     "none",
                     f"sum({metric_selector('hamlet_ready', JOB)})",
                     warn=2,
@@ -105,13 +106,13 @@ OVERVIEW = Dashboard(
             (
                 graph(
                     "Calls by route",
-                    "Ended calls a second. hamlet_requests_total",
+                    "Calls that ended, per second. hamlet_requests_total",
                     "reqps",
                     Query(rate(_REQUESTS, *ROUTE_SELECTORS, by="route"), "{{route}}"),
                 ),
                 graph(
                     "Failed by route",
-                    "Part that failed or was shed. hamlet_requests_total",
+                    "Share that failed or was shed. hamlet_requests_total",
                     "percentunit",
                     Query(
                         ratio(
@@ -123,7 +124,7 @@ OVERVIEW = Dashboard(
                 ),
                 graph(
                     "Outcomes",
-                    "Ended calls a second. hamlet_requests_total",
+                    "Calls that ended, per second. hamlet_requests_total",
                     "reqps",
                     Query(rate(_REQUESTS, *ROUTE_SELECTORS, by="outcome"), "{{outcome}}"),
                     stack=True,
@@ -135,13 +136,13 @@ OVERVIEW = Dashboard(
                     Query(quantile(0.95, _FIRST, *ROUTE_SELECTORS, by="route"), "{{route}}"),
                 ),
                 graph(
-                    "Whole call by route, p50",
+                    "Call duration by route, p50",
                     "From arrival to last byte. " + _WHOLE,
                     "s",
                     Query(quantile(0.5, _WHOLE, *ROUTE_SELECTORS, by="route"), "{{route}}"),
                 ),
                 graph(
-                    "Whole call by route, p95",
+                    "Call duration by route, p95",
                     "From arrival to last byte. " + _WHOLE,
                     "s",
                     Query(quantile(0.95, _WHOLE, *ROUTE_SELECTORS, by="route"), "{{route}}"),
@@ -153,7 +154,8 @@ OVERVIEW = Dashboard(
             (
                 graph(
                     "Burn rate, availability",
-                    "Times faster than the budget allows; above 14.4 it pages. slo:burn_rate",
+                    "Multiples of the rate that would just use up the budget; pages above "
+                    "14.4. slo:current_burn_rate:ratio",
                     "none",
                     *(
                         Query(f'slo:current_burn_rate:ratio{{slo="availability",window="{w}"}}', w)
@@ -162,7 +164,8 @@ OVERVIEW = Dashboard(
                 ),
                 graph(
                     "Burn rate, first token",
-                    "Times faster than the budget allows. slo:burn_rate",
+                    "Multiples of the rate that would just use up the budget. "
+                    "slo:current_burn_rate:ratio",
                     "none",
                     *(
                         Query(f'slo:current_burn_rate:ratio{{slo="first_token",window="{w}"}}', w)
@@ -171,7 +174,7 @@ OVERVIEW = Dashboard(
                 ),
                 bars(
                     "Failing deployments",
-                    "Failed attempts a minute. hamlet_attempts_total",
+                    "Failed attempts per minute. hamlet_attempts_total",
                     "none",
                     Query(
                         f"topk(8, 60 * {_failed_attempt_rate} > 0) or topk(3, 0 * {_attempt_rate})",
@@ -188,12 +191,15 @@ _DEPLOYMENT_SELECTORS = (JOB, DEPLOYMENT)
 _ATTEMPT = "gen_ai_client_operation_duration_seconds"
 _FIRST_CHUNK = "gen_ai_client_operation_time_to_first_chunk_seconds"
 _TPOT = "gen_ai_server_time_per_output_token_seconds"
+_failed_attempts = metric_selector(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, _FAILED_RESULTS)
+_attempts_by_deployment = rate(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, by="deployment")
+_slowness = metric_selector("hamlet_deployment_slowness_ratio", *_DEPLOYMENT_SELECTORS)
 WITH_DEPLOYMENT = (VARIABLES[0], Variable("deployment", "hamlet_deployment_info"))
 
 MODEL_CALLS = Dashboard(
     "hamlet-model-calls",
     "hamlet / AI model call failures",
-    "Which upstream fails, how, and since when?",
+    "Which upstream is failing, how, and since when?",
     WITH_DEPLOYMENT,
     (
         PanelRow(
@@ -201,7 +207,7 @@ MODEL_CALLS = Dashboard(
             (
                 graph(
                     "Attempts by result",
-                    "Upstream attempts a second. " + _ATTEMPTS,
+                    "Upstream attempts per second. " + _ATTEMPTS,
                     "reqps",
                     Query(
                         rate(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, by="result") + " > 0", "{{result}}"
@@ -211,7 +217,7 @@ MODEL_CALLS = Dashboard(
                 ),
                 graph(
                     "Failures by class",
-                    "Failed attempts a second. " + _ATTEMPTS,
+                    "Failed attempts per second. " + _ATTEMPTS,
                     "reqps",
                     Query(
                         rate(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, _FAILED_RESULTS, by="result")
@@ -222,8 +228,8 @@ MODEL_CALLS = Dashboard(
                     size=(12, 8),
                 ),
                 bars(
-                    "Failed part by deployment",
-                    "Of the last minutes' attempts. " + _ATTEMPTS,
+                    "Failure ratio by deployment",
+                    "Share of recent attempts that failed. " + _ATTEMPTS,
                     "percentunit",
                     Query(
                         "topk(12, "
@@ -247,7 +253,7 @@ MODEL_CALLS = Dashboard(
                     "none",
                     Query(
                         "topk(25, sum by (deployment, result) "
-                        f"(increase({metric_selector(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, _FAILED_RESULTS)}[1h])) > 0)"
+                        f"(increase({_failed_attempts}[1h])) > 0)"
                     ),
                     size=(14, 10),
                     decimals=0,
@@ -258,8 +264,8 @@ MODEL_CALLS = Dashboard(
             "Vendors",
             (
                 graph(
-                    "Failed part by provider",
-                    "Of its attempts. " + _ATTEMPT,
+                    "Failure ratio by provider",
+                    "Share of the provider's attempts that failed. " + _ATTEMPT,
                     "percentunit",
                     Query(
                         ratio(
@@ -271,7 +277,7 @@ MODEL_CALLS = Dashboard(
                 ),
                 graph(
                     "Timeouts by phase",
-                    "Attempts a second that took too long. hamlet_timeouts_total",
+                    "Attempts that timed out, per second. hamlet_timeouts_total",
                     "reqps",
                     Query(
                         rate("hamlet_timeouts_total", *_DEPLOYMENT_SELECTORS, by="phase"),
@@ -279,8 +285,8 @@ MODEL_CALLS = Dashboard(
                     ),
                 ),
                 graph(
-                    "Refused for being full",
-                    "429 answers a second. " + _ATTEMPTS,
+                    "Rate limited (429)",
+                    "429 responses per second. " + _ATTEMPTS,
                     "reqps",
                     Query(
                         rate(
@@ -289,8 +295,7 @@ MODEL_CALLS = Dashboard(
                             'result="rate_limited"',
                             by="deployment",
                         )
-                        + " > 0"
-                        f" or topk(1, 0 * {rate(_ATTEMPTS, *_DEPLOYMENT_SELECTORS, by='deployment')})",
+                        + f" > 0 or topk(1, 0 * {_attempts_by_deployment})",
                         "{{deployment}}",
                     ),
                 ),
@@ -327,7 +332,7 @@ MODEL_CALLS = Dashboard(
                 ),
                 graph(
                     "Failed attempts p95",
-                    "How long failing takes. " + _ATTEMPT,
+                    "Time until a failed attempt ends. " + _ATTEMPT,
                     "s",
                     Query(
                         quantile(0.95, _ATTEMPT, JOB, 'error_type!=""', by="provider"),
@@ -337,11 +342,10 @@ MODEL_CALLS = Dashboard(
                 ),
                 graph(
                     "Slowness",
-                    "Times slower than expected. hamlet_deployment_slowness_ratio",
+                    "Measured over expected latency. hamlet_deployment_slowness_ratio",
                     "none",
                     Query(
-                        f"topk(8, avg by (deployment) "
-                        f"({metric_selector('hamlet_deployment_slowness_ratio', *_DEPLOYMENT_SELECTORS)}))",
+                        f"topk(8, avg by (deployment) ({_slowness}))",
                         "{{deployment}}",
                     ),
                     size=(12, 8),
@@ -352,15 +356,15 @@ MODEL_CALLS = Dashboard(
             "Answers",
             (
                 graph(
-                    "Answers cut after their beginning",
-                    "By who cut them, a second. hamlet_response_aborts_total",
+                    "Responses aborted mid-stream",
+                    "By the side that aborted, per second. hamlet_response_aborts_total",
                     "reqps",
                     Query(rate("hamlet_response_aborts_total", JOB, by="by"), "{{by}}"),
                     size=(12, 7),
                 ),
                 graph(
-                    "Calls refused before any upstream was asked",
-                    "By reason, a second. hamlet_rejected_total",
+                    "Calls rejected before any upstream attempt",
+                    "By reason, per second. hamlet_rejected_total",
                     "reqps",
                     Query(rate("hamlet_rejected_total", JOB, by="reason"), "{{reason}}"),
                     size=(12, 7),

@@ -45,7 +45,8 @@ def render_panel(panel: PanelJson, series: Sequence[Series], times: Sequence[flo
 
 def _render_stat(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:
     value = series[0].last
-    return f'<p class="stat" style="color:{_value_color(panel, value)}">{escape(_value_text(panel, value))}</p>'
+    color, text = _value_color(panel, value), escape(_value_text(panel, value))
+    return f'<p class="stat" style="color:{color}">{text}</p>'
 
 
 def _render_graph(panel: PanelJson, series: Sequence[Series], times: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ _DEFAULT_SIZES: dict[PanelKind, tuple[int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One expression. `legend` names its series by their labels: "{{route}}"."""
+    """One expression. `legend` is a template over the labels of a series: "{{route}}"."""
 
     expr: str
     legend: str = ""
@@ -28,9 +28,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One question and its answer. `bad` is where the number turns red, `warn` yellow.
+    """One panel. The value turns yellow at `warn` and red at `bad`.
 
-    `unit` is Grafana's name of it; `size` is (columns of 24, rows of 30 pixels).
+    `unit` is Grafana's name of the unit; `size` is (columns of 24, rows of 30 pixels);
+    `mappings` are (value, text, colour). With `bad` below `warn`, low values are bad.
     """
 
     kind: PanelKind
@@ -49,7 +50,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class PanelRow:
-    """A heading and the panels under it."""
+    """A heading and the panels below it."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -57,7 +58,7 @@ class PanelRow:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A drop-down over the values that a label of a metric has."""
+    """A drop-down of the values of the label `name` of a metric."""
 
     name: str
     metric: str
@@ -65,7 +66,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """A page of panels. `uid` is its address for good."""
+    """A dashboard. `uid` is its permanent address."""
 
     uid: str
     title: str
@@ -80,7 +81,7 @@ class Dashboard:
             yield from row.panels
 
     def to_json(self) -> dict[str, Any]:
-        """What Grafana loads."""
+        """The dashboard in Grafana's JSON model."""
         return {
             "uid": self.uid,
             "title": self.title,
@@ -101,27 +102,27 @@ class Dashboard:
 
 
 def stat(title: str, description: str, unit: str, expr: str, **options: Any) -> Panel:
-    """One number."""
+    """A panel with one number."""
     return Panel("stat", title, description, unit, (Query(expr),), **options)
 
 
 def graph(title: str, description: str, unit: str, *queries: Query, **options: Any) -> Panel:
-    """Lines over time."""
+    """A panel with lines over time."""
     return Panel("timeseries", title, description, unit, queries, **options)
 
 
 def bars(title: str, description: str, unit: str, query: Query, **options: Any) -> Panel:
-    """One bar for each series, now."""
+    """A panel with one bar for the latest value of each series."""
     return Panel("bargauge", title, description, unit, (query,), **options)
 
 
 def table(title: str, description: str, unit: str, query: Query, **options: Any) -> Panel:
-    """The series as rows, now."""
+    """A panel with one row for the latest value of each series."""
     return Panel("table", title, description, unit, (query,), **options)
 
 
 def timeline(title: str, description: str, *queries: Query, **options: Any) -> Panel:
-    """What state each series was in."""
+    """A panel with the states of each series over time."""
     return Panel("state-timeline", title, description, "none", queries, **options)
 
 
@@ -230,7 +231,7 @@ def _field_defaults(panel: Panel) -> dict[str, Any]:
         steps.append({"color": "yellow", "value": panel.warn})
     if panel.bad is not None:
         steps.append({"color": "red", "value": panel.bad})
-    # A number that is bad when it is low: the colours run the other way.
+    # Low values are bad: the colours are in reverse order.
     if panel.bad is not None and panel.warn is not None and panel.bad < panel.warn:
         steps = [
             {"color": "red", "value": None},
@@ -263,7 +264,7 @@ def _field_defaults(panel: Panel) -> dict[str, Any]:
 
 
 def _color_overrides(panel: Panel) -> Iterator[dict[str, Any]]:
-    """What is good is green everywhere, what is bad red."""
+    """Outcomes have the same colour in every panel."""
     if panel.kind != "timeseries":
         return
     for name, color in (("ok", "green"), ("failed", "red"), ("overload", "orange")):
@@ -271,7 +272,7 @@ def _color_overrides(panel: Panel) -> Iterator[dict[str, Any]]:
         yield {"matcher": {"id": "byName", "options": name}, "properties": [fixed]}
 
 
-# No traffic is not an error.
+# No traffic is not an error: "-" instead of Grafana's "No data".
 _NO_DATA_MAPPING = {
     "type": "special",
     "options": {"match": "null+nan", "result": {"text": "-", "index": 9}},

@@ -1,4 +1,4 @@
-"""The dashboards of what users see: the main screen, and the move from hamlet1."""
+"""The dashboards of the main screen and of the migration from hamlet1."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def _ctr(by: str) -> str:
 SCREEN = Dashboard(
     "hamlet-screen",
     "hamlet / main screen",
-    "Do users get suggestions in time, from where, and do they take them?",
+    "Do users get suggestions in time, where do they come from, and are they used?",
     VARIABLES[:1],
     (
         PanelRow(
             "Now",
             (
                 stat(
-                    "Answers a minute",
-                    "Whole answers. " + _TIME,
+                    "Answers / min",
+                    "Complete answers. " + _TIME,
                     "none",
                     f"60 * {_suggestion_rate}",
                     size=(4, 4),
@@ -50,7 +50,7 @@ SCREEN = Dashboard(
                 ),
                 stat(
                     "Time p95",
-                    "Of whole answers. " + _TIME,
+                    "Complete answers. " + _TIME,
                     "s",
                     quantile(0.95, _TIME, JOB),
                     warn=0.8,
@@ -59,7 +59,7 @@ SCREEN = Dashboard(
                 ),
                 stat(
                     "Late",
-                    "Part over its budget. hamlet_suggest_late_total",
+                    "Share over its time budget. hamlet_suggest_late_total",
                     "percentunit",
                     ratio(rate("hamlet_suggest_late_total", JOB), _suggestion_rate),
                     warn=0.01,
@@ -67,22 +67,22 @@ SCREEN = Dashboard(
                     size=(4, 4),
                 ),
                 stat(
-                    "By web or model",
-                    "Part of the halves. " + _ANSWERS,
+                    "From web or model",
+                    "Share of sections. " + _ANSWERS,
                     "percentunit",
                     ratio(rate(_ANSWERS, JOB, 'tier=~"web|llm|cache"'), rate(_ANSWERS, JOB)),
                     size=(4, 4),
                 ),
                 stat(
                     "Cache hits",
-                    "Part of the looks. " + _CACHE,
+                    "Share of lookups. " + _CACHE,
                     "percentunit",
                     ratio(rate(_CACHE, JOB, 'result="hit"'), rate(_CACHE, JOB, 'result!="none"')),
                     size=(4, 4),
                 ),
                 stat(
                     "Click-through",
-                    "Taken of seen. " + _EVENTS,
+                    "Clicks and submits per impression. " + _EVENTS,
                     "percentunit",
                     ratio(rate(_EVENTS, JOB, _CLICKS), rate(_EVENTS, JOB, _IMPRESSIONS)),
                     size=(4, 4),
@@ -94,21 +94,21 @@ SCREEN = Dashboard(
             (
                 graph(
                     "Links by tier",
-                    "Halves a second. " + _ANSWERS,
+                    "Sections per second. " + _ANSWERS,
                     "reqps",
                     _answers_by_tier("links"),
                     stack=True,
                 ),
                 graph(
                     "Chips by tier",
-                    "Halves a second. " + _ANSWERS,
+                    "Sections per second. " + _ANSWERS,
                     "reqps",
                     _answers_by_tier("chips"),
                     stack=True,
                 ),
                 graph(
-                    "Degraded halves",
-                    "A second, by what was missed and why. hamlet_suggest_degradations_total",
+                    "Degraded sections",
+                    "Per second, by missing origin and reason. hamlet_suggest_degradations_total",
                     "reqps",
                     Query(
                         rate("hamlet_suggest_degradations_total", JOB, by="origin, reason"),
@@ -122,19 +122,19 @@ SCREEN = Dashboard(
             (
                 graph(
                     "Time p95 by surface",
-                    "Of whole answers. " + _TIME,
+                    "Complete answers. " + _TIME,
                     "s",
                     Query(quantile(0.95, _TIME, JOB, by="surface"), "{{surface}}"),
                 ),
                 graph(
                     "Late by surface",
-                    "Answers a second over their budget. hamlet_suggest_late_total",
+                    "Answers over their time budget, per second. hamlet_suggest_late_total",
                     "reqps",
                     Query(rate("hamlet_suggest_late_total", JOB, by="surface"), "{{surface}}"),
                 ),
                 graph(
-                    "Looks into the cache",
-                    "A second, by result. " + _CACHE,
+                    "Cache lookups",
+                    "Per second, by result. " + _CACHE,
                     "reqps",
                     Query(rate(_CACHE, JOB, by="result"), "{{result}}"),
                     stack=True,
@@ -146,19 +146,19 @@ SCREEN = Dashboard(
             (
                 graph(
                     "Click-through by part",
-                    "Taken of seen. " + _EVENTS,
+                    "Clicks and submits per impression. " + _EVENTS,
                     "percentunit",
                     Query(_ctr("part"), "{{part}}"),
                 ),
                 bars(
                     "Click-through by tier",
-                    "Taken of seen. " + _EVENTS,
+                    "Clicks and submits per impression. " + _EVENTS,
                     "percentunit",
                     Query(f"sort_desc({_ctr('part, tier')})", "{{part}} {{tier}}"),
                 ),
                 graph(
                     "Events",
-                    "New ones a second. " + _EVENTS,
+                    "New events per second. " + _EVENTS,
                     "reqps",
                     Query(rate(_EVENTS, JOB, by="type"), "{{type}}"),
                     stack=True,
@@ -169,13 +169,14 @@ SCREEN = Dashboard(
             "Web sources",
             (
                 timeline(
-                    "Sources left alone",
-                    "After failures, or as they asked. hamlet_web_source_open",
+                    "Sources with an open circuit",
+                    "Sources not called after failures or during Retry-After. "
+                    "hamlet_web_source_open",
                     Query(
                         f"max by (source) ({metric_selector('hamlet_web_source_open', JOB)})",
                         "{{source}}",
                     ),
-                    mappings=((0.0, "in use", "green"), (1.0, "left alone", "red")),
+                    mappings=((0.0, "in use", "green"), (1.0, "open", "red")),
                     size=(12, 8),
                 ),
                 graph(
@@ -195,6 +196,8 @@ _FEATURE = 'feature=~"$feature"'
 _FEATURE_SELECTORS = (JOB, _FEATURE)
 _REQUESTS, _DURATION = "hamlet_cutover_requests_total", "hamlet_cutover_duration_seconds"
 _COMPARISONS = "hamlet_cutover_comparisons_total"
+_weight = metric_selector("hamlet_cutover_weight_ratio", *_FEATURE_SELECTORS)
+_transitions = metric_selector("hamlet_cutover_transitions_total", *_FEATURE_SELECTORS)
 
 
 def _stage_number(number: int, stage: str) -> str:
@@ -210,15 +213,15 @@ _STAGE_COLORS = ("gray", "purple", "blue", "yellow", "green", "green")
 CUTOVER = Dashboard(
     "hamlet-cutover",
     "hamlet / cutover",
-    "Where does each feature stand, and may it go on?",
+    "Which stage is each feature in, and may it be promoted?",
     (VARIABLES[0], Variable("feature", "hamlet_cutover_weight_ratio")),
     (
         PanelRow(
-            "Where features stand",
+            "Stages",
             (
                 timeline(
                     "Stage",
-                    "Of each feature. hamlet_cutover_state",
+                    "Stage by feature. hamlet_cutover_state",
                     Query(_stage, "{{feature}}"),
                     mappings=tuple(
                         (float(i), stage, color)
@@ -226,11 +229,11 @@ CUTOVER = Dashboard(
                     ),
                 ),
                 graph(
-                    "The new arm's share",
-                    "Of users. hamlet_cutover_weight_ratio",
+                    "Share of the new arm",
+                    "Share of users. hamlet_cutover_weight_ratio",
                     "percentunit",
                     Query(
-                        f"max by (feature) ({metric_selector('hamlet_cutover_weight_ratio', *_FEATURE_SELECTORS)})",
+                        f"max by (feature) ({_weight})",
                         "{{feature}}",
                     ),
                     maximum=1.0,
@@ -239,17 +242,17 @@ CUTOVER = Dashboard(
             ),
         ),
         PanelRow(
-            "Both arms side by side",
+            "Arms compared",
             (
                 graph(
                     "Requests by arm",
-                    "A second. " + _REQUESTS,
+                    "Per second. " + _REQUESTS,
                     "reqps",
                     Query(rate(_REQUESTS, *_FEATURE_SELECTORS, by="arm"), "{{arm}}"),
                 ),
                 graph(
                     "Failed by arm",
-                    "Part of its requests. " + _REQUESTS,
+                    "Share of the arm's requests. " + _REQUESTS,
                     "percentunit",
                     Query(
                         ratio(
@@ -266,7 +269,7 @@ CUTOVER = Dashboard(
                 ),
                 graph(
                     "Time by arm p95",
-                    "To the last byte. " + _DURATION,
+                    "Until the last byte. " + _DURATION,
                     "s",
                     Query(quantile(0.95, _DURATION, *_FEATURE_SELECTORS, by="arm"), "{{arm}}"),
                 ),
@@ -284,7 +287,7 @@ CUTOVER = Dashboard(
                 ),
                 graph(
                     "Rescues",
-                    "A second, by reason. hamlet_cutover_rescues_total",
+                    "Per second, by reason. hamlet_cutover_rescues_total",
                     "reqps",
                     Query(
                         rate("hamlet_cutover_rescues_total", *_FEATURE_SELECTORS, by="reason"),
@@ -295,11 +298,11 @@ CUTOVER = Dashboard(
             ),
         ),
         PanelRow(
-            "Comparisons in the dark",
+            "Shadow comparisons",
             (
                 graph(
                     "Verdicts on the new arm",
-                    "A second. " + _COMPARISONS,
+                    "Per second. " + _COMPARISONS,
                     "reqps",
                     Query(
                         rate(_COMPARISONS, *_FEATURE_SELECTORS, 'kind="candidate"', by="verdict"),
@@ -308,8 +311,8 @@ CUTOVER = Dashboard(
                     stack=True,
                 ),
                 graph(
-                    "Verdicts of hamlet1 on itself",
-                    "The noise, a second. " + _COMPARISONS,
+                    "Verdicts on hamlet1 against itself",
+                    "The noise floor, per second. " + _COMPARISONS,
                     "reqps",
                     Query(
                         rate(_COMPARISONS, *_FEATURE_SELECTORS, 'kind="noise"', by="verdict"),
@@ -318,8 +321,9 @@ CUTOVER = Dashboard(
                     stack=True,
                 ),
                 graph(
-                    "Not tried",
-                    "Sampled requests a second, by reason. hamlet_cutover_shadow_dropped_total",
+                    "Shadow requests dropped",
+                    "Sampled requests that were not shadowed, per second, by reason. "
+                    "hamlet_cutover_shadow_dropped_total",
                     "reqps",
                     Query(
                         rate(
@@ -331,15 +335,14 @@ CUTOVER = Dashboard(
             ),
         ),
         PanelRow(
-            "Moves",
+            "Stage changes",
             (
                 bars(
-                    "Moves of the last day",
+                    "Stage changes in the last day",
                     "By target and cause. hamlet_cutover_transitions_total",
                     "none",
                     Query(
-                        "sum by (feature, to, cause) (increase("
-                        f"{metric_selector('hamlet_cutover_transitions_total', *_FEATURE_SELECTORS)}[1d])) > 0",
+                        f"sum by (feature, to, cause) (increase({_transitions}[1d])) > 0",
                         "{{feature}} to {{to}} ({{cause}})",
                     ),
                     size=(24, 7),

@@ -1,4 +1,4 @@
-"""Asks a Prometheus what a dashboard's panels ask, without a Grafana between them."""
+"""Runs the queries of dashboard panels against a Prometheus, without Grafana."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MAX_POINTS = 180
 
 
 class QueryError(Exception):
-    """Prometheus could not be asked, or refused an expression."""
+    """Prometheus is unreachable, or rejected an expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series: its legend, labels, and a value at each of the frame's times (nan for none)."""
+    """One series: legend, labels, and a value at each time of the range (nan for none)."""
 
     name: str
     labels: Mapping[str, str]
@@ -27,13 +27,13 @@ class Series:
 
     @property
     def last(self) -> float:
-        """The last value there is."""
+        """The last value that is not nan; nan if there is none."""
         return next((v for v in reversed(self.values) if not math.isnan(v)), math.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """The times that are asked about. Unix seconds."""
+    """The queried range, in Unix seconds. `scrape_s` is Prometheus' scrape interval in seconds."""
 
     start: float
     end: float
@@ -46,12 +46,12 @@ class TimeRange:
 
     @property
     def times(self) -> tuple[float, ...]:
-        """All points."""
+        """All points, in Unix seconds."""
         count = int((self.end - self.start) / self.step_s) + 1
         return tuple(self.start + i * self.step_s for i in range(count))
 
     def substitute_variables(self, expr: str) -> str:
-        """The expression with every variable at "All"."""
+        """The expression with every variable set to "All"."""
         interval = max(self.step_s, 4 * self.scrape_s)
         return re.sub(r"\$\w+", ".*", expr.replace("$__rate_interval", f"{interval:.0f}s"))
 
@@ -59,7 +59,10 @@ class TimeRange:
 def query_series(
     http: httpx2.Client, time_range: TimeRange, target: Mapping[str, Any]
 ) -> list[Series]:
-    """The series of one target: over the frame, or at its end if it is instant."""
+    """The series of one target: over the range, or at its end if it is instant.
+
+    Raises QueryError.
+    """
     expr = time_range.substitute_variables(target["expr"])
     if target.get("instant"):
         rows = _fetch(http, "query", {"query": expr, "time": time_range.end})

@@ -1,11 +1,11 @@
-"""Pieces of PromQL that dashboards, rules and alerts share; names are checked."""
+"""PromQL expressions shared by dashboards, rules and alerts; metric names are checked."""
 
 from __future__ import annotations
 
 from hamlet.telemetry.catalogue import CATALOGUE
 
 RATE_INTERVAL = "$__rate_interval"
-# What the availability objective counts, and what of it is bad.
+# What the availability objective counts, and which of that is bad.
 COUNTED_OUTCOMES = 'outcome!~"client_error|cancelled|rejected"'
 BAD_OUTCOMES = 'outcome=~"failed|overload"'
 
@@ -22,24 +22,24 @@ def metric_selector(name: str, *selectors: str) -> str:
 
 
 def rate(name: str, *selectors: str, window: str = RATE_INTERVAL, by: str = "") -> str:
-    """Events a second, summed."""
+    """Events per second, summed."""
     return f"{sum_by(by)}(rate({metric_selector(name, *selectors)}[{window}]))"
 
 
 def sum_by(by: str) -> str:
-    """The head of a sum."""
+    """The aggregation operator of a sum, by labels if any are given."""
     return f"sum by ({by}) " if by else "sum"
 
 
 def ratio(part: str, total: str) -> str:
-    """A share: 0 where nothing of the part happened, missing where nothing did at all."""
+    """A share: 0 without events in `part`, no sample without events in `total`."""
     return f"({part}) / ({total} > 0)"
 
 
 def quantile(
     q: float, name: str, *selectors: str, window: str = RATE_INTERVAL, by: str = ""
 ) -> str:
-    """A quantile of a histogram, by the labels given."""
+    """A quantile of a histogram, by the given labels."""
     keep = f"{by}, le" if by else "le"
     inner = rate(f"{name}_bucket", *selectors, window=window, by=keep)
     return f"histogram_quantile({q}, {inner})"

@@ -1,4 +1,4 @@
-"""The dashboard of the fleet: what carries calls, and what it costs when it does not."""
+"""The dashboard of deployments: load, circuit breakers, spillover and retries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hamlet.dashboards.panels import (
     stat,
     timeline,
 )
-from hamlet.dashboards.promql import RATE_INTERVAL, metric_selector, rate, ratio
+from hamlet.dashboards.promql import metric_selector, rate, ratio
 
 _DEPLOYMENT_SELECTORS = (JOB, DEPLOYMENT)
 _ROUTE_SELECTORS = (JOB, ROUTE)
@@ -23,19 +23,25 @@ _calls = rate("hamlet_requests_total", *_ROUTE_SELECTORS, 'outcome!~"rejected|cl
 
 
 def _per_deployment(name: str, aggregation: str = "avg", *selectors: str) -> str:
-    """One number per deployment over all processes."""
-    return f"{aggregation} by (deployment) ({metric_selector(name, *_DEPLOYMENT_SELECTORS, *selectors)})"
+    """One number per deployment, aggregated over all processes."""
+    selected = metric_selector(name, *_DEPLOYMENT_SELECTORS, *selectors)
+    return f"{aggregation} by (deployment) ({selected})"
 
 
 _CHARGED, _CAPACITY = (
     "hamlet_deployment_charged_tokens_total",
     "hamlet_deployment_capacity_tokens_per_second",
 )
-_charged_rate = f"sum by (deployment) (rate({metric_selector(_CHARGED, *_DEPLOYMENT_SELECTORS)}[{RATE_INTERVAL}]))"
+_charged_rate = rate(_CHARGED, *_DEPLOYMENT_SELECTORS, by="deployment")
 _capacity_rate = f"max by (deployment) ({metric_selector(_CAPACITY, *_DEPLOYMENT_SELECTORS)})"
 _ptu = f"max by (deployment) ({metric_selector('hamlet_deployment_ptu', *_DEPLOYMENT_SELECTORS)})"
 _idle = f"clamp_min(1 - {_charged_rate} / {_capacity_rate}, 0)"
-# One number for each breaker: 0 closed, 1 half open, 2 open, the worst of all processes.
+_cooldown = _per_deployment("hamlet_deployment_cooldown_seconds", "max")
+_slowness = _per_deployment("hamlet_deployment_slowness_ratio")
+_retry_budget = metric_selector("hamlet_retry_budget_ratio", *_ROUTE_SELECTORS)
+_hedge_budget = metric_selector("hamlet_hedge_budget_ratio", *_ROUTE_SELECTORS)
+_quota = metric_selector("hamlet_rate_limit_remaining_ratio", *_DEPLOYMENT_SELECTORS)
+# One number per circuit breaker: 0 closed, 1 half open, 2 open; the worst of all processes.
 _open = metric_selector("hamlet_circuit_state", *_DEPLOYMENT_SELECTORS, 'state="open"')
 _half_open = metric_selector("hamlet_circuit_state", *_DEPLOYMENT_SELECTORS, 'state="half_open"')
 _breaker_state = f"max by (deployment) (2 * {_open} + on (instance, deployment) {_half_open})"
@@ -44,7 +50,7 @@ _BREAKER_STATES = ((0.0, "closed", "green"), (1.0, "half open", "yellow"), (2.0,
 FLEET = Dashboard(
     "hamlet-fleet",
     "hamlet / resilience and fleet",
-    "Does the fleet carry the load, and what does it cost when it does not?",
+    "Do the deployments carry the load, and what does it cost when they do not?",
     (*VARIABLES, Variable("deployment", "hamlet_deployment_info")),
     (
         PanelRow(
@@ -52,7 +58,7 @@ FLEET = Dashboard(
             (
                 stat(
                     "Attempts per call",
-                    "1 is no retry at all. hamlet_attempts_total",
+                    "1 means no retries. hamlet_attempts_total",
                     "none",
                     ratio(_attempts, _calls),
                     warn=1.2,
@@ -60,14 +66,15 @@ FLEET = Dashboard(
                     decimals=2,
                 ),
                 stat(
-                    "Spilled",
-                    "Answers not by the first tier. hamlet_answers_total",
+                    "Spillover share",
+                    "Share of answers from below the first tier. hamlet_answers_total",
                     "percentunit",
                     ratio(rate("hamlet_answers_total", *_ROUTE_SELECTORS, 'tier!="1"'), _answers),
                 ),
                 stat(
-                    "Avoidable a min",
-                    "Paid although reserved capacity above had room. hamlet_avoidable_spills_total",
+                    "Avoidable / min",
+                    "Answers from a lower tier while reserved capacity was free. "
+                    "hamlet_avoidable_spills_total",
                     "none",
                     f"60 * {rate('hamlet_avoidable_spills_total', *_ROUTE_SELECTORS)}",
                     warn=1,
@@ -76,20 +83,20 @@ FLEET = Dashboard(
                 ),
                 stat(
                     "PTU idle",
-                    "Reserved units that did nothing. hamlet_deployment_ptu",
+                    "Reserved units without load. hamlet_deployment_ptu",
                     "none",
                     f"sum({_ptu} * {_idle})",
                     decimals=0,
                 ),
                 stat(
                     "PTU used",
-                    "Part of all reserved units. hamlet_deployment_charged_tokens_total",
+                    "Used share of all reserved units. hamlet_deployment_charged_tokens_total",
                     "percentunit",
                     f"sum({_charged_rate}) / sum({_capacity_rate})",
                 ),
                 stat(
                     "Breakers open",
-                    "Deployments left alone. hamlet_circuit_state",
+                    "Deployments with a circuit breaker that is not closed. hamlet_circuit_state",
                     "none",
                     f"count({_breaker_state} > 0) or vector(0)",
                     warn=1,
@@ -97,26 +104,27 @@ FLEET = Dashboard(
                 ),
                 stat(
                     "Cooling down",
-                    "Deployments that asked for a pause. hamlet_deployment_cooldown_seconds",
+                    "Deployments that get no calls until their Retry-After has passed. "
+                    "hamlet_deployment_cooldown_seconds",
                     "none",
-                    f"count({_per_deployment('hamlet_deployment_cooldown_seconds', 'max')} > 0) or vector(0)",
+                    f"count({_cooldown} > 0) or vector(0)",
                 ),
                 stat(
                     "Retry budget",
-                    "The least of all routes. hamlet_retry_budget_ratio",
+                    "The lowest of all routes. hamlet_retry_budget_ratio",
                     "percentunit",
-                    f"min({metric_selector('hamlet_retry_budget_ratio', *_ROUTE_SELECTORS)})",
+                    f"min({_retry_budget})",
                     warn=0.5,
                     bad=0.1,
                 ),
             ),
         ),
         PanelRow(
-            "Every deployment",
+            "By deployment",
             (
                 bars(
                     "Fill",
-                    "Part of its capacity in use, the mean of all processes. "
+                    "Share of capacity in use, mean over all processes. "
                     "hamlet_deployment_fill_ratio",
                     "percentunit",
                     Query(
@@ -130,14 +138,14 @@ FLEET = Dashboard(
                 ),
                 timeline(
                     "Breakers",
-                    "closed, half open, open: the worst of all processes. hamlet_circuit_state",
+                    "The worst state over all processes. hamlet_circuit_state",
                     Query(_breaker_state, "{{deployment}}"),
                     mappings=_BREAKER_STATES,
                     size=(8, 18),
                 ),
                 bars(
                     "In flight",
-                    "Attempts and answers. hamlet_deployment_in_flight",
+                    "Attempts and responses in flight. hamlet_deployment_in_flight",
                     "none",
                     Query(
                         f"sort_desc({_per_deployment('hamlet_deployment_in_flight', 'sum')})",
@@ -147,10 +155,11 @@ FLEET = Dashboard(
                 ),
                 bars(
                     "Slowness",
-                    "Times slower than expected, if clearly. hamlet_deployment_slowness_ratio",
+                    "Measured over expected latency, where it is clearly above 1. "
+                    "hamlet_deployment_slowness_ratio",
                     "none",
                     Query(
-                        f"sort_desc(topk(10, {_per_deployment('hamlet_deployment_slowness_ratio')}))",
+                        f"sort_desc(topk(10, {_slowness}))",
                         "{{deployment}}",
                     ),
                     warn=2,
@@ -160,10 +169,10 @@ FLEET = Dashboard(
                 ),
                 bars(
                     "Cooldown",
-                    "Seconds left. hamlet_deployment_cooldown_seconds",
+                    "Seconds until calls resume. hamlet_deployment_cooldown_seconds",
                     "s",
                     Query(
-                        f"sort_desc(topk(10, {_per_deployment('hamlet_deployment_cooldown_seconds', 'max')}))",
+                        f"sort_desc(topk(10, {_cooldown}))",
                         "{{deployment}}",
                     ),
                     warn=5,
@@ -173,7 +182,7 @@ FLEET = Dashboard(
                 ),
                 bars(
                     "Depth",
-                    "Learned depth of the buckets. hamlet_deployment_depth_seconds",
+                    "Learned depth of the capacity buckets. hamlet_deployment_depth_seconds",
                     "s",
                     Query(
                         f"bottomk(10, {_per_deployment('hamlet_deployment_depth_seconds')})",
@@ -185,11 +194,11 @@ FLEET = Dashboard(
             ),
         ),
         PanelRow(
-            "Spill and money",
+            "Spillover and cost",
             (
                 graph(
                     "Answers by tier",
-                    "1 is the preferred. hamlet_answers_total",
+                    "Tier 1 is preferred. hamlet_answers_total",
                     "reqps",
                     Query(
                         rate("hamlet_answers_total", *_ROUTE_SELECTORS, by="tier"), "tier {{tier}}"
@@ -206,21 +215,22 @@ FLEET = Dashboard(
                 ),
                 graph(
                     "Avoidable spills",
-                    "A minute, by route. hamlet_avoidable_spills_total",
+                    "Per minute, by route. hamlet_avoidable_spills_total",
                     "none",
                     Query(
-                        f"60 * {rate('hamlet_avoidable_spills_total', *_ROUTE_SELECTORS, by='route')}",
+                        "60 * "
+                        + rate("hamlet_avoidable_spills_total", *_ROUTE_SELECTORS, by="route"),
                         "{{route}}",
                     ),
                 ),
             ),
         ),
         PanelRow(
-            "Going on after failures",
+            "Retries and failover",
             (
                 graph(
-                    "Attempts beyond the first",
-                    "A second, by way. hamlet_reattempts_total",
+                    "Further attempts",
+                    "Per second, by kind. hamlet_reattempts_total",
                     "reqps",
                     Query(
                         rate("hamlet_reattempts_total", *_ROUTE_SELECTORS, by="kind"), "{{kind}}"
@@ -232,7 +242,7 @@ FLEET = Dashboard(
                     "1 is full. hamlet_retry_budget_ratio",
                     "percentunit",
                     Query(
-                        f"min by (route) ({metric_selector('hamlet_retry_budget_ratio', *_ROUTE_SELECTORS)})",
+                        f"min by (route) ({_retry_budget})",
                         "{{route}}",
                     ),
                     maximum=1.0,
@@ -242,14 +252,14 @@ FLEET = Dashboard(
                     "1 is full. hamlet_hedge_budget_ratio",
                     "percentunit",
                     Query(
-                        f"min by (route) ({metric_selector('hamlet_hedge_budget_ratio', *_ROUTE_SELECTORS)})",
+                        f"min by (route) ({_hedge_budget})",
                         "{{route}}",
                     ),
                     maximum=1.0,
                 ),
                 graph(
-                    "Breakers opened and closed",
-                    "Changes a minute. hamlet_circuit_changes_total",
+                    "Circuit breaker changes",
+                    "Changes per minute. hamlet_circuit_changes_total",
                     "none",
                     Query(
                         f"60 * {rate('hamlet_circuit_changes_total', *_DEPLOYMENT_SELECTORS)}",
@@ -258,13 +268,13 @@ FLEET = Dashboard(
                     size=(8, 7),
                 ),
                 graph(
-                    "Rights left",
-                    "Of a minute's, as vendors' answers say; under a tenth is little. "
+                    "Vendor quota remaining",
+                    "Share of the current minute's quota left, from vendors' response headers; "
+                    "alerts below 10 %. "
                     "hamlet_rate_limit_remaining_ratio",
                     "percentunit",
                     Query(
-                        "min by (deployment, kind) "
-                        f"({metric_selector('hamlet_rate_limit_remaining_ratio', *_DEPLOYMENT_SELECTORS)})",
+                        f"min by (deployment, kind) ({_quota})",
                         "{{deployment}} {{kind}}",
                     ),
                     maximum=1.0,
@@ -272,7 +282,8 @@ FLEET = Dashboard(
                 ),
                 timeline(
                     "Shared state",
-                    "Whether processes share what they know. hamlet_fleet_shared_state",
+                    "Whether processes share deployment state through Redis. "
+                    "hamlet_fleet_shared_state",
                     Query(
                         f"max by (state) ({metric_selector('hamlet_fleet_shared_state', JOB)})",
                         "{{state}}",

@@ -1,4 +1,4 @@
-"""Runs of a simulated fleet side by side: a table, and pictures of load, spill and cost."""
+"""Simulation runs compared: a table, and charts of load, spillover and cost."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ _STYLE = (
 
 
 def comparison_table(runs: Mapping[str, LoadBreakdown]) -> list[list[str]]:
-    """A table: its head, then one row per fact with a cell for each run."""
-    tallies = list(runs.values())
+    """Rows of a table, the head first: one row per figure with a cell for each run."""
+    breakdowns = list(runs.values())
     rows = [["", *runs]]
-    rows += [[name, *(form(tally) for tally in tallies)] for name, form in _TABLE_ROWS.items()]
-    for tier in tiers_with_load(tallies):
+    rows += [
+        [name, *(form(breakdown) for breakdown in breakdowns)] for name, form in _TABLE_ROWS.items()
+    ]
+    for tier in tiers_with_load(breakdowns):
         rows.append(
-            [f"load: {tier}", *(f"{tally.load_share_by_tier()[tier]:.2%}" for tally in tallies)]
+            [
+                f"load: {tier}",
+                *(f"{breakdown.load_share_by_tier()[tier]:.2%}" for breakdown in breakdowns),
+            ]
         )
-    for code in sorted({code for tally in tallies for code in tally.report.errors}):
-        rows.append([f"failed: {code}", *(str(t.report.errors[code]) for t in tallies)])
+    for code in sorted({code for breakdown in breakdowns for code in breakdown.report.errors}):
+        rows.append([f"failed: {code}", *(str(t.report.errors[code]) for t in breakdowns)])
     return rows
 
 
@@ -48,31 +53,32 @@ def _format_cost(value: float) -> str:
 
 
 def comparison_charts(runs: Mapping[str, LoadBreakdown]) -> list[LineChart]:
-    """Load and cost by tier of each run on one scale, then what compares in one picture."""
-    tallies = list(runs.values())
-    tiers = tiers_with_load(tallies)
+    """Load and cost by tier, one chart per run on a common scale, then the overlay charts."""
+    breakdowns = list(runs.values())
+    tiers = tiers_with_load(breakdowns)
     loads = [
-        {tier: row for tier, row in t.load_per_minute().items() if tier in tiers} for t in tallies
+        {tier: row for tier, row in t.load_per_minute().items() if tier in tiers}
+        for t in breakdowns
     ]
     drawn = _same_scale_charts(
-        "load", "Load by tier, input-equivalent tokens a minute", "none", runs, loads
+        "load", "Load by tier, input-equivalent tokens per minute", "none", runs, loads
     )
-    costs = [t.cost_per_minute() for t in tallies]
-    if not any(math.isnan(t.total_cost_usd()) for t in tallies) and any(
-        t.total_cost_usd() for t in tallies
+    costs = [t.cost_per_minute() for t in breakdowns]
+    if not any(math.isnan(t.total_cost_usd()) for t in breakdowns) and any(
+        t.total_cost_usd() for t in breakdowns
     ):
         drawn += _same_scale_charts(
-            "cost", "Cost by tier, dollars a minute", "currencyUSD", runs, costs
+            "cost", "Cost by tier, dollars per minute", "currencyUSD", runs, costs
         )
     return drawn + overlay_charts(runs)
 
 
 def overlay_charts(runs: Mapping[str, LoadBreakdown]) -> list[LineChart]:
-    """Goodput, spill, 429s and time to first token, one line per run."""
+    """Goodput, spillover, 429s and time to first token, one line per run."""
     times = next(iter(runs.values())).windows.times
 
     def each(value: Callable[[LoadBreakdown], Sequence[float]]) -> SeriesByName:
-        return {name: value(tally) for name, tally in runs.items()}
+        return {name: value(breakdown) for name, breakdown in runs.items()}
 
     spill, late = (
         each(LoadBreakdown.pay_per_use_share_by_window),
@@ -81,15 +87,17 @@ def overlay_charts(runs: Mapping[str, LoadBreakdown]) -> list[LineChart]:
     return [
         LineChart(
             "goodput",
-            "Goodput, output tokens a minute",
+            "Goodput, output tokens per minute",
             "none",
             times,
             each(LoadBreakdown.goodput_per_minute),
         ),
-        LineChart("spill", "Spill: part of the load paid per use", "percentunit", times, spill),
+        LineChart(
+            "spill", "Spillover: share of the load paid per use", "percentunit", times, spill
+        ),
         LineChart(
             "429s",
-            "Answers with 429 a minute",
+            "429 responses per minute",
             "none",
             times,
             each(LoadBreakdown.rate_limited_per_minute),
@@ -105,10 +113,12 @@ def _same_scale_charts(
     runs: Mapping[str, LoadBreakdown],
     rows: Sequence[SeriesByName],
 ) -> list[LineChart]:
-    """One stacked picture per run, all on the scale of the highest."""
+    """One stacked chart per run, all on the scale of the highest."""
     drawn = [
-        LineChart(f"{name}-{i}", f"{title}: {run}", unit, tally.windows.times, row, stacked=True)
-        for i, ((run, tally), row) in enumerate(zip(runs.items(), rows, strict=True))
+        LineChart(
+            f"{name}-{i}", f"{title}: {run}", unit, breakdown.windows.times, row, stacked=True
+        )
+        for i, ((run, breakdown), row) in enumerate(zip(runs.items(), rows, strict=True))
     ]
     y_max = max(picture.max_value for picture in drawn)
     return [replace(picture, y_max=y_max) for picture in drawn]
@@ -117,7 +127,10 @@ def _same_scale_charts(
 def write_report(
     folder: Path, title: str, table: Sequence[Sequence[str]], charts: Sequence[LineChart]
 ) -> None:
-    """`index.html` with everything in it, and every picture as a file of its own."""
+    """Write `index.html` with the table and all charts, and each chart as an SVG file.
+
+    Raises ChartsUnavailable without pygal, OSError if `folder` cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     svgs = {picture.name: picture.render_svg() for picture in charts}
     for name, svg in svgs.items():

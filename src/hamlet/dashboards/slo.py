@@ -1,6 +1,8 @@
-"""Service levels, recorded the way sloth does: ratios per window, burn rates, what is left.
+"""Service level objectives as recording rules: ratios per window, burn rates, error budgets.
 
-https://sre.google/workbook/alerting-on-slos/ (multi-window, multi-burn-rate)
+Names follow https://github.com/slok/sloth; the method is
+
+https://sre.google/workbook/alerting-on-slos/ (multi-window, multi-burn-rate).
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from hamlet.dashboards.promql import BAD_OUTCOMES, COUNTED_OUTCOMES, rate
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 SLO_PERIOD = "30d"
-# Below this many events in the longer window a ratio says little: nights would page.
+# A ratio over fewer events is noise: without this bound a few failures at night would page.
 MIN_EVENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A share of events that is to be good in 30 days. `{w}` in the expressions is the window."""
+    """A target share of good events in 30 days. `{w}` in the expressions is the window."""
 
     name: str
     target: float  # 0 to 1
@@ -29,11 +31,11 @@ class Objective:
 
     @property
     def error_budget(self) -> float:
-        """The share that may be bad."""
+        """The share of events that may be bad."""
         return round(1 - self.target, 6)
 
     def min_events_condition(self, window: str) -> str:
-        """A condition: enough events in the window to judge by."""
+        """A condition: the window has more than MIN_EVENTS events."""
         return f"{self.event_rate.format(w=window)} * {_window_seconds(window)} > {MIN_EVENTS}"
 
     def error_ratio(self, window: str) -> str:
@@ -49,7 +51,7 @@ OBJECTIVES = (
     Objective(
         "availability",
         0.995,
-        "Calls that are answered, of those that are the service's to answer",
+        "Answered calls, of those that count against the service",
         rate(_REQUESTS, BAD_OUTCOMES, window="{w}").replace("{o", "{{o").replace('d"}', 'd"}}'),
         rate(_REQUESTS, COUNTED_OUTCOMES, window="{w}").replace("{o", "{{o").replace('d"}', 'd"}}'),
     ),
@@ -63,7 +65,7 @@ OBJECTIVES = (
     Objective(
         "gateway",
         0.9995,
-        "HTTP answers that are not hamlet's own failure (500)",
+        "HTTP responses that are not hamlet's own failure (500)",
         f'(sum(rate({_HTTP}{{{{code="500"}}}}[{{w}}])) or vector(0))',
         rate(_HTTP, window="{w}"),
     ),

@@ -1,4 +1,4 @@
-"""All dashboards in one HTML file, drawn from a Prometheus: for mail, reviews and reports."""
+"""Dashboards in one HTML file, with data from a Prometheus: for mail, reviews and reports."""
 
 from __future__ import annotations
 

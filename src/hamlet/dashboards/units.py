@@ -1,4 +1,4 @@
-"""Numbers as people read them, by Grafana's names of units."""
+"""Human-readable numbers with their unit, by Grafana's unit names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHORT = ("", "k", "M", "G")
 
 
 def format_value(value: float, unit: str, decimals: int | None = None) -> str:
-    """A number with its unit; "-" if there is none."""
+    """A number with its unit; "-" for nan and infinity."""
     if math.isnan(value) or math.isinf(value):
         return "-"
     if unit == "none" and decimals is not None and abs(value) < 1000:

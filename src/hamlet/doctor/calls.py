@@ -124,13 +124,13 @@ _REMEDIES: tuple[tuple[type[ProviderError], _Remedy], ...] = (
     (errors.QuotaExhausted, ("failed", "the key is valid, but its credit or quota is used up",
      "add credit or raise the limit in the vendor's console")),
     (errors.RateLimited, ("warning", "the key is valid; its rate limit is used up right now",
-     "look at who else uses {key}; state tpm and rpm so that hamlet keeps within them")),
+     "check who else uses {key}; state tpm and rpm so that hamlet stays within them")),
     (errors.Overloaded, ("warning", "the vendor says that it is overloaded",
      "try again later; a second tier would answer meanwhile")),
     (errors.UpstreamTimeout, ("failed", "{where} did not answer in time",
-     "look at the vendor's status page, and at the network path to it")),
+     "check the vendor's status page, and the network path to it")),
     (errors.UpstreamUnavailable, ("failed", "{where} answers with its own errors, or breaks off",
-     "look at the vendor's status page; try again later")),
+     "check the vendor's status page; try again later")),
     (errors.UpstreamProtocol, ("failed", "{where} answers, but not as this kind of API does",
      "check kind and base_url: a missing /v1 or a proxy's login page looks like this")),
     (errors.LocalLimit, ("failed", "this process may open no more files", "see open files")),
@@ -145,6 +145,6 @@ def _find_remedy(error: ProviderError) -> _Remedy:
     vendor_message = redact(error.message).replace("{", "(").replace("}", ")")
     return (
         "warning",
-        f"it answers, but refuses so small a call: {vendor_message}",
+        f"it answers, but refuses a minimal call: {vendor_message}",
         "try a real call",
     )

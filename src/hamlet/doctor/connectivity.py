@@ -72,7 +72,7 @@ def _explain_failure(error: OSError | UnicodeError, host: str, where: str, step:
         return f"DNS: the name {host} is not known", "check base_url's spelling, and the resolver"
     if isinstance(error, ssl.SSLCertVerificationError):
         message = f"TLS: {where} has a certificate that is not trusted: {error.verify_message}"
-        return message, "ca_file names your own authority; where it says expired, look at the clock"
+        return message, "set ca_file to your authority; if it says expired, check the clock"
     if isinstance(error, ssl.SSLError):
         message = f"TLS: {where} does not agree on TLS: {error.reason or 'no reason given'}"
         return message, "check the port, and whether base_url should begin with http://"
@@ -88,4 +88,4 @@ def _explain_failure(error: OSError | UnicodeError, host: str, where: str, step:
             "most often a firewall or a missing route; raise connect_timeout_s if it is far",
         )
     message = f"{step}: {where}: {error.strerror or type(error).__name__}"
-    return message, "look at the network between this machine and the vendor"
+    return message, "check the network between this machine and the vendor"

@@ -71,5 +71,5 @@ def _explain_failure(error: Exception, where: str, path: str) -> Diagnosis:
     if isinstance(error, ReadOnlyError):
         return f"{where} is a replica", "name the primary"
     if isinstance(error, RedisTimeout | TimeoutError):
-        return f"{where} does not answer", "look at the network, and whether Redis hangs"
+        return f"{where} does not answer", "check the network, and whether Redis hangs"
     return f"{where} cannot be used: {type(error).__name__}", "start it, or correct the URL"

@@ -1,4 +1,4 @@
-"""Who may come in: the caller's routes and rate, and hamlet's own limit, shared fairly."""
+"""Admission control: the caller's routes and rate, and the limit of calls in flight."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hamlet.core.errors import Busy, Draining, LimitExceeded, RouteNotFound
 from hamlet.gateway.call import Caller
 from hamlet.routing.token_bucket import TokenBucket
 
-# The last tenth of the places is for what must not be shed.
+# The last tenth of the slots is reserved for critical calls.
 _SHEDDABLE_SHARE = 0.9
 _MAX_QUEUE_WAIT_S, _MAX_QUEUE_WAIT_SHARE = 0.5, 0.1
 
 
 class Priority(IntEnum):
-    """In this order calls are shed in distress: chips, the main screen, chat."""
+    """The order in which overload sheds calls: chips first, then the main screen, then chat."""
 
     SHEDDABLE = 1
     SCREEN = 2
@@ -27,9 +27,10 @@ class Priority(IntEnum):
 
 
 class Admission:
-    """Counts calls in flight and each caller's rate.
+    """Limits the calls in flight and the rate of each caller.
 
-    `distress` tells how much is to be shed: calls up to that importance, 0 for none.
+    `overload_level` returns the highest `Priority` to shed, 0 for none. `clock` gives monotonic
+    seconds.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Admission:
 
     @property
     def queue_depth(self) -> int:
-        """Calls that wait for a place."""
+        """Calls that wait for a slot."""
         return len(self._queue)
 
     def acquire_slot_nowait(self, caller: Caller, priority: Priority = Priority.CRITICAL) -> None:
@@ -61,10 +62,11 @@ class Admission:
         self._occupy_slot(caller)
 
     async def acquire_slot(self, caller: Caller, priority: Priority, call_timeout_s: float) -> None:
-        """`admit`, but wait a little for a place: half a second, or a tenth of the deadline.
+        """Take a slot, and wait for it up to half a second or a tenth of `call_timeout_s`.
 
-        A place that gets free goes to the caller who holds the fewest for its weight, and there to
-        its newest call: under overload the oldest are those whose clients have given up.
+        Raises as `acquire_slot_nowait`. A free slot goes to the caller that has the fewest for its
+        weight, and to the newest call of that caller (LIFO): under overload the clients of the
+        oldest calls have often given up. Sheddable calls do not wait.
         """
         self._check_admissible(priority)
         is_free = self._has_free_slot(priority)
@@ -83,7 +85,7 @@ class Admission:
             raise
 
     def release_slot(self, caller: Caller) -> None:
-        """Count one call out, and let the next in."""
+        """Give a slot back, and grant it to a waiting call if there is one."""
         self.in_flight -= 1
         self._in_flight_by_caller[caller.name] -= 1
         if not self._in_flight_by_caller[caller.name]:
@@ -93,7 +95,7 @@ class Admission:
 
     @contextmanager
     def hold_slot(self, caller: Caller, priority: Priority = Priority.CRITICAL) -> Iterator[None]:
-        """`admit` and `leave` around a block."""
+        """A slot for the length of the block. Raises as `acquire_slot_nowait`."""
         self.acquire_slot_nowait(caller, priority)
         try:
             yield
@@ -160,6 +162,6 @@ def _busy_error() -> Busy:
 
 
 def require_route_access(caller: Caller, route: str) -> None:
-    """Raise RouteNotFound if the caller may not name the route: it shall not learn of it."""
+    """Raise RouteNotFound if the caller may not use the route, as if there were no such route."""
     if not caller.can_use_route(route):
         raise RouteNotFound(f"the model {route!r} does not exist", param="model")

@@ -1,4 +1,4 @@
-"""What an ingress hands to the gateway: who calls, and what for."""
+"""What the gateway is called with: the caller and the call."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from msgspec import Struct, field
 
 from hamlet.core import ChatParams, ChatRequest, Feature, Text
 
-# Ever longer beginnings by which prompts are told alike: vendors cache from 1,024 tokens on.
+# Prompts share a cached prefix if their first so many bytes are equal: vendors cache prefixes of
+# 1,024 tokens and more.
 _PREFIX_BYTES = (65_536, 16_384, 4_096)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever holds a key. `routes` None allows all; `rate` is (calls, seconds).
+    """The holder of a key. `routes` None allows all; `rate` is (calls, seconds).
 
-    `weight` is its part of the places when hamlet is full.
+    `weight` is the caller's relative share of the slots when hamlet is full.
     """
 
     name: str = "anonymous"
@@ -28,16 +29,16 @@ class Caller:
     weight: float = 1.0
 
     def can_use_route(self, route: str) -> bool:
-        """Whether the caller may name this route."""
+        """Whether the caller may use this route."""
         return self.routes is None or route in self.routes
 
 
 class Call(Struct):
     """A chat call, decoded only as far as routing needs.
 
-    `build` makes the full portable request; it runs only if a deployment of another dialect is
-    asked, at most once. `fields` are the caller's own top-level JSON values, undecoded; `size` is
-    the prompt's in bytes. `total_s` is the caller's own deadline: it can only shorten the route's.
+    `build_request` makes the full portable request, at most once, and only for a deployment of
+    another dialect. `fields` are the top-level JSON values of the caller's body, undecoded.
+    `timeout_s` is the caller's own deadline, which can only shorten the route's.
     """
 
     model: str
@@ -54,7 +55,7 @@ class Call(Struct):
 
     @classmethod
     def from_request(cls, request: ChatRequest, request_id: str = "") -> Call:
-        """A call from inside hamlet, already portable."""
+        """A call that comes from hamlet itself, with a request that is already portable."""
         texts = (p.text for m in request.messages for p in m.parts if isinstance(p, Text))
         return cls(
             model=request.model,
@@ -74,7 +75,7 @@ class Call(Struct):
         return self._request
 
     def hash_prefixes(self) -> tuple[tuple[int, int], ...]:
-        """(hash, bytes) of the prompt's beginnings, the longest first; of short prompts none."""
+        """(hash, bytes) of prefixes of the prompt, the longest first; none for a short prompt."""
         if self.prompt_bytes < _PREFIX_BYTES[-1] or "messages" not in self.fields:
             return ()
         prompt = bytes(self.fields.get("system", b"")) + bytes(self.fields["messages"])

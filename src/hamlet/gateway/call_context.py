@@ -51,7 +51,7 @@ class CallContext:
         self.record, self.caller = record, caller
         self._registry_lease, self._admission, self._clock = registry_lease, admission, clock
         self.has_slot = self._is_bound = self._is_closed = False
-        self.deadline = float("inf")
+        self.deadline = 0.0
         self.prompt_bytes = 0
 
     def resolve_route(self, operation: Operation) -> Route:

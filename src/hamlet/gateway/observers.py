@@ -1,4 +1,4 @@
-"""What the gateway tells of its work, and to whom."""
+"""What the gateway reports of each call, and the observers that it reports to."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ AttemptReason = Literal["first", "retry", "failover", "spill", "hedge"]
 
 
 class Attempt(Struct):
-    """One upstream call, up to its commit or failure. Seconds; `tier` counts from 0.
+    """One upstream call, up to its commit or failure. Times in seconds; `tier` counts from 0.
 
-    `way` is how the call came to it: first, the same deployment again, another after a failure or
-    a refusal for being full, or beside a late one.
+    `reason` says why it was made: the first attempt, a retry on the same deployment, a failover to
+    another, a spill after a 429, or a hedge of a late attempt.
     """
 
     deployment: Deployment
@@ -36,9 +36,11 @@ class Attempt(Struct):
 
 
 class CallRecord(Struct):
-    """One call from its arrival to its end; filled in as it goes. Seconds, monotonic start.
+    """One call from its arrival to its end, filled in along the way.
 
-    `tier` is that of the deployment, from 0; `failed` the last attempt that did.
+    Times in seconds, `started_at` on the monotonic clock. `deployment` and its `tier`, from 0, are
+    those of the latest attempt, in the end those of the response; `last_failure` is the latest
+    attempt that failed.
     """
 
     operation: Operation
@@ -65,7 +67,7 @@ class CallRecord(Struct):
     trace_id: str = ""
 
     def next_attempt_reason(self, deployment: Deployment, is_hedge: bool) -> AttemptReason:
-        """How the call comes to its next attempt."""
+        """Why the next attempt, on this deployment, is made."""
         if self.attempts == 0:
             return "first"
         if is_hedge:
@@ -81,9 +83,9 @@ class CallRecord(Struct):
 
 
 class Observer:
-    """Sees every call, as far as it overrides these.
+    """Base class of what observes calls. Only overridden methods are called.
 
-    Must not block; what it raises is logged and goes no further.
+    They must not block. An exception is logged and does not reach the call.
     """
 
     def on_start(self, record: CallRecord) -> None:
@@ -93,14 +95,14 @@ class Observer:
         """An attempt committed or failed."""
 
     def on_end(self, record: CallRecord) -> None:
-        """The call ended, in whatever way; once per call, admitted or not."""
+        """The call ended: once per call, admitted or not, whatever its outcome."""
 
 
 class Observers:
-    """Several observers as one that never raises."""
+    """Several observers as one, which never raises."""
 
     def __init__(self, observers: Sequence[Observer], log: Log) -> None:
-        # Bound once: looking the methods up would be done nine times a call.
+        # Bound once, because the lookups would be repeated nine times per call.
         self._start_handlers: list[Callable[..., None]] = []
         self._attempt_handlers: list[Callable[..., None]] = []
         self._end_handlers: list[Callable[..., None]] = []
@@ -110,7 +112,7 @@ class Observers:
             self.add(observer)
 
     def add(self, observer: Observer) -> None:
-        """Tell one more, after the others."""
+        """Append an observer; it is notified after the others."""
         for handlers, name in (
             (self._start_handlers, "on_start"),
             (self._attempt_handlers, "on_attempt"),

@@ -1,4 +1,4 @@
-"""Whether this process can still keep up, by the lag of its loop, its memory and its files."""
+"""Overload of this process, measured by event loop lag, memory and open files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OverloadMonitor:
         memory_limit_bytes: int | None = None,
         on_lag: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """`heard` is told how late the loop woke up, in seconds, ten times a second."""
+        """`on_lag` gets the lag of the loop in seconds, ten times a second."""
         self._on_lag = on_lag
         self.level = 0
         self.reason: OverloadReason | None = None
@@ -41,11 +41,11 @@ class OverloadMonitor:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to watch, in the running loop."""
+        """Start to sample, in the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def aclose(self) -> None:
-        """Stop watching."""
+        """Stop sampling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -93,7 +93,7 @@ def _open_files_share() -> float:
 
 
 def _read_memory_limit() -> int | None:
-    """The container's limit in bytes, if there is one (cgroup v2)."""
+    """The container's memory limit in bytes (cgroup v2); None if there is none."""
     try:
         text = _CGROUP_MEMORY_MAX.read_text("ascii").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""The items of one upstream answer, held to the route's pace."""
+"""The items of one upstream response, under the timeouts and the minimum rate of the route."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHARS_PER_TOKEN = 4
 
 
 class StreamTimeouts(Struct, frozen=True):
-    """How long an answer may take. `idle_s` is the silence between pieces of content, not bytes."""
+    """How long a response may take; `idle_s` bounds the gap between contents, not between bytes."""
 
     idle_s: float
     total_s: float
@@ -28,12 +28,12 @@ class StreamTimeouts(Struct, frozen=True):
 
 
 def is_commit_point(item: Item) -> bool:
-    """Whether the item is the first that a caller would see."""
+    """Whether the item has content or is the end: the first such item commits a response."""
     return item.content or item.end if isinstance(item, NativeChunk) else is_content(item)
 
 
 def estimate_bytes(item: Item) -> int:
-    """About how many bytes the item holds in memory."""
+    """Roughly the bytes that the item takes in memory."""
     match item:
         case NativeChunk():
             return len(item.data) + _ITEM_OVERHEAD_BYTES
@@ -45,7 +45,7 @@ def estimate_bytes(item: Item) -> int:
 
 
 def estimate_tokens(item: Item) -> int:
-    """At least how many tokens the item is worth, from a vendor that tells no counts."""
+    """A lower bound of the item's tokens, for which vendors send no count."""
     if not is_commit_point(item):
         return 0
     if isinstance(item, NativeChunk):
@@ -54,7 +54,7 @@ def estimate_tokens(item: Item) -> int:
 
 
 class MinRate:
-    """Watches the tokens of the last `window_s` seconds of waiting."""
+    """A minimum rate of tokens over the last `window_s` seconds of waiting for the upstream."""
 
     def __init__(self, min_tokens_per_s: float, window_s: float) -> None:
         self._min_tokens = min_tokens_per_s * window_s
@@ -63,7 +63,10 @@ class MinRate:
         self._past_slots: deque[int] = deque(maxlen=_WINDOW_SLOTS)
 
     def record_tokens(self, count: int, waited_s: float) -> None:
-        """Count tokens that came after `waited_s` seconds in all. Raises UpstreamTimeout."""
+        """Count tokens received after `waited_s` seconds of waiting in total.
+
+        Raises UpstreamTimeout if the window that has ended had too few.
+        """
         slot = int(waited_s / self._slot_s)
         if slot > self._slot:
             self._past_slots.append(self._slot_tokens)
@@ -75,7 +78,7 @@ class MinRate:
 
 
 class PacedStream:
-    """Pulls items from an adapter. Only content, or the end, counts as a sign of life."""
+    """Pulls items from an adapter. Only content or the end resets the idle timeout."""
 
     __slots__ = ("_closed", "_idle_timeout", "_min_rate", "_source")
 
@@ -107,11 +110,11 @@ class PacedStream:
         return item
 
     def cancel_timers(self) -> None:
-        """Disarm the timers."""
+        """Cancel the timers."""
         self._idle_timeout.stop()
 
     async def aclose(self) -> None:
-        """Disarm the timers and close the adapter's answer. May be called twice."""
+        """Cancel the timers and close the adapter's generator. May be called twice."""
         self.cancel_timers()
         if not self._closed:
             self._closed = True

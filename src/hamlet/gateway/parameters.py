@@ -1,4 +1,4 @@
-"""The one place where options merge: defaults, request, caps; and what a deployment cannot take."""
+"""Merges parameters (defaults, request, caps) and drops those that a deployment lacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 
 def can_use_native(deployment: Deployment, call: Call) -> bool:
-    """Whether the call can take the fast lane to this deployment."""
+    """Whether the deployment takes the caller's own body: its API is of the same dialect."""
     provider = deployment.provider
     same_dialect = call.dialect is not None and provider.dialect == call.dialect
     return same_dialect and "native" in provider.operations
@@ -25,7 +25,10 @@ def can_use_native(deployment: Deployment, call: Call) -> bool:
 def prepare_chat(
     call: Call, deployment: Deployment, policy: Policy
 ) -> tuple[ChatRequest, tuple[str, ...]]:
-    """The request as the adapter gets it, and the names of the parameters left out."""
+    """The portable request for the adapter, and the sorted names of the dropped parameters.
+
+    Raises Unsupported if the policy rejects a call rather than drop parameters.
+    """
     final = _merge_params(call.params, deployment)
     dropped = _unsupported_params(final, deployment) | _foreign_extras(final, call, deployment)
     if dropped:
@@ -47,7 +50,10 @@ def prepare_chat(
 def prepare_native(
     call: Call, deployment: Deployment, policy: Policy
 ) -> tuple[NativeRequest, tuple[str, ...]]:
-    """The caller's own body with only what defaults, caps and the card change."""
+    """The caller's own body with what defaults, caps and the card change, and the dropped names.
+
+    Raises as `prepare_chat`.
+    """
     final = _merge_params(call.params, deployment)
     dropped = _unsupported_params(final, deployment)
     if dropped:
@@ -60,7 +66,7 @@ def prepare_native(
 
 
 def _overrides(requested: ChatParams, final: ChatParams, dropped: frozenset[str]) -> ChatParams:
-    """What defaults and caps made of the parameters, without those left out."""
+    """The parameters that defaults and caps have changed, without the dropped ones."""
     changed = {
         name: value
         for name, value in final.wire_fields().items()
@@ -87,7 +93,7 @@ def _unsupported_params(params: ChatParams, deployment: Deployment) -> frozenset
 
 
 def _foreign_extras(params: ChatParams, call: Call, deployment: Deployment) -> AbstractSet[str]:
-    """Unknown parameters pass through, but not into an API they were not written for."""
+    """Unknown parameters to drop: they pass through only to the dialect that they were sent in."""
     target_dialect, known = deployment.provider.dialect, deployment.card.params
     if (
         not params.extra

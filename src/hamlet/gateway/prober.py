@@ -1,4 +1,4 @@
-"""Asks deployments that nobody asks, so that their trouble and their recovery are known early."""
+"""Active health checks: calls idle and tripped deployments, to learn early how they are."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _ProbeTarget = tuple[Route, Selection]
 
 
 class Prober:
-    """Probes what is idle or about to be let back in: one call a second among all processes.
+    """Probes idle deployments and those whose circuit breaker may close: one a second in all.
 
-    A probe is a real attempt: it books, and its outcome moves breaker, cooldown and latency.
-    Observers see it as an attempt of the operation "probe", since it is one and costs tokens, but
-    not as a call: nobody asked, and calls are what users get.
+    A probe is a real attempt: it reserves capacity, and its outcome changes circuit breaker,
+    cooldown and latency. Observers see it as an attempt of the operation "probe", because it costs
+    tokens, but not as a call, because no caller has made it.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Prober:
         process_count: Callable[[], int] = lambda: 1,
         interval_s: float = _INTERVAL_S,
     ) -> None:
-        """`processes` says how many share the budget of one probe every `every_s`."""
+        """`process_count` returns how many processes share one probe every `interval_s` seconds."""
         self._registries = registries
         self._gateway = gateway
         self._load_balancer: LoadBalancer = gateway.load_balancer
@@ -59,16 +59,16 @@ class Prober:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has begun and there is anything to probe."""
+        """Whether it was started and the registry has deployments to probe."""
         return self._task is not None
 
     async def start(self) -> None:
-        """Begin, if the registry in use has anything to probe."""
+        """Start, if the registry in use has deployments to probe."""
         self._enabled = True
         await self.refresh()
 
     async def refresh(self) -> None:
-        """The registry has been replaced: there may be something to probe now, or nothing."""
+        """Start or stop by the registry in use; call it when the registry was replaced."""
         wanted = self._enabled and any(True for _ in self._probe_targets(self._registries.current))
         if wanted and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -76,7 +76,7 @@ class Prober:
             await self._stop()
 
     async def aclose(self) -> None:
-        """Stop, and call off what is under way."""
+        """Stop, and cancel the probes in flight."""
         self._enabled = False
         await self._stop()
 
@@ -95,45 +95,44 @@ class Prober:
                 self._probes.add(task)
                 task.add_done_callback(self._probes.discard)
 
-    # -- whom to ask
+    # -- which deployment
 
     def _probe_targets(self, registry: Registry) -> Iterator[_ProbeTarget]:
-        """All deployments that the configuration wants probed."""
+        """The deployments that the configuration wants probed."""
         policy = registry.config.fleet.probe
         if policy == "off":
             return
         for route in registry.routes.values():
             route_state = self._load_balancer.route_state(route, stream=route.operation == "chat")
             for i, tier in enumerate(route_state.tiers):
-                for member in tier.candidates:
-                    if policy == "all" or isinstance(
-                        member.deployment.capacity, ReservedThroughput
-                    ):
-                        yield route, Selection(member, i, member.state.breaker.is_tripped)
+                for candidate in tier.candidates:
+                    capacity, breaker = candidate.deployment.capacity, candidate.state.breaker
+                    if policy == "all" or isinstance(capacity, ReservedThroughput):
+                        yield route, Selection(candidate, i, breaker.is_tripped)
 
     def _next_target(self) -> _ProbeTarget | None:
-        """A deployment that may come back, else the one that was idle for longest."""
+        """A deployment whose circuit breaker may close, else the one that is idle the longest."""
         registry = self._registries.current
         idle_s = registry.config.fleet.probe_idle_s
-        due = [found for found in self._probe_targets(registry) if self._is_due(found[1], idle_s)]
+        due = [
+            target for target in self._probe_targets(registry) if self._is_due(target[1], idle_s)
+        ]
         return min(
             due,
-            key=lambda found: (not found[1].is_probe, found[1].candidate.state.last_used_at),
+            key=lambda target: (not target[1].is_probe, target[1].candidate.state.last_used_at),
             default=None,
         )
 
     def _is_due(self, selection: Selection, idle_s: float) -> bool:
-        now, condition = self._load_balancer.clock(), selection.candidate.state
-        id_ = condition.deployment_id
-        if condition.in_flight or now < max(
-            condition.cooldown_until, self._skipped_until.get(id_, 0.0)
-        ):
+        now, state = self._load_balancer.clock(), selection.candidate.state
+        id_ = state.deployment_id
+        if state.in_flight or now < max(state.cooldown_until, self._skipped_until.get(id_, 0.0)):
             return False
         if selection.is_probe:
-            return condition.breaker.is_probe_due(now) and self._load_balancer.may_probe(id_)
-        return now - condition.last_used_at >= idle_s
+            return state.breaker.is_probe_due(now) and self._load_balancer.may_probe(id_)
+        return now - state.last_used_at >= idle_s
 
-    # -- asking
+    # -- the probe
 
     async def _probe(self, route: Route, selection: Selection) -> None:
         now, deployment = self._load_balancer.clock(), selection.deployment
@@ -149,13 +148,14 @@ class Prober:
             attempt.settle(usage)
         except ProviderError as error:
             if not (error.unhealthy or isinstance(error, RateLimited)):
-                # It answers, but not this: that says nothing of others' calls, now as later.
+                # It rejects this request, which says nothing about the calls of others; a repeated
+                # probe would fail alike.
                 idle_s = self._registries.current.config.fleet.probe_idle_s
                 self._skipped_until[deployment.id] = self._load_balancer.clock() + idle_s
 
 
 async def send_minimal_request(route: Route, deployment: Deployment, timeout_s: float) -> Usage:
-    """The least that can be asked of a deployment, within so many seconds. Raises ProviderError."""
+    """Send the cheapest request there is, with `timeout_s` seconds for it. Raises ProviderError."""
     provider = deployment.provider
     if route.operation == "chat":
         message = Message("user", (Text("."),))

@@ -115,14 +115,17 @@ class RetryState(Struct, eq=False):
         the prompt is short, the deployment is not nearly full, and at least half of the route's
         retry budget is left.
         """
-        selector, model = self.selector, selection.candidate.latency_model
+        selector = self.selector
+        if not (selection.is_probe or selector.route_state.route.policy.hedge):
+            return None
+        model = selection.candidate.latency_model
         if selection.is_probe:
             return _PROBE_HEDGE_FACTOR * model.predict_s(selector.latency_tokens)
-        route_state, estimate = selector.route_state, selector.cost_estimate
-        if not route_state.route.policy.hedge or estimate.input_tokens > _MAX_HEDGED_TOKENS:
+        if selector.cost_estimate.input_tokens > _MAX_HEDGED_TOKENS:
             return None
         p95_s = model.quantile_s(0.95, selector.latency_tokens)
-        if p95_s is None or route_state.retry_budget.remaining_ratio < _MIN_HEDGE_BUDGET_RATIO:
+        budget = selector.route_state.retry_budget
+        if p95_s is None or budget.remaining_ratio < _MIN_HEDGE_BUDGET_RATIO:
             return None
         is_nearly_full = selector.fill(selection) > _MAX_HEDGE_FILL
         return None if is_nearly_full else max(p95_s, _MIN_HEDGE_DELAY_S)

@@ -1,4 +1,4 @@
-"""A committed answer, and how an answer becomes committed."""
+"""A committed response, and how a response reaches its commit point."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_BUFFERED_BYTES = 64 << 20
 
 
 def stream_timeouts(policy: Policy, remaining_s: float) -> StreamTimeouts:
-    """What the policy says of an answer under way, of which `total_s` seconds are left."""
+    """The policy's timeouts for a response, with `remaining_s` seconds left of the call."""
     return StreamTimeouts(policy.idle_s, remaining_s, policy.min_tokens_per_s)
 
 
@@ -41,12 +41,12 @@ async def open_stream(
     timeout_s: float,
     hold_back_timeouts: StreamTimeouts | None = None,
 ) -> tuple[list[E], bool]:
-    """Pull from `source` up to the commit point: the first content, or the end if `whole`.
+    """Pull from `source` up to the commit point: the first content, or the end if `read_to_end`.
 
-    Returns what was pulled, and whether that is all there is. Everything that fails here is safe to
-    try elsewhere. The source is closed on failure. With `held`, a whole answer comes as a stream:
-    `timeout_s` then bounds its first content, and `held` what follows; its `total_s` counts from
-    now.
+    Returns the items, and whether there are no others. A failure here can be retried elsewhere,
+    because the caller has seen nothing; the source is then closed. `timeout_s` bounds the whole of
+    it. With `hold_back_timeouts` it bounds only the first content, and they bound what follows;
+    their `total_s` counts from now.
     """
     head: list[E] = []
     started_at = asyncio.get_running_loop().time()
@@ -74,7 +74,7 @@ async def open_stream(
 
 
 async def _read_head(source: AsyncGenerator[E, None], head: list[E], *, read_to_end: bool) -> bool:
-    """Fill `head` up to the first content or the end; True if it was the end."""
+    """Append to `head` up to the first content or the end; True if it was the end."""
     buffered_bytes, max_bytes = 0, _MAX_BUFFERED_BYTES if read_to_end else _MAX_BYTES_BEFORE_CONTENT
     async for item in source:
         head.append(item)
@@ -91,7 +91,7 @@ async def _read_head(source: AsyncGenerator[E, None], head: list[E], *, read_to_
 async def _buffer_rest(
     source: AsyncGenerator[E, None], head: list[E], timeouts: StreamTimeouts
 ) -> None:
-    """Add to a head that has content all the rest of its answer."""
+    """Append the rest of a response to a head that has its first content."""
     stats, buffered_bytes = StreamStats(), 0
     paced_stream = PacedStream(cast(AsyncGenerator[Item, None], source), timeouts)
     try:
@@ -109,7 +109,7 @@ async def _buffer_rest(
 
 
 class StreamStats:
-    """What is measured of one answer as it passes."""
+    """What is measured of one response as its items pass."""
 
     __slots__ = (
         "_clock",
@@ -131,7 +131,7 @@ class StreamStats:
         self.error: ProviderError | None = None
 
     def record_item(self, item: Item) -> None:
-        """Look at one item on its way to the caller. A committed answer has a first token."""
+        """Take in one item. The first content sets `first_token_at`, in seconds of the clock."""
         self.event_count += 1
         if not self.first_token_at and is_commit_point(item):
             self.first_token_at = self._clock()
@@ -143,16 +143,16 @@ class StreamStats:
             self.usage, self.finish_reason, self.is_complete = item.usage, item.reason, True
 
     def require_end(self) -> None:
-        """Raise UpstreamProtocol unless the answer was seen to end."""
+        """Raise UpstreamProtocol unless an item was the end of the response."""
         if not self.is_complete:
             raise UpstreamProtocol("the stream ended before the answer did")
 
 
 class ChatStream:
-    """A committed answer: iterate it once, and always `aclose()` it.
+    """A committed response: iterate it once, and always `aclose()` it.
 
-    Yields ChatEvents, or NativeChunks if `native`. A failure is raised as a ProviderError; nothing
-    is retried any more. `aclose()` closes the upstream call and settles, once.
+    Yields ChatEvents, or NativeChunks if `native`. A failure is raised as a ProviderError and is
+    not retried. `aclose()` closes the upstream call and settles, once.
     """
 
     __slots__ = (
@@ -176,12 +176,12 @@ class ChatStream:
         on_settle: OnSettle,
         clock: Clock = time.monotonic,
     ) -> None:
-        """Without a `flow` the head is all there is: then nothing is waited for."""
+        """Without a `paced_stream` the response ends with `head`."""
         self.native = native
         self.warnings = warnings
         self.stats = StreamStats(clock)
         self.model = _reported_model(head)
-        # From its end, as a held answer may be large: what is on its way need not be kept.
+        # Popped from the end, so that the items of a large response are freed as they are read.
         self._reversed_head: list[Item] = head[::-1]
         self._paced_stream = paced_stream
         self._on_settle = on_settle
@@ -213,8 +213,8 @@ class ChatStream:
         return cast(AsyncIterator[ChatEvent], self)
 
     def read_all(self) -> list[Item]:
-        """All items of an answer that had ended before it was committed. Raises ProviderError."""
-        assert self._paced_stream is None, "it is still under way"
+        """All items of a response that had ended at its commit point. Raises ProviderError."""
+        assert self._paced_stream is None, "the response has not ended"
         try:
             self.stats.require_end()
         except ProviderError as error:
@@ -237,14 +237,14 @@ class ChatStream:
             self.settle()
 
     def settle(self) -> None:
-        """Settle, once: enough to end an answer that is `whole()`, which waits for nothing."""
+        """Settle, once. Without a `paced_stream` there is nothing else to close."""
         if not self._settled:
             self._settled = True
             self._on_settle(self.stats)
 
 
 def _reported_model(head: list[Any]) -> str | None:
-    """The model that answers, as the upstream names it, if it has said so yet."""
+    """The model as the upstream names it; None if the head does not have the name."""
     for item in head:
         if isinstance(item, (Started, NativeChunk)) and item.model:
             return item.model

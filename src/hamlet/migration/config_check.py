@@ -17,6 +17,9 @@ def resolve_config(loaded: LoadedConfig) -> CutoverConfig:
     """
     config = loaded.config.cutover
     if config is None:
+        # A section that could not be parsed has been left out: report its own problems instead.
+        if "cutover" in loaded.source.data:
+            loaded.source.raise_if_problems()
         missing = ConfigProblem("cutover", None, "this section is needed to move from hamlet1")
         raise ConfigError(loaded.source.name, [missing])
     if problems := list(_find_problems(loaded, config)):

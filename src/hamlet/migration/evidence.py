@@ -31,18 +31,19 @@ class EvidenceCollector:
     def collect_evidence(self, feature: str, state: FeatureState) -> Evidence:
         """The evidence about a feature since its last transition."""
         statuses = {url: self._fetch_status(url) for url in self._config.replicas}
-        found = Evidence(
+        evidence = Evidence(
             "replicas", replicas=[_parse_replica(url, row) for url, row in statuses.items()]
         )
         for row in statuses.values():
             if row is not None and feature in row["features"]:
-                seen = row["features"][feature]
-                if seen["tally"]["epoch"] == state.changed:
-                    found.counters = found.counters.merge(FeatureCounters.from_dict(seen["tally"]))
-                found.p95 = {"first": seen["p95_first_s"], "total": seen["p95_total_s"]}
+                status = row["features"][feature]
+                counters = FeatureCounters.from_dict(status["tally"])
+                if counters.epoch == state.changed:
+                    evidence.counters = evidence.counters.merge(counters)
+                evidence.p95 = {"first": status["p95_first_s"], "total": status["p95_total_s"]}
         if self._config.prometheus is not None:
-            self._apply_prometheus(self._config.prometheus, feature, state, found)
-        return found
+            self._apply_prometheus(self._config.prometheus, feature, state, evidence)
+        return evidence
 
     def fetch_details(
         self, feature: str, since_at: float
@@ -118,9 +119,9 @@ def _query_series(base: str, feature: str, since_at: float) -> dict[str, dict[st
 
 
 def _query_range(base: str, query: str, span: Mapping[str, float]) -> dict[str, Points]:
-    words = urllib.parse.urlencode({"query": query, **span})
-    answer = _get_json(f"{base}/api/v1/query_range?{words}", {})
-    rows = answer["data"]["result"] if answer and answer.get("status") == "success" else []
+    parameters = urllib.parse.urlencode({"query": query, **span})
+    payload = _get_json(f"{base}/api/v1/query_range?{parameters}", {})
+    rows = payload["data"]["result"] if payload and payload.get("status") == "success" else []
     return {
         row["metric"].get("arm", ""): [
             (float(t), float(v)) for t, v in row["values"] if v not in ("NaN", "+Inf")
@@ -143,10 +144,10 @@ def _increase_query(metric: str, feature: str, by: str, seconds: int) -> str:
 
 def _query_instant(base: str, query: str) -> list[tuple[dict[str, str], float]] | None:
     """https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries"""
-    answer = _get_json(f"{base}/api/v1/query?query={urllib.parse.quote(query)}", {})
-    if answer is None or answer.get("status") != "success":
+    payload = _get_json(f"{base}/api/v1/query?query={urllib.parse.quote(query)}", {})
+    if payload is None or payload.get("status") != "success":
         return None
-    rows = answer["data"]["result"]
+    rows = payload["data"]["result"]
     return [(row["metric"], float(row["value"][1])) for row in rows]
 
 
@@ -154,8 +155,8 @@ def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
     try:
         # The URL comes from the operator's own configuration.
         request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            payload = json.load(answer)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
+            payload = json.load(response)
     except (OSError, ValueError, urllib.error.URLError):
         return None
     return payload if isinstance(payload, dict) else None

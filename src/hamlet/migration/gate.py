@@ -72,7 +72,7 @@ def _state_blockers(state: FeatureState, config: CutoverConfig, now: float) -> I
         yield f"cools down for another {state.cooldown_until - now:.0f} s"
     waited = now - state.since
     if state.stage not in ("legacy", "proxy") and waited < config.gate.minutes * 60:
-        yield f"is there for {waited / 60:.0f} of {config.gate.minutes:g} minutes"
+        yield f"has been at this step for {waited / 60:.0f} of {config.gate.minutes:g} minutes"
 
 
 def _evidence_blockers(
@@ -98,7 +98,7 @@ def _traffic_blockers(
     if state.stage == "proxy":
         proxied = counters.legacy["ok"]
         if proxied < _MIN_PROXIED_REQUESTS:
-            yield f"{proxied} of {_MIN_PROXIED_REQUESTS} requests have passed through"
+            yield f"{proxied} of {_MIN_PROXIED_REQUESTS} requests have been proxied"
     elif state.stage == "shadow":
         yield from _comparison_blockers(counters, config)
     elif state.stage in ("canary", "new"):

@@ -75,12 +75,12 @@ def _render_feature(report: EvidenceReport) -> str:
         f"<section><h2>{html.escape(report.feature)}: {html.escape(state.step_label)}</h2>"
         + (f"<p class=closed>Held: {html.escape(state.hold)}</p>" if state.hold else "")
         + gate
-        + "<h3>Requests since it came here</h3>"
+        + "<h3>Requests since the last transition</h3>"
         + _arms_table(counters, report.evidence.p95)
         + "<h3>Answers compared</h3>"
         + _verdicts_table(counters)
         + "".join(_render_chart(name, lines) for name, lines in report.series.items())
-        + "<h3>Where answers differed</h3>"
+        + "<h3>Mismatches</h3>"
         + _mismatches_table(report.mismatches)
         + "<h3>Journal</h3>"
         + html.table(
@@ -135,7 +135,7 @@ def _verdicts_table(counters: FeatureCounters) -> str:
 
 def _mismatches_table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
-        return "<p>Nowhere that is still remembered.</p>"
+        return "<p>None recently.</p>"
     columns = ("when (UTC)", "request", "verdict", "where", "length", "similarity")
     return html.table(
         columns,

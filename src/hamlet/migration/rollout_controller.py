@@ -67,7 +67,7 @@ class RolloutController:
 
         def update(state: FeatureState, epoch: int) -> FeatureState:
             if state != expected:
-                raise StateConflict(f"{feature} was moved to {state.step_label} in the meantime")
+                raise StateConflict(f"{feature} was changed to {state.step_label} in the meantime")
             step = next_step(state)
             if to is not None and step != to:
                 raise TransitionRefused(

@@ -127,10 +127,11 @@ def xy_chart(
     every = [point for points in drawable.values() for point in points] or [(1.0, 0.0)]
     low, high = min(x for x, _ in every), max(x for x, _ in every)
     position = _axis_position(low, log_x)
+    ticks = _axis_labels(frame.width_px - _Y_AXIS_PX, (low, high), format_x, log_x)
     chart = _import_pygal().XY(
         **_options(frame, series),
         range=_range_with_zero([y for _, y in every]),
-        x_labels=_x_labels(frame, (low, high), format_x, position, log_x),
+        x_labels=[{"value": position(tick), "label": text} for tick, text in ticks],
         no_data_text="nothing to show",
     )
     # pygal cannot draw an XY chart without any series.
@@ -144,7 +145,7 @@ class Bar:
     """One bar. `color` is CSS; the first of the palette if empty."""
 
     name: str
-    value: float
+    value: float  # in the unit of the axis
     color: str = ""
 
 
@@ -155,25 +156,30 @@ def bar_chart(
 
     With `log` the value axis is logarithmic and the range must be above 0.
     """
-    low, high = value_range
-    position = _axis_position(low, log)
+    position = _axis_position(value_range[0], log)
+    options = _options(frame, {})
+    # Values are printed after their bars, the longest of which ends at the right margin.
+    longest = max((len(frame.format_value(bar.value)) for bar in bars), default=0)
+    options["margin_right"] += int(_CHAR_PX * longest)
     chart = _import_pygal().HorizontalBar(
-        **_options(frame, {}),
+        **options,
         formatter=frame.format_value,
         print_values=True,
         print_values_position="top",
         spacing=2,
         margin_bottom=4,
         show_minor_y_labels=True,
-        range=(position(low), position(high)) if log else value_range,
+        range=tuple(map(position, value_range)),
     )
-    if log:
-        chart.y_labels = _labels(log_ticks(low, high, 8), frame.format_value, position)
+    names_px = _CHAR_PX * max((len(bar.name) for bar in bars), default=0)
+    width_px = frame.width_px - names_px - options["margin_right"]
+    ticks = _axis_labels(width_px, value_range, frame.format_value, log)
+    chart.y_labels = [{"value": position(tick), "label": text} for tick, text in ticks]
     # pygal draws its first row at the bottom.
     rows = list(reversed(bars))
     chart.x_labels = [bar.name for bar in rows]
-    chart.add("", [_bar_value(bar, frame, position if log else float) for bar in rows])
-    return _render(chart, frame)
+    chart.add("", [_bar_value(bar, frame, position) for bar in rows])
+    return _render(chart, frame).replace('text-anchor="middle" x=', 'text-anchor="start" x=')
 
 
 def _bar_value(bar: Bar, frame: ChartFrame, position: Callable[[float], float]) -> Any:
@@ -215,23 +221,17 @@ def _axis_position(low: float, log: bool) -> Callable[[float], float]:
     return (lambda value: math.log10(value / low)) if log else float
 
 
-def _x_labels(
-    frame: ChartFrame,
-    ends: tuple[float, float],
-    format_x: Formatter,
-    position: Callable[[float], float],
-    log: bool,
-) -> list[dict[str, Any]]:
-    label_px = max(_CHAR_PX * max(len(format_x(end)) for end in ends), 28) + _LABEL_GAP_PX
-    count = max(2, min(8, int((frame.width_px - _Y_AXIS_PX) / label_px)))
-    ticks = log_ticks(*ends, count) if log else axis_ticks(*ends, count)
-    return _labels(ticks, format_x, position)
-
-
-def _labels(
-    ticks: Sequence[float], form: Formatter, position: Callable[[float], float]
-) -> list[dict[str, Any]]:
-    return [{"value": position(tick), "label": form(float(f"{tick:.12g}"))} for tick in ticks]
+def _axis_labels(
+    width_px: float, ends: tuple[float, float], form: Formatter, log: bool
+) -> list[tuple[float, str]]:
+    """Values along an axis of that width and their labels, as many as fit next to each other."""
+    make_ticks, count = (log_ticks if log else axis_ticks), 8
+    while True:
+        labels = [(t, form(float(f"{t:.12g}"))) for t in make_ticks(*ends, count)]
+        widest_px = _CHAR_PX * max((len(text) for _, text in labels), default=0) + _LABEL_GAP_PX
+        if count == 1 or len(labels) * widest_px <= width_px:
+            return labels
+        count -= 1
 
 
 def _options(frame: ChartFrame, series: Mapping[str, object]) -> dict[str, Any]:

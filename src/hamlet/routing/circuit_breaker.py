@@ -8,31 +8,18 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 OpenReason = Literal["failures", "slow", "config", "quota"]
 
 _CONSECUTIVE_FAILURES = 3.0
 _WINDOW_CALLS, _WINDOW_FAILURES, _WINDOW_S = 10, 5.0, 60.0
-_OPEN_JITTER = 0.1
+_BASE_OPEN_S, _MAX_OPEN_S, _OPEN_JITTER = 10.0, 300.0, 0.1
 _TRIP_DECAY_S = 60.0
+_PROBES_TO_CLOSE = 2
 _PROBE_TIMEOUT_S, _PROBE_PAUSE_S = 30.0, 1.0
 _SLOW_RATIO, _CONSECUTIVE_SLOW = 8.0, 5
 _SLOW_START_S, _SLOW_START_MIN_WEIGHT = 30.0, 0.1
-
-
-class BreakerSettings(NamedTuple):
-    """How long a breaker stays open, and how many successful probes close it.
-
-    It opens for `base_open_s` seconds, twice as long each time in a row, up to `max_open_s`.
-    """
-
-    base_open_s: float = 10.0
-    max_open_s: float = 300.0
-    probes_to_close: int = 2
-
-
-DEFAULT_SETTINGS = BreakerSettings()
 
 
 class CircuitBreaker:
@@ -42,14 +29,14 @@ class CircuitBreaker:
     is no minimum volume, since one of many deployments may see a call every two seconds only.
     `epoch` grows with each change, so that processes can tell the newer of two states.
 
-    It knows nothing of deployments and serves any upstream: before a call ask `allows_call(now)`,
-    then call `start_call(now)`, and report the result by `record_success` or `record_failure`, or
-    by `abandon_probe` if the call was cancelled. `open("failures", now, for_s)` honors Retry-After.
+    It knows nothing of deployments and serves any upstream. Before a call: if it `is_tripped`, call
+    only if `is_probe_due(now)`, after `start_probe(now)`. After it: `record_success`,
+    `record_failure`, or `abandon_probe` if it was cancelled. `open("failures", now, for_s)` honors
+    a Retry-After.
     """
 
-    def __init__(self, rng: random.Random, settings: BreakerSettings = DEFAULT_SETTINGS) -> None:
-        """Closed. `rng` spreads the times at which breakers of many processes half-open."""
-        self._settings = settings
+    def __init__(self, rng: random.Random) -> None:
+        """Closed. `rng` spreads the times at which the breakers of many processes half-open."""
         self._rng = rng
         self._consecutive_failures = 0.0
         self._consecutive_slow = 0
@@ -77,15 +64,6 @@ class CircuitBreaker:
     def is_probe_due(self, now: float) -> bool:
         """Whether it is half open and one call may probe it."""
         return self.is_tripped and now >= self.open_until and now >= self._probing_until
-
-    def allows_call(self, now: float) -> bool:
-        """Whether it is closed, or due for a probe."""
-        return not self.is_tripped or self.is_probe_due(now)
-
-    def start_call(self, now: float) -> None:
-        """An allowed call starts; it is the probe if the breaker is half open."""
-        if self.is_tripped:
-            self.start_probe(now)
 
     def start_probe(self, now: float) -> None:
         """A probe starts. Without a result another may start after half a minute."""
@@ -119,7 +97,7 @@ class CircuitBreaker:
             return
         self._probing_until = 0.0
         self._probe_successes += 1
-        if self._probe_successes >= self._settings.probes_to_close:
+        if self._probe_successes >= _PROBES_TO_CLOSE:
             self.close(now)
 
     def record_failure(self, now: float, weight: float = 1.0) -> None:
@@ -144,8 +122,7 @@ class CircuitBreaker:
     def open(self, reason: OpenReason, now: float, for_s: float | None = None) -> None:
         """Admit no call for `for_s` seconds, or for longer each time in a row if it is None."""
         self.trip_count += 1
-        base_open_s, max_open_s, _ = self._settings
-        backoff_s = min(max_open_s, base_open_s * 2 ** (self.trip_count - 1))
+        backoff_s = min(_MAX_OPEN_S, _BASE_OPEN_S * 2 ** (self.trip_count - 1))
         backoff_s *= self._rng.uniform(1 - _OPEN_JITTER, 1 + _OPEN_JITTER)
         self._transition(is_tripped=True, reason=reason)
         self.open_until = now + (backoff_s if for_s is None else for_s)

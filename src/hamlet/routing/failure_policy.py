@@ -48,10 +48,11 @@ def propagate_failure(error: ProviderError, peers: Iterable[DeploymentState], no
 
     A quota error with a Retry-After is about the deployment's own limit: it does not propagate.
     """
-    for state in peers:
-        if error.propagates_to == "region_peers":
+    if error.propagates_to == "region_peers":
+        for state in peers:
             state.penalize(_REGION_PENALTY_S, now)
-        elif error.trip is not None and error.retry_after is None:
+    elif error.propagates_to == "quota_peers" and error.trip and error.retry_after is None:
+        for state in peers:
             state.breaker.open(error.trip.reason, now, error.trip.open_s)
 
 

@@ -1,4 +1,4 @@
-"""How hamlet runs as processes: one server, or several under a supervisor that owns the socket."""
+"""Running hamlet: one server process, or several under a supervisor that owns the socket."""
 
 from hamlet.serving.server import DrainingServer, run, startup_banner
 from hamlet.serving.sockets import SupervisorChannel, bind, inherit_socket, notify_systemd

@@ -1,4 +1,4 @@
-"""A second, small server in the same loop: the admin port."""
+"""The admin port: a second, small server in the same event loop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hamlet.spi import Log
 
 
 class AdminServer(uvicorn.Server):
-    """Serves `app` on an address beside another server, which handles the signals.
+    """Serves `app` on its own address; the main server handles the signals.
 
-    It stays up while the other drains, so that the end can be watched. If the address is taken, as
-    by the first of several workers, that is logged and nothing is served here.
+    It stays up while the main server drains, so that draining can be observed. If the address is
+    taken, as by the first of several workers, that is logged and nothing is served.
     """
 
     def __init__(self, app: Any, host: str, port: int, log: Log) -> None:
@@ -36,7 +36,7 @@ class AdminServer(uvicorn.Server):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to serve, in the running loop."""
+        """Start serving, in the running loop."""
         try:
             sock = bind(self.config.host, self.config.port)
         except OSError:

@@ -1,4 +1,4 @@
-"""uvicorn, the way hamlet runs it: it drains before it stops."""
+"""The main server: uvicorn, made to drain before it stops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GC_THRESHOLD = 10_000
 
 
 class DrainableApp(Protocol):
-    """An ASGI application that can be told to stop in steps."""
+    """An ASGI application that stops in steps."""
 
     log: Log
 
@@ -40,23 +40,25 @@ class DrainableApp(Protocol):
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
 
     def start_draining(self) -> None:
-        """Say on /readyz that no more traffic is wanted; everything is still served."""
+        """Report on /readyz that no more traffic is wanted; requests are still served."""
         ...
 
     def end_streams(self) -> int:
-        """End what still runs, streams with an error in-band; returns how many there were."""
+        """End the calls in flight, streams with an in-band error; returns how many there were."""
         ...
 
 
 class DrainingServer(uvicorn.Server):
     """Stops in this order, on SIGTERM.
 
-    1. /readyz turns 503 and every answer says `Connection: close`; for `delay_s` all is served.
-    2. No new connection is accepted. Kept ones close after five seconds of silence, and what
-       still comes on them is answered.
-    3. Calls and streams under way have `limit_s`; then streams end with an error in-band.
+    1. /readyz turns 503 and every response has `Connection: close`; for `drain_delay_s` seconds
+       requests are served as before.
+    2. No new connection is accepted. Open ones close after five seconds of silence; requests that
+       still arrive on them are served.
+    3. Calls and streams in flight have `drain_timeout_s` seconds; then streams end with an in-band
+       error.
 
-    SIGINT, or a second SIGTERM, skips the waiting of 1 and 2; a third signal that of 3.
+    SIGINT, or a second SIGTERM, skips the waits of 1 and 2; a third signal skips that of 3.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class DrainingServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            # Nobody asks from where a request came; looking for it costs each of them.
+            # Nothing reads the client's address; parsing forwarded ones costs each request.
             proxy_headers=False,
             backlog=backlog,
             timeout_keep_alive=_KEEP_ALIVE_S,
@@ -92,7 +94,7 @@ class DrainingServer(uvicorn.Server):
         self._stop_level = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Unlike uvicorn we do not raise the signal again at the end: a drained stop is status 0.
+        # Unlike uvicorn's, it does not raise the signal again: after draining, the status is 0.
         self._stop_level += 2 if sig == signal.SIGINT and not self._stop_level else 1
         self.should_exit = True
 
@@ -131,7 +133,7 @@ class DrainingServer(uvicorn.Server):
         return not (self.server_state.connections or self.server_state.tasks)
 
     async def _wait_until(self, condition: Callable[[], bool], timeout_s: float) -> float:
-        """Wait until it holds, `within_s` at most; returns the seconds waited."""
+        """Wait until `condition` holds, `timeout_s` seconds at most; returns the seconds waited."""
         loop = asyncio.get_running_loop()
         started_at = loop.time()
         while not condition() and loop.time() - started_at < timeout_s:
@@ -140,7 +142,7 @@ class DrainingServer(uvicorn.Server):
         return loop.time() - started_at
 
     def _announce_close(self) -> None:
-        """Mark answers to come: their connection is not to be used again."""
+        """Let the responses to come close their connections."""
         date = (b"date", formatdate(usegmt=True).encode())
         self.server_state.default_headers = [date, (b"connection", b"close")]
 
@@ -156,9 +158,9 @@ def run(
     redirect_stdlib_logging(application.log)
 
     def freeze_heap() -> None:
-        # What is here now stays: the collector need not look at it, not even once.
+        # What exists now is never freed: the garbage collector need not traverse it.
         gc.freeze()
-        # A call leaves little garbage in cycles; Python would look for it every 700 allocations.
+        # A call leaves few reference cycles; the default is a collection every 700 allocations.
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
         gc.enable()
         on_started()
@@ -178,7 +180,7 @@ def run(
 
 
 def startup_banner(host: str, sock: socket.socket) -> str:
-    """What is printed when hamlet begins to serve."""
+    """What is printed when hamlet starts serving."""
     name = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     url = f"http://{f'[{name}]' if ':' in name else name}:{sock.getsockname()[1]}"
     return (

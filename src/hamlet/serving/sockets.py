@@ -1,4 +1,4 @@
-"""The listening socket: bound here, or inherited from a supervisor or systemd."""
+"""The listening socket, bound here or inherited; the channels to a supervisor and to systemd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LISTEN_FDS_START = 3
 
 
 def bind(host: str, port: int, backlog: int = 2048) -> socket.socket:
-    """A socket that listens already, so that no connection is refused from here on."""
+    """A socket that is listening, so that no connection is refused from now on. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,7 +28,7 @@ def bind(host: str, port: int, backlog: int = 2048) -> socket.socket:
 
 
 def inherit_socket(environment: Mapping[str, str], fd: int | None = None) -> socket.socket | None:
-    """The socket that was handed down as `fd` or by systemd's socket activation, if any."""
+    """The socket inherited as `fd` or by systemd's socket activation; None without one."""
     if fd is None:
         is_for_us = environment.get("LISTEN_PID") == str(os.getpid())
         if not is_for_us or environment.get("LISTEN_FDS", "0") == "0":
@@ -40,24 +40,24 @@ def inherit_socket(environment: Mapping[str, str], fd: int | None = None) -> soc
 
 
 def notify_systemd(environment: Mapping[str, str], text: str) -> None:
-    """Tell systemd, if it wants to know: `READY=1`, `STOPPING=1`."""
+    """Notify systemd, if it asks for that, of `READY=1` or `STOPPING=1`."""
     address = environment.get("NOTIFY_SOCKET")
     if not address:
         return
-    # A leading @ stands for the abstract name space.
+    # A leading @ is the abstract namespace's NUL.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(text.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 
 class SupervisorChannel:
-    """A worker's end of its line to the supervisor."""
+    """A worker's end of its socket pair with the supervisor."""
 
     def __init__(self, fd: int) -> None:
         self._sock = socket.socket(fileno=fd)
         self._sock.setblocking(False)
 
     def report_ready(self) -> None:
-        """Say that this worker serves; from now on, drain when the supervisor is gone."""
+        """Report that this worker serves; from now on, drain if the supervisor exits."""
         self._sock.send(b"1")
         asyncio.get_running_loop().add_reader(self._sock, self._on_supervisor_lost)
 

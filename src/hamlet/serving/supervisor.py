@@ -1,4 +1,4 @@
-"""Several hamlets on one socket, replaced one by one without a refused connection."""
+"""Several worker processes on one socket, replaced one by one without a refused connection."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hamlet.spi import Log
 
 _READY_TIMEOUT_S = 60.0
 _RESTART_BACKOFF_S = (0.2, 10.0)
-# How a worker says that its configuration is wrong; starting it again would not help.
+# A worker's exit status if its configuration is wrong; starting it again would not help.
 _CONFIG_ERROR_STATUS = 2
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One process. It says on its line that it serves, and drains if the line's other end goes."""
+    """One process. It reports on `channel` that it serves, and drains if the other end closes."""
 
     process: asyncio.subprocess.Process
     channel: socket.socket
@@ -32,16 +32,16 @@ class Worker:
 class Supervisor:
     """Owns the listening socket and keeps `count` workers on it.
 
-    SIGTERM and SIGINT stop all, after each has drained; SIGHUP is passed on (they read their
-    configuration again); SIGUSR2 replaces the workers one by one: a new one first serves, then an
-    old one drains. A worker that dies is replaced; one that does not become ready is given up and
-    the old one stays.
+    SIGTERM and SIGINT stop all workers, after each has drained. SIGHUP is passed on: they reload
+    their configuration. SIGUSR2 replaces the workers one by one: first a new one serves, then an
+    old one drains. A worker that dies is replaced; one that does not become ready is killed and the
+    old one stays.
     """
 
     def __init__(
         self, command: Sequence[str], sock: socket.socket, count: int, log: Log, kill_after_s: float
     ) -> None:
-        """`command` serves on the socket that it is given as `--fd N`."""
+        """`command` starts a worker, which serves on the socket that it gets as `--fd N`."""
         self._command = tuple(command)
         self._sock, self._count, self._log = sock, count, log
         self._kill_after_s = kill_after_s
@@ -53,7 +53,7 @@ class Supervisor:
         self._last_signal = signal.SIGTERM
 
     async def run(self, on_started: Callable[[], None] = lambda: None) -> int:
-        """Serve until told to stop; returns the exit status. `started`: all workers serve."""
+        """Serve until a signal; returns the exit status. `on_started`: all workers serve."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
@@ -72,7 +72,7 @@ class Supervisor:
     # -- workers
 
     async def _start_worker(self) -> Worker | None:
-        """A worker that serves, or None if it does not come to it."""
+        """Start a worker; returns it when it serves, or None if it never does."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         fds = (self._sock.fileno(), theirs.fileno())
@@ -101,7 +101,7 @@ class Supervisor:
         self._log.error("worker.not_ready", pid=worker.process.pid, status=status)
 
     async def _monitor(self, worker: Worker) -> None:
-        """Wait for a worker's end, and replace it if nobody wanted that end."""
+        """Wait until a worker exits, and replace it if that was not intended."""
         status = await worker.process.wait()
         worker.channel.close()
         self._workers.remove(worker)
@@ -142,7 +142,7 @@ class Supervisor:
 
     def _stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._stopping.is_set():
-            # Asked again: the workers are to hurry.
+            # A second signal makes the workers skip their waits.
             self._forward_signal(number)
         self._last_signal = number
         self._stopping.set()
@@ -165,7 +165,7 @@ class Supervisor:
 
 
 def worker_command(args: Sequence[str]) -> list[str]:
-    """How this same hamlet is started again, with what is installed now."""
+    """The command that starts hamlet again, in the version installed by then."""
     return [sys.executable, "-m", "hamlet", "serve", *args]
 
 
@@ -175,7 +175,7 @@ def _send_signal(worker: Worker, number: signal.Signals) -> None:
 
 
 async def _wait_until_ready(channel: socket.socket) -> bool:
-    """Wait for the byte that a worker sends when it serves; False if it ends without, or late."""
+    """Wait for the byte that a serving worker sends; False if it exits first, or is late."""
     try:
         async with asyncio.timeout(_READY_TIMEOUT_S):
             return await asyncio.get_running_loop().sock_recv(channel, 1) != b""

@@ -1,8 +1,9 @@
-"""A fleet of vendors that never were: over HTTP on loopback, or in memory on virtual time.
+"""Simulated vendors: over HTTP on loopback, or in memory on virtual time.
 
-One model of a deployment (`engine`) serves both. `server` plays it over the OpenAI, Azure and
-Anthropic wires; `transport` puts it behind hamlet's transport seam, where `virtual` lets time jump
-and `harness` plays a trace against the real gateway. `python -m hamlet.simulator` serves.
+One model of a deployment (`engine`) serves both. `server` speaks the OpenAI, Azure and Anthropic
+wire formats; `transport` replaces hamlet's HTTP transport, so that with `virtual_time` the
+`harness` replays a trace against the real gateway in seconds. `python -m hamlet.testing.simulator`
+serves.
 """
 
 from hamlet.simulator.faults import Fault, parse_faults, random_faults

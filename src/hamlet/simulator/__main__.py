@@ -1,4 +1,4 @@
-"""`python -m hamlet.testing.simulator`: a fleet of vendors on loopback."""
+"""`python -m hamlet.testing.simulator`: simulated vendors over HTTP."""
 
 from __future__ import annotations
 
@@ -23,19 +23,25 @@ from hamlet.simulator.world import World
 
 
 def main(
-    config: Annotated[Path | None, typer.Option(help="Play this configuration's vendors")] = None,
-    fleet: Annotated[int, typer.Option(help="Without a configuration: so many PTU")] = 27,
+    config: Annotated[
+        Path | None, typer.Option(help="Simulate this configuration's vendors")
+    ] = None,
+    fleet: Annotated[
+        int, typer.Option(help="Without a configuration: this many PTU deployments")
+    ] = 27,
     host: Annotated[str, typer.Option(help="Where to listen")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 picks one")] = 0,
+    port: Annotated[int, typer.Option(help="0 picks a free one")] = 0,
     seed: int = 0,
     tokens_per_frame: Annotated[int, typer.Option(min=1, help="Tokens that share an event")] = 4,
     faults: Annotated[Path | None, typer.Option(help="A JSON list of faults")] = None,
-    latency: Annotated[Path | None, typer.Option(help="Draw from this table of calls")] = None,
+    latency: Annotated[
+        Path | None, typer.Option(help="CSV of measured calls to draw latencies from")
+    ] = None,
     write: Annotated[
         Path | None, typer.Option(help="Write the configuration, pointed at the simulator")
     ] = None,
 ) -> None:
-    """Play every vendor of a configuration on one port, of loopback if no host is given."""
+    """Simulate every vendor of a configuration on one port, by default of loopback."""
     try:
         loaded = load(config) if config else loads(example_fleet(fleet))
         loaded.source.raise_if_problems()
@@ -48,7 +54,7 @@ def main(
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     if not specs:
-        typer.echo("the configuration names no vendor that could be played", err=True)
+        typer.echo("the configuration names no vendor that can be simulated", err=True)
         raise typer.Exit(2)
     uvloop.run(_serve(specs, schedule, loaded, (host, port), seed, write))
 
@@ -78,7 +84,7 @@ async def _serve(
 
 
 def _stop_event() -> asyncio.Event:
-    """Set by Ctrl-C or SIGTERM, also where a shell had it started with SIGINT ignored."""
+    """An event set by SIGINT or SIGTERM, even if the shell started the process ignoring SIGINT."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)

@@ -1,8 +1,8 @@
-"""The truth of admission: what a deployment takes, and how long it makes others wait.
+"""Admission to a simulated deployment: which requests it accepts, and the wait of the others.
 
 Provisioned throughput, as Microsoft describes it: utilisation rises by the expected cost of a
-request when it is let in, is corrected to the actual cost when it ends, falls at a constant rate,
-and at 100 % requests are refused with the wait until it is below:
+request at its admission, is corrected to the actual cost at its end, and falls at a constant rate.
+At 100 % requests are refused with the time until it is below:
 https://learn.microsoft.com/azure/ai-foundry/openai/concepts/provisioned-throughput
 """
 
@@ -21,7 +21,7 @@ _MIN_WAIT_S = 0.001
 
 @dataclass(frozen=True, slots=True)
 class TokenDemand:
-    """What a request asks for: tokens of prompt, of it cached, and the output limit if any."""
+    """The tokens of a request: prompt, cached part of the prompt, and the output limit if any."""
 
     prompt_tokens: int
     cached_tokens: int = 0
@@ -30,25 +30,25 @@ class TokenDemand:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Not now: seconds to wait, and which limit it was."""
+    """A refusal: seconds to wait, and the limit that was reached."""
 
     wait_s: float
     limit: str
 
 
 class Bucket(Protocol):
-    """Admits requests against a capacity. Times are seconds of one clock."""
+    """Admits requests within a capacity. Times are seconds of one clock."""
 
     def admit(self, demand: TokenDemand, now: float) -> Refusal | Callable[[int, float], None]:
-        """A refusal, or what to call once at the end with (output tokens, time)."""
+        """A refusal, or a settlement to call once at the end with (output tokens, time)."""
         ...
 
     def utilisation(self, now: float) -> float:
-        """How full it is; 1 is full."""
+        """Used share of the capacity; 1 is full."""
         ...
 
     def rate_limits(self, now: float) -> Mapping[str, float]:
-        """What is left, by limit: keys `limit-` and `remaining-` with `tokens` or `requests`."""
+        """Amounts by key: `limit-` and `remaining-`, each with `tokens` or `requests`."""
         ...
 
 
@@ -94,9 +94,9 @@ class PtuBucket:
 
 
 class PaygBucket:
-    """A token bucket of a minute's tokens, and requests counted by whole seconds in a window.
+    """A token bucket of one minute's tokens, and a sliding window of requests per second.
 
-    The tokens taken are the estimate, prompt and output limit; vendors do not give any back.
+    A request takes its prompt and output limit; vendors do not return what it did not use.
     """
 
     def __init__(self, spec: Payg) -> None:
@@ -116,7 +116,7 @@ class PaygBucket:
         )
         requested_tokens = demand.prompt_tokens + limit
         if spec.tpm is not None and requested_tokens > self._available_tokens:
-            # One request over the whole quota waits for a full bucket, and is refused again.
+            # A request above the whole quota waits for a full bucket and is refused again.
             shortfall = min(requested_tokens, spec.tpm) - self._available_tokens
             return Refusal(max(shortfall * 60 / spec.tpm, _MIN_WAIT_S), "tokens")
         if spec.rpm is not None and self._requests_in_window >= self._window_limit:
@@ -185,7 +185,7 @@ class UnlimitedBucket:
 
 
 def bucket_for(capacity: Capacity | None) -> Bucket:
-    """The bucket that a capacity means."""
+    """The bucket of a capacity."""
     if capacity is None:
         return UnlimitedBucket()
     return PtuBucket(capacity) if isinstance(capacity, Ptu) else PaygBucket(capacity)

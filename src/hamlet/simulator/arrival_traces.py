@@ -1,7 +1,7 @@
-"""Traces of load: when requests come and how long they are. No text, only times and tokens.
+"""Traces of load: arrival times and token counts of requests, without any text.
 
-A file has the columns `arrival_s,prompt_tokens,completion_tokens` and perhaps `class`; times are
-seconds from the start, in order.
+A trace file has the columns `arrival_s,prompt_tokens,completion_tokens` and optionally `class`.
+Times are seconds from the start, in order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request: when it comes (seconds), its tokens, and its class ("" if unknown)."""
+    """One request: its arrival in seconds, its tokens, and its class ("" if unknown)."""
 
     at_s: float
     prompt_tokens: int
@@ -27,7 +27,7 @@ class Arrival:
 
 
 def read_trace(path: Path) -> list[Arrival]:
-    """The rows of a trace file. Raises ValueError with the line of a bad row."""
+    """The rows of a trace file. Raises OSError, and ValueError with the line of an invalid row."""
     arrivals: list[Arrival] = []
     with path.open(newline="") as file:
         for line, row in enumerate(csv.DictReader(file), 2):
@@ -59,7 +59,7 @@ def write_trace(path: Path, arrivals: Iterable[Arrival]) -> None:
 
 
 def compress_trace(arrivals: Sequence[Arrival], factor: float) -> list[Arrival]:
-    """The same requests in 1/`factor` of the time: load grows by that factor."""
+    """The same requests in 1/`factor` of the time, which multiplies the load by `factor`."""
     return [replace(arrival, at_s=arrival.at_s / factor) for arrival in arrivals]
 
 
@@ -71,7 +71,7 @@ def slice_trace(arrivals: Sequence[Arrival], from_s: float, to_s: float) -> list
 
 @dataclass(frozen=True, slots=True)
 class _RequestClass:
-    """The shape of one class of requests: (share, tokens) points of two quantile functions."""
+    """One class of requests: its share, and (share, tokens) points of two quantile functions."""
 
     kind: str
     share: float
@@ -100,16 +100,15 @@ _RPM = 750.0
 
 
 def generate_trace(seed: int, duration_s: float = 1200.0, rpm: float = _RPM) -> list[Arrival]:
-    """A trace of the shape of Azure's production load of November 2023, `rpm` on average.
+    """A trace like Azure's production load of November 2023, with `rpm` requests per minute.
 
-    Matches what a 20-minute mix of that data shows (Azure Public Dataset, CC-BY 4.0; Patel et al.,
+    It reproduces a 20-minute mix of that data (Azure Public Dataset, CC-BY 4.0; Patel et al.,
     "Splitwise", ISCA 2024): the shares of the classes (chat 76.5 %), the quantiles of prompt and
-    output tokens of each, chat that is nearly Poisson (gaps' CV 1.05, never silent for a second),
-    and short requests in bursts (two thirds of all seconds without any, some 50 in the worst,
-    gaps' CV 13, autocorrelation of seconds 0.78), so that the worst half minutes bring about
-    twice the mean load. The number of requests is exact; lengths are independent of one another,
-    as they nearly are in the data (|r| < 0.1). Seeds differ in how bad their bursts are, as
-    windows of the data do.
+    output tokens of each, nearly Poisson chat arrivals (coefficient of variation of the gaps 1.05),
+    and short requests in bursts (none in two thirds of all seconds, about 50 in the busiest, gaps'
+    CV 13, autocorrelation of seconds 0.78), so that the busiest half minutes have about twice the
+    mean load. The number of requests is exact. Token counts are independent of one another, as
+    they nearly are in the data (|r| < 0.1). The strength of bursts depends on the seed.
     """
     rng = random.Random(f"trace:{seed}")
     total = round(duration_s * rpm / 60)
@@ -152,7 +151,7 @@ def _sample_tokens(rng: random.Random, points: Sequence[tuple[float, int]]) -> i
 
 
 def _drifting_rates(rng: random.Random, seconds: int) -> list[float]:
-    """A rate around 1 that wanders: an AR(1) process with a deviation of 10 % over a minute."""
+    """Rates around 1 from an AR(1) process with a deviation of 10 % over a minute."""
     level, rates = 0.0, []
     keep = math.exp(-1 / 60)
     for _ in range(seconds):
@@ -162,7 +161,7 @@ def _drifting_rates(rng: random.Random, seconds: int) -> list[float]:
 
 
 def _bursty_rates(rng: random.Random, seconds: int) -> list[float]:
-    """A rate that is mostly 0: pauses with a heavy tail, bursts of unequal length and strength."""
+    """Rates that are mostly 0: heavy-tailed pauses between bursts of varying strength."""
     rates: list[float] = []
     while len(rates) < seconds:
         rates += [0.0] * min(int(rng.lognormvariate(math.log(8.0), 1.5)), 180)

@@ -1,4 +1,4 @@
-"""From hamlet's configuration to a simulated world of the same deployments, and back."""
+"""Simulated deployments from a hamlet configuration, and configurations for the simulator."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hamlet.simulator.transport import SimulatedRuntime
 from hamlet.simulator.world import World
 from hamlet.spi import Log, Provider
 
-# A simulated vendor wants no credentials, and these settings would need secrets to be there.
+# Simulated vendors check no credentials; without these settings no secret has to be present.
 _CREDENTIALS = frozenset(
     {"tenant_id", "client_id", "client_secret", "federated_token_file", "api_key"}
 )
@@ -46,13 +46,13 @@ _SIMULATED_KINDS = frozenset({"openai", "openai_compatible", "anthropic"})
 def simulated_deployments(config: GatewayConfig) -> list[SimulatedDeployment]:
     """One simulated deployment for each distinct provider and model of the chat routes.
 
-    Believes the configuration: capacity as configured, speed by kind. Providers that run inside
+    Capacity is as configured, latency depends on the kind of deployment. Providers that run inside
     hamlet are left out.
     """
     found: dict[str, SimulatedDeployment] = {}
     for row in _chat_deployments(config):
         provider = config.providers.get(row.provider)
-        # One that is not there is told by the registry, with its line.
+        # The registry reports an unknown provider, with its line.
         if provider is not None and provider.kind in _SIMULATED_KINDS:
             spec = _simulated_deployment(row, _wire_of(provider))
             found.setdefault(spec.id, spec)
@@ -88,7 +88,7 @@ def _wire_of(provider: ProviderConfig) -> WireName:
 
 
 def redirect_providers(data: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """A configuration, as plain data, with every vendor played at `url` and no credentials."""
+    """A configuration, as plain data, with all vendors at `url` and without credentials."""
     providers = {
         name: _redirect_provider(name, row, url) if row.get("kind") in _SIMULATED_KINDS else row
         for name, row in data["providers"].items()
@@ -97,9 +97,9 @@ def redirect_providers(data: Mapping[str, Any], url: str) -> dict[str, Any]:
 
 
 def read_for_simulation(path: Path) -> tuple[LoadedConfig, list[SimulatedDeployment]]:
-    """A configuration file pointed at a simulation, and the deployments it names.
+    """A configuration file redirected to the simulator, and its simulated deployments.
 
-    No secret has to be at hand. Raises ConfigError with the file's own lines.
+    No secret has to be present. Raises ConfigError with the lines of the file.
     """
     source = read_source(path)
     kept = ("providers", "routes")
@@ -117,15 +117,15 @@ def _redirect_provider(name: str, row: Mapping[str, Any], url: str) -> dict[str,
     kept = {key: value for key, value in row.items() if key not in _CREDENTIALS}
     if kept.get("auth") == "entra":
         del kept["auth"]
-    bare = kept["kind"] == "anthropic" or kept.get("api_version")
-    return {**kept, "base_url": f"{url}/{name}{'' if bare else '/v1'}"}
+    version = "" if kept["kind"] == "anthropic" or kept.get("api_version") else "/v1"
+    return {**kept, "base_url": f"{url}/{name}{version}"}
 
 
 def prepare_for_simulation(loaded: LoadedConfig, url: str = _SIMULATOR_URL) -> LoadedConfig:
-    """What of a configuration matters to a fleet, pointed at a simulation.
+    """The routing part of a configuration, redirected to the simulator.
 
     Providers, routes and the home region are kept; keys, the main screen and Redis are not, so
-    that no secret has to be at hand. Raises ConfigError if the configuration is unsound.
+    that no secret has to be present. Raises ConfigError if the configuration is invalid.
     """
     loaded.source.raise_if_problems()
     data = redirect_providers(loaded.source.data, url)
@@ -136,12 +136,12 @@ def prepare_for_simulation(loaded: LoadedConfig, url: str = _SIMULATOR_URL) -> L
 
 @cache
 def _load_plugin(kind: str) -> type[Provider]:
-    """Looked up once a process: a registry is built for every seed, and plugins do not change."""
+    """Cached: a registry is built for every seed, and plugins do not change."""
     return Plugins().load(kind)
 
 
 class SimulatedPlugins(Plugins):
-    """The installed plugins, each with its transport leading into a world."""
+    """The installed plugins, each with a transport into a simulated world."""
 
     def __init__(self, world: World, log: Log) -> None:
         super().__init__(())
@@ -157,7 +157,7 @@ class SimulatedPlugins(Plugins):
 
 
 def simulated_registry(loaded: LoadedConfig, world: World, log: Log) -> Registry:
-    """The real registry of a configuration, over a world. See `for_simulation`."""
+    """The real registry of a configuration over a simulated world; see `prepare_for_simulation`."""
     return build_registry(loaded, log, SimulatedPlugins(world, log))
 
 
@@ -172,14 +172,14 @@ _SIZES = (15, 20, 25, 30, 35, 25, 20, 30, 25)
 def example_fleet(count: int = 27, url: str = _SIMULATOR_URL) -> str:
     """A configuration of `count` PTU deployments over nine regions in three data zones.
 
-    Besides them: one pay-as-you-go deployment a zone, and one of another vendor. The sizes add up
-    to 675 PTU at 27, which the 750 rpm trace uses to four fifths.
+    It also has one pay-as-you-go deployment per zone, and one of another vendor. 27 deployments
+    have 675 PTU, four fifths of which the 750 rpm trace uses.
     """
     regions = [(zone, region) for zone, names in _ZONES.items() for region in names]
     providers: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for i in range(count):
-        # Neighbours in the list are in different zones, so that small fleets have all three.
+        # Consecutive deployments are in different zones, so that small fleets have all three.
         zone, region = regions[(i * 3 + i // 3) % 9]
         name = f"ptu-{region}-{i // 9 + 1}"
         providers[name] = {"kind": "openai", "base_url": f"{url}/{name}/v1", "auth": "api-key"}

@@ -1,4 +1,4 @@
-"""The model of one deployment: refuse with a status, or answer on a timeline."""
+"""The model of one deployment: it refuses a request, or answers it on a timeline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _CODES = {
 
 @dataclass(slots=True)
 class Counters:
-    """What a deployment saw. `prompt` and `output` are tokens, uncached ones included."""
+    """What a deployment has done: numbers of requests; `prompt` and `output` are tokens.
+
+    `prompt` includes cached tokens.
+    """
 
     requests: int = 0
     refused: int = 0
@@ -53,7 +56,7 @@ class Counters:
 
 
 class DeploymentEngine:
-    """Decides for each request. All randomness comes from `rng`, all time from the caller."""
+    """Responds to each request. Randomness comes from `rng` only, time from the caller."""
 
     def __init__(
         self, spec: SimulatedDeployment, schedule: FaultSchedule, rng: random.Random
@@ -66,14 +69,14 @@ class DeploymentEngine:
         self._frames = frames_for(spec.wire)
 
     def respond(self, request: SimulatedRequest, now: float) -> ResponseTimeline:
-        """The timeline of the answer to a chat request."""
+        """The response to a chat request that arrives at `now` (seconds)."""
         self.counters.requests += 1
         faults = self._schedule.select(self.spec, now, self._rng)
         slowdown = math.prod(fault.factor for fault in faults if fault.kind == "slow")
         fault = next((f for f in faults if f.kind not in ("slow", "spillover")), None)
-        if fault and (play := self._fault_response(fault, request)):
+        if fault and (timeline := self._fault_response(fault, request)):
             self.counters.faulted += 1
-            return play
+            return timeline
         admitted = self.bucket.admit(request.tokens, now)
         headers = quota_headers(self.spec, self.bucket, now)
         if isinstance(admitted, Refusal):
@@ -84,19 +87,19 @@ class DeploymentEngine:
         return self._admitted_response(request, slowdown, fault, headers, admitted, now)
 
     def list_models(self, now: float) -> ResponseTimeline:
-        """The timeline of the answer to a request for the list of models."""
+        """The response to a request for the list of models."""
         for fault in self._schedule.select(self.spec, now, self._rng):
-            if play := self._fault_response(fault, None):
-                return play
+            if timeline := self._fault_response(fault, None):
+                return timeline
         listed = f'{{"object":"list","data":[{{"id":"{self.spec.model}","object":"model"}}]}}'
         return full_response(200, listed.encode())
 
     def state(self, now: float) -> dict[str, Any]:
-        """Counters and utilisation, for people and tests."""
+        """Counters and utilisation, as plain data."""
         used = round(self.bucket.utilisation(now), 4)
         return {"kind": self.spec.kind, **asdict(self.counters), "utilisation": used}
 
-    # -- what happens instead of an answer
+    # -- faults and refusals
 
     def _fault_response(
         self, fault: Fault, request: SimulatedRequest | None
@@ -130,15 +133,15 @@ class DeploymentEngine:
         return None
 
     def _status_fault(self, fault: Fault) -> ResponseTimeline:
-        play = self._error_response(
+        timeline = self._error_response(
             fault.status,
             _CODES.get(fault.status, "server_error"),
             _MESSAGES.get(fault.status, "Simulated fault."),
         )
         wait_headers = {"retry-after": fault.retry_after, "retry-after-ms": fault.retry_after_ms}
         extra = {name: value for name, value in wait_headers.items() if value is not None}
-        play.headers = {**play.headers, **extra}
-        return play
+        timeline.headers = {**timeline.headers, **extra}
+        return timeline
 
     def _error_response(self, status: int, code: str, message: str) -> ResponseTimeline:
         return full_response(
@@ -150,11 +153,11 @@ class DeploymentEngine:
             429, "429" if self.spec.wire == "azure" else "rate_limit_exceeded",
             f"The {refusal.limit} limit of this deployment is reached.",
         )  # fmt: skip
-        play = full_response(429, body, wait_s=_ERROR_DELAY_S)
-        play.headers = {**play.headers, **headers, **refusal_headers(self.spec, refusal)}
-        return play
+        timeline = full_response(429, body, wait_s=_ERROR_DELAY_S)
+        timeline.headers = {**timeline.headers, **headers, **refusal_headers(self.spec, refusal)}
+        return timeline
 
-    # -- the answer
+    # -- answers
 
     def _spillover_response(
         self, request: SimulatedRequest, slowdown: float, now: float
@@ -202,7 +205,7 @@ class DeploymentEngine:
 
         def on_finish(output_tokens: int, is_complete: bool, end: float) -> None:
             if not request.stream and not is_complete:
-                # Nobody saw a token of it, but the model had been writing since the first.
+                # The client saw no token, but the model has generated since the first.
                 output_tokens = min(completion.output_tokens, max(0, int((end - now - ttft) / gap)))
             counters.in_flight -= 1
             counters.output += output_tokens
@@ -232,7 +235,7 @@ class DeploymentEngine:
     def _stream_chunks(
         self, completion: CompletionData, ttft: float, gap: float, fault: Fault | None
     ) -> Iterator[BodyChunk]:
-        """The first token comes with the opening, the last with the end."""
+        """A stream: the first token comes with the opening frames, the last with the end."""
         frames, sigma, gauss = self._frames, self.spec.latency.gap_sigma, self._rng.gauss
         content = frames.content_renderer(completion)
         wait, data, tokens = ttft, frames.opening(completion), 0
@@ -273,7 +276,7 @@ class DeploymentEngine:
     def _body_chunks(
         self, completion: CompletionData, ttft: float, gap: float, fault: Fault | None
     ) -> Iterator[BodyChunk]:
-        """A whole answer in one step, or what a fault leaves of it."""
+        """A whole answer in one chunk, or the part that a fault leaves of it."""
         body, wait = self._frames.full_body(completion), ttft + gap * completion.output_tokens
         if fault is None or fault.kind not in MID_STREAM:
             yield BodyChunk(wait, body, completion.output_tokens)

@@ -1,4 +1,4 @@
-"""What goes wrong, where and when: a schedule of faults, drawn with a seeded generator."""
+"""A schedule of faults: what fails, where and when. Random faults need a seeded generator."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import msgspec
 from hamlet.simulator.spec import SimulatedDeployment
 
 FaultKind = Literal[
-    "dead",  # the connection is taken, then aborted
+    "dead",  # the connection is accepted, then aborted
     "refused",  # no connection; over sockets the same as dead
-    "silent",  # the request is read and nothing ever comes
+    "silent",  # the request is read and never answered
     "status",  # an error answer: `status`, with `retry_after` as given
     "insufficient_quota",
     "content_filter",
-    "overloaded",  # 503 or 529 by wire; inside a stream an error event under status 200
+    "overloaded",  # 503 or 529 by wire; inside a stream an error event with status 200
     "slow",  # `factor` times as slow
     "stall",  # the stream stops and stays open
-    "pings",  # the same, but comments or pings go on
-    "truncate",  # a proper end of the HTTP answer without the end of the stream
-    "cut",  # the connection ends in mid-answer
-    "reset",  # the connection is reset in mid-answer
+    "pings",  # the same, but comments or pings continue
+    "truncate",  # the HTTP response ends properly, but without the end of the stream
+    "cut",  # the connection closes mid-response
+    "reset",  # the connection is reset mid-response
     "garbage",  # an event, or a body, that is not JSON
-    "html",  # a proxy's page under status 200
-    "empty",  # status 200 and nothing
-    "spillover",  # a full PTU deployment lets another answer, as Azure's spillover does
+    "html",  # an HTML page with status 200
+    "empty",  # status 200 with an empty body
+    "spillover",  # a full PTU deployment hands over to another, as Azure's spillover does
 ]
 FAULT_KINDS: tuple[str, ...] = get_args(FaultKind)
 MID_STREAM: tuple[FaultKind, ...] = (
@@ -42,10 +42,10 @@ STATUSES = (400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504, 520, 529, 599
 class Fault:
     """One fault, from `from_s` until `to_s` seconds after the schedule's start.
 
-    It strikes each request with `chance` where `at` has the deployment's id, name, model, region
-    or zone (everywhere, if empty). Kinds in MID_STREAM strike after `after` frames of content (0:
-    before any). `retry_after` is a header value as it stands, `retry_after_ms` likewise. With
-    `up_s` and `down_s` it flaps: absent for the one, present for the other, and again.
+    It affects a request with probability `chance` where `at` has the deployment's id, name, model,
+    region or zone; an empty `at` means all. Kinds in MID_STREAM occur after `after` frames of
+    content (0: before any). `retry_after` and `retry_after_ms` are literal header values. With
+    `up_s` and `down_s` the fault flaps: it is absent for `up_s` seconds, then active for `down_s`.
     """
 
     kind: FaultKind
@@ -62,12 +62,12 @@ class Fault:
     down_s: float = 0.0
 
     def applies_to(self, spec: SimulatedDeployment) -> bool:
-        """Whether it concerns this deployment at all."""
+        """Whether `at` includes this deployment."""
         names = (spec.id, spec.name, spec.model, spec.region, spec.zone)
         return not self.at or any(name in self.at for name in names)
 
     def is_active(self, elapsed_s: float) -> bool:
-        """Whether it is there, so many seconds after the start."""
+        """Whether it is active `elapsed_s` seconds after the schedule's start."""
         if not self.from_s <= elapsed_s < self.to_s:
             return False
         if not self.down_s:
@@ -76,19 +76,19 @@ class Fault:
 
 
 class FaultSchedule:
-    """The faults in force. Replace them at any time; times count from the replacement."""
+    """The active faults. They can be replaced at any time; their times count from then."""
 
     def __init__(self, faults: Iterable[Fault] = (), now: float = 0.0) -> None:
         self.replace(faults, now)
 
     def replace(self, faults: Iterable[Fault], now: float) -> None:
-        """Let these faults hold, and no others."""
+        """Use these faults and no others. `now` is the new start in seconds."""
         self.faults = tuple(faults)
         self._start = now
 
     def select(self, spec: SimulatedDeployment, now: float, rng: random.Random) -> list[Fault]:
-        """What strikes one request: any number of "slow", and the first of the others drawn."""
-        struck: list[Fault] = []
+        """The faults of one request: all "slow" ones drawn, and the first drawn of the others."""
+        selected: list[Fault] = []
         has_exclusive = False
         for fault in self.faults:
             if not fault.applies_to(spec) or not fault.is_active(now - self._start):
@@ -96,9 +96,9 @@ class FaultSchedule:
             if fault.chance < 1 and rng.random() >= fault.chance:
                 continue
             if fault.kind == "slow" or not has_exclusive:
-                struck.append(fault)
+                selected.append(fault)
                 has_exclusive = has_exclusive or fault.kind not in ("slow", "spillover")
-        return struck
+        return selected
 
 
 def parse_faults(data: bytes | str) -> list[Fault]:
@@ -117,7 +117,7 @@ def random_faults(
     count: int = 6,
     kinds: Sequence[FaultKind] = get_args(FaultKind),
 ) -> list[Fault]:
-    """Random faults for a fuzzing run: `count` of these kinds, each for a stretch of `until_s`."""
+    """`count` random faults of these kinds, each active for a part of `duration_s` seconds."""
     places = sorted({spec.id for spec in specs} | {spec.region for spec in specs if spec.region})
     return [_random_fault(rng, places, duration_s, kinds) for _ in range(count)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from hamlet.config import LoadedConfig, loads
-from hamlet.simulator import virtual_time as virtual
+from hamlet.simulator import virtual_time
 from hamlet.simulator.arrival_traces import Arrival
 from hamlet.simulator.configuration import example_fleet, simulated_deployments
 from hamlet.simulator.faults import Fault, random_faults
@@ -41,7 +41,7 @@ _ROUTES: dict[str, dict[str, Any]] = {
 
 @functools.cache
 def fuzz_fleet() -> tuple[LoadedConfig, list[SimulatedDeployment]]:
-    """Five PTU deployments in three zones and what they spill to, behind routes of every kind."""
+    """Five PTU deployments in three zones with spillover, behind routes of every kind."""
     data = yaml.safe_load(example_fleet(_PTU))
     rows = data["routes"]["chat"]["deployments"]
     data["routes"] = {
@@ -52,7 +52,7 @@ def fuzz_fleet() -> tuple[LoadedConfig, list[SimulatedDeployment]]:
 
 
 def random_arrivals(rng: random.Random) -> list[Arrival]:
-    """Some calls of every kind; half of them come together."""
+    """Calls of every kind; half of them arrive in one burst."""
     burst = rng.uniform(0, _DURATION_S / 2)
     return sorted(
         (
@@ -69,7 +69,7 @@ def random_arrivals(rng: random.Random) -> list[Arrival]:
 
 
 def fuzz(seed: int) -> SimulationReport:
-    """Play one seed. Raises Broken, with a note of the seed, if an invariant does not hold."""
+    """Run one seed. Raises InvariantViolation, with a note of the seed."""
     rng = random.Random(f"chaos:{seed}")
     loaded, specs = fuzz_fleet()
     arrivals = random_arrivals(rng)
@@ -82,7 +82,7 @@ def fuzz(seed: int) -> SimulationReport:
         stream=rng.random() < 0.75,
     )
     faults = random_faults(rng, specs, _DURATION_S, count=rng.randint(1, 8))
-    return virtual.run(run_checked(loaded, specs, arrivals, plan, faults, seed), seed)
+    return virtual_time.run(run_checked(loaded, specs, arrivals, plan, faults, seed), seed)
 
 
 async def run_checked(
@@ -93,17 +93,18 @@ async def run_checked(
     faults: list[Fault],
     seed: int,
 ) -> SimulationReport:
-    """Play calls on the running, virtual, loop, and watch them. Raises Broken."""
+    """Run calls on the running virtual loop and check them. Raises InvariantViolation."""
     routes: dict[str, Any] = {}
     invariants = Invariants(routes)
     run = SimulationRun(
-        loaded, seed=seed, specs=specs, faults=faults, plan=plan, gateway_factory=checked_gateway_factory(_MAX_IN_FLIGHT),
+        loaded, seed=seed, specs=specs, faults=faults, plan=plan,
+        gateway_factory=checked_gateway_factory(_MAX_IN_FLIGHT),
         observers=[invariants], on_outcome=invariants.on_outcome, on_item=invariants.on_item,
     )  # fmt: skip
     routes.update(run.registry.routes)
     try:
         report = await run.replay(arrivals)
-        # Generators that their readers dropped are closed by tasks of the loop's own.
+        # The loop closes abandoned generators in tasks of its own.
         for _ in range(_CLEANUP_TICKS):
             await asyncio.sleep(0)
         check_nothing_left(run)
@@ -113,7 +114,7 @@ async def run_checked(
 
 
 def check_nothing_left(run: SimulationRun) -> None:
-    """Nothing is left of a run that has ended: no task, no call, no booking, no open answer."""
+    """Nothing is left of an ended run: no task, call, reservation or open response."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     check(not others, f"tasks are left: {others}")
     gateway = run.gateway
@@ -121,4 +122,4 @@ def check_nothing_left(run: SimulationRun) -> None:
     assert isinstance(gateway.load_balancer, CheckedLoadBalancer)
     gateway.load_balancer.check_settled()
     for id_, state in run.world.state().items():
-        check(state["in_flight"] == 0, f"{id_} still answers somebody")
+        check(state["in_flight"] == 0, f"{id_} has responses in flight")

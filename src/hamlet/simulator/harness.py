@@ -1,7 +1,7 @@
-"""Plays a trace against the real gateway over a simulated world, and adds up what came of it.
+"""Replays a trace against the real gateway over a simulated world, and collects the outcomes.
 
-On a virtual loop twenty minutes of load take seconds. Requests come when the trace says, whether
-or not earlier ones were answered (open loop).
+On a virtual loop twenty minutes of load take seconds. Requests arrive at the times of the trace,
+whether or not earlier ones were answered (open loop).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hamlet.gateway import (
 from hamlet.registry import Registry, RegistryHolder
 from hamlet.routing import LoadBalancer
 from hamlet.runtime import SilentLog
-from hamlet.simulator import virtual_time as virtual
+from hamlet.simulator import virtual_time
 from hamlet.simulator.arrival_traces import Arrival
 from hamlet.simulator.configuration import simulated_deployments, simulated_registry
 from hamlet.simulator.faults import Fault
@@ -42,16 +42,15 @@ from hamlet.simulator.world import World
 
 Clock = Callable[[], float]
 GatewayFactory = Callable[[RegistryHolder, Observers, Clock], Gateway]
-# Simulated answers come in few pieces, so that seconds buy more requests.
+# Few large events per answer: simulating more requests per second matters more here.
 _TOKENS_PER_FRAME = 50
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficPlan:
-    """How a trace becomes calls: which route, which limit of output, which deadline (seconds).
+    """How arrivals become calls: route, output limit in tokens, deadline in seconds.
 
-    By default the limit is a quarter over what the answer takes, as a well set client's is, and no
-    client leaves before its answer has ended.
+    By default the limit is 25 % above the answer's length, and no client disconnects early.
     """
 
     route: Callable[[Arrival], str] = lambda arrival: "chat"
@@ -63,23 +62,23 @@ class TrafficPlan:
 
 
 def _default_bytes_per_token(arrival: Arrival) -> float:
-    """Four bytes a token, give or take 15 %: estimates of a prompt are never right."""
+    """Four bytes per token, plus or minus 15 %, since estimates of prompts are inexact."""
     return 4.0 * (0.85 + 0.3 * math.modf(arrival.at_s * 997.0)[0])
 
 
 def default_gateway(holder: RegistryHolder, observers: Observers, clock: Clock) -> Gateway:
-    """A gateway with no limit of its own that matters."""
-    # From the generator that `virtual.run` has seeded, so that a seed decides the fleet's luck too.
+    """A gateway whose own limits are never reached."""
+    # Seeded from the global generator, which `virtual_time.run` has seeded.
     rng = random.Random(random.getrandbits(64))
     return Gateway(holder, Admission(1_000_000, clock), observers, LoadBalancer(clock, rng))
 
 
 class SimulationRun:
-    """One run: a world, a registry over it, a gateway, and what is seen of them.
+    """One run: a world, a registry over it, a gateway, and their report.
 
-    `observers` see every attempt and end as the gateway tells them, `on_outcome` each request as it
-    ends, `on_item` all that its client gets. They are for invariants: the first thing they raise
-    ends the run, once the requests under way are done.
+    `observers` get every attempt and end from the gateway, `on_outcome` each request's outcome,
+    `on_item` every item that a client receives. They check invariants: their first exception ends
+    the run after the requests in flight.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class SimulationRun:
         self._on_item = on_item
 
     async def replay(self, arrivals: Iterable[Arrival]) -> SimulationReport:
-        """Send every request at its time and wait for all to end."""
+        """Send every request at its time and wait for all to end. Raises what a hook raised."""
         async with asyncio.TaskGroup() as group:
             for i, arrival in enumerate(arrivals):
                 wait = self._start + arrival.at_s - self.clock()
@@ -177,7 +176,10 @@ class SimulationRun:
 def simulate(
     loaded: LoadedConfig, arrivals: Sequence[Arrival], *, seed: int, **options: Any
 ) -> SimulationReport:
-    """A whole run on virtual time; `options` are those of Run. Same arguments, same report."""
+    """A complete run on virtual time. The same arguments give the same report.
+
+    `options` are those of SimulationRun.
+    """
     if "specs" not in options:
         options["specs"] = with_coarse_frames(simulated_deployments(loaded.config))
 
@@ -188,11 +190,11 @@ def simulate(
         finally:
             await run.registry.aclose()
 
-    return virtual.run(main(), seed)
+    return virtual_time.run(main(), seed)
 
 
 def with_coarse_frames(specs: Iterable[SimulatedDeployment]) -> list[SimulatedDeployment]:
-    """The same deployments, their answers in few large events."""
+    """The same deployments with fewer, larger events per answer."""
     return [replace(spec, tokens_per_frame=_TOKENS_PER_FRAME) for spec in specs]
 
 
@@ -226,10 +228,10 @@ def call_for(arrival: Arrival, plan: TrafficPlan, request_id: str) -> Call:
 
 
 class _RunObserver(Observer):
-    """Counts attempts, keeps the record of each ended call, and passes everything on.
+    """Counts attempts, keeps the record of each ended call, and notifies other observers.
 
-    The gateway shields itself from observers that raise; a broken invariant must not be shielded,
-    so the first one is kept in `failure`.
+    The gateway suppresses exceptions of observers. Violated invariants must not be lost, so the
+    first exception is kept in `first_error`.
     """
 
     def __init__(

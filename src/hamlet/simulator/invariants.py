@@ -1,4 +1,4 @@
-"""What must hold whatever befalls a fleet, watched from outside while a simulation runs."""
+"""Invariants of the gateway under any faults, checked while a simulation runs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class InvariantViolation(AssertionError):
 
 
 def check(condition: object, what: str) -> None:
-    """Raise Broken unless it is true."""
+    """Raise InvariantViolation unless `condition` is true."""
     if not condition:
         raise InvariantViolation(what)
 
 
 class CheckedLoadBalancer(LoadBalancer):
-    """The fleet, with every booking looked at as it begins and ends.
+    """A load balancer that checks every reservation at its start and end.
 
-    What does not hold is kept until `over`: raised in the middle of a call, it would be taken for
-    a fault of the adapter.
+    The first violation is kept until `check_settled`: raised inside a call, it would be taken for
+    a failure of the adapter.
     """
 
     def __init__(self, clock: Callable[[], float], rng: random.Random) -> None:
@@ -52,12 +52,13 @@ class CheckedLoadBalancer(LoadBalancer):
         if reservation.is_probe:
             self._open_probes.add(reservation)
         self._check(
-            deployment_state.in_flight >= 1, f"{deployment_state.deployment_id} has calls below one"
+            deployment_state.in_flight >= 1,
+            f"{deployment_state.deployment_id} has less than one call in flight",
         )
         return reservation
 
     def record_success(self, reservation: Reservation, tokens: float | None = None) -> None:
-        # Once it has answered, another may follow while its stream goes on.
+        # After the first content another probe may start while this stream continues.
         self._open_probes.discard(reservation)
         super().record_success(reservation, tokens)
 
@@ -68,23 +69,24 @@ class CheckedLoadBalancer(LoadBalancer):
         deployment_state = reservation.candidate.state
         self._check(
             deployment_state.in_flight >= 0,
-            f"{deployment_state.deployment_id} has calls below none",
+            f"{deployment_state.deployment_id} has less than no call in flight",
         )
         cost, calls = deployment_state.capacity_model.undrained_levels(self.clock())
         self._check(
-            cost >= 0 and calls >= 0, f"the ledger of {deployment_state.deployment_id} is below 0"
+            cost >= 0 and calls >= 0,
+            f"the capacity model of {deployment_state.deployment_id} is below 0",
         )
         cooled = self._cooldowns.get(deployment_state.deployment_id, 0.0)
         self._check(deployment_state.cooldown_until >= cooled, "a cooldown got shorter")
         self._cooldowns[deployment_state.deployment_id] = deployment_state.cooldown_until
 
     def _check_selectable(self, selection: Selection) -> None:
-        """Whether this deployment may be asked at all."""
+        """Check that this deployment may be called at all."""
         deployment, deployment_state = selection.deployment, selection.candidate.state
         breaker = deployment_state.breaker
         is_unavailable = breaker.is_retry_futile(self.clock())
         self._check(
-            not is_unavailable, f"{deployment.id} is out for {breaker.reason} and was asked"
+            not is_unavailable, f"{deployment.id} is open for {breaker.reason} and was called"
         )
 
     def _check(self, condition: object, what: str) -> None:
@@ -92,7 +94,7 @@ class CheckedLoadBalancer(LoadBalancer):
             self._first_violation = self._first_violation or what
 
     def check_settled(self) -> None:
-        """Nothing is under way any more. Raises Broken for this, or what did not hold before."""
+        """Check that nothing is in flight. Raises InvariantViolation, also for an earlier one."""
         check(self._first_violation is None, self._first_violation or "")
         check(
             not self.open_reservations, f"{len(self.open_reservations)} attempts were never settled"
@@ -104,12 +106,12 @@ class CheckedLoadBalancer(LoadBalancer):
             )
             check(
                 not deployment_state.is_outlier(self.clock() + 1e9),
-                f"{deployment_state.deployment_id} is owed",
+                f"{deployment_state.deployment_id} has pending first tokens",
             )
             level = deployment_state.capacity_model.undrained_levels(self.clock() + 1e6)
             check(
                 level == (0.0, 0.0),
-                f"the ledger of {deployment_state.deployment_id} stays at {level}",
+                f"the capacity model of {deployment_state.deployment_id} stays at {level}",
             )
         for route_state in self._route_states.values():
             budget = route_state.retry_budget
@@ -119,7 +121,7 @@ class CheckedLoadBalancer(LoadBalancer):
 
 
 class Invariants(Observer):
-    """An observer, and the hooks of a run. Each raises Broken.
+    """An observer, and the hooks of a run. Each raises InvariantViolation.
 
     Attempts that fail, but for 429s and hedges, are at most the policy's; nobody is asked twice in
     one call, unless it had been full or may be asked again; nothing follows what is the caller's
@@ -133,7 +135,7 @@ class Invariants(Observer):
         self._response_ids: dict[str, set[str]] = defaultdict(set)
         self._end_counts: Counter[str] = Counter()
 
-    # -- as an observer
+    # -- observer
 
     def on_attempt(self, record: CallRecord, attempt: Attempt) -> None:
         route, attempts = self._routes[record.route], self._attempts[record.request_id]
@@ -171,12 +173,12 @@ class Invariants(Observer):
             is_repeatable = isinstance(error, RateLimited) or (
                 error is not None and error.repeatable
             )
-            check(is_repeatable, f"{attempt.deployment.id} was asked twice in one call")
+            check(is_repeatable, f"{attempt.deployment.id} was called twice in one call")
 
-    # -- as hooks of the run
+    # -- hooks of the run
 
     def on_item(self, request_id: str, item: Any) -> None:
-        """Every piece that a client gets."""
+        """Check an item that a client receives."""
         if isinstance(item, NativeChunk):
             text = item.data.decode("utf-8", "replace")
             self._word_counts[request_id] += text.count(_WORD)
@@ -191,12 +193,12 @@ class Invariants(Observer):
         )
 
     def on_outcome(self, outcome: RequestOutcome) -> None:
-        """Every end of a call."""
+        """Check the outcome of a call."""
         id_, words = outcome.request_id, self._word_counts[outcome.request_id]
         check(self._end_counts[id_] == 1, f"{id_} ended {self._end_counts[id_]} times")
         check(
             words <= outcome.arrival.output_tokens,
-            f"{words} tokens, {outcome.arrival.output_tokens} were said",
+            f"{words} tokens, {outcome.arrival.output_tokens} were generated",
         )
         if outcome.ok and outcome.output_tokens:
             check(
@@ -217,7 +219,7 @@ def _allows_next_attempt(route: Route, error: ProviderError) -> bool:
 def checked_gateway_factory(
     max_in_flight: int,
 ) -> Callable[[RegistryHolder, Observers, Callable[[], float]], Gateway]:
-    """What makes a run's gateway, with a fleet that is watched."""
+    """A factory of gateways with a checked load balancer."""
 
     def make(holder: RegistryHolder, observers: Observers, clock: Callable[[], float]) -> Gateway:
         load_balancer = CheckedLoadBalancer(clock, random.Random(random.getrandbits(64)))

@@ -1,4 +1,4 @@
-"""What a run adds up to by tier and over time: who carried the load, and what it cost."""
+"""A run by tier and over time: which deployments carried the load, and at what cost."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _WINDOWS, _LEAST_WINDOW_S = 60, 5.0
 
 @dataclass(frozen=True, slots=True)
 class DeploymentPricing:
-    """Where an answer may come from: the name of its tier, whether it is paid per use, its price.
+    """A deployment's tier and price, and whether it is paid per use.
 
-    `weight` is how many input tokens one of output counts.
+    An output token counts as `output_weight` input tokens.
     """
 
     tier: str
@@ -32,7 +32,7 @@ class DeploymentPricing:
         return outcome.arrival.prompt_tokens + self.output_weight * outcome.output_tokens
 
     def cost_usd(self, outcome: RequestOutcome) -> float:
-        """US dollars of an answer: none where capacity is prepaid, nan if the price is unknown."""
+        """US dollars of an answer: 0 with reserved capacity, nan if the price is unknown."""
         if not self.is_pay_per_use:
             return 0.0
         if self.price is None:
@@ -42,7 +42,7 @@ class DeploymentPricing:
 
 
 def pricing_by_deployment(registry: Registry, home: str | None) -> dict[str, DeploymentPricing]:
-    """Every deployment of the chat routes by id, in the order of their tiers."""
+    """Every deployment of the chat routes by id, in the order of tiers."""
     routes = [route for route in registry.routes.values() if route.operation == "chat"]
     deployments = [d for route in routes for tier in route.tiers for d in tier]
     return {d.id: _pricing(d, home) for d in deployments}
@@ -60,29 +60,29 @@ def _pricing(deployment: Deployment, home: str | None) -> DeploymentPricing:
 
 @dataclass(frozen=True, slots=True)
 class TimeWindows:
-    """Stretches of `step_s` seconds that a run is cut into, from its start."""
+    """Consecutive windows of `step_s` seconds, from the start of a run."""
 
     step_s: float
     count: int
 
     @classmethod
     def covering(cls, seconds: float) -> TimeWindows:
-        """Some sixty over so many seconds, each of five seconds at least."""
+        """About sixty windows over so many seconds, each of five seconds or more."""
         step_s = max(_LEAST_WINDOW_S, math.ceil(seconds / _WINDOWS))
         return cls(step_s, max(1, math.ceil(seconds / step_s)))
 
     @property
     def times(self) -> list[float]:
-        """Where each begins."""
+        """The start of each window, in seconds."""
         return [i * self.step_s for i in range(self.count)]
 
     def index_at(self, seconds: float) -> int:
-        """The one that a moment is in; what comes after the end is in the last."""
+        """The window of a time; times after the end are in the last one."""
         return min(int(seconds / self.step_s), self.count - 1)
 
 
 class LoadBreakdown:
-    """A report by tier and by window. Rates are per minute; what nobody answered is in no tier."""
+    """A report by tier and by window. Rates are per minute; failed requests are in no tier."""
 
     def __init__(
         self,
@@ -97,16 +97,16 @@ class LoadBreakdown:
         self._answered = [(pricing[o.deployment], o) for o in report.outcomes if o.ok]
 
     def load_per_minute(self) -> dict[str, list[float]]:
-        """Input-equivalent tokens a minute, by tier."""
+        """Input-equivalent tokens per minute, by tier."""
         return self._by_tier(DeploymentPricing.equivalent_tokens)
 
     def cost_per_minute(self) -> dict[str, list[float]]:
-        """US dollars a minute of the tiers that are paid per use."""
+        """US dollars per minute of the tiers that are paid per use."""
         paid = {place.tier for place in self._pricing.values() if place.is_pay_per_use}
         return {t: row for t, row in self._by_tier(DeploymentPricing.cost_usd).items() if t in paid}
 
     def pay_per_use_share_by_window(self) -> list[float]:
-        """The part of each window's work that was paid per use; nan where there was none."""
+        """The share of each window's load that was paid per use; nan for a window without load."""
         paid = self._window_sums(
             (o, p.equivalent_tokens(o)) for p, o in self._answered if p.is_pay_per_use
         )
@@ -114,11 +114,11 @@ class LoadBreakdown:
         return [p / w if w else math.nan for p, w in zip(paid, work, strict=True)]
 
     def goodput_per_minute(self) -> list[float]:
-        """Output tokens a minute of the requests answered whole."""
+        """Output tokens per minute of complete answers."""
         return self._per_minute((o, float(o.output_tokens)) for _, o in self._answered)
 
     def rate_limited_per_minute(self) -> list[float]:
-        """Answers with status 429 that upstreams gave, a minute."""
+        """Upstream responses with status 429, per minute."""
         counts = [0.0] * self.windows.count
         for at_s in self.report.rate_limited_at_s:
             counts[self.windows.index_at(at_s)] += 60 / self.windows.step_s
@@ -127,7 +127,7 @@ class LoadBreakdown:
     def ttft_s_by_window(self, quantile: float) -> list[float]:
         """A quantile of the time to first content by window, in seconds; nan where there was none.
 
-        Each looks back over five windows, or a quantile of so few would be noise.
+        Each value covers five windows, since a quantile of one would be noise.
         """
         rows: list[list[float]] = [[] for _ in range(self.windows.count)]
         for o in self.report.outcomes:
@@ -137,7 +137,7 @@ class LoadBreakdown:
         return [r[min(len(r) - 1, int(quantile * len(r)))] if r else math.nan for r in recent]
 
     def pay_per_use_share(self) -> float:
-        """The part of the work that was paid per use."""
+        """The share of the load that was paid per use; 0 without load."""
         work = sum(p.equivalent_tokens(o) for p, o in self._answered)
         return (
             sum(p.equivalent_tokens(o) for p, o in self._answered if p.is_pay_per_use) / work
@@ -146,11 +146,11 @@ class LoadBreakdown:
         )
 
     def total_cost_usd(self) -> float:
-        """What was paid per use; nan if a price is not known."""
+        """US dollars paid per use; nan if a price is unknown."""
         return sum((p.cost_usd(o) for p, o in self._answered), 0.0)
 
     def load_share_by_tier(self) -> dict[str, float]:
-        """The part of the work by tier."""
+        """The share of the load by tier."""
         work = {tier: sum(row) for tier, row in self.load_per_minute().items()}
         whole = sum(work.values())
         return {tier: part / whole if whole else 0.0 for tier, part in work.items()}
@@ -173,7 +173,7 @@ class LoadBreakdown:
         return sums
 
 
-def tiers_with_load(tallies: Sequence[LoadBreakdown]) -> list[str]:
-    """The tiers that carried anything in any of these runs."""
-    loads = [tally.load_per_minute() for tally in tallies]
-    return [tier for tier in tallies[0].tiers if any(any(load[tier]) for load in loads)]
+def tiers_with_load(breakdowns: Sequence[LoadBreakdown]) -> list[str]:
+    """The tiers with load in any of these runs."""
+    loads = [breakdown.load_per_minute() for breakdown in breakdowns]
+    return [tier for tier in breakdowns[0].tiers if any(any(load[tier]) for load in loads)]

@@ -1,4 +1,4 @@
-"""What came of a run: every request's outcome, and what they add up to."""
+"""The result of a run: the outcome of every request, and summary figures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from hamlet.simulator.arrival_traces import Arrival
 
 @dataclass(slots=True)
 class RequestOutcome:
-    """What became of one request. Seconds.
+    """The outcome of one request. Times are seconds.
 
-    `deployment` is the last that was asked; `tier` counts from 0 and is -1 if nobody answered;
-    `left` says that the client did not wait for the end.
+    `deployment` is the last one attempted; `tier` counts from 0 and is -1 without an answer.
     """
 
     arrival: Arrival
@@ -36,7 +35,7 @@ class RequestOutcome:
 
 @dataclass(slots=True)
 class SimulationReport:
-    """The outcomes of a run and the attempts behind them; `refused_at` has the seconds of 429s."""
+    """The outcomes of a run and its attempts; `rate_limited_at_s` are the seconds of 429s."""
 
     outcomes: list[RequestOutcome] = field(default_factory=list)
     attempts: int = 0
@@ -47,7 +46,7 @@ class SimulationReport:
 
     @property
     def success_ratio(self) -> float:
-        """Share of requests answered whole."""
+        """Share of requests with a complete answer."""
         return _ratio(sum(o.ok for o in self.outcomes), len(self.outcomes))
 
     @property
@@ -62,7 +61,7 @@ class SimulationReport:
 
     @property
     def attempts_per_request(self) -> float:
-        """Upstream calls per request."""
+        """Upstream attempts per request."""
         return _ratio(self.attempts, len(self.outcomes))
 
     @property
@@ -78,16 +77,16 @@ class SimulationReport:
 
     @property
     def goodput_tokens(self) -> int:
-        """Output tokens of the requests answered whole."""
+        """Output tokens of the complete answers."""
         return sum(o.output_tokens for o in self.outcomes if o.ok)
 
     def ttft_s(self, quantile: float) -> float:
-        """A quantile of the time to first content, of requests that got any. Seconds."""
+        """A quantile of the time to first content, in seconds, of requests that got any."""
         times = sorted(o.ttft_s for o in self.outcomes if o.ttft_s is not None)
         return times[min(len(times) - 1, int(quantile * len(times)))] if times else 0.0
 
     def past_deadline(self, grace_s: float = 1.0) -> list[RequestOutcome]:
-        """Requests that ended later than their deadline and a grace."""
+        """Requests that ended more than `grace_s` seconds after their deadline."""
         return [
             o
             for o in self.outcomes
@@ -95,11 +94,12 @@ class SimulationReport:
         ]
 
     def summary(self) -> str:
-        """One line for people."""
+        """The main figures in one line."""
         tiers = " ".join(f"t{tier}={share:.2%}" for tier, share in self.share_by_tier.items())
         return (
             f"{len(self.outcomes)} requests, success {self.success_ratio:.3%}, "
-            f"attempts/request {self.attempts_per_request:.3f}, 429s {self.rate_limited_ratio:.2%}, "
+            f"attempts/request {self.attempts_per_request:.3f}, "
+            f"429s {self.rate_limited_ratio:.2%}, "
             f"TTFT p50 {self.ttft_s(0.5):.2f} s p99 {self.ttft_s(0.99):.2f} s, {tiers}"
         )
 

@@ -1,4 +1,4 @@
-"""One answer as a timeline, played by a server over a socket or in memory on virtual time."""
+"""A response as a timeline, for a server over sockets or a transport on virtual time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ JSON = "application/json"
 
 
 class BodyChunk(NamedTuple):
-    """After `wait_s` seconds, `data` goes out; it holds `tokens` of the answer."""
+    """`data` to send after `wait_s` seconds; it contains `tokens` of the answer."""
 
     wait_s: float
     data: bytes
@@ -19,11 +19,11 @@ class BodyChunk(NamedTuple):
 
 
 class ResponseTimeline:
-    """Status, headers, and the steps of the body; the head goes out with the first step.
+    """Status, headers and the chunks of the body; the head is sent with the first chunk.
 
-    Whoever plays it waits for `upcoming` and takes it with `send`, until there is none, and calls
-    `done(now)` however it ends, once or more often. `before` is what happens instead of an answer,
-    `end` how the body ends: properly, by a closed connection ("cut"), by a reset, or never.
+    The sender waits for `next_chunk` and takes it with `take_chunk` until there is none, and calls
+    `finish` at the end, in every case and at least once. `start_action` replaces the response;
+    `end` is how the body ends: properly, by a closed connection ("cut"), by a reset, or never.
     """
 
     __slots__ = (
@@ -58,19 +58,19 @@ class ResponseTimeline:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything went out and the body ends properly."""
+        """Whether everything was sent and the body ends properly."""
         return self.next_chunk is None and self.end == "whole"
 
     def take_chunk(self) -> bytes:
-        """The upcoming step's bytes, which go out now."""
-        step = self.next_chunk
-        assert step is not None
-        self.output_tokens += step.tokens
+        """The bytes of the next chunk, which are sent now."""
+        chunk = self.next_chunk
+        assert chunk is not None
+        self.output_tokens += chunk.tokens
         self.next_chunk = next(self._chunks, None)
-        return step.data
+        return chunk.data
 
     def finish(self, now: float) -> None:
-        """The answer ended, or whoever asked has left. Only the first call counts."""
+        """The response ended or the client disconnected, at `now` (seconds). Idempotent."""
         if self._on_finish is not None:
             on_finish, self._on_finish = self._on_finish, None
             on_finish(self.output_tokens, self.is_complete, now)
@@ -79,7 +79,7 @@ class ResponseTimeline:
 def full_response(
     status: int, body: bytes, content_type: str = JSON, wait_s: float = 0.0, **headers: str
 ) -> ResponseTimeline:
-    """A whole answer at once; header names with _ for -."""
+    """A response in one chunk after `wait_s` seconds; header names have _ for -."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ResponseTimeline(
         status, {"content-type": content_type, **named}, [BodyChunk(wait_s, body, 0)]

@@ -1,6 +1,6 @@
-"""The simulated world over HTTP/1.1 on loopback, cheap enough to run beside what it tests.
+"""The simulated world over HTTP/1.1, cheap enough to share a machine with the tested gateway.
 
-One callback chain an answer, no task: at each step a timer writes and arms the next.
+A response needs no task: a timer writes each chunk and schedules the next.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from hamlet.simulator.world import World
 
 ADMIN_PREFIX = "/_simulator/"
 _MAX_BODY_BYTES = 64 << 20
-# Events after the first go out on common ticks: one wake-up of the process serves many answers.
+# Chunks after the first are sent on common ticks: one wake-up serves many responses.
 _TICK_S = 0.005
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class SimulatorServer:
-    """`async with SimulatorServer(world) as server:` plays all deployments at `server.url`.
+    """`async with SimulatorServer(world) as server:` serves all deployments at `server.url`.
 
-    With `ports="each"` every name has a port of its own besides, at `server.urls[name]`, where
-    paths have no name in front. `GET /_simulator/state` tells counters per deployment and the
-    connections accepted; `PUT /_simulator/faults` sets a JSON list of faults from now on.
+    With `ports="each"` every name also has its own port, at `server.urls[name]`, where paths do not
+    start with the name. `GET /_simulator/state` returns counters per deployment and the number of
+    accepted connections; `PUT /_simulator/faults` replaces the faults by a JSON list.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class SimulatorServer:
         return f"http://{self._host}:{server.sockets[0].getsockname()[1]}"
 
     def on_connected(self, connection: _Connection) -> None:
-        """A client connected."""
+        """Register a client's connection."""
         self.accepted += 1
         self._connections.add(connection)
 
     def on_disconnected(self, connection: _Connection) -> None:
-        """Its connection ended."""
+        """Forget a connection that ended."""
         self._connections.discard(connection)
 
     def respond(self, method: str, target: str, body: bytes) -> ResponseTimeline:
-        """The answer to a request."""
+        """The response to a request."""
         if target.startswith(ADMIN_PREFIX):
             return self._respond_admin(method, target.removeprefix(ADMIN_PREFIX), body)
         return self.world.respond(method, target, body)
@@ -104,7 +104,7 @@ class SimulatorServer:
 
 
 class _Connection(asyncio.Protocol):
-    """One client: parses its requests and plays the answers, one after the other."""
+    """One client's connection: parses requests and sends responses, one after the other."""
 
     def __init__(self, server: SimulatorServer, prefix: str) -> None:
         self._server = server
@@ -124,7 +124,7 @@ class _Connection(asyncio.Protocol):
     # -- the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods of asyncio.Transport, but not its name.
+        # uvloop's transports do not derive from asyncio.Transport, but have its methods.
         self._transport = cast(asyncio.Transport, transport)
         self._server.on_connected(self)
 
@@ -132,9 +132,9 @@ class _Connection(asyncio.Protocol):
         self._server.on_disconnected(self)
         if self._timer is not None:
             self._timer.cancel()
-        for play in (self._current, *self._pending):
-            if play is not None:
-                play.finish(self._server.world.clock())
+        for timeline in (self._current, *self._pending):
+            if timeline is not None:
+                timeline.finish(self._server.world.clock())
         self._current = None
 
     def data_received(self, data: bytes) -> None:
@@ -152,12 +152,12 @@ class _Connection(asyncio.Protocol):
             self._schedule_chunk(self._current)
 
     def abort(self) -> None:
-        """Reset the connection: with nothing to linger for, close sends RST, not FIN."""
+        """Reset the connection: with a linger time of 0, closing sends RST instead of FIN."""
         sock = self._transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
-    # -- requests, called by the parser
+    # -- requests: callbacks of the parser
 
     def on_url(self, url: bytes) -> None:
         self._target += url.decode("latin-1")
@@ -173,60 +173,60 @@ class _Connection(asyncio.Protocol):
         target = (
             self._target if self._target.startswith(ADMIN_PREFIX) else self._prefix + self._target
         )
-        play = self._server.respond(method, target, b"".join(self._body))
+        timeline = self._server.respond(method, target, b"".join(self._body))
         self._target, self._body, self._body_bytes = "", [], 0
-        self._pending.append(play)
+        self._pending.append(timeline)
         if self._current is None:
             self._start_next()
 
-    # -- answers
+    # -- responses
 
     def _start_next(self) -> None:
-        play = self._current = self._pending.popleft()
+        timeline = self._current = self._pending.popleft()
         self._head_sent = False
         self._next_write_at = self._loop.time()
-        if play.start_action in ("abort", "refuse"):
+        if timeline.start_action in ("abort", "refuse"):
             self.abort()
-        elif play.start_action == "answer":
-            self._schedule_chunk(play)
+        elif timeline.start_action == "answer":
+            self._schedule_chunk(timeline)
 
-    def _schedule_chunk(self, play: ResponseTimeline) -> None:
-        """Wait for the next step. Delays add up from the start, so lateness does not."""
-        if play.next_chunk is not None:
-            self._next_write_at += play.next_chunk.wait_s
+    def _schedule_chunk(self, timeline: ResponseTimeline) -> None:
+        """Schedule the next chunk. Delays count from the start, so lateness does not accumulate."""
+        if timeline.next_chunk is not None:
+            self._next_write_at += timeline.next_chunk.wait_s
             at = (
                 math.ceil(self._next_write_at / _TICK_S) * _TICK_S
                 if self._head_sent
                 else self._next_write_at
             )
-            self._timer = self._loop.call_at(at, self._write_chunk, play)
-        elif play.end == "reset":
+            self._timer = self._loop.call_at(at, self._write_chunk, timeline)
+        elif timeline.end == "reset":
             self.abort()
-        elif play.end == "cut":
+        elif timeline.end == "cut":
             self._transport.close()
 
-    def _write_chunk(self, play: ResponseTimeline) -> None:
+    def _write_chunk(self, timeline: ResponseTimeline) -> None:
         self._timer = None
-        parts = [] if self._head_sent else [_response_head(play)]
+        parts = [] if self._head_sent else [_response_head(timeline)]
         self._head_sent = True
-        if data := play.take_chunk():
+        if data := timeline.take_chunk():
             parts += [b"%x\r\n" % len(data), data, b"\r\n"]
-        if play.is_complete:
+        if timeline.is_complete:
             parts.append(b"0\r\n\r\n")
         self._transport.write(b"".join(parts))
-        if play.is_complete:
-            self._finish_current(play)
+        if timeline.is_complete:
+            self._finish_current(timeline)
         elif not self._paused:
-            self._schedule_chunk(play)
+            self._schedule_chunk(timeline)
 
-    def _finish_current(self, play: ResponseTimeline) -> None:
-        play.finish(self._server.world.clock())
+    def _finish_current(self, timeline: ResponseTimeline) -> None:
+        timeline.finish(self._server.world.clock())
         self._current = None
         if self._pending:
             self._start_next()
 
 
-def _response_head(play: ResponseTimeline) -> bytes:
-    lines = [f"HTTP/1.1 {play.status} {'OK' if play.status == 200 else 'No'}"]
-    lines += [f"{name}: {value}" for name, value in play.headers.items()]
+def _response_head(timeline: ResponseTimeline) -> bytes:
+    lines = [f"HTTP/1.1 {timeline.status} {'OK' if timeline.status == 200 else 'No'}"]
+    lines += [f"{name}: {value}" for name, value in timeline.headers.items()]
     return ("\r\n".join([*lines, "transfer-encoding: chunked"]) + "\r\n\r\n").encode("latin-1")

@@ -1,9 +1,9 @@
-"""What the simulator reads of a request: the model, the limits, and how long it pretends to be.
+"""The parts of a request that the simulator reads: model, limits and token counts.
 
-A marker in the text, `[sim in=1200 out=80 cached=0]`, says how many tokens the prompt counts and
-the answer shall have, so that traces can be replayed without megabytes of text. With `seed=7` the
-answer's times are drawn from that seed: the same wherever, and beside whomever, it is asked. The
-last marker of the body counts.
+A marker in the text, `[sim in=1200 out=80 cached=0]`, sets the prompt's tokens and those of the
+answer, so that traces can be replayed without megabytes of text. With `seed=7` the latency is
+drawn from that seed, so it does not depend on the deployment or on other requests. The last marker
+of a body counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRequest:
-    """A chat request, as far as a deployment's behaviour depends on it."""
+    """A chat request, as far as a simulated deployment depends on it."""
 
     model: str
     stream: bool
@@ -33,7 +33,7 @@ class SimulatedRequest:
     seed: int | None = None
 
     def output_length(self, default_tokens: int) -> tuple[int, bool]:
-        """How many tokens the answer has, and whether the limit cut it off."""
+        """The number of output tokens, and whether the limit truncated the answer."""
         wanted = default_tokens if self.output_tokens is None else self.output_tokens
         limit = self.tokens.max_output_tokens
         return (wanted, False) if limit is None else (min(wanted, limit), wanted > limit)
@@ -58,13 +58,13 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 def marker(prompt: int, output: int, cached: int = 0, seed: int | None = None) -> str:
-    """The text that makes a request count `prompt` tokens and be answered with `output`."""
+    """The text that makes a request count `prompt` tokens and get `output` tokens in return."""
     drawn = "" if seed is None else f" seed={seed}"
     return f"[sim in={prompt} out={output} cached={cached}{drawn}]"
 
 
 def parse_request(body: bytes) -> SimulatedRequest:
-    """The ask in a JSON body of either wire. Raises ValueError if it is none."""
+    """The request in a JSON body of either wire. Raises ValueError for an invalid body."""
     try:
         parsed = _decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:

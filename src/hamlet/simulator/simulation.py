@@ -1,4 +1,4 @@
-"""A configuration file made ready to be simulated, as often as wanted."""
+"""A configuration file prepared for any number of simulation runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULT_ROUTE = "chat"
 
 
 class Simulation:
-    """The fleet of a configuration that is pointed at a simulation, and what it names."""
+    """The simulated deployments of a configuration, with its routes and prices."""
 
     def __init__(self, loaded: LoadedConfig, specs: Sequence[SimulatedDeployment]) -> None:
         self._loaded = loaded
@@ -29,20 +29,23 @@ class Simulation:
         registry = simulated_registry(loaded, world, SilentLog())
         if not specs:
             source = loaded.source
-            line, message = source.line_of(("providers",)), "there is no vendor that can be played"
+            line, message = (
+                source.line_of(("providers",)),
+                "there is no vendor that can be simulated",
+            )
             raise ConfigError(source.name, [ConfigProblem("providers", line, message)])
         self.routes = [r.name for r in registry.routes.values() if r.operation == "chat"]
         self.pricing = pricing_by_deployment(registry, loaded.config.fleet.home)
 
     @classmethod
     def from_file(cls, file: Path) -> Simulation:
-        """The fleet of a file. Raises ConfigError with every fault and its line."""
+        """Prepare a file. Raises ConfigError with every problem and its line."""
         return cls(*read_for_simulation(file))
 
     def traffic_plan(self, routes: Sequence[str]) -> TrafficPlan:
-        """How arrivals become calls: `routes` holds one route for all, and CLASS=ROUTE.
+        """The plan for `routes`: ROUTE for all arrivals, CLASS=ROUTE for those of a class.
 
-        Raises ValueError with the choice there is.
+        Raises ValueError with the existing routes for an unknown one.
         """
         by_class: dict[str, str] = {}
         default_route = _DEFAULT_ROUTE if _DEFAULT_ROUTE in self.routes else self.routes[0]
@@ -58,7 +61,10 @@ class Simulation:
         return TrafficPlan(route=lambda arrival: by_class.get(arrival.kind, default_route))
 
     def run(self, arrivals: Sequence[Arrival], seed: int, **options: Any) -> SimulationReport:
-        """One run on virtual time with the options of Run: the same arguments, the same report."""
+        """One run on virtual time. The same arguments give the same report.
+
+        `options` are those of SimulationRun.
+        """
         return simulate(self._loaded, arrivals, seed=seed, specs=self.specs, **options)
 
     @property
@@ -67,9 +73,9 @@ class Simulation:
 
 
 def load_arrivals(trace: Path | None, seconds: float, rpm: float, seed: int) -> list[Arrival]:
-    """The first `seconds` of a trace file, or of a trace with the shape of the 750 rpm mix.
+    """The first `seconds` of a trace file, or of a generated trace.
 
-    Raises OSError, or ValueError if it has no row, or a bad one.
+    Raises OSError, and ValueError if the trace has an invalid row or none.
     """
     trace_arrivals = read_trace(trace) if trace else generate_trace(seed, seconds, rpm)
     arrivals = slice_trace(trace_arrivals, 0, seconds)

@@ -1,7 +1,7 @@
-"""What one simulated deployment is: capacity, speed, and the wire it speaks.
+"""The specification of a simulated deployment: capacity, latency and wire format.
 
-This is the truth of the simulated world. What hamlet's configuration says of a deployment is its
-belief, and a test may let the two differ.
+These are the actual properties of the simulated world. hamlet's configuration has assumptions about
+them, and a test may let the two differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Ptu:
     """Provisioned throughput: a leaky bucket of `depth_s` seconds' drain, without a queue.
 
     A minute drains `ptu * tpm_per_ptu` input-equivalent tokens; an output token counts
-    `output_weight`. `unstated_output` is charged at admission where a request sets no limit.
+    `output_weight`. `default_output_tokens` are charged at admission if a request sets no
+    limit.
     """
 
     ptu: int = 25
@@ -34,7 +35,7 @@ class Ptu:
 
     @property
     def tokens_per_s(self) -> float:
-        """Input-equivalent tokens that drain a second."""
+        """Input-equivalent tokens that drain per second."""
         return self.ptu * self.tpm_per_ptu / 60
 
     @property
@@ -45,9 +46,9 @@ class Ptu:
 
 @dataclass(frozen=True, slots=True)
 class Payg:
-    """A quota of tokens and requests a minute; None is unlimited.
+    """A quota of tokens and requests per minute; None is unlimited.
 
-    Requests are judged over the last `window_s` seconds, so 60 rpm refuse the 11th in 10 s:
+    Requests are counted over the last `window_s` seconds, so 60 rpm refuse the 11th in 10 s:
     https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota
     """
 
@@ -62,11 +63,11 @@ Capacity = Ptu | Payg
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How fast a deployment answers. Seconds.
+    """The latency of a deployment. Times are seconds.
 
     Time to first token: lognormal around `ttft_s` (median), plus `per_token_s` for each uncached
     prompt token, times `tail_factor` with `tail_chance`. Gaps between tokens: lognormal around
-    `gap_s`. With `rows`, pairs of (ttft, gap) as measured somewhere, both are drawn from these.
+    `gap_s`. With `samples`, measured pairs of (ttft, gap), both are drawn from these.
     """
 
     ttft_s: float
@@ -79,7 +80,7 @@ class Latency:
     samples: tuple[tuple[float, float], ...] = ()
 
     def sample(self, rng: random.Random, uncached_tokens: int) -> tuple[float, float]:
-        """(time to first token, median gap) of one answer."""
+        """(time to first token, median gap) of one answer, in seconds."""
         if self.samples:
             return rng.choice(self.samples)
         ttft = self.ttft_s * math.exp(rng.gauss(0.0, self.ttft_sigma))
@@ -89,7 +90,7 @@ class Latency:
         return ttft, self.gap_s
 
     def slowed_by(self, factor: float) -> Latency:
-        """The same, `factor` times as slow throughout."""
+        """The same latency with all times multiplied by `factor`."""
         return replace(
             self,
             ttft_s=self.ttft_s * factor,
@@ -99,16 +100,16 @@ class Latency:
         )
 
 
-# The draws that the fleet design suggests (section 4), and the PTU model of its section 3.9.
+# Assumed latencies of the three kinds of deployment; see docs/simulator.md.
 PTU_LATENCY = Latency(0.45, 0.45, 0.012, 0.3, per_token_s=40e-6)
 PAYG_LATENCY = Latency(0.9, 0.6, 0.015, 0.5, tail_chance=0.01, tail_factor=6.0)
 VENDOR_LATENCY = Latency(0.6, 0.5, 0.015, 0.5, tail_chance=0.001, tail_factor=60.0)
 
 
 def load_latency(path: Path, provider: str | None = None, model_size: str | None = None) -> Latency:
-    """Draws from a table of calls with the columns provider, model_size, ttft_s, inter_token_s.
+    """Latency drawn from a CSV file with the columns provider, model_size, ttft_s, inter_token_s.
 
-    Raises ValueError if no row is of that provider and size.
+    Raises OSError, and ValueError if no row has that provider and size.
     """
     with path.open(newline="") as file:
         rows = [
@@ -125,8 +126,8 @@ def load_latency(path: Path, provider: str | None = None, model_size: str | None
 class SimulatedDeployment:
     """One simulated deployment, reached under the path /`name`/ as `model`.
 
-    Two with one name are two models of one provider. `answer_tokens` is the length of an answer
-    to a request that does not say; `tokens_per_frame` how many tokens share an SSE event.
+    Deployments with the same name are models of one provider. `default_output_tokens` is the length
+    of an answer if the request sets none; `tokens_per_frame` is the number of tokens per SSE event.
     """
 
     name: str
@@ -141,12 +142,12 @@ class SimulatedDeployment:
 
     @property
     def id(self) -> str:
-        """As hamlet names deployments: provider/model."""
+        """The id that hamlet gives the deployment: provider/model."""
         return f"{self.name}/{self.model}"
 
     @property
     def kind(self) -> Literal["ptu", "payg", "vendor"]:
-        """What sort of deployment it is, by capacity and wire."""
+        """The kind of deployment, by capacity and wire."""
         if isinstance(self.capacity, Ptu):
             return "ptu"
         return "payg" if self.wire == "azure" else "vendor"

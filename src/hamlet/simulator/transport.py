@@ -1,7 +1,7 @@
-"""The simulated world behind hamlet's transport seam: the real adapters, without sockets.
+"""A transport into the simulated world: the real adapters run without sockets.
 
-What an adapter sees is what the aiohttp transport would show it, failures and their phases
-included, so the adapters' own parsers and classifications are under test as well.
+An adapter sees the same responses, failures and phases as over HTTP, so its parser and its
+classification of errors are tested as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hamlet.spi import Log, ProviderSettings, Transport
 
 
 class SimulatedTransport:
-    """A transport to one name of a world. Waits on the running loop, so mostly on a virtual one."""
+    """A transport to one provider of a world. Waits on the running loop, usually a virtual one."""
 
     def __init__(self, world: World, settings: ProviderSettings) -> None:
         self._world = world
@@ -42,52 +42,52 @@ class SimulatedTransport:
         headers: Mapping[str, str] = {},
     ) -> AsyncIterator[SimulatedResponse]:
         body = content if json is None else orjson.dumps(json)
-        play = self._world.respond(method, self._base + path, body or b"")
+        timeline = self._world.respond(method, self._base + path, body or b"")
         try:
-            yield await self._open(play)
+            yield await self._open(timeline)
         finally:
-            play.finish(self._world.clock())
+            timeline.finish(self._world.clock())
 
     async def aclose(self) -> None:
         return
 
-    async def _open(self, play: ResponseTimeline) -> SimulatedResponse:
-        if play.start_action == "refuse":
+    async def _open(self, timeline: ResponseTimeline) -> SimulatedResponse:
+        if timeline.start_action == "refuse":
             raise errors.UpstreamUnavailable("the upstream cannot be reached", phase="connect")
-        if play.start_action == "abort":
+        if timeline.start_action == "abort":
             raise errors.UpstreamUnavailable("the connection to the upstream was lost")
-        if play.start_action == "hang":
+        if timeline.start_action == "hang":
             await _wait_or_time_out(math.inf, self._idle_s, "open")
-        if play.next_chunk is not None:
-            await _wait_or_time_out(play.next_chunk.wait_s, self._idle_s, "open")
-        return SimulatedResponse(play, self._idle_s)
+        if timeline.next_chunk is not None:
+            await _wait_or_time_out(timeline.next_chunk.wait_s, self._idle_s, "open")
+        return SimulatedResponse(timeline, self._idle_s)
 
 
 class SimulatedResponse:
-    """An answer of the simulated world; its head came with its first step."""
+    """A response of the simulated world; its head arrived with its first chunk."""
 
-    def __init__(self, play: ResponseTimeline, idle_s: float) -> None:
-        self.status = play.status
-        self.headers = play.headers
-        self._play = play
+    def __init__(self, timeline: ResponseTimeline, idle_s: float) -> None:
+        self.status = timeline.status
+        self.headers = timeline.headers
+        self._timeline = timeline
         self._idle_s = idle_s
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
-        whole = b"".join([chunk async for chunk in self.chunks()])
+        whole = b"".join([data async for data in self.chunks()])
         if len(whole) > limit:
             raise errors.UpstreamProtocol(f"the upstream's answer is over {limit} bytes")
         return whole
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        play = self._play
-        if play.next_chunk is not None:
-            yield play.take_chunk()
-        while (step := play.next_chunk) is not None:
-            await _wait_or_time_out(step.wait_s, self._idle_s, "stream")
-            yield play.take_chunk()
-        if play.end == "hang":
+        timeline = self._timeline
+        if timeline.next_chunk is not None:
+            yield timeline.take_chunk()
+        while (chunk := timeline.next_chunk) is not None:
+            await _wait_or_time_out(chunk.wait_s, self._idle_s, "stream")
+            yield timeline.take_chunk()
+        if timeline.end == "hang":
             await _wait_or_time_out(math.inf, self._idle_s, "stream")
-        if play.end != "whole":
+        if timeline.end != "whole":
             raise errors.UpstreamUnavailable("the upstream broke off its answer", phase="stream")
 
 
@@ -99,7 +99,7 @@ async def _wait_or_time_out(wait_s: float, idle_s: float, phase: Phase) -> None:
 
 
 class SimulatedRuntime:
-    """A Runtime that gives providers transports into a world."""
+    """A Runtime whose transports lead into a simulated world."""
 
     def __init__(self, world: World, log: Log) -> None:
         self._world = world

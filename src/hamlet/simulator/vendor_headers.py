@@ -1,7 +1,7 @@
-"""The headers in which vendors tell how much is left, and how long to wait.
+"""The response headers in which vendors report remaining quota and waits.
 
 Azure: `azure-openai-deployment-utilization` on provisioned deployments, `x-ratelimit-*` and waits
-as https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota has them. Anthropic:
+as in https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota. Anthropic:
 https://docs.anthropic.com/en/api/rate-limits
 """
 
@@ -14,7 +14,7 @@ from hamlet.simulator.spec import Ptu, SimulatedDeployment
 
 
 def quota_headers(spec: SimulatedDeployment, bucket: Bucket, now: float) -> dict[str, str]:
-    """What an answer tells of its deployment's state, once the request is let in."""
+    """The headers of an answer that report the deployment's state after admission."""
     headers = {"x-ms-region": spec.region} if spec.wire == "azure" else {}
     if isinstance(spec.capacity, Ptu):
         if spec.capacity.reports_utilisation:
@@ -30,9 +30,9 @@ def quota_headers(spec: SimulatedDeployment, bucket: Bucket, now: float) -> dict
 
 
 def refusal_headers(spec: SimulatedDeployment, refusal: Refusal) -> dict[str, str]:
-    """The wait: in whole milliseconds on Azure, in whole seconds everywhere."""
+    """The headers of a refusal: whole milliseconds on Azure, whole seconds everywhere."""
     seconds = {"retry-after": str(math.ceil(refusal.wait_s))}
     if spec.wire != "azure":
         return seconds
-    # One more than the whole milliseconds, so that who waits exactly as told is let in.
+    # Rounded up, so that a client that waits exactly this long is admitted.
     return {"retry-after-ms": str(int(refusal.wait_s * 1000) + 1), **seconds}

@@ -1,7 +1,8 @@
 """An event loop whose time jumps to the next timer instead of waiting for it.
 
-After FoundationDB's simulation: one thread, one seed, no real clock, so that hours pass in
-seconds and a failure happens again with the same seed. There is no I/O on such a loop.
+Like FoundationDB's simulation (https://apple.github.io/foundationdb/testing.html): one thread, one
+seed and no real clock, so that hours take seconds and a seed reproduces a failure. The loop does no
+I/O.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _START_S = 1_000.0
 
 
 class DeadlockError(RuntimeError):
-    """Every task waits, and no timer will ever wake one."""
+    """Every task waits, and no timer is set that could wake one."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -33,12 +34,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual_now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance virtual time."""
         self._virtual_now += seconds
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Where a loop would wait for its next timer, time jumps there."""
+    """A selector that advances virtual time where it would block."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
@@ -53,9 +54,9 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 def run(main: Coroutine[Any, Any, T], seed: int = 0) -> T:
-    """Run a coroutine on virtual time, with the global random generator seeded meanwhile.
+    """Run a coroutine on virtual time, with the global random generator seeded during the run.
 
-    Raises Stuck when nothing can go on, and whatever `main` raises, with a note of the seed.
+    Raises DeadlockError if no task can proceed, and what `main` raises, with a note of the seed.
     """
     state = random.getstate()
     random.seed(seed)

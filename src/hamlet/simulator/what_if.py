@@ -1,4 +1,4 @@
-"""What-ifs in a line of text: `region=eastus:down`, `deployment=a/gpt-4o:slow=10@60-240`."""
+"""What-if changes as text: `region=eastus:down`, `deployment=a/gpt-4o:slow=10@60-240`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SCOPES: Mapping[str, Callable[[SimulatedDeployment], str]] = {
 _PATTERN = re.compile(r"(\w+)=(.+):(down|slow|fail)(?:=([\d.]+))?(?:@([\d.]+)-([\d.]*))?")
 USAGE = (
     f"SCOPE=NAME:EFFECT, with SCOPE one of {', '.join(_SCOPES)}, EFFECT one of down, slow=FACTOR, "
-    "fail=PERCENT, and perhaps @FROM-TO in seconds"
+    "fail=PERCENT, and optionally @FROM-TO in seconds"
 )
 
 
 def parse_what_ifs(texts: Iterable[str], specs: Sequence[SimulatedDeployment]) -> list[Fault]:
-    """The faults that these lines mean. Raises ValueError that says what could stand there."""
+    """The faults of these changes. Raises ValueError with the accepted syntax or names."""
     return [_parse_fault(text, specs) for text in texts]
 
 
@@ -49,7 +49,7 @@ def _parse_fault(text: str, specs: Sequence[SimulatedDeployment]) -> Fault:
 def _matching_ids(
     text: str, scope: str, name: str, specs: Sequence[SimulatedDeployment]
 ) -> tuple[str, ...]:
-    """The ids of all that are meant: a region may be called like another's zone."""
+    """The ids of all deployments in the scope: a region may have the same name as a zone."""
     attribute_of = _SCOPES[scope]
     ids = tuple(spec.id for spec in specs if attribute_of(spec) == name)
     if ids:

@@ -1,4 +1,4 @@
-"""Answers and errors in the bytes of the three wires, rendered cheaply.
+"""Answers and errors in the bytes of the three wire formats.
 
 Events: https://platform.openai.com/docs/api-reference/chat-streaming and
 https://docs.anthropic.com/en/docs/build-with-claude/streaming
@@ -33,12 +33,12 @@ class CompletionData:
 
 
 def filler_text(tokens: int) -> str:
-    """What an answer of so many tokens says."""
+    """The text of an answer of so many tokens."""
     return _WORD * tokens
 
 
 class OpenAIFrames:
-    """Chat Completions; Azure's begin with an event that has no choices."""
+    """Chat Completions. Azure's streams begin with an event without choices."""
 
     ping = b": ping\n\n"
     malformed_event = b'data: {"id": "chatcmpl-1", "choices": [{"delta": {"cont\n\n'
@@ -47,7 +47,7 @@ class OpenAIFrames:
         self._azure = azure
 
     def opening(self, completion: CompletionData) -> bytes:
-        """What comes at the time of the first token, before it."""
+        """The frames before the first token, sent together with it."""
         first = _chunk(completion, '[{"index":0,"delta":{"role":"assistant","content":""}}]')
         if not self._azure:
             return first
@@ -55,12 +55,12 @@ class OpenAIFrames:
         return _data_event(f'{{"choices":[],"id":"","model":"",{results}}}') + first
 
     def content_renderer(self, completion: CompletionData) -> Callable[[int], bytes]:
-        """What makes one event of so many tokens."""
+        """A function that renders an event of so many tokens."""
         start = _chunk_start(completion)
         return lambda tokens: start + _openai_content(tokens)
 
     def closing(self, completion: CompletionData) -> bytes:
-        """The finish reason, usage if it was asked for, and the end."""
+        """The finish reason, usage if requested, and the end."""
         reason = "length" if completion.is_truncated else "stop"
         end = _chunk(completion, f'[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]')
         if completion.include_usage:
@@ -88,7 +88,7 @@ class OpenAIFrames:
         )
 
     def content_filtered_end(self, completion: CompletionData) -> bytes:
-        """The end of an answer that the output filter broke off."""
+        """The end of an answer that the output filter aborted."""
         end = '[{"index":0,"delta":{},"finish_reason":"content_filter"}]'
         return _chunk(completion, end) + b"data: [DONE]\n\n"
 
@@ -134,7 +134,7 @@ class AnthropicFrames:
         )
 
     def content_renderer(self, completion: CompletionData) -> Callable[[int], bytes]:
-        """What makes one event of so many tokens."""
+        """A function that renders an event of so many tokens."""
         return _anthropic_content
 
     def closing(self, completion: CompletionData) -> bytes:
@@ -142,7 +142,7 @@ class AnthropicFrames:
         return self._end(completion, "max_tokens" if completion.is_truncated else "end_turn")
 
     def content_filtered_end(self, completion: CompletionData) -> bytes:
-        """The end of an answer that the model refused to go on with."""
+        """The end of an answer that the model refused to continue."""
         return self._end(completion, "refusal")
 
     def _end(self, completion: CompletionData, reason: str) -> bytes:
@@ -191,7 +191,7 @@ Frames = OpenAIFrames | AnthropicFrames
 
 
 def frames_for(wire: WireName) -> Frames:
-    """The renderer of a wire."""
+    """The renderer of a wire format."""
     return AnthropicFrames() if wire == "anthropic" else OpenAIFrames(wire == "azure")
 
 
@@ -224,7 +224,7 @@ def _chunk(completion: CompletionData, choices: str) -> bytes:
 
 
 def _chunk_start(completion: CompletionData) -> bytes:
-    # Model names come from the simulator's own specification: nothing in them needs escapes.
+    # Model names come from the simulator's own specification, so they need no escaping.
     return (
         f'data: {{"id":"{completion.id}","object":"chat.completion.chunk","created":{_CREATED},'
         f'"model":"{completion.model}","choices":'

@@ -1,4 +1,4 @@
-"""All simulated deployments behind one door: a path and a body in, a timeline out."""
+"""All simulated deployments: a path and a body in, a response timeline out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _DEPLOYMENTS = "/openai/deployments/"
 
 
 class World:
-    """The deployments and what befalls them. Same seed, requests and times: same answers.
+    """The deployments and their faults. The same seed, requests and times give the same answers.
 
-    `clock` gives seconds. Each deployment draws from a generator of its own, so that traffic to
-    one does not change the luck of another.
+    `clock` returns seconds. Each deployment has its own random generator, so that traffic to one
+    does not change the results of another. Raises ValueError if two have the same id.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class World:
         return list(self._engines_by_name)
 
     def set_faults(self, faults: Iterable[Fault]) -> None:
-        """Let these faults hold from now on; their times count from now."""
+        """Replace the faults; the times of the new ones count from now."""
         self._schedule.replace(faults, self.clock())
 
     def state(self) -> dict[str, dict[str, Any]]:
@@ -58,7 +58,7 @@ class World:
         return {id_: engine.state(now) for id_, engine in self.engines.items()}
 
     def respond(self, method: str, target: str, body: bytes) -> ResponseTimeline:
-        """The answer to a request for `target`: /NAME/ and the vendor's own path."""
+        """The response to a request for `target`: /NAME/ and the vendor's own path."""
         path = urlsplit(target).path
         _, _, rest = path.partition("/")
         name, _, rest = rest.partition("/")

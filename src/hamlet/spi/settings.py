@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from hamlet.core.extras import require_extra
 
 TransportName = Literal["httptools", "aiohttp"]
 
@@ -35,6 +37,13 @@ class ProviderSettings(BaseModel):
     prewarm: int = Field(default=0, ge=0, le=32)
     ca_file: str | None = None
     traceparent: bool = False
+
+    @field_validator("transport")
+    @classmethod
+    def _check_transport_installed(cls, transport: TransportName | None) -> TransportName | None:
+        if transport == "aiohttp":
+            require_extra("aiohttp", "aiohttp", "the aiohttp transport")
+        return transport
 
     def secret(self) -> str:
         """The key in clear, or "" if none is set."""

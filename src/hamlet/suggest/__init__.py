@@ -1,5 +1,6 @@
-"""The main screen's use case: related links and dynamic chips."""
+"""The main screen: related links and chips for a context, as a vertical package of hamlet."""
 
+from hamlet.suggest.cache import CacheStore, RedisStore, ResponseCache, SwrCache, key_hasher
 from hamlet.suggest.chips.bank import ChipBank
 from hamlet.suggest.chips.explorer import Explorer
 from hamlet.suggest.chips.suggester import ChipSuggester
@@ -18,9 +19,8 @@ from hamlet.suggest.model import (
     Suggestions,
     SuggestRequest,
 )
-from hamlet.suggest.redis_store import RedisStore
-from hamlet.suggest.service import SuggestService, key_hasher
-from hamlet.suggest.swr_cache import CacheStore, SwrCache
+from hamlet.suggest.served_content import ContentHolder, ServedContent
+from hamlet.suggest.service import SuggestService
 
 __all__ = [
     "AllowedTiers",
@@ -31,12 +31,15 @@ __all__ = [
     "ChipSuggester",
     "ChipWriter",
     "ContentEditor",
+    "ContentHolder",
     "Draft",
     "EventStore",
     "Explorer",
     "Link",
     "LinkSuggester",
     "RedisStore",
+    "ResponseCache",
+    "ServedContent",
     "SuggestRequest",
     "SuggestService",
     "Suggestions",

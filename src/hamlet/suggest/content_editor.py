@@ -1,4 +1,4 @@
-"""Changes of content while serving: packs, pins, and what happens to rows from outside."""
+"""Changes the content while serving: packs, pins, and rows that are imported."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _MAX_LABEL_CHARS = {"ko": 24, "en": 40, "ja": 24}
 
 @dataclass(slots=True)
 class ImportResult:
-    """What became of a file's rows."""
+    """The rows of a file, by whether they were accepted."""
 
     accepted: list[Row] = field(default_factory=list)
     rejected: list[BadRow] = field(default_factory=list)
 
 
 class ContentEditor:
-    """Reads and changes what a folder of packs holds. `apply` puts the content into use.
+    """Reads and changes the packs of a folder, and publishes the result by `on_change`.
 
-    One change at a time; files are read and written in a thread, for answers do not wait.
+    One change at a time. Files are read and written in a thread, so that requests do not wait.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ContentEditor:
         disabled_packs: Sequence[str],
         on_change: Callable[[Content], Awaitable[None]],
     ) -> None:
-        """Read the packs, for `content`; to use them is up to the caller. Raises PackError."""
+        """Load `content` without publishing it. Raises PackError."""
         self._folder = folder
         self._disabled_packs = tuple(disabled_packs)
         self._on_change = on_change
@@ -54,16 +54,16 @@ class ContentEditor:
         self.content = load_content(folder, self._disabled_packs)
 
     async def reload(self) -> None:
-        """Read everything again and use it. Raises PackError, and then nothing changes."""
+        """Load everything again and publish it. Raises PackError, and then nothing changes."""
         async with self._lock:
             await self._load()
 
     async def add_rows(
         self, kind: PackKind, text: str, file_format: str, license_: str, source: str
     ) -> ImportResult:
-        """Add the good rows of a text to the pack `admin-KIND`. Raises PackError.
+        """Add the valid rows of a text to the pack `admin-KIND`. Raises PackError.
 
-        Without a folder they last as long as the process.
+        Without a folder they are lost when the process ends.
         """
         result = await asyncio.to_thread(import_rows, text, file_format, kind, "en")
         if not result.accepted:
@@ -78,7 +78,7 @@ class ContentEditor:
         return result
 
     async def set_pins(self, pins: Sequence[Pin]) -> None:
-        """Put these first from now on, instead of those before."""
+        """Replace all pins."""
         async with self._lock:
             if self._folder is not None:
                 await asyncio.to_thread(save_pins, self._folder, pins)
@@ -95,7 +95,7 @@ class ContentEditor:
 
 
 def import_rows(text: str, file_format: str, kind: PackKind, language: Language) -> ImportResult:
-    """The rows of a file, good and bad."""
+    """The valid and the invalid rows of a file. `language` is that of texts without one."""
     result = ImportResult()
     for row in parse_rows(text, file_format, kind, language, row_check(kind)):
         if isinstance(row, BadRow):
@@ -106,12 +106,12 @@ def import_rows(text: str, file_format: str, kind: PackKind, language: Language)
 
 
 def row_check(kind: PackKind) -> Callable[[Any], str | None]:
-    """What says what is wrong with a row beyond its fields."""
+    """The function that returns what is wrong with a row beyond its fields, or None."""
     return check_link if kind == "links" else check_chip
 
 
 def check_chip(row: ChipRow) -> str | None:
-    """What the validator of all tiers has against a chip, or None."""
+    """Why the chip would be rejected by the validator of all tiers, or None."""
     for language, label in row.text.items():
         if reason := label_rejection_reason(label, language, _MAX_LABEL_CHARS[language]):
             return f"text.{language}: {reason}"

@@ -1,4 +1,4 @@
-"""What users did with what they were shown: stored once each, counted by tier and position."""
+"""What users did with shown items: each event is stored once, and counted by tier and position."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _HALF_LIFE_DAYS = 7.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to one shown item. `at` is Unix seconds."""
+    """One action on one shown item. `at` is Unix seconds, `dwell_ms` milliseconds."""
 
     id: str
     type: str
@@ -56,7 +56,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ClickRate:
-    """How often items of a tier at a position were seen and taken."""
+    """How often items of a tier at a position were shown and clicked."""
 
     part: str
     tier: str
@@ -73,7 +73,7 @@ class ClickRate:
 class EventStore:
     """Events in SQLite, in write-ahead mode, on a thread of its own. `path` may be ":memory:".
 
-    `heard` is told of each new event, in that thread.
+    `on_event` receives each new event, in that thread.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class EventStore:
         self._connection: sqlite3.Connection | None = None
 
     async def add(self, events: Sequence[Event]) -> int:
-        """Store what is new; returns how many were. An event id counts once."""
+        """Store the events whose id is new, and return how many those are."""
         added: int = await self._run(self._add, events)
         return added
 
@@ -95,12 +95,12 @@ class EventStore:
         return rates
 
     async def decayed_counts(self, now: float) -> dict[str, tuple[float, float]]:
-        """Clicks and impressions by item, halved for every seven days they are old."""
+        """Clicks and impressions by item id, halved for every 7 days of age. `now` is Unix time."""
         counts: dict[str, tuple[float, float]] = await self._run(self._query_decayed_counts, now)
         return counts
 
     async def aclose(self) -> None:
-        """Close the file."""
+        """Close the file and stop the thread."""
         if self._connection is not None:
             await self._run(self._connection.close)
         self._thread.shutdown()

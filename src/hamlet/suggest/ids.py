@@ -1,4 +1,4 @@
-"""Ids that stay the same for the same thing, so that clients and events can tell."""
+"""Ids that are the same for the same item in every process, so that events can refer to them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 
 
 def link_id(canonical_url: str) -> str:
-    """The id of a link, by its canonical URL."""
+    """The id of a link, made of its canonical URL."""
     return f"ln_{_digest(canonical_url)}"
 
 
 def chip_id(language: str, prompt: str) -> str:
-    """The id of a chip, by its language and prompt."""
+    """The id of a chip, made of its language and its prompt."""
     return f"ch_{_digest(language + prompt)}"
 
 

@@ -1,4 +1,4 @@
-"""Signed item tokens: what was shown where, so that events cannot be made up."""
+"""Signed item tokens: they prove which item was shown where, so that events cannot be forged."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from hamlet.suggest.model import Chip, Chips, Link, Links
+from hamlet.suggest.model import Chip, Link
+from hamlet.suggest.section_result import SectionT
 
-H = TypeVar("H", Links, Chips)
 _MAC_BYTES = 12
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-# An item less its token, which is its last field: `replace` would find the fields anew each time.
+# All fields but the last, the token. `dataclasses.replace` would look them up for every item.
 _unsigned_fields: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
     kind: attrgetter(*(field.name for field in fields(kind)[:-1])) for kind in (Link, Chip)
 }
 
 
 class ShownItem(NamedTuple):
-    """One item as it was shown. `propensity` is the chance it had of standing there."""
+    """One item as it was shown. `propensity` was its probability of being shown there."""
 
     response: str
     item: str
@@ -36,20 +36,20 @@ class ShownItem(NamedTuple):
 
 
 class TokenSigner:
-    """Makes and reads tokens with HMAC-SHA-256."""
+    """Signs and verifies tokens with HMAC-SHA-256 (RFC 2104), truncated to 96 bits."""
 
     def __init__(self, secret: bytes) -> None:
-        # A copy of this costs less than half of beginning with the secret.
+        # Copying this object costs less than half of creating one with the secret.
         self._hmac = hmac.new(secret, digestmod=hashlib.sha256)
 
     def sign(self, shown: ShownItem) -> str:
-        """An opaque token."""
+        """A token, opaque to clients, in URL-safe base64 without padding."""
         body = orjson.dumps([*shown])
         encoded = binascii.b2a_base64(self._mac(body) + body, newline=False)
         return encoded.translate(_URL_SAFE).rstrip(b"=").decode()
 
     def verify(self, token: str) -> ShownItem | None:
-        """What a token says; None if it is not ours."""
+        """The item of a token; None if this secret did not sign it."""
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
@@ -66,13 +66,13 @@ class TokenSigner:
 
 
 def with_tokens(
-    section: H,
+    section: SectionT,
     part: Literal["links", "chips"],
     response: str,
     signer: TokenSigner,
     propensity: Mapping[str, float],
-) -> H:
-    """The same half, each item with its token; `propensity` by item id, else 1."""
+) -> SectionT:
+    """The section, each item with its token. `propensity` is by item id, 1 without an entry."""
 
     def with_token(item: Any) -> Any:
         chance = propensity.get(item.id, 1.0)

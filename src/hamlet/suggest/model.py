@@ -1,4 +1,4 @@
-"""What is asked of the main screen, and what it shows."""
+"""The request and the response of the main screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ChipTier = Literal["pinned", "llm", "cache", "stale", "embedded", "starter"]
 
 @dataclass(frozen=True, slots=True)
 class ChatTurn:
-    """One turn of the chat on screen."""
+    """One message of the chat that the user sees."""
 
     role: Literal["user", "assistant"]
     content: str
@@ -24,7 +24,7 @@ class ChatTurn:
 
 @dataclass(frozen=True, slots=True)
 class AllowedTiers:
-    """Which tiers may be used. Without `embedded` an answer may be empty."""
+    """Which tiers may be used. Without `embedded` a response may be empty."""
 
     llm: bool = True
     web: bool = True
@@ -34,9 +34,10 @@ class AllowedTiers:
 
 @dataclass(frozen=True, slots=True)
 class SuggestRequest:
-    """A context to suggest for. Texts are untrusted; `page_text` most of all.
+    """A context to suggest for. All texts are untrusted, `page_text` most of all.
 
-    `orders` are sentences of the page that tried to give orders, and are no part of it any more.
+    `injected_text` holds the sentences of the page that instruct a model, once they were removed
+    from it. Limits count items and characters, `hour` is 0 to 23 where the user is.
     """
 
     language: Language
@@ -70,33 +71,34 @@ class SuggestRequest:
 
     @property
     def user_texts(self) -> tuple[str, ...]:
-        """What the user wrote already; a chip must not repeat it."""
-        user_turns = (m.content for m in self.messages if m.role == "user")
-        return tuple(text for text in (self.query, self.draft, *user_turns) if text)
+        """What the user wrote, which a chip must not repeat."""
+        user_turns = [m.content for m in self.messages if m.role == "user"]
+        return tuple([text for text in (self.query, self.draft, *user_turns) if text])
 
     @property
     def search_query(self) -> str:
-        """The few words to search the web for."""
+        """The words to search the web for: up to 200 characters."""
         user_turns = [m.content for m in self.messages if m.role == "user"]
         text = self.query or self.draft or (user_turns[-1] if user_turns else "") or self.page_title
         return " ".join(text.split())[:200]
 
     @property
     def context_text(self) -> str:
-        """The text to find suggestions for, the latest and most telling first."""
+        """The text to find suggestions for, the most specific part first."""
         turns = " ".join(m.content[:400] for m in self.messages[-4:])
         page = f"{self.page_title} {self.page_text[:1000]}"
         return " ".join(f"{self.query} {self.draft} {turns} {page}".split())
 
     @property
     def search_texts(self) -> tuple[str, ...]:
-        """What to search for, in turn: the user's own words before what was said around them."""
-        return tuple(dict.fromkeys(text for text in (self.search_query, self.context_text) if text))
+        """What to search for, in this order: the user's own words, then the whole context."""
+        texts = (self.search_query, self.context_text)
+        return tuple(dict.fromkeys([text for text in texts if text]))
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A chip before it has passed the validator."""
+    """A chip that the validator has not seen yet."""
 
     text: str
     prompt: str
@@ -106,7 +108,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a link leads."""
+    """The site that a link leads to."""
 
     name: str
     host: str
@@ -115,7 +117,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a link is here, as a code and the terms that matched."""
+    """Why a link is shown: a code, and the terms that matched."""
 
     code: Literal["matched_terms", "editorial", "safety", "pinned"]
     terms: tuple[str, ...] = ()
@@ -159,7 +161,7 @@ class Chip:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """The links half."""
+    """The links section."""
 
     status: Status
     tier: LinkTier
@@ -168,7 +170,7 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class Chips:
-    """The chips half."""
+    """The chips section."""
 
     status: Status
     tier: ChipTier
@@ -177,7 +179,7 @@ class Chips:
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """A part that had to come from a lower tier, and why."""
+    """A section that came from a lower tier, and why."""
 
     part: Literal["links", "chips"]
     origin: str
@@ -187,7 +189,7 @@ class Degradation:
 
 @dataclass(frozen=True, slots=True)
 class CacheState:
-    """Whether a part came out of the cache, and how old it is, in seconds."""
+    """Whether a section came from the cache, and its age in seconds."""
 
     status: Literal["hit", "stale", "miss", "none"] = "none"
     age_s: float = 0.0
@@ -195,7 +197,7 @@ class CacheState:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The cache's share in an answer."""
+    """The part of the cache in a response."""
 
     links: CacheState = CacheState()
     chips: CacheState = CacheState()
@@ -203,7 +205,7 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds."""
+    """How long the response took, and how long it might have taken, in milliseconds."""
 
     budget_ms: int
     total_ms: float
@@ -213,7 +215,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
-    """An answer of the main screen."""
+    """A response of the main screen."""
 
     id: str
     created: str

@@ -1,4 +1,4 @@
-"""What a half came to, and what went less well than it could have."""
+"""The result of one section, and what was degraded about it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import Generic, TypeVar
 
 from hamlet.suggest.model import CacheState, Chips, Degradation, Links, Status
 
-H = TypeVar("H", Links, Chips)
+SectionT = TypeVar("SectionT", Links, Chips)
 
 
 @dataclass(frozen=True, slots=True)
-class SectionResult(Generic[H]):
-    """A half, or None if it was not asked for. `propensity` is by item, 1 where it is not."""
+class SectionResult(Generic[SectionT]):
+    """A section, or None if it was not requested.
 
-    section: H | None = None
+    `propensity` is the probability of an item of being shown, by item id; 1 where it has no entry.
+    """
+
+    section: SectionT | None = None
     degradations: tuple[Degradation, ...] = ()
     cache: CacheState = CacheState()
     propensity: Mapping[str, float] = field(default_factory=dict)
 
 
 def section_status(count: int, limit: int) -> Status:
-    """Whether there is all that was asked for."""
+    """Whether a section has as many items as were requested, fewer, or none."""
     return "ok" if count == limit else "partial" if count else "empty"

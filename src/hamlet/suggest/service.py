@@ -1,20 +1,17 @@
-"""Suggest for a context: an answer in hand at once, a better one if it comes in time."""
+"""Suggestions for a context: a response at once, and a better one within the budget."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from hamlet.core.text import normalize
-from hamlet.spi.sources import SupportsSearch
-from hamlet.suggest.cached_fetch import CachedFetch
-from hamlet.suggest.chips.bank import ChipBank
+from hamlet.spi.sources import FoundLink
+from hamlet.suggest.cache import CachedFetch, ResponseCache, ResponseKey, Sections
 from hamlet.suggest.chips.suggester import ChipSuggester, with_grounding
 from hamlet.suggest.content import Pin, find_pin
 from hamlet.suggest.item_tokens import TokenSigner, with_tokens
@@ -23,190 +20,249 @@ from hamlet.suggest.model import (
     Cache,
     Chips,
     Degradation,
+    Draft,
     Links,
     Suggestions,
     SuggestRequest,
     Timing,
 )
-from hamlet.suggest.response_cache import ResponseCache, to_results
 from hamlet.suggest.safety import mentions_crisis, strip_injections
 from hamlet.suggest.section_result import SectionResult
+from hamlet.suggest.served_content import ContentHolder, ServedContent
 
-# Kept back from the budget for choosing, encoding and sending.
+# Reserved within the budget for selecting, encoding and sending.
 _RESERVE_S, _RESERVE_SHARE = 0.015, 0.03
 
 
+@dataclass(slots=True)
+class _PreparedRequest:
+    """A request without injections, and its fetches. `started_at` is a `perf_counter` time."""
+
+    id: str
+    started_at: float
+    request: SuggestRequest
+    is_crisis: bool
+    pin: Pin | None
+    link_fetch: CachedFetch[FoundLink] | None
+    chip_fetch: CachedFetch[Draft] | None
+    response_key: ResponseKey | None
+
+    def running_tasks(self) -> set[asyncio.Task[None]]:
+        """The fetches that may still improve the response."""
+        fetches: tuple[CachedFetch[Any] | None, ...] = (self.link_fetch, self.chip_fetch)
+        return {
+            fetch.entry.task
+            for fetch in fetches
+            if fetch and fetch.entry.is_fetching and fetch.entry.task
+        }
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request was prepared."""
+        return round((time.perf_counter() - self.started_at) * 1000, 2)
+
+    def remaining_s(self) -> float:
+        """Seconds that may still be waited; negative if the budget is used up."""
+        budget_s = self.request.budget_ms / 1000
+        reserve_s = max(_RESERVE_S, budget_s * _RESERVE_SHARE)
+        return budget_s - reserve_s - (time.perf_counter() - self.started_at)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """Both sections. Those from fresh cache entries are final, the others may be improved.
+
+    Milliseconds count from the start of the request.
+    """
+
+    links: SectionResult[Links]
+    chips: SectionResult[Chips]
+    links_ms: float
+    has_cached_links: bool = False
+    has_cached_chips: bool = False
+
+
 class SuggestService:
-    """Answers every valid ask with something to tap, within its budget."""
+    """Answers every valid request within its budget."""
 
     def __init__(
         self,
+        content: ContentHolder,
         links: LinkSuggester,
         chips: ChipSuggester,
+        response_cache: ResponseCache,
         signer: TokenSigner,
-        pins: Sequence[Pin] = (),
         on_suggestions: Callable[[Suggestions], None] = lambda _: None,
     ) -> None:
-        """`heard` is told of each whole answer."""
-        self._on_suggestions = on_suggestions
+        """`on_suggestions` receives the last revision of each response.
+
+        The caches of `links` and `chips` must call `response_cache.invalidate` on eviction.
+        """
+        self._content = content
         self._links = links
         self._chips = chips
+        self._response_cache = response_cache
         self._signer = signer
-        self._pins = pins
-        self._response_cache = ResponseCache()
-        links.cache.on_evict = chips.cache.on_evict = self._response_cache.invalidate
+        self._on_suggestions = on_suggestions
 
-    def set_content(self, catalogue: SupportsSearch, bank: ChipBank, pins: Sequence[Pin]) -> None:
-        """Answer from this content from now on."""
-        self._links.catalogue, self._chips.bank, self._pins = catalogue, bank, pins
+    def set_content(self, content: ServedContent) -> None:
+        """Serve this content from now on."""
+        self._content.current = content
         self._response_cache.clear()
 
     async def purge(self) -> None:
-        """Forget what web and models gave."""
+        """Empty the caches of web results, drafts and responses."""
         self._response_cache.clear()
         await self._links.cache.clear()
         await self._chips.cache.clear()
 
-    async def suggest(self, ask: SuggestRequest) -> Suggestions:
-        """The best there is when the budget ends, or sooner if no better can come."""
-        shown = [revision async for revision in self.revisions(ask)]
+    async def suggest(self, request: SuggestRequest) -> Suggestions:
+        """The best response within the budget; sooner if no better one can follow."""
+        shown = [revision async for revision in self.revisions(request)]
         return shown[-1]
 
-    async def revisions(self, ask: SuggestRequest) -> AsyncIterator[Suggestions]:
-        """One answer at once, and a better one if it comes in time."""
-        start = time.perf_counter()
-        id_ = f"sg_{secrets.token_hex(10)}"
-        ask = strip_injections(ask)
-        is_crisis = mentions_crisis(" ".join(ask.user_texts))
-        link_fetch = self._links.start_fetch(ask, is_crisis) if ask.want_links else None
-        chip_fetch = self._chips.start_fetch(ask, is_crisis) if ask.want_chips else None
-        pin = find_pin(self._pins, ask.language, ask.surface, ask.query)
-        response_key = None if pin else self._response_cache.make_key(ask, link_fetch, chip_fetch)
+    async def revisions(self, request: SuggestRequest) -> AsyncIterator[Suggestions]:
+        """A response at once and, if fetches are running, a better one when the budget ends.
 
-        def build(
-            links: SectionResult[Links], chips: SectionResult[Chips], links_ms: float
-        ) -> Suggestions:
-            total = _elapsed_ms(start)
-            timing = Timing(ask.budget_ms, total, links_ms, round(total - links_ms, 2))
-            return _build_suggestions(id_, ask, links, chips, timing, self._signer)
-
-        if sections := self._response_cache.get(response_key):
-            last = build(*to_results(sections, link_fetch, chip_fetch), _elapsed_ms(start))
-            self._on_suggestions(last)
-            yield last
+        The steps: prepare the request and start its fetches; answer at once, from fresh cache
+        entries or locally; wait for the fetches; merge their items in, and respond. A request whose
+        response is cached skips all but the first and the last.
+        """
+        prepared = self._prepare(request)
+        if sections := self._response_cache.get(prepared.response_key):
+            yield self._respond_last(prepared, _cached_answer(prepared, sections))
             return
-        if _running_tasks(link_fetch, chip_fetch):
-            # Web and model are asked before the time goes by that the own answer takes: a turn for
-            # the gathering to begin, and one for those it asks.
+        answer = await self._answer_at_once(prepared)
+        if tasks := prepared.running_tasks():
+            yield self._respond(prepared, answer)
+            await _wait_for_fetches(prepared, tasks)
+        await self._merge(prepared, answer)
+        self._store_response(prepared, answer)
+        yield self._respond_last(prepared, answer)
+
+    def _prepare(self, request: SuggestRequest) -> _PreparedRequest:
+        """Remove injections, and start or join the fetches before the local answer takes time."""
+        started_at = time.perf_counter()
+        request = strip_injections(request)
+        is_crisis = mentions_crisis(" ".join(request.user_texts))
+        link_fetch = self._links.start_fetch(request, is_crisis) if request.want_links else None
+        chip_fetch = self._chips.start_fetch(request, is_crisis) if request.want_chips else None
+        pins = self._content.current.pins
+        pin = find_pin(pins, request.language, request.surface, request.query) if pins else None
+        key = None if pin else self._response_cache.make_key(request, link_fetch, chip_fetch)
+        id_ = f"sg_{secrets.token_hex(10)}"
+        return _PreparedRequest(
+            id_, started_at, request, is_crisis, pin, link_fetch, chip_fetch, key
+        )
+
+    async def _answer_at_once(self, prepared: _PreparedRequest) -> _Answer:
+        """Each section from its fresh cache entry if that fills it, else from the content."""
+        request = prepared.request
+        if prepared.running_tasks():
+            # One turn of the event loop for the fetches to start, one for the calls they make, so
+            # that the upstreams work while the local answer is computed.
             for _ in range(2):
                 await asyncio.sleep(0)
-        # What is whole in the cache is the answer; else what is in hand, and what comes.
-        cached_links = self._links.from_cache(ask, link_fetch) if link_fetch and not pin else None
-        links = cached_links or await self._local_links(ask, is_crisis, pin)
-        links_ms = _elapsed_ms(start)
-        cached_chips = self._chips.from_cache(ask, chip_fetch) if chip_fetch and not pin else None
-        chips = cached_chips or await self._local_chips(ask, is_crisis, pin)
-        if tasks := _running_tasks(link_fetch, chip_fetch):
-            yield build(links, with_grounding(chips, links.section, ask), links_ms)
-            wait_s = _wait_budget_s(ask.budget_ms / 1000) - (time.perf_counter() - start)
-            if wait_s > 0:
-                await asyncio.wait(tasks, timeout=wait_s)
-        if link_fetch and not cached_links and links.section is not None:
-            links = self._links.merged(ask, links.section, link_fetch)
-        if chip_fetch and not cached_chips and chips.section is not None:
-            chips = await self._chips.merged(ask, chips, chip_fetch, pin)
-        chips = with_grounding(chips, links.section, ask)
-        if (
-            response_key
-            and bool(cached_links) == ask.want_links
-            and bool(cached_chips) == ask.want_chips
-        ):
-            self._response_cache.put(response_key, links.section, chips.section)
-        last = build(links, chips, links_ms)
-        self._on_suggestions(last)
-        yield last
+        cached_links, cached_chips = None, None
+        if prepared.link_fetch and not prepared.pin:
+            cached_links = self._links.from_cache(request, prepared.link_fetch)
+        links = cached_links or await self._local_links(prepared)
+        links_ms = prepared.elapsed_ms()
+        if prepared.chip_fetch and not prepared.pin:
+            cached_chips = self._chips.from_cache(request, prepared.chip_fetch)
+        chips = cached_chips or await self._local_chips(prepared)
+        chips = with_grounding(chips, links.section, request)
+        return _Answer(links, chips, links_ms, bool(cached_links), bool(cached_chips))
 
-    async def _local_links(
-        self, ask: SuggestRequest, is_crisis: bool, pin: Pin | None
-    ) -> SectionResult[Links]:
-        if not ask.want_links:
+    async def _local_links(self, prepared: _PreparedRequest) -> SectionResult[Links]:
+        request, is_crisis = prepared.request, prepared.is_crisis
+        if not request.want_links:
             return SectionResult()
-        section = await self._links.local(ask, is_crisis, pin)
-        missed = Degradation("links", "web", section.tier, "overload")
-        return SectionResult(section, (missed,) if self._links.is_shed(ask, is_crisis) else ())
+        section = await self._links.local(request, is_crisis, prepared.pin)
+        if not self._links.is_shed(request, is_crisis):
+            return SectionResult(section)
+        return SectionResult(section, (Degradation("links", "web", section.tier, "overload"),))
 
-    async def _local_chips(
-        self, ask: SuggestRequest, is_crisis: bool, pin: Pin | None
-    ) -> SectionResult[Chips]:
-        if not ask.want_chips:
+    async def _local_chips(self, prepared: _PreparedRequest) -> SectionResult[Chips]:
+        request, is_crisis = prepared.request, prepared.is_crisis
+        if not request.want_chips:
             return SectionResult()
-        result = await self._chips.local(ask, is_crisis, pin)
-        if result.section is None or not self._chips.is_shed(ask, is_crisis):
+        result = await self._chips.local(request, is_crisis, prepared.pin)
+        if result.section is None or not self._chips.is_shed(request, is_crisis):
             return result
-        missed = Degradation("chips", "llm", result.section.tier, "overload")
-        return replace(result, degradations=(missed,))
+        shed = Degradation("chips", "llm", result.section.tier, "overload")
+        return replace(result, degradations=(shed,))
+
+    async def _merge(self, prepared: _PreparedRequest, answer: _Answer) -> None:
+        """Put the fetched items into the sections that are not final yet."""
+        request, links, chips = prepared.request, answer.links, answer.chips
+        may_improve_links = prepared.link_fetch is not None and not answer.has_cached_links
+        may_improve_chips = prepared.chip_fetch is not None and not answer.has_cached_chips
+        if prepared.link_fetch and may_improve_links and links.section is not None:
+            answer.links = self._links.merged(request, links.section, prepared.link_fetch)
+        if prepared.chip_fetch and may_improve_chips and chips.section is not None:
+            answer.chips = await self._chips.merged(
+                request, chips, prepared.chip_fetch, prepared.pin
+            )
+        if may_improve_links or may_improve_chips:
+            answer.chips = with_grounding(answer.chips, answer.links.section, request)
+
+    def _store_response(self, prepared: _PreparedRequest, answer: _Answer) -> None:
+        """Cache the response if both sections came from fresh entries."""
+        if (
+            prepared.response_key
+            and answer.has_cached_links == prepared.request.want_links
+            and answer.has_cached_chips == prepared.request.want_chips
+        ):
+            sections = answer.links.section, answer.chips.section
+            self._response_cache.put(prepared.response_key, *sections)
+
+    def _respond_last(self, prepared: _PreparedRequest, answer: _Answer) -> Suggestions:
+        last = self._respond(prepared, answer)
+        self._on_suggestions(last)
+        return last
+
+    def _respond(self, prepared: _PreparedRequest, answer: _Answer) -> Suggestions:
+        """The response, with a signed token for each item."""
+        request, links, chips = prepared.request, answer.links, answer.chips
+        total_ms = prepared.elapsed_ms()
+        chips_ms = round(total_ms - answer.links_ms, 2)
+        degradations = links.degradations + chips.degradations
+        return Suggestions(
+            id=prepared.id,
+            created=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            lang=request.language,
+            surface=request.surface,
+            links=links.section
+            and with_tokens(links.section, "links", prepared.id, self._signer, links.propensity),
+            chips=chips.section
+            and with_tokens(chips.section, "chips", prepared.id, self._signer, chips.propensity),
+            timing=Timing(request.budget_ms, total_ms, answer.links_ms, chips_ms),
+            degraded=bool(degradations),
+            degradations=degradations,
+            cache=Cache(links.cache, chips.cache),
+            warnings=request.warnings,
+        )
 
     async def aclose(self) -> None:
-        """Stop what is still under way."""
+        """Cancel the running fetches."""
         await self._links.cache.aclose()
         await self._chips.cache.aclose()
 
 
-def key_hasher(salt: bytes) -> Callable[..., str]:
-    """Makes keys of texts: hashes with a salt, so that no text can be read off them."""
-
-    def hash_parts(*parts: str) -> str:
-        text = "\x1f".join(_normalize(part) if part else "" for part in parts)
-        return hashlib.blake2b(text.encode(), key=salt[:64], digest_size=16).hexdigest()
-
-    return hash_parts
+async def _wait_for_fetches(prepared: _PreparedRequest, tasks: set[asyncio.Task[None]]) -> None:
+    """Until all are done or the budget ends. A fetch that is late still fills the cache."""
+    remaining_s = prepared.remaining_s()
+    if remaining_s > 0:
+        await asyncio.wait(tasks, timeout=remaining_s)
 
 
-def _normalize(text: str) -> str:
-    """What texts that ask the same have in common."""
-    return " ".join(normalize(text).split()).strip(" .?!。？！")
-
-
-def _running_tasks(*fetches: CachedFetch[Any] | None) -> set[asyncio.Task[None]]:
-    return {
-        work.entry.task for work in fetches if work and work.entry.is_fetching and work.entry.task
-    }
-
-
-def _wait_budget_s(budget_s: float) -> float:
-    return budget_s - max(_RESERVE_S, budget_s * _RESERVE_SHARE)
-
-
-def _build_suggestions(
-    id_: str,
-    ask: SuggestRequest,
-    links: SectionResult[Links],
-    chips: SectionResult[Chips],
-    timing: Timing,
-    signer: TokenSigner,
-) -> Suggestions:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    degradations = links.degradations + chips.degradations
-    shown_links = links.section and with_tokens(
-        links.section, "links", id_, signer, links.propensity
-    )
-    shown_chips = chips.section and with_tokens(
-        chips.section, "chips", id_, signer, chips.propensity
-    )
-    return Suggestions(
-        id=id_,
-        created=now,
-        lang=ask.language,
-        surface=ask.surface,
-        links=shown_links,
-        chips=shown_chips,
-        timing=timing,
-        degraded=bool(degradations),
-        degradations=degradations,
-        cache=Cache(links.cache, chips.cache),
-        warnings=ask.warnings,
-    )
-
-
-def _elapsed_ms(start: float) -> float:
-    return round((time.perf_counter() - start) * 1000, 2)
+def _cached_answer(prepared: _PreparedRequest, sections: Sections) -> _Answer:
+    """The sections of a cached response, with the age that their cache entries have now."""
+    links, chips = sections
+    link_result: SectionResult[Links] = SectionResult()
+    chip_result: SectionResult[Chips] = SectionResult()
+    if links and prepared.link_fetch:
+        link_result = SectionResult(links, (), prepared.link_fetch.cache_state())
+    if chips and prepared.chip_fetch:
+        chip_result = SectionResult(chips, (), prepared.chip_fetch.cache_state())
+    return _Answer(link_result, chip_result, prepared.elapsed_ms())

@@ -1,4 +1,4 @@
-"""What hamlet tells of itself: metrics and logs. Implements the gateway's observers."""
+"""Metrics, logs and traces: observers of the gateway."""
 
 from hamlet.telemetry.access_log import AccessLog
 from hamlet.telemetry.logs import make_log, redirect_stdlib_logging

@@ -1,4 +1,4 @@
-"""One log line per call."""
+"""The access log: one line per call."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from hamlet.core.errors import ProviderError
 from hamlet.gateway import Attempt, CallRecord, Observer
 from hamlet.spi import Log
 
-# Shorter waits for a place are none.
+# Shorter queue waits are noise and not logged.
 _MIN_QUEUE_S = 0.0005
 
 
 class AccessLog(Observer):
-    """Writes each call's end, and each failed attempt. Never what was said."""
+    """Logs the end of each call, and each failed attempt. Never logs message content."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        # All fields come from the configuration or closed sets, but the tidy request id.
+        # Safe without redaction: all fields come from the configuration or closed sets, except the
+        # request id, which is validated on arrival.
         self._write_line: Callable[[str, dict[str, Any]], object] = getattr(
             log, "line", lambda event, fields: log.info(event, **fields)
         )
@@ -55,7 +56,7 @@ class AccessLog(Observer):
             "fast_lane": record.native,
             "duration_ms": _ms(record.duration_s),
         }
-        # What is not known is left out; one by one that is quicker than a second dictionary.
+        # Unknown fields are omitted; testing each is faster than filtering a dictionary.
         if record.trace_id:
             fields["trace_id"] = record.trace_id
         if error is not None:
@@ -84,7 +85,7 @@ class AccessLog(Observer):
 
 
 def _ms(seconds: float) -> float:
-    # round() to two places goes by way of text, at five times the price.
+    # round(x, 2) converts through text and takes five times as long.
     return int(seconds * 100_000 + 0.5) / 100
 
 

@@ -1,4 +1,4 @@
-"""A stream for log lines that never blocks the event loop."""
+"""A stream for log lines that does not block the event loop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _BATCH_DELAY_S = 0.02
 
 
 class BackgroundWriter:
-    """Hands lines to a thread that writes them; drops and counts them while it is `most` behind.
+    """Queues lines for a thread that writes them. `dropped` counts the lines that found it full.
 
-    A reader that stalls, like a full pipe, would otherwise stop every call. Lines of the same 20 ms
-    go out together: to wake the thread for each costs more than all else that is done for a line.
+    Without it a stalled reader, such as a full pipe, would block every call. At most `max_lines`
+    lines are queued. Lines of the same 20 ms are written together: waking the thread for each
+    line would cost more than everything else that is done for it.
     """
 
     def __init__(self, stream: TextIO, max_lines: int = _MAX_LINES) -> None:
@@ -30,7 +31,7 @@ class BackgroundWriter:
         atexit.register(self.close)
 
     def write(self, text: str) -> int:
-        """Take a line."""
+        """Queue a line; returns its length in characters, as streams do."""
         if len(self._lines) < self._max_lines:
             self._lines.append(text)
         else:
@@ -40,10 +41,10 @@ class BackgroundWriter:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: the thread flushes when it has caught up."""
+        """Nothing to do: the thread flushes after each write."""
 
     def close(self) -> None:
-        """Write what is left, within two seconds."""
+        """Write the remaining lines, for at most 2 s."""
         atexit.unregister(self.close)
         self._closed.set()
         self._has_lines.set()
@@ -53,7 +54,7 @@ class BackgroundWriter:
         while not self._closed.is_set():
             self._has_lines.wait()
             self._closed.wait(_BATCH_DELAY_S)
-            # Cleared before it looks: what comes after the look sets it again.
+            # Cleared before the queue is read: a line added after that sets it again.
             self._has_lines.clear()
             self._write_pending()
         self._write_pending()
@@ -66,5 +67,5 @@ class BackgroundWriter:
             self._stream.write("".join(lines))
             self._stream.flush()
         except (OSError, ValueError):
-            # Whoever read has gone: there is nobody to tell.
+            # The reader is gone, so the loss can only be counted.
             self.dropped += len(lines)

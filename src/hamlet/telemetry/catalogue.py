@@ -1,8 +1,8 @@
-"""Every metric as data: name, type, labels, help. What is not here cannot be made.
+"""Every metric as data: name, type, labels, help. No other metric can be created.
 
 Names follow OpenTelemetry's GenAI conventions where there is one, translated to Prometheus:
 https://github.com/open-telemetry/semantic-conventions-genai (docs/gen-ai/gen-ai-metrics.md).
-Units are in the names, as Prometheus wants it: https://prometheus.io/docs/practices/naming/
+Units are in the names, as Prometheus recommends: https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ MetricType = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One metric. `values` closes the sets of labels that mean another thing elsewhere."""
+    """One metric. `values` has closed value sets for labels whose values differ by metric.
+
+    `buckets` are upper bounds in the unit that the name ends with.
+    """
 
     name: str
     type: MetricType
@@ -35,7 +38,7 @@ class MetricSpec:
     values: Mapping[str, tuple[str, ...]] | None = None
 
     def closed_values(self, label: str) -> tuple[str, ...] | None:
-        """The closed set of a label's values; None if the configuration names them."""
+        """The closed set of a label's values; None if they come from the configuration."""
         return (self.values or {}).get(label) or L.CLOSED_VALUES.get(label)
 
 
@@ -54,46 +57,53 @@ def _histogram(
 
 
 _CALLS = (
-    _counter("hamlet_requests_total", "Calls of models that ended", L.ROUTE, L.OUTCOME),
+    _counter("hamlet_requests_total", "Model calls that ended", L.ROUTE, L.OUTCOME),
     _histogram(
         "hamlet_request_duration_seconds",
-        "Calls from their arrival to the last byte, with waits and retries",
+        "Time from a call's arrival to its last byte, including queueing and retries",
         L.ROUTE,
         L.STREAM,
     ),
     _histogram(
         "hamlet_time_to_first_token_seconds",
-        "Streamed calls from their arrival to the first content, across retries",
+        "Time from a streamed call's arrival to its first content, including retries",
         L.ROUTE,
     ),
     _histogram(
         "hamlet_queue_wait_seconds",
-        "Calls' waits for one of hamlet's own places",
+        "Time that admitted calls waited for admission",
         buckets=QUEUE_WAIT_SECONDS,
     ),
-    _gauge("hamlet_calls_in_flight", "Calls admitted and not ended"),
-    _gauge("hamlet_calls_limit", "Calls that may be in flight (server.max_in_flight)"),
-    _gauge("hamlet_queue_depth", "Calls that wait for one of hamlet's own places"),
-    _gauge("hamlet_tasks", "Tasks of the event loop, which only calls may multiply"),
+    _gauge("hamlet_calls_in_flight", "Calls admitted and not yet ended"),
+    _gauge("hamlet_calls_limit", "Limit of calls in flight (server.max_in_flight)"),
+    _gauge("hamlet_queue_depth", "Calls waiting for admission"),
+    _gauge("hamlet_tasks", "Tasks of the event loop; only calls add any"),
     _counter(
         "hamlet_rejected_total",
-        "Calls refused before any upstream was asked",
+        "Calls rejected before any upstream attempt",
         L.ROUTE,
         L.REASON,
         reason=L.REJECTION_CODES,
     ),
-    _counter("hamlet_response_aborts_total", "Answers cut after their beginning", L.ROUTE, L.BY),
-    _counter("hamlet_http_responses_total", "HTTP answers of the hot routes", L.PATH, L.CODE),
+    _counter(
+        "hamlet_response_aborts_total", "Responses aborted after they had started", L.ROUTE, L.BY
+    ),
+    _counter(
+        "hamlet_http_responses_total",
+        "HTTP responses of the model and suggestion endpoints",
+        L.PATH,
+        L.CODE,
+    ),
     _counter(
         "hamlet_unsupported_params_total",
-        "Parameters left out because a deployment cannot take them",
+        "Parameters dropped because a deployment does not support them",
         L.ROUTE,
     ),
 )
 _ATTEMPTS = (
     _histogram(
         "gen_ai_client_operation_duration_seconds",
-        "Upstream attempts, up to their commit or failure",
+        "Time of an upstream attempt until its commit point or failure",
         L.OPERATION,
         L.PROVIDER,
         L.MODEL,
@@ -101,7 +111,7 @@ _ATTEMPTS = (
     ),
     _histogram(
         "gen_ai_client_operation_time_to_first_chunk_seconds",
-        "Streamed upstream attempts, up to their first content",
+        "Time of a streamed upstream attempt until its first content",
         L.PROVIDER,
         L.MODEL,
     ),
@@ -127,29 +137,33 @@ _ATTEMPTS = (
         L.STATE,
         state=("busy", "idle", "opening"),
     ),
-    _gauge("hamlet_http_pool_waiting", "Requests that wait for a connection", L.PROVIDER),
+    _gauge("hamlet_http_pool_waiting", "Requests waiting for a connection", L.PROVIDER),
     _counter("hamlet_http_pool_waits_total", "Requests that waited for a connection", L.PROVIDER),
-    _counter("hamlet_http_pool_wait_seconds_total", "Time they waited in all", L.PROVIDER),
+    _counter(
+        "hamlet_http_pool_wait_seconds_total",
+        "Total time that requests waited for a connection",
+        L.PROVIDER,
+    ),
     _counter("hamlet_attempts_total", "Upstream attempts that ended", L.DEPLOYMENT, L.RESULT),
     _counter("hamlet_timeouts_total", "Upstream timeouts", L.DEPLOYMENT, L.PHASE),
     _counter(
         "hamlet_reattempts_total",
-        "Attempts beyond a call's first: same deployment, another after a failure, "
-        "another since the first was full, another beside a late one",
+        "Attempts after a call's first: on the same deployment, on another after a failure, "
+        "on another because the first was full, or hedging a slow one",
         L.ROUTE,
         L.KIND,
         kind=L.REATTEMPT_REASONS,
     ),
-    _counter("hamlet_answers_total", "Calls answered, by the tier that did", L.ROUTE, L.TIER),
+    _counter("hamlet_answers_total", "Calls answered, by the answering tier", L.ROUTE, L.TIER),
     _counter(
         "hamlet_avoidable_spills_total",
-        "Answers by a lower tier while reserved capacity above was well and had room",
+        "Answers by a lower tier while reserved capacity in a higher tier was healthy and free",
         L.ROUTE,
     ),
     _counter("hamlet_tokens_total", "Tokens, as billed", L.DEPLOYMENT, L.TOKEN_TYPE),
     _counter(
         "hamlet_cost_usd_total",
-        "Cost estimated by the cards' prices, US dollars",
+        "Cost in US dollars, estimated from model card prices",
         L.ROUTE,
         L.DEPLOYMENT,
     ),
@@ -157,7 +171,7 @@ _ATTEMPTS = (
 _FLEET = (
     _gauge(
         "hamlet_deployment_info",
-        "1; tells what a deployment is",
+        "1; the labels describe a deployment",
         L.ROUTE,
         L.DEPLOYMENT,
         L.PROVIDER,
@@ -166,16 +180,16 @@ _FLEET = (
         L.TIER,
         L.CAPACITY,
     ),
-    _gauge("hamlet_deployment_fill_ratio", "Part of its capacity in use", L.DEPLOYMENT),
-    _gauge("hamlet_deployment_depth_seconds", "Learned depth of its bucket", L.DEPLOYMENT),
-    _gauge("hamlet_deployment_slowness_ratio", "Times slower than expected", L.DEPLOYMENT),
-    _gauge("hamlet_deployment_cooldown_seconds", "Time until it may be asked", L.DEPLOYMENT),
-    _gauge("hamlet_deployment_in_flight", "Attempts and answers under way", L.DEPLOYMENT),
-    _gauge("hamlet_deployment_limit", "Attempts that may be under way", L.DEPLOYMENT),
+    _gauge("hamlet_deployment_fill_ratio", "Share of capacity in use", L.DEPLOYMENT),
+    _gauge("hamlet_deployment_depth_seconds", "Learned depth of the capacity bucket", L.DEPLOYMENT),
+    _gauge("hamlet_deployment_slowness_ratio", "Measured over expected latency", L.DEPLOYMENT),
+    _gauge("hamlet_deployment_cooldown_seconds", "Time until it gets calls again", L.DEPLOYMENT),
+    _gauge("hamlet_deployment_in_flight", "Attempts and responses in flight", L.DEPLOYMENT),
+    _gauge("hamlet_deployment_limit", "Limit of attempts in flight", L.DEPLOYMENT),
     _gauge("hamlet_deployment_ptu", "Reserved units", L.DEPLOYMENT),
     _gauge(
         "hamlet_deployment_capacity_tokens_per_second",
-        "Reserved input-equivalent tokens a second",
+        "Reserved input-equivalent tokens per second",
         L.DEPLOYMENT,
     ),
     _counter(
@@ -185,24 +199,24 @@ _FLEET = (
     ),
     _gauge(
         "hamlet_rate_limit_remaining_ratio",
-        "Part of a minute's rights that its vendor's last answer, of this minute, left",
+        "Share of the current minute's quota left, from the vendor's latest response headers",
         L.DEPLOYMENT,
         L.KIND,
         kind=("tokens", "requests"),
     ),
     _gauge(
         "hamlet_circuit_state",
-        "1 for the state of a deployment's breaker",
+        "1 for the current state of a deployment's circuit breaker",
         L.DEPLOYMENT,
         L.STATE,
         state=L.CIRCUIT_STATES,
     ),
-    _counter("hamlet_circuit_changes_total", "Openings and closings of breakers", L.DEPLOYMENT),
-    _gauge("hamlet_retry_budget_ratio", "Part of the retry budget left", L.ROUTE),
-    _gauge("hamlet_hedge_budget_ratio", "Part of the hedge budget left", L.ROUTE),
+    _counter("hamlet_circuit_changes_total", "State changes of circuit breakers", L.DEPLOYMENT),
+    _gauge("hamlet_retry_budget_ratio", "Share of the retry budget left", L.ROUTE),
+    _gauge("hamlet_hedge_budget_ratio", "Share of the hedge budget left", L.ROUTE),
     _gauge(
         "hamlet_fleet_shared_state",
-        "1 for what holds: local (no Redis), shared, or away (Redis is not to be had)",
+        "1 for the current state: local (no Redis), shared, or away (Redis is unreachable)",
         L.STATE,
         state=("local", "shared", "away"),
     ),
@@ -210,7 +224,7 @@ _FLEET = (
 _SUGGEST = (
     _counter(
         "hamlet_suggest_answers_total",
-        "Halves of main screen answers, by where they came from",
+        "Sections of main screen answers, by origin",
         L.SURFACE,
         L.PART,
         L.TIER,
@@ -218,35 +232,37 @@ _SUGGEST = (
     ),
     _counter(
         "hamlet_suggest_degradations_total",
-        "Halves that had to come from a lower tier",
+        "Sections that had to come from a lower tier",
         L.PART,
         L.ORIGIN,
         L.REASON,
         origin=("web", "llm"),
         reason=("deadline", "failed", "rejected", "overload"),
     ),
-    _histogram("hamlet_suggest_duration_seconds", "Main screen answers, whole", L.SURFACE),
-    _counter("hamlet_suggest_late_total", "Answers that took longer than their budget", L.SURFACE),
+    _histogram(
+        "hamlet_suggest_duration_seconds", "Time of a complete main screen answer", L.SURFACE
+    ),
+    _counter("hamlet_suggest_late_total", "Answers that exceeded their time budget", L.SURFACE),
     _counter(
         "hamlet_suggest_cache_total",
-        "Looks into the cache",
+        "Cache lookups",
         L.PART,
         L.RESULT,
         result=("hit", "stale", "miss", "none"),
     ),
     _counter(
         "hamlet_suggest_events_total",
-        "What users did with what they were shown; each event once",
+        "User events on suggestions, each counted once",
         L.PART,
         L.TIER,
         L.TYPE,
         tier=L.TIERS,
         type=("impression", "click", "submit", "dismiss", "hide", "feedback"),
     ),
-    _gauge("hamlet_web_source_open", "1 while a web source is left alone", L.SOURCE),
+    _gauge("hamlet_web_source_open", "1 while the circuit of a web source is open", L.SOURCE),
     _counter(
         "hamlet_web_searches_total",
-        "Searches by web source; one that came second in a race counts as well",
+        "Searches by web source, including the slower one of a hedged pair",
         L.SOURCE,
         L.OUTCOME,
         outcome=("ok", "failed"),
@@ -254,12 +270,14 @@ _SUGGEST = (
 )
 _PROCESS = (
     _histogram(
-        "hamlet_event_loop_lag_seconds", "How late the loop wakes up", buckets=LOOP_LAG_SECONDS
+        "hamlet_event_loop_lag_seconds",
+        "Delay of the event loop's wake-ups",
+        buckets=LOOP_LAG_SECONDS,
     ),
-    _gauge("hamlet_distress_level", "0 to 3: how much is shed"),
-    _gauge("hamlet_ready", "1 while traffic is wanted"),
-    _gauge("hamlet_draining", "1 while the process is about to stop"),
-    _gauge("hamlet_build_info", "1; tells the version", L.VERSION),
+    _gauge("hamlet_distress_level", "Overload level, 0 to 3: how much load is shed"),
+    _gauge("hamlet_ready", "1 while the process accepts traffic"),
+    _gauge("hamlet_draining", "1 while the process drains before it stops"),
+    _gauge("hamlet_build_info", "1; the label is the version", L.VERSION),
     _counter(
         "hamlet_config_reloads_total",
         "Configuration reloads",
@@ -268,8 +286,8 @@ _PROCESS = (
     ),
     _gauge("hamlet_config_last_reload_ok", "1 unless the last reload was refused"),
     _counter("hamlet_telemetry_errors_total", "Observers that raised"),
-    _counter("hamlet_log_dropped_total", "Log lines dropped since their writer was behind"),
-    _counter("hamlet_usage_dropped_total", "Billing records that could not be written"),
+    _counter("hamlet_log_dropped_total", "Log lines dropped because the writer was behind"),
+    _counter("hamlet_usage_dropped_total", "Usage records that could not be written"),
     _counter("hamlet_spans_dropped_total", "Spans that did not reach the collector"),
     _gauge("hamlet_series", "Series in the last exposition"),
     _gauge("hamlet_render_seconds", "Time the last exposition took"),
@@ -277,7 +295,7 @@ _PROCESS = (
 _CUTOVER = (
     _counter(
         "hamlet_cutover_requests_total",
-        "Requests by the arm that was to answer",
+        "Requests by assigned arm",
         L.FEATURE,
         L.ARM,
         L.OUTCOME,
@@ -298,25 +316,27 @@ _CUTOVER = (
     ),
     _counter(
         "hamlet_cutover_rescues_total",
-        "Requests that hamlet1 answered as the new arm could not",
+        "Requests answered by hamlet1 after the new arm failed",
         L.FEATURE,
         L.REASON,
     ),
     _counter(
         "hamlet_cutover_comparisons_total",
-        "Comparisons of either arm with hamlet1",
+        "Comparisons of an answer with hamlet1's",
         L.FEATURE,
         L.KIND,
         L.VERDICT,
     ),
     _counter(
         "hamlet_cutover_shadow_dropped_total",
-        "Sampled requests that were not tried",
+        "Sampled requests that were not shadowed",
         L.FEATURE,
         L.REASON,
     ),
-    _counter("hamlet_cutover_transitions_total", "Moves of features", L.FEATURE, L.TO, L.CAUSE),
-    _gauge("hamlet_cutover_state", "1 for where a feature stands", L.FEATURE, L.STATE),
+    _counter(
+        "hamlet_cutover_transitions_total", "Stage changes of features", L.FEATURE, L.TO, L.CAUSE
+    ),
+    _gauge("hamlet_cutover_state", "1 for the current stage of a feature", L.FEATURE, L.STATE),
     _gauge("hamlet_cutover_weight_ratio", "The new arm's share of users", L.FEATURE),
 )
 GROUPS: Final = {

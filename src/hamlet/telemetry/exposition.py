@@ -1,4 +1,4 @@
-"""The exposition: what Prometheus reads, made in a thread and kept for a second."""
+"""The exposition that Prometheus scrapes, rendered in a thread and cached for a second."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hamlet.telemetry.catalogue import CATALOGUE
 from hamlet.telemetry.instruments import Counter, Histogram
 
 MetricSample = tuple[str, tuple[str, ...], float]
-"""A metric's name, its label values in the catalogue's order, and its value now."""
+"""A metric's name, its label values in the catalogue's order, and its current value."""
 CACHE_TTL_S = 1.0
 
 
 class Exposition(Collector):
-    """Makes the metrics of the catalogue, and their text.
+    """Creates the metrics of the catalogue and renders them as text.
 
-    What is read at a scrape, through `reads`, is read in the event loop, where it does not change
-    under the reader; the text, which takes much longer, is made in a thread.
+    Sources are read in the event loop, where their values do not change meanwhile. Rendering takes
+    much longer and runs in a thread. A text is cached for `cache_ttl_s` seconds, so that two
+    scrapers share it.
     """
 
     def __init__(self, cache_ttl_s: float = CACHE_TTL_S) -> None:
-        """Two scrapers within `keep_s` seconds get one text."""
         self.registry = CollectorRegistry()
         self.cache_ttl_s = cache_ttl_s
         self._sources: list[Callable[[], Iterable[MetricSample]]] = []
@@ -38,23 +38,23 @@ class Exposition(Collector):
         self.registry.register(self)
 
     def counter(self, name: str) -> Counter:
-        """A counter of the catalogue."""
+        """Create a counter of the catalogue. Raises KeyError for another name."""
         known = CATALOGUE[name]
         return Counter(name, known.help, known.labels, registry=self.registry)
 
     def histogram(self, name: str) -> Histogram:
-        """A histogram of the catalogue."""
+        """Create a histogram of the catalogue. Raises KeyError for another name."""
         known = CATALOGUE[name]
         return Histogram(
             name, known.help, known.labels, buckets=known.buckets, registry=self.registry
         )
 
     def add_source(self, source: Callable[[], Iterable[MetricSample]]) -> None:
-        """Ask `source` at every scrape."""
+        """Read samples from `source` at every scrape."""
         self._sources.append(source)
 
     async def render(self, accept: str, *, fresh: bool = False) -> tuple[bytes, str]:
-        """The text in the form that the Accept header asks for, and its content type."""
+        """The text in the format of the Accept header, and its content type."""
         encode, media_type = choose_encoder(accept)
         async with self._render_lock:
             now = time.monotonic()

@@ -1,6 +1,8 @@
-"""Bounds of histograms, in seconds and tokens.
+"""Bucket bounds of histograms, in seconds and tokens.
 
-The doubling and the powers of four are OpenTelemetry's, with one more bound for long answers.
+Durations double and tokens grow by powers of four, as OpenTelemetry's GenAI conventions advise:
+https://github.com/open-telemetry/semantic-conventions-genai (docs/gen-ai/gen-ai-metrics.md).
+Durations have one bound more, for long answers.
 """
 
 from typing import Final

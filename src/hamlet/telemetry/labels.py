@@ -1,6 +1,7 @@
-"""Every label a metric may carry, and its values where they are a closed set.
+"""The labels of metrics, and their values where these are a closed set.
 
-Other values come from the configuration, never from a client, which bounds the series.
+All other values come from the configuration, never from a client, so the number of series has a
+bound.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ TO = "to"
 CAUSE = "cause"
 
 OUTCOMES = ("ok", "degraded", "failed", "overload", "rejected", "client_error", "cancelled")
-# The codes of ProviderError's family; what a plugin adds counts as the first.
+# Codes of ProviderError and its subclasses. A code that a plugin adds is counted as the first.
 FAILURE_CODES = (
     "upstream_error",
     "busy",
@@ -63,7 +64,7 @@ FAILURE_CODES = (
     "upstream_unavailable",
 )
 RESULTS = ("ok", "cancelled", *FAILURE_CODES)
-# The codes of RequestError's family.
+# Codes of RequestError and its subclasses.
 REJECTION_CODES = (
     "invalid_request",
     "invalid_api_key",
@@ -82,7 +83,7 @@ TOKEN_TYPES = ("input", "output", "cached_input", "cache_write", "reasoning")
 TIERS = ("pinned", "web", "llm", "cache", "stale", "embedded", "starter")
 CIRCUIT_STATES = ("closed", "open", "half_open")
 
-# How many values a label may have where that is not up to the configuration.
+# The values of labels that do not depend on the configuration.
 CLOSED_VALUES: Final = {
     OPERATION: ("chat", "embeddings", "probe"),
     OUTCOME: OUTCOMES,

@@ -1,4 +1,4 @@
-"""Counts what the gateway tells. What may be counted stands in the catalogue."""
+"""Counts the calls and attempts that the gateway reports, in the metrics of the catalogue."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ from hamlet.telemetry import labels as L
 from hamlet.telemetry.exposition import Exposition, MetricSample
 
 _STREAM_LABEL = {True: "true", False: "false"}
-_ANSWERS = ("chat", "embeddings")
+
+SpillCheck = Callable[[CallRecord, Attempt], bool]
+"""Whether an attempt below the first tier could have stayed in a higher one."""
 
 
 class Metrics(Observer):
-    """An observer with a registry of its own: two apps do not mix.
+    """An observer with its own registry, so that two apps in a process do not share series.
 
-    `avoidable` tells whether an attempt below the first tier could have stayed above.
+    `is_avoidable_spill` is called for each successful attempt below the first tier.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_avoidable_spill: SpillCheck = lambda record, attempt: False) -> None:
         self.exposition = Exposition()
         self.registry = self.exposition.registry
         counter, histogram = self.exposition.counter, self.exposition.histogram
@@ -60,9 +62,7 @@ class Metrics(Observer):
         self._cost_usd = counter("hamlet_cost_usd_total")
         self._loop_lag = histogram("hamlet_event_loop_lag_seconds")
         self._reloads = counter("hamlet_config_reloads_total")
-        self.is_avoidable_spill: Callable[[CallRecord, Attempt], bool] = lambda record, attempt: (
-            False
-        )
+        self._is_avoidable_spill = is_avoidable_spill
         self._in_flight, self._last_reload_ok, self._shared_state = 0, True, "local"
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -72,12 +72,12 @@ class Metrics(Observer):
         self._loop_lag.init_series(())
 
     def init_series(self, routes: Mapping[str, Route]) -> None:
-        """Show the series of a configuration before anything is counted in them."""
+        """Expose the series of a configuration with 0, so that their first count makes a rate."""
         for name in (*routes, "unknown"):
             for outcome in L.OUTCOMES:
                 self._requests.init_series((name, outcome))
-            for way in L.REATTEMPT_REASONS:
-                self._reattempts.init_series((name, way))
+            for kind in L.REATTEMPT_REASONS:
+                self._reattempts.init_series((name, kind))
             for by in ("client", "upstream", "server"):
                 self._aborts.init_series((name, by))
             for reason in ("busy", "draining", "no_deployment", "rate_limited"):
@@ -120,7 +120,7 @@ class Metrics(Observer):
             self._first_chunk.observe((provider, model), attempt.duration_s, record.trace_id)
         if attempt.reason != "first":
             self._reattempts.inc((record.route, attempt.reason))
-        if result == "ok" and attempt.tier and self.is_avoidable_spill(record, attempt):
+        if result == "ok" and attempt.tier and self._is_avoidable_spill(record, attempt):
             self._spills.inc((record.route,))
 
     def on_end(self, record: CallRecord) -> None:
@@ -143,7 +143,7 @@ class Metrics(Observer):
             self._unsupported_params.inc((route,), len(record.warnings))
 
     def _count_chat_answer(self, record: CallRecord) -> None:
-        """A chat answer that had begun, whole or cut."""
+        """Count a chat response that has started, complete or aborted."""
         route, first_s = record.route, record.first_token_s
         if record.stream and first_s is not None:
             self._first_token.observe((route,), first_s, record.trace_id)
@@ -177,14 +177,14 @@ class Metrics(Observer):
         if spent := cost_usd(deployment, usage):
             self._cost_usd.inc((record.route, id_), spent)
 
-    # -- what others tell
+    # -- other sources
 
     def count_http_response(self, path: str, code: int) -> None:
-        """An HTTP answer to the route of that path template."""
+        """Count an HTTP response by path template and status code."""
         self._http_responses.inc((path, str(code)))
 
     def observe_loop_lag(self, seconds: float) -> None:
-        """How late the event loop woke up."""
+        """Record how late the event loop woke up. `seconds` may be negative, which counts as 0."""
         self._loop_lag.observe((), max(0.0, seconds))
 
     def count_reload(self, outcome: str) -> None:
@@ -193,11 +193,11 @@ class Metrics(Observer):
         self._last_reload_ok = outcome == "ok"
 
     def set_shared_state(self, state: SyncState) -> None:
-        """Whether what is known of deployments is shared with other processes."""
+        """Set whether deployment state is shared with other processes."""
         self._shared_state = state
 
     async def render(self) -> bytes:
-        """The exposition text of this moment."""
+        """The current exposition text, bypassing its cache."""
         return (await self.exposition.render("", fresh=True))[0]
 
     def _read_gauges(self) -> list[MetricSample]:
@@ -212,7 +212,7 @@ class Metrics(Observer):
 
 
 def call_outcome(record: CallRecord) -> str:
-    """What the call counts as: see the service levels in docs/runbook.md."""
+    """The value of a call's label `outcome`; docs/runbook.md says what counts against the SLO."""
     error: HamletError | None = record.error
     if error is None:
         if record.outcome == "ok" and record.deployment is not None and record.deployment.local:
@@ -230,7 +230,7 @@ def call_outcome(record: CallRecord) -> str:
 
 
 def cost_usd(deployment: Deployment, usage: Usage) -> float:
-    """What the tokens cost by the card's price; 0 if there is none."""
+    """US dollars of the tokens by the model card's price; 0 without a price."""
     price = deployment.card.price
     if price is None:
         return 0.0

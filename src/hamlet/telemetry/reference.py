@@ -1,11 +1,12 @@
-"""The reference of metrics, made from the catalogue, and how many series there can be."""
+"""The metrics reference, generated from the catalogue, and the bound on the number of series."""
 
 from __future__ import annotations
 
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.catalogue import CATALOGUE, GROUPS, MetricSpec
 
-# A configuration as large as any we expect: 27 reserved deployments with twins, and room.
+# Numbers of label values in the largest configuration expected: 27 reserved deployments, each
+# with a pay-per-use twin, plus a reserve.
 MAX_LABEL_VALUES = {
     L.ROUTE: 13,
     L.DEPLOYMENT: 64,
@@ -27,40 +28,42 @@ MAX_LABEL_VALUES = {
     L.CAUSE: 3,
     L.REASON: 4,
 }
-# A deployment belongs to one route, provider and model, or to few: these pairs are no products.
+# A deployment belongs to few routes, and to one provider and model: their numbers do not multiply.
 _INDEPENDENT_LABELS = {
     "hamlet_deployment_info": (L.DEPLOYMENT,),
     "hamlet_cost_usd_total": (L.DEPLOYMENT,),
 }
 LIBRARY_SERIES = 40
+"""Number of series of prometheus_client's process, platform and garbage collector metrics."""
 
 
 def max_series(metric: MetricSpec, sizes: dict[str, int] | None = None) -> int:
-    """The most series one metric can have, with the given numbers of configured values."""
+    """The largest number of series of a metric, for these numbers of values per label."""
     sizes = MAX_LABEL_VALUES if sizes is None else sizes
     product = 1
     for label in _INDEPENDENT_LABELS.get(metric.name, metric.labels):
         closed = metric.closed_values(label)
         product *= len(closed) if closed is not None else sizes[label]
-    # A histogram has its buckets, +Inf, sum and count.
+    # A histogram has one series per bucket, and those of +Inf, sum and count.
     return product * (len(metric.buckets) + 3 if metric.type == "histogram" else 1)
 
 
 def max_total_series(sizes: dict[str, int] | None = None) -> int:
-    """The most series of one process, with those that the library adds."""
+    """The largest number of series of one process, including LIBRARY_SERIES."""
     return LIBRARY_SERIES + sum(max_series(metric, sizes) for metric in CATALOGUE.values())
 
 
 def render_reference() -> str:
-    """docs/metrics.md"""
+    """The text of docs/metrics.md."""
     lines = [
         "# Metrics",
         "",
-        "Made from `telemetry/catalogue.py` by `python -m hamlet.dashboards.build`.",
+        "Generated from `telemetry/catalogue.py` by `python -m hamlet.dashboards.build`.",
         "Label values come from the configuration or the closed sets below, never from a caller:",
-        f"one process has at most {max_total_series():,} series with 64 deployments, 13 routes, 8 features,",
-        f"and {max_total_series(_small_sizes()):,} with 6 deployments, 4 routes and none.",
-        "Beside these there are the library's `process_*`, `python_*`.",
+        f"one process has at most {max_total_series():,} series with 64 deployments, 13 routes and",
+        f"8 features, and {max_total_series(_small_sizes()):,} with 6 deployments, 4 routes and no",
+        "feature.",
+        "Both include the `process_*` and `python_*` metrics of prometheus_client.",
         "",
     ]
     for group, metrics in GROUPS.items():

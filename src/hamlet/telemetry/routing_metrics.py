@@ -1,4 +1,4 @@
-"""What is read of fleet, admission and process at a scrape."""
+"""Gauges of deployments, routes and connection pools, read at each scrape."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from hamlet.routing.selection import HOT_FILL, Candidate
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.exposition import MetricSample
 
-# Rights are renewed by the minute.
+# Vendors renew quotas every minute.
 _QUOTA_MAX_AGE_S = 60.0
 GetRoutes = Callable[[], Mapping[str, Route]]
 
 
 class RoutingMetrics:
-    """Reads a fleet as it is now, for the routes in use."""
+    """Reads the load balancer's current state, for the routes in use."""
 
     def __init__(self, load_balancer: LoadBalancer, get_routes: GetRoutes) -> None:
         self._load_balancer = load_balancer
         self._get_routes = get_routes
 
     def samples(self) -> Iterator[MetricSample]:
-        """Every deployment and every route, once each."""
+        """The samples of every deployment and every route, once each."""
         deployments: dict[str, Deployment] = {}
         for route in self._get_routes().values():
             route_state = self._route_state(route)
@@ -51,7 +51,7 @@ class RoutingMetrics:
             )
 
     def is_avoidable_spill(self, record: CallRecord, attempt: Attempt) -> bool:
-        """Whether reserved capacity above the attempt's tier was well and had room."""
+        """Whether reserved capacity in a tier above the attempt's is healthy and has room."""
         route = self._get_routes().get(record.route)
         if route is None:
             return False
@@ -64,14 +64,14 @@ class RoutingMetrics:
 
 
 def pool_samples(pools: Mapping[str, PoolStats]) -> Iterator[MetricSample]:
-    """The connections to each provider."""
-    for provider, levels in pools.items():
+    """The samples of the connection pool of each provider."""
+    for provider, stats in pools.items():
         for state in ("busy", "idle", "opening"):
-            count = getattr(levels, state)
+            count = getattr(stats, state)
             yield "hamlet_http_pool_connections", (provider, state), count
-        yield "hamlet_http_pool_waiting", (provider,), levels.waiting
-        yield "hamlet_http_pool_waits_total", (provider,), levels.waits
-        yield "hamlet_http_pool_wait_seconds_total", (provider,), levels.waited_s
+        yield "hamlet_http_pool_waiting", (provider,), stats.waiting
+        yield "hamlet_http_pool_waits_total", (provider,), stats.waits
+        yield "hamlet_http_pool_wait_seconds_total", (provider,), stats.waited_s
 
 
 def _has_room(candidate: Candidate, now: float) -> bool:
@@ -104,7 +104,7 @@ def _info_sample(route: Route, tier: int, deployment: Deployment) -> MetricSampl
 def _quota_samples(
     deployment: Deployment, deployment_state: DeploymentState, now: float
 ) -> Iterator[MetricSample]:
-    """What a vendor left of a minute's rights; what it said longer ago says nothing."""
+    """The share of the current minute's quota left; a report older than a minute says nothing."""
     observed, capacity = deployment_state.headroom, deployment.capacity
     if (
         observed is None

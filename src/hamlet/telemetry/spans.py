@@ -1,4 +1,4 @@
-"""Spans of calls and their attempts, over OTLP; needs the extra `otel`. Never what was said.
+"""Spans of calls and their attempts, over OTLP, without message content. Needs the extra `otel`.
 
 Names follow OpenTelemetry's GenAI conventions:
 https://github.com/open-telemetry/semantic-conventions-genai (docs/gen-ai/gen-ai-spans.md)
@@ -25,7 +25,7 @@ from hamlet.gateway import Attempt, CallRecord, Observer
 from hamlet.routing import LoadBalancer
 from hamlet.telemetry.metrics import call_outcome
 
-# A first token later than the service level allows is worth a trace.
+# Calls whose first token is later than the objective allows are traced.
 _SLOW_FIRST_TOKEN_S = 2.56
 _FAILED_OUTCOMES = ("failed", "overload", "degraded")
 _EXPORT_TIMEOUT_S = 5.0
@@ -33,10 +33,11 @@ _MAX_QUEUED_SPANS = 2048
 
 
 class SpanObserver(Observer):
-    """An observer that makes a call's spans when it has ended, if they are worth keeping.
+    """An observer that creates the spans of a call at its end, if they are to be kept.
 
-    Kept are `sample` of all calls (by trace id, so that all processes choose alike), those that the
-    caller sampled, and all that failed, needed more than one attempt or began late.
+    Kept are the share `sample_ratio` of all calls (by trace id, so that all processes decide
+    alike), those that the caller sampled, and all that failed, needed more than one attempt or
+    had a late first token.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class SpanObserver(Observer):
         url: str = "",
         exporter: SpanExporter | None = None,
     ) -> None:
-        """`url` is that of the collector's traces, as http://collector:4318/v1/traces."""
+        """`url` is the collector's endpoint for traces: http://collector:4318/v1/traces."""
         self._clock = load_balancer.clock
         self._sample_ratio = sample_ratio
         self._id_generator = _PresetIdGenerator()
@@ -76,11 +77,11 @@ class SpanObserver(Observer):
 
     @property
     def dropped(self) -> int:
-        """Spans that were made and did not reach the collector."""
+        """Number of spans that did not reach the collector."""
         return self._overflow_count + self._exporter.failed_count
 
     def close(self) -> None:
-        """Export what is left. Blocks; call it in a thread."""
+        """Export the remaining spans. Blocks; call it in a thread."""
         self._provider.shutdown()
 
     def _should_keep(self, record: CallRecord) -> bool:
@@ -102,7 +103,7 @@ class SpanObserver(Observer):
 
         end = self._clock()
         self._id_generator.trace_id = int(record.trace_id, 16)
-        # Upstreams that were told of the trace hang on this span.
+        # The root has the span id that upstreams got as their parent.
         self._id_generator.next_span_id = int(parent.span_id, 16) if parent else 0
         root = self._tracer.start_span(
             f"{record.operation} {record.route}",
@@ -130,21 +131,21 @@ class SpanObserver(Observer):
                 span.add_event("first_chunk", timestamp=at(ended))
             if attempt.error is not None:
                 span.set_status(StatusCode.ERROR)
-            # The attempt that answered lasts as long as its answer.
+            # A successful attempt lasts until the end of its response.
             span.end(at(end if answered else ended))
         if call_outcome(record) in _FAILED_OUTCOMES:
             root.set_status(StatusCode.ERROR)
         root.end(at(end))
 
     def _count_overflow(self, spans: int) -> None:
-        """The processor's queue drops its oldest where it is full, and tells nobody."""
+        """Count what the processor's queue drops: it drops its oldest span silently when full."""
         self._created_count += spans
         waiting = self._created_count - self._overflow_count - self._exporter.exported_count
         self._overflow_count += max(0, waiting - _MAX_QUEUED_SPANS)
 
 
 class _CountingExporter(SpanExporter):
-    """Hands on to another exporter, and counts what that could not send."""
+    """Wraps an exporter and counts the spans it sent and failed to send."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -165,7 +166,7 @@ class _CountingExporter(SpanExporter):
 
 
 class _PresetIdGenerator(IdGenerator):
-    """Gives a root the trace id that logs and exemplars carry already, and upstreams the span's."""
+    """Gives a root span the trace id of logs and exemplars, and the span id sent upstream."""
 
     def __init__(self) -> None:
         self.trace_id = self.next_span_id = 0

@@ -1,4 +1,4 @@
-"""The billing record: one line per call that used anything, as a stream of its own."""
+"""The usage log: one JSON line per call that used tokens, in a file of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import orjson
 
 from hamlet.gateway import CallRecord, Observer
 from hamlet.telemetry.background_writer import BackgroundWriter
+from hamlet.telemetry.logs import JSON_LINE_OPTIONS
 from hamlet.telemetry.metrics import cost_usd
-
-_JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 class UsageLog(Observer):
-    """Appends to a file, in a thread. Names the caller's key, never what was said."""
+    """Appends to a file in a thread. Records the caller's key name, never message content."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -24,7 +23,7 @@ class UsageLog(Observer):
 
     @property
     def dropped(self) -> int:
-        """Lines that could not be written, or came while the disk was far behind."""
+        """Number of lines lost: unwritable, or refused because the writer was behind."""
         return self._writer.dropped if self._writer is not None else 0
 
     def on_end(self, record: CallRecord) -> None:
@@ -50,16 +49,18 @@ class UsageLog(Observer):
         }
         if self._writer is None:
             self._writer = BackgroundWriter(cast(TextIO, _LazyAppendFile(self._path)))
-        self._writer.write(orjson.dumps(fields, option=_JSON_OPTIONS).decode())
+        self._writer.write(orjson.dumps(fields, option=JSON_LINE_OPTIONS).decode())
 
     def close(self) -> None:
-        """Write what is left, within two seconds. Blocks; call it in a thread."""
+        """Write the remaining lines, for at most 2 s. Blocks; call it in a thread."""
         if self._writer is not None:
             self._writer.close()
 
 
 class _LazyAppendFile:
-    """A file that is opened at its first line; whole lines alone, as several processes append."""
+    """A file opened at its first write. Unbuffered: each write appends whole lines, since several
+    processes may append to the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -72,7 +73,7 @@ class _LazyAppendFile:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing to do: the file is unbuffered."""
 
     def __del__(self) -> None:
         if self._file is not None:

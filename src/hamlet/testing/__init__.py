@@ -1,4 +1,4 @@
-"""The kit for those who write a provider plugin: a loopback upstream, a grammar, conformance.
+"""The kit for authors of provider plugins: loopback upstream, stream grammar, conformance tests.
 
 The conformance classes need pytest and pytest-asyncio; the rest needs only hamlet.
 """
@@ -11,7 +11,7 @@ from hamlet.testing.scripted import ScriptedProvider, says
 from hamlet.testing.wire import Wire
 
 with suppress(ImportError):
-    # A failing conformance test shall say what differs.
+    # Assertion rewriting makes a failing conformance test show the difference.
     import pytest
 
     pytest.register_assert_rewrite(

@@ -1,4 +1,4 @@
-"""What every adapter is asked, and what it is answered."""
+"""The requests that every adapter must encode, and the answers that it must decode."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WEATHER = Tool("weather", "The weather in a city", SCHEMA)
 
 
 def chat_request(text: str = "Hello", model: str = "model-1", stream: bool = False) -> ChatRequest:
-    """A plain question."""
+    """A request with one user message."""
     return ChatRequest(model, (Message("user", (Text(text),)),), stream=stream)
 
 
@@ -72,7 +72,7 @@ def chat_response(
     reason: FinishReason = FinishReason.STOP,
     usage: Usage = _USAGE,
 ) -> ChatResponse:
-    """A canonical answer."""
+    """A canonical response."""
     return ChatResponse("answer-1", "model-1", parts, reason, usage)
 
 

@@ -1,4 +1,4 @@
-"""What every chat and embeddings provider must do. Subclass, and say how to make yours.
+"""Tests that every chat and embeddings provider must pass. Subclass and implement `make`.
 
     class TestAcme(WireConformance):
         wire = AcmeWire()
@@ -8,7 +8,7 @@
             return Acme(Acme.Settings(base_url=base_url, api_key="secret"), runtime)
 
 `ChatConformance` suits any provider; `WireConformance` (in `hamlet.testing.wire_conformance`)
-adds what a provider behind HTTP owes.
+adds the requirements of a provider over HTTP.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _SECRET = "sk-conformance-0123456789"  # noqa: S105
 
 
 class _ProviderConformance(NoSilentOverrides):
-    """The shape of any provider. `transport` is what carries its calls."""
+    """Requirements of any provider. `transport` is the transport of its calls."""
 
     transport: TransportName = DEFAULT_TRANSPORT
 
     def make(self, base_url: str, runtime: Runtime) -> Any:
-        """A provider of the tested kind that calls `base_url`, if it calls anybody."""
-        raise TypeError("say how to make your provider")
+        """A provider of the tested kind that calls `base_url`, if it calls an upstream."""
+        raise TypeError("implement make() for your provider")
 
     @pytest_asyncio.fixture
     async def host(self) -> AsyncIterator[Runtime]:
-        """The host that the provider gets."""
+        """The runtime that the provider gets."""
         host = host_runtime(self.transport)
         yield host
         await host.aclose()
@@ -88,7 +88,7 @@ class _ProviderConformance(NoSilentOverrides):
 
 
 class ChatConformance(_ProviderConformance):
-    """A provider that answers chat calls. `model` is one that it takes."""
+    """A provider of chat. `model` is one that it accepts."""
 
     model: str = "model-1"
     features: frozenset[Feature] = frozenset()
@@ -121,7 +121,7 @@ class ChatConformance(_ProviderConformance):
 
 
 class EmbeddingConformance(_ProviderConformance):
-    """A provider that embeds texts."""
+    """A provider of embeddings. `model` is one that it accepts."""
 
     model: str = "model-1"
     dimensions: int | None = None

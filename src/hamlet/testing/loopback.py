@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server on loopback that plays scripts, for any HTTP client."""
+"""A scripted HTTP/1.1 server on loopback, for any HTTP client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BodyEnd = Literal["whole", "truncate", "reset", "hang"]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request as it came. Header names are lower case."""
+    """A received request. Header names are lower case."""
 
     method: str
     path: str
@@ -33,12 +33,12 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Canned:
-    """A reply: status, headers, and a body in pieces, each flushed on its own.
+    """A reply: status, headers, and a body in pieces, each flushed separately.
 
-    `before` is what happens instead of an answer, `pause_s` the wait before each piece but the
-    first, `gate` an event to wait for before each piece but the first, `end` how the body ends:
-    "whole", cut off in mid-body ("truncate"), by a reset, or never ("hang"). With `raw` the pieces
-    are all there is, on the wire as they are: no head, no framing; "whole" keeps the connection.
+    `before` may replace the reply by a reset or a hang. Before each piece but the first the server
+    waits `pause_s` seconds and for the event `gate`. `end` is how the body ends: "whole", cut off
+    ("truncate"), by a reset, or never ("hang"). With `raw` the pieces are written as they are,
+    without head and framing, and "whole" keeps the connection open.
     """
 
     status: int = 200
@@ -52,7 +52,7 @@ class Canned:
 
 
 def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] = {}) -> Canned:
-    """A JSON answer. Bytes are sent as they are."""
+    """A JSON reply. Bytes are sent as they are."""
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Canned(status, {"content-type": "application/json", **headers}, [body])
 
@@ -66,7 +66,7 @@ def sse_reply(
     end: BodyEnd = "whole",
     headers: Mapping[str, str] = {},
 ) -> Canned:
-    """An event stream, one piece a frame, or pieces of `split` bytes."""
+    """An event stream: one piece per frame, or pieces of `split` bytes."""
     pieces = list(frames)
     if split:
         joined = b"".join(frames)
@@ -78,8 +78,8 @@ def sse_reply(
 class LoopbackUpstream:
     """`async with LoopbackUpstream() as upstream:` serves on `upstream.url`.
 
-    Replies are played in order and the last one repeats; `respond` may compute them instead. With
-    `tls` it speaks HTTPS; connections that do not get that far count as `accepted` only.
+    Replies are sent in order and the last one repeats; `respond` may compute them instead. With
+    `tls` it serves HTTPS; a connection that fails its handshake counts in `accepted` only.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -114,13 +114,13 @@ class LoopbackUpstream:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a trailing slash."""
+        """The base URL, without a trailing slash."""
         assert self._server is not None
         scheme = "https" if self._tls else "http"
         return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def reply(self, *replies: Canned) -> None:
-        """Play these from now on."""
+        """Send these replies from now on."""
         self._replies, self._respond = list(replies), None
 
     def respond(self, function: Callable[[Received], Canned]) -> None:
@@ -128,11 +128,11 @@ class LoopbackUpstream:
         self._respond = function
 
     async def received(self, count: int = 1, within_s: float = 30.0) -> None:
-        """Wait until `count` requests have come."""
+        """Wait until `count` requests have arrived. Raises TimeoutError after `within_s`."""
         await self._wait_until(lambda: len(self.requests) >= count, within_s)
 
     async def hung_up(self, count: int = 1, within_s: float = 30.0) -> None:
-        """Wait until clients have broken off `count` replies. Raises TimeoutError."""
+        """Wait until clients have aborted `count` replies. Raises TimeoutError."""
         await self._wait_until(lambda: self.hangups >= count, within_s)
 
     async def _wait_until(self, condition: Callable[[], bool], within_s: float) -> None:
@@ -155,7 +155,7 @@ class LoopbackUpstream:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         except asyncio.CancelledError:
-            # The server's end; nobody waits for this task.
+            # The server is closing; nothing awaits this task.
             pass
         finally:
             self._tasks.discard(task)
@@ -170,7 +170,7 @@ class LoopbackUpstream:
             self.requests.append(request)
             await self._notify_waiters()
             canned = self._next_reply(request)
-            # A client that waits for an answer sends nothing: whatever can be read is its leaving.
+            # A client that waits for a reply sends nothing, so this read ends when it disconnects.
             disconnect = asyncio.ensure_future(reader.read(1))
             try:
                 no_body = request.method == "HEAD"
@@ -192,7 +192,7 @@ class LoopbackUpstream:
         disconnect: asyncio.Future[bytes],
         no_body: bool,
     ) -> bool:
-        """Send a reply, its head alone if `bare`; False if the connection is finished."""
+        """Send a reply, only its head with `no_body`; False if the connection has ended."""
         if canned.before == "reset":
             writer.transport.abort()
             return False
@@ -233,7 +233,7 @@ class LoopbackUpstream:
         return canned.end == "whole"
 
     async def _disconnects_during(self, disconnect: asyncio.Future[bytes], pause: Any) -> bool:
-        """Wait, unless the client leaves first."""
+        """Await `pause` unless the client disconnects first; True if it did."""
         waiting = asyncio.ensure_future(pause)
         try:
             await asyncio.wait({disconnect, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -244,7 +244,7 @@ class LoopbackUpstream:
         return disconnect.done()
 
     async def _await_disconnect(self, disconnect: asyncio.Future[bytes]) -> bool:
-        """Wait for the client to leave, and count it."""
+        """Wait for the client to disconnect, and count it. Always False."""
         with suppress(ConnectionError):
             await disconnect
         self.hangups += 1

@@ -1,4 +1,4 @@
-"""An in-memory provider that plays scripts: replies, waits and errors."""
+"""A scripted in-memory provider: answers, waits and errors."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Script = Sequence[ScriptStep]
 
 
 def says(*texts: str, model: str = "scripted", usage: Usage | None = None) -> list[ScriptStep]:
-    """The play of a plain answer, one delta a text."""
+    """The script of a plain answer with one delta per text."""
     deltas = [TextDelta(0, text) for text in texts]
     end = Finished(FinishReason.STOP, usage or Usage(3, len(texts)), "stop")
     return [Started("scripted-1", model), *deltas, end]
 
 
 class ScriptedProvider:
-    """Each call plays the next of `plays`; the last one repeats.
+    """Each call runs the next of `scripts`; the last one repeats.
 
     A step is an item to yield, an exception to raise, an event to wait for, or seconds to sleep.
-    `calls` are the requests that came, `closed` counts generators that were closed.
+    `calls` are the received requests, `closed` counts closed generators.
     """
 
     api_version: ClassVar[int] = API_VERSION
@@ -46,7 +46,7 @@ class ScriptedProvider:
     cards: ClassVar[Mapping[str, ModelCard]] = {}
 
     def __init__(self, *scripts: Script, vectors: Sequence[Sequence[float]] = ()) -> None:
-        self._scripts = [list(play) for play in scripts] or [says("hello")]
+        self._scripts = [list(script) for script in scripts] or [says("hello")]
         self._vectors = [list(vector) for vector in vectors]
         self.calls: list[Any] = []
         self.closed = 0
@@ -80,7 +80,7 @@ class ScriptedProvider:
 
 
 class ScriptedNativeProvider(ScriptedProvider):
-    """A scripted provider with a fast lane of the dialect "openai"."""
+    """A scripted provider with the fast lane of the dialect "openai"."""
 
     dialect: ClassVar[str] = "openai"
 
@@ -89,7 +89,7 @@ class ScriptedNativeProvider(ScriptedProvider):
 
 
 async def _run_step(step: ScriptStep) -> bool:
-    """Carry out a step; True if it is an item to yield."""
+    """Run a step; True if it is an item to yield."""
     if isinstance(step, BaseException):
         raise step
     if isinstance(step, asyncio.Event):

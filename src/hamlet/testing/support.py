@@ -1,4 +1,4 @@
-"""What the conformance classes share: running a provider, and comparing answers."""
+"""Helpers of the conformance classes: running a provider, and comparing responses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def host_runtime(transport: TransportName = DEFAULT_TRANSPORT) -> HostRuntime:
-    """A host to construct providers with; the test closes it."""
+    """A runtime to construct providers with; the test closes it."""
     return HostRuntime(SilentLog(), transport)
 
 
@@ -37,7 +37,7 @@ async def collect_events(provider: Any, request: ChatRequest) -> list[ChatEvent]
 
 
 async def collect_response(events: list[ChatEvent]) -> ChatResponse:
-    """Collect a list of events."""
+    """The response that a list of events adds up to."""
 
     async def replay() -> Any:
         for event in events:
@@ -47,12 +47,12 @@ async def collect_response(events: list[ChatEvent]) -> ChatResponse:
 
 
 async def run_chat(provider: Any, request: ChatRequest) -> ChatResponse:
-    """The answer to a call."""
+    """The response to a call."""
     return await collect_response(await collect_events(provider, request))
 
 
 def without_vendor_details(response: ChatResponse) -> ChatResponse:
-    """Without what the vendor may word in its own way."""
+    """The response without the fields whose wording is up to the vendor."""
     return replace(response, raw_reason=None, usage=structs.replace(response.usage, raw=None))
 
 

@@ -1,4 +1,4 @@
-"""How a vendor's bytes look: what an adapter's author tells the conformance kit."""
+"""A vendor's wire format, as the conformance kit needs it from an adapter's author."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hamlet.core import ChatRequest, ChatResponse, FinishReason
 class Wire(ABC):
     """Renders answers and errors in one vendor's bytes.
 
-    An answer is given as the ChatResponse that the adapter shall make of it.
+    Each method gets the ChatResponse that the adapter must decode from the bytes.
     """
 
     model: str = "model-1"
@@ -33,11 +33,11 @@ class Wire(ABC):
 
     @abstractmethod
     def stream_error(self) -> bytes:
-        """A frame that tells, inside a 200 stream, that the vendor is overloaded."""
+        """A frame that reports, inside a stream with status 200, that the vendor is overloaded."""
 
     @abstractmethod
     def keepalive(self) -> bytes:
-        """A frame that says nothing."""
+        """A frame without content."""
 
     @abstractmethod
     def reasons(self) -> Mapping[str, FinishReason]:
@@ -51,5 +51,5 @@ class Wire(ABC):
         """
 
     def native(self, request: ChatRequest) -> Mapping[str, Any] | None:
-        """What a caller of the vendor's own dialect would send; None without a fast lane."""
+        """The body of a caller who uses the vendor's own dialect; None without a fast lane."""
         return None

@@ -1,4 +1,4 @@
-"""What a provider owes that calls a vendor over HTTP, played by a loopback upstream."""
+"""Tests of a provider that calls a vendor over HTTP, against a loopback upstream."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WireConformance(ChatConformance):
 
     @pytest_asyncio.fixture
     async def upstream(self) -> AsyncIterator[LoopbackUpstream]:
-        """The vendor, echoing what the user said unless told otherwise."""
+        """The vendor; by default it echoes the messages."""
         async with LoopbackUpstream() as upstream:
             upstream.respond(self._echo)
             yield upstream
@@ -58,7 +58,7 @@ class WireConformance(ChatConformance):
         return self.make(upstream.url, host)
 
     def _echo(self, request: Received) -> Canned:
-        """An answer that holds the whole question, which no other call shares."""
+        """An answer that contains the request's messages, so that no two calls get the same."""
         response = chat_response(Text(json.dumps(request.json["messages"], ensure_ascii=False)))
         return self._to_reply(response, stream=bool(request.json.get("stream")))
 
@@ -76,7 +76,7 @@ class WireConformance(ChatConformance):
             if feature is None or feature in self.features
         }
 
-    # -- the request
+    # -- requests
 
     async def test_construction_does_no_io(self, provider: Any, upstream: LoopbackUpstream) -> None:
         await asyncio.sleep(0)
@@ -97,7 +97,7 @@ class WireConformance(ChatConformance):
         assert upstream.requests[-1].json["kit_option"] == 7
         assert "other" not in upstream.requests[-1].json
 
-    # -- the answer
+    # -- answers
 
     async def test_decodes_whole_answers(self, provider: Any, upstream: LoopbackUpstream) -> None:
         for name, said in self._supported_responses().items():
@@ -237,7 +237,7 @@ class WireConformance(ChatConformance):
             with pytest.raises(errors.Overloaded):
                 await collect_events(provider, chat_request(stream=True))
 
-    # -- discipline
+    # -- cleanup
 
     async def test_an_early_close_closes_the_upstream_call(
         self, provider: Any, upstream: LoopbackUpstream
@@ -265,7 +265,7 @@ class WireConformance(ChatConformance):
     def _native_request(self, request: ChatRequest) -> NativeRequest:
         body = self.wire.native(request)
         if body is None:
-            pytest.skip("the adapter has no fast lane, which is its right")
+            pytest.skip("the adapter has no fast lane, which is optional")
         fields = {key: msgspec.Raw(json.dumps(value).encode()) for key, value in body.items()}
         return NativeRequest(self.wire.model, fields, request.stream)
 
@@ -294,7 +294,7 @@ class WireConformance(ChatConformance):
     ) -> None:
         request = self._native_request(chat_request())
         if not hasattr(provider, "native_whole"):
-            pytest.skip("the adapter gives answers in one piece by `native`, which is its right")
+            pytest.skip("the adapter has no `native_whole`, which is optional")
         for said in self._supported_responses().values():
             upstream.reply(self._to_reply(said, stream=False))
             whole = await provider.native_whole(request)

@@ -1,4 +1,4 @@
-"""`hamlet doctor`, over real trouble: simulated vendors with faults, sockets, TLS, a real Redis."""
+"""`hamlet doctor` against real faults: simulated vendors, sockets, TLS and a Redis server."""
 
 import json
 import socket
@@ -56,28 +56,31 @@ async def vendors() -> AsyncIterator[SimulatorServer]:
         yield server
 
 
-async def run_doctor(tmp_path: Path, config: str, limit_s: float = 20.0) -> list[Finding]:
-    """All of an examination; nothing of it may show the key."""
+async def run_doctor(tmp_path: Path, config: str, call_timeout_s: float = 20.0) -> list[Finding]:
+    """All findings; none of them may show the key."""
     file = tmp_path / "doctor.yaml"
     file.write_text(config)
-    found = await examine(file, SilentLog(), limit_s)
-    assert KEY not in repr(found)
-    return found
+    findings = await examine(file, SilentLog(), call_timeout_s)
+    assert KEY not in repr(findings)
+    return findings
 
 
-async def finding_for(tmp_path: Path, config: str, subject: str, limit_s: float = 20.0) -> Finding:
-    (one,) = [f for f in await run_doctor(tmp_path, config, limit_s) if f.subject == subject]
-    return one
+async def finding_for(
+    tmp_path: Path, config: str, subject: str, call_timeout_s: float = 20.0
+) -> Finding:
+    findings = await run_doctor(tmp_path, config, call_timeout_s)
+    (finding,) = [each for each in findings if each.subject == subject]
+    return finding
 
 
-async def test_healthy_configuration_has_no_findings(key, vendors, tmp_path) -> None:
-    found = await run_doctor(tmp_path, CONFIG.format(url=vendors.url))
-    levels = {one.subject: one.level for one in found}
+async def test_healthy_configuration_passes_with_one_call_each(key, vendors, tmp_path) -> None:
+    findings = await run_doctor(tmp_path, CONFIG.format(url=vendors.url))
+    levels = {each.subject: each.level for each in findings}
     assert levels["oa/gpt-4o"] == levels["an/claude-haiku-4-5"] == "ok"
     assert levels["inside/embedded-chat"] == "skipped"
-    assert not [one for one in found if one.level == "failed"]
-    asked = vendors.world.state()
-    assert all(one["requests"] == 1 for one in asked.values()), asked
+    assert "failed" not in levels.values()
+    state = vendors.world.state()
+    assert all(each["requests"] == 1 for each in state.values()), state
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ async def test_healthy_configuration_has_no_findings(key, vendors, tmp_path) -> 
         (Fault("dead"), "failed", "breaks off", "status page"),
         (Fault("html"), "failed", "not as this kind of API does", "base_url"),
         (Fault("silent"), "failed", "did not answer in time", "status page"),
-        (Fault("content_filter"), "warning", "refuses so small a call", "real call"),
+        (Fault("content_filter"), "warning", "refuses a minimal call", "real call"),
     ],
     ids=lambda value: value.kind + str(value.status) if isinstance(value, Fault) else "",
 )
@@ -105,8 +108,11 @@ async def test_vendor_faults_are_reported_with_advice(
 ) -> None:
     vendors.world.set_faults([fault])
     config = EMBEDDED_CONFIG.format(url=f"{vendors.url}/oa/v1", more="")
-    one = await finding_for(tmp_path, config, "v/gpt-4o", 1.0 if fault.kind == "silent" else 20.0)
-    assert (one.level, message in one.message, advice in one.advice) == (level, True, True), one
+    timeout_s = 1.0 if fault.kind == "silent" else 20.0
+    finding = await finding_for(tmp_path, config, "v/gpt-4o", timeout_s)
+    assert finding.level == level
+    assert message in finding.message
+    assert advice in finding.advice
 
 
 async def test_missing_model_is_reported_with_available_models(key, tmp_path) -> None:
@@ -114,50 +120,54 @@ async def test_missing_model_is_reported_with_available_models(key, tmp_path) ->
     listed = json_reply({"data": [{"id": "gpt-4o-2024"}, {"id": "whisper-1"}]})
     async with LoopbackUpstream() as vendor:
         vendor.respond(lambda request: listed if request.method == "GET" else missing)
-        one = await finding_for(
+        finding = await finding_for(
             tmp_path, EMBEDDED_CONFIG.format(url=vendor.url, more=""), "v/gpt-4o"
         )
-    assert (one.level, one.message) == ("failed", "the vendor knows no model 'gpt-4o'")
-    assert "The account has gpt-4o-2024" in one.advice
+    assert (finding.level, finding.message) == ("failed", "the vendor knows no model 'gpt-4o'")
+    assert "The account has gpt-4o-2024" in finding.advice
 
 
-async def test_connection_steps_are_reported(key, tmp_path) -> None:
-    async def told(url: str, more: str = "") -> str:
-        one = await finding_for(
+async def test_unreachable_vendor_is_diagnosed(key, tmp_path) -> None:
+    async def diagnosis(url: str, more: str = "") -> str:
+        finding = await finding_for(
             tmp_path, EMBEDDED_CONFIG.format(url=url, more=more), "v/gpt-4o", 2.0
         )
-        assert one.level == "failed"
-        assert one.advice
-        return one.message
+        assert finding.level == "failed"
+        assert finding.advice
+        return finding.message
 
-    assert (await told("https://user:hunter2@no-such-name.invalid/v1")).startswith("DNS: the name")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        assert await told(f"http://u:hunter2@127.0.0.1:{port}/v1") == (
+    assert (await diagnosis("https://user:hunter2@no-such-name.invalid/v1")).startswith(
+        "DNS: the name"
+    )
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        assert await diagnosis(f"http://u:hunter2@127.0.0.1:{port}/v1") == (
             f"connect: nobody listens at 127.0.0.1:{port}"
         )
-    assert "metadata address" in await told("http://169.254.169.254/v1")
+    assert "metadata address" in await diagnosis("http://169.254.169.254/v1")
     private, public = make_certificate(tmp_path)
     async with LoopbackUpstream(tls=server_tls_context(private, public)) as vendor:
         url = vendor.url.replace("127.0.0.1", "localhost")
-        assert "not trusted: self-signed certificate" in await told(f"{url}/v1")
+        assert "not trusted: self-signed certificate" in await diagnosis(f"{url}/v1")
     async with LoopbackUpstream() as plain:
-        assert "accepts connections, but no TLS" in await told(plain.url.replace("http:", "https:"))
-    assert "FileNotFoundError" in await told("https://127.0.0.1:9/v1", ", ca_file: no.pem")
+        assert "accepts connections, but no TLS" in await diagnosis(
+            plain.url.replace("http:", "https:")
+        )
+    assert "FileNotFoundError" in await diagnosis("https://127.0.0.1:9/v1", ", ca_file: no.pem")
 
 
-async def test_a_key_that_is_not_set_is_named_and_the_others_are_asked_all_the_same(
+async def test_unset_key_is_reported_and_other_providers_are_still_checked(
     key, vendors, tmp_path
 ) -> None:
     text = CONFIG.format(url=vendors.url).replace("env:TEST_DOCTOR_KEY", "env:TEST_NOT_SET", 1)
-    found = await run_doctor(tmp_path, text + "servr: {}\n")
-    (unset,) = [one for one in found if one.check == "key"]
+    findings = await run_doctor(tmp_path, text + "servr: {}\n")
+    (unset,) = [each for each in findings if each.check == "key"]
     assert "providers.oa.api_key" in unset.message
     assert unset.advice == "export TEST_NOT_SET=..."
-    (typo,) = [one for one in found if one.check == "config"]
+    (typo,) = [each for each in findings if each.check == "config"]
     assert (typo.level, "did you mean server?" in typo.message) == ("failed", True)
-    levels = {one.subject: one.level for one in found}
+    levels = {each.subject: each.level for each in findings}
     assert levels["an/claude-haiku-4-5"] == "ok"
     assert "oa/gpt-4o" not in levels
 
@@ -165,33 +175,34 @@ async def test_a_key_that_is_not_set_is_named_and_the_others_are_asked_all_the_s
 async def test_startup_errors_are_reported(key, vendors, tmp_path) -> None:
     (tmp_path / "x.manifest.json").write_text("{}")
     text = CONFIG.format(url=vendors.url) + f"suggest: {{packs: {{folder: '{tmp_path}'}}}}\n"
-    move = "cutover: {legacy_url: 'http://127.0.0.1:1', state: s.json, chat_route: chta, features: {c: {paths: [/api/c]}}}\n"
-    found = [one for one in await run_doctor(tmp_path, text + move) if one.check == "config"]
-    told = sorted(one.message.partition(":")[0] for one in found)
-    assert (told, {one.level for one in found}) == (
-        ["cutover.chat_route", "suggest.packs"],
-        {"failed"},
-    )
+    cutover = "cutover: {legacy_url: 'http://127.0.0.1:1', state: s.json, chat_route: chta, features: {c: {paths: [/api/c]}}}\n"
+    findings = await run_doctor(tmp_path, text + cutover)
+    problems = [each for each in findings if each.check == "config"]
+    assert sorted((each.message.partition(":")[0], each.level) for each in problems) == [
+        ("cutover.chat_route", "failed"),
+        ("suggest.packs", "failed"),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("off_s", "level", "said"),
+    ("skew_s", "level", "message"),
     [(0, "ok", "within 5 s"), (60, "warning", "behind"), (-3600, "failed", "ahead of")],
 )
 async def test_clock_skew_is_measured_from_date_header(
-    key, tmp_path, off_s: float, level: str, said: str
+    key, tmp_path, skew_s: float, level: str, message: str
 ) -> None:
-    date = {"date": formatdate(time.time() + off_s, usegmt=True)}
+    date = {"date": formatdate(time.time() + skew_s, usegmt=True)}
     async with LoopbackUpstream() as vendor:
         vendor.reply(json_reply({"error": {}}, 401, date))
-        one = await finding_for(
+        finding = await finding_for(
             tmp_path, EMBEDDED_CONFIG.format(url=vendor.url, more=""), "this machine"
         )
-    assert (one.level, said in one.message) == (level, True), one
+    assert (finding.level, message in finding.message) == (level, True), finding
 
 
+@pytest.mark.external("redis-server")
 async def test_redis_problems_are_reported(key, vendors, tmp_path) -> None:
-    async def told(url: str) -> Finding:
+    async def diagnosis(url: str) -> Finding:
         async with environment({"TEST_REDIS": url}):
             return await finding_for(
                 tmp_path, CONFIG.format(url=vendors.url) + "fleet: {redis: env:TEST_REDIS}\n",
@@ -199,15 +210,15 @@ async def test_redis_problems_are_reported(key, vendors, tmp_path) -> None:
             )  # fmt: skip
 
     async with redis_server(tmp_path) as redis:
-        assert (await told(redis.url)).level == "ok"
+        assert (await diagnosis(redis.url)).level == "ok"
         await redis.execute("CONFIG", "SET", "requirepass", "hunter2")
-        wrong = await told(f"unix://:guess-hunter@{redis.socket}")
-        assert (wrong.level, "refuses the password" in wrong.message) == ("failed", True), wrong
-        assert "guess" not in repr(wrong)
+        refused = await diagnosis(f"unix://:guess-hunter@{redis.socket}")
+        assert (refused.level, "refuses the password" in refused.message) == ("failed", True)
+        assert "guess" not in repr(refused)
         redis.pause()
-        assert "does not answer" in (await told(redis.url)).message
+        assert "does not answer" in (await diagnosis(redis.url)).message
         redis.resume()
-    gone = await told("redis://someone:hunter2@127.0.0.1:9/0")
+    gone = await diagnosis("redis://someone:hunter2@127.0.0.1:9/0")
     assert (gone.level, "127.0.0.1:9 cannot be used" in gone.message) == ("failed", True)
     assert "hunter2" not in repr(gone)
 
@@ -217,19 +228,19 @@ def test_low_open_file_limit_is_reported_with_command() -> None:
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert all(one.level == "ok" for one in examine_machine(10))
+    assert all(each.level == "ok" for each in examine_machine(10))
     *_, files = examine_machine(soft)
     assert files.level == "warning"
     assert f"ulimit -n {2 * soft + 256}" in files.advice
 
 
-def test_the_command_ends_with_0_or_1_and_speaks_json(tmp_path: Path) -> None:
-    well = CliRunner().invoke(app, ["doctor"])
-    assert (well.exit_code, "0 failed" in well.output) == (0, True), well.output
-    ill = CliRunner().invoke(app, ["doctor", "--json", "--config", str(tmp_path / "none.yaml")])
-    assert ill.exit_code == 1
-    told = json.loads(ill.output)
-    assert told["ok"] is False
-    assert [one["message"] for one in told["findings"] if one["level"] == "failed"] == [
+def test_exit_status_and_json_output(tmp_path: Path) -> None:
+    passed = CliRunner().invoke(app, ["doctor"])
+    assert (passed.exit_code, "0 failed" in passed.output) == (0, True), passed.output
+    failed = CliRunner().invoke(app, ["doctor", "--json", "--config", str(tmp_path / "none.yaml")])
+    assert failed.exit_code == 1
+    report = json.loads(failed.output)
+    assert report["ok"] is False
+    assert [each["message"] for each in report["findings"] if each["level"] == "failed"] == [
         "cannot be read: FileNotFoundError"
     ]

@@ -1,4 +1,4 @@
-"""`hamlet init`: what it writes is sound, holds no key, and serves."""
+"""`hamlet init`: starter configurations are valid, contain no key, and serve."""
 
 import re
 from pathlib import Path
@@ -30,15 +30,15 @@ def test_starter_exists_for_every_built_in_vendor() -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_what_it_writes_is_sound_and_holds_keys_by_reference(
+def test_starter_is_valid_and_refers_to_its_keys(
     vendor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "hamlet.yaml"
-    made = run_cli("init", "--vendor", vendor, "--out", file)
-    assert made.exit_code == 0, made.output
+    created = run_cli("init", "--vendor", vendor, "--out", file)
+    assert created.exit_code == 0, created.output
     text = file.read_text()
     for name in re.findall(r"^[^#\n]*env:(\w+)", text, re.MULTILINE):
-        assert f"export {name}=..." in made.output
+        assert f"export {name}=..." in created.output
         monkeypatch.setenv(name, "sk-example-0123456789")
     checked = run_cli("config", "check", file)
     assert checked.exit_code == 0, checked.output
@@ -47,10 +47,10 @@ def test_what_it_writes_is_sound_and_holds_keys_by_reference(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_the_parts_that_are_commented_out_are_sound_too(
+def test_commented_out_settings_are_valid_too(
     vendor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A comment that is a setting (`# key: value`) works once its mark is taken away."""
+    """A commented-out setting (`# key: value`) is valid once it is uncommented."""
     file = tmp_path / "hamlet.yaml"
     run_cli("init", "--vendor", vendor, "--out", file)
     text = re.sub(
@@ -64,10 +64,10 @@ def test_the_parts_that_are_commented_out_are_sound_too(
     assert checked.exit_code == 0, checked.output
 
 
-async def test_what_it_writes_serves_against_the_simulator(tmp_path: Path) -> None:
-    """One hamlet serves each in turn: starting anew for each would take long."""
+async def test_starters_serve_against_the_simulator(tmp_path: Path) -> None:
+    """One hamlet serves them in turn, which is faster than starting one for each."""
     file = tmp_path / "hamlet.yaml"
-    ask = {"model": "chat", "messages": [{"role": "user", "content": marker(20, 3)}]}
+    body = {"model": "chat", "messages": [{"role": "user", "content": marker(20, 3)}]}
     async with run_server() as running, httpx2.AsyncClient(base_url=running.url) as http:
         for vendor in VENDORS:
             file.write_text(starter_text(vendor))
@@ -76,12 +76,12 @@ async def test_what_it_writes_serves_against_the_simulator(tmp_path: Path) -> No
                 file.write_text(yaml.safe_dump(redirect_providers(loaded.source.data, server.url)))
                 registry = build_registry(load(file), SilentLog())
                 running.hamlet.registries.swap(registry, drain_s=0)
-                answer = await http.post("/v1/chat/completions", json=ask, timeout=60)
-            assert answer.status_code == 200, (vendor, answer.text)
-            assert answer.json()["choices"][0]["message"]["content"], vendor
+                response = await http.post("/v1/chat/completions", json=body, timeout=60)
+            assert response.status_code == 200, (vendor, response.text)
+            assert response.json()["choices"][0]["message"]["content"], vendor
 
 
-def test_it_replaces_no_file_unasked_and_names_what_there_is(tmp_path: Path) -> None:
+def test_existing_file_and_unknown_vendor_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "hamlet.yaml"
     file.write_text("mine: 1\n")
     refused = run_cli("init", "--out", file)

@@ -1,4 +1,4 @@
-"""What test_networks runs inside a network name space: `python inside_a_network.py CASE...`."""
+"""What test_network_impairment runs in a network namespace: `python netns_cases.py CASE...`."""
 
 import asyncio
 import shutil
@@ -57,14 +57,14 @@ async def run_resolver(*words: str) -> AsyncIterator[None]:
 
 
 def silent_resolver() -> socket.socket:
-    """A name server that takes questions and says nothing."""
+    """A name server that never responds."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.53", 53))
     return sock
 
 
 async def assert_failover(url: str, *, timeout_s: float, **settings: Any) -> None:
-    """Ask a route whose first deployment is at `url`; the loop must go on meanwhile."""
+    """Call a route whose first deployment is at `url`; the event loop must not block meanwhile."""
     async with LoopbackUpstream() as good:
         good.respond(respond_ok)
         rows = {"first": provider("openai", url, **settings), "good": provider("openai", good.url)}
@@ -83,17 +83,17 @@ async def assert_failover(url: str, *, timeout_s: float, **settings: Any) -> Non
 
             ticking = asyncio.create_task(tick())
             begin = time.monotonic()
-            told = await stage.chat("r")
+            response = await stage.chat("r")
             taken = time.monotonic() - begin
             ticking.cancel()
-            assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT), told
-            assert stage.call_lines(told.id)[0]["attempts"] == 2
+            assert (response.status, response.text) == (200, GOOD_ANSWER_TEXT), response
+            assert stage.call_lines(response.id)[0]["attempts"] == 2
             assert taken < timeout_s, taken
             assert longest < 1.0, f"the loop stood still for {longest} s"
 
 
 async def assert_calls_survive_impairment(impair: Callable[[str], None], calls: int) -> None:
-    """Every call through the bad line is answered whole within its deadline."""
+    """Every call over the impaired link completes within its deadline."""
     async with LoopbackUpstream() as upstream:
         upstream.respond(respond_ok)
         rows = {"far": provider("openai", upstream.url, connect_timeout_s=10)}
@@ -101,19 +101,21 @@ async def assert_calls_survive_impairment(impair: Callable[[str], None], calls: 
         routes = {"r": {"deployments": [{"provider": "far", "model": "m"}], "policy": policy}}
         async with fault_harness({"providers": rows, "routes": routes}) as stage:
             impair(upstream.url.rpartition(":")[2])
-            told = await asyncio.gather(*(stage.chat("r", stream=n % 2 == 0) for n in range(calls)))
-            assert [one.text for one in told] == [GOOD_ANSWER_TEXT] * calls
+            responses = await asyncio.gather(
+                *(stage.chat("r", stream=n % 2 == 0) for n in range(calls))
+            )
+            assert [one.text for one in responses] == [GOOD_ANSWER_TEXT] * calls
             remove_impairments()
 
 
 def add_nft_rules(*rules: str) -> None:
-    """Put rules in the way of what is sent."""
+    """Add firewall rules."""
     lines = "\n".join(["type filter hook output priority 0", *rules])
     run("nft", "-f", "-", text=f"table inet t {{\nchain c {{\n{lines}\n}}\n}}\n")
 
 
 def remove_impairments() -> None:
-    """Take all of it away."""
+    """Remove all impairments."""
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], capture_output=True)
 

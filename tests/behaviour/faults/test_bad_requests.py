@@ -1,7 +1,4 @@
-"""What clients may throw at hamlet: odd JSON, odd HTTP, odd headers, odd keys.
-
-Rows of the fault matrix: 52-56, 58, 61, 62.
-"""
+"""Malformed requests: odd JSON, HTTP, headers and keys get a 4xx and have no side effects."""
 
 import json
 import random
@@ -85,7 +82,7 @@ async def test_malformed_json_is_a_client_error(harness, name: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
-async def test_a_body_must_be_plain_utf_8(harness, encoding: str) -> None:
+async def test_body_must_be_utf_8(harness, encoding: str) -> None:
     body = json.dumps(harness.chat_body("r")).encode(encoding)
     assert (await post_chat(harness, body)).status_code == 400
 
@@ -109,7 +106,7 @@ async def test_unusual_valid_json_causes_no_server_error(harness, path: str, mod
 
 
 async def send_raw(harness, data: bytes) -> bytes:
-    """Say it and give everything that is answered until hamlet closes."""
+    """Send it and return the whole response until hamlet closes the connection."""
     async with harness.dial() as raw:
         await raw.send(data)
         return await raw.read_all()
@@ -167,10 +164,10 @@ AMBIGUOUS_REQUESTS = {
 @pytest.mark.parametrize("name", AMBIGUOUS_REQUESTS)
 async def test_ambiguous_http_is_rejected_and_connection_closed(harness, name: str) -> None:
     asked = len(harness.upstream.requests)
-    told = await send_raw(harness, AMBIGUOUS_REQUESTS[name])
-    statuses = re.findall(rb"HTTP/1.1 (\d+)", told)
+    response = await send_raw(harness, AMBIGUOUS_REQUESTS[name])
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", response)
     # 401: without headers (HTTP/0.9) there can be no key.
-    assert statuses in ([], [b"400"], [b"408"], [b"401"]), told
+    assert statuses in ([], [b"400"], [b"408"], [b"401"]), response
     assert len(harness.upstream.requests) == asked
 
 
@@ -178,9 +175,9 @@ async def test_ambiguous_http_is_rejected_and_connection_closed(harness, name: s
 async def test_non_ascii_head_bytes_cause_no_server_error(harness, part: str) -> None:
     target = {"path": f"{CHAT}/%ff%fe", "query": f"{CHAT}?x=%ff%c0", "header": CHAT}[part]
     lines = (LENGTH, "connection: close", "x-request-id: \xff\xfe", "user-agent: \xff\x80")
-    told = await send_raw(harness, request_head(*lines, target=target) + BODY)
-    assert re.findall(rb"HTTP/1.1 (\d+)", told) == [b"404" if part == "path" else b"200"]
-    assert b"\xff" not in told
+    response = await send_raw(harness, request_head(*lines, target=target) + BODY)
+    assert re.findall(rb"HTTP/1.1 (\d+)", response) == [b"404" if part == "path" else b"200"]
+    assert b"\xff" not in response
 
 
 async def test_request_head_size_is_limited(harness) -> None:
@@ -189,9 +186,9 @@ async def test_request_head_size_is_limited(harness) -> None:
         [f"x{n}: y" for n in range(10_000)],
         [f"authorization: Bearer {'k' * 2 * MAX_HEAD_BYTES}"],
     ):
-        told = await send_raw(harness, request_head(*lines) + BODY)
-        assert told.startswith(b"HTTP/1.1 431 "), told[:100]
-        assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["message"]
+        response = await send_raw(harness, request_head(*lines) + BODY)
+        assert response.startswith(b"HTTP/1.1 431 "), response[:100]
+        assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["message"]
     endless = b"POST / HTTP/1.1\r\nx: " + b"y" * (1 << 20)
     assert (await send_raw(harness, endless)).startswith(b"HTTP/1.1 431 ")
 
@@ -202,32 +199,32 @@ async def test_incomplete_body_times_out(harness) -> None:
         request_head(f"content-length: {len(BODY) + 9}") + BODY,
         request_head("content-length: 9"),
     ):
-        told = await send_raw(harness, data)
-        assert told.startswith(b"HTTP/1.1 408 "), told
-        assert b"connection: close" in told.lower()
-        assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
+        response = await send_raw(harness, data)
+        assert response.startswith(b"HTTP/1.1 408 "), response
+        assert b"connection: close" in response.lower()
+        assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
 
 
-async def test_bytes_past_content_length_are_the_next_request(harness) -> None:
+async def test_bytes_after_content_length_are_the_next_request(harness) -> None:
     asked = len(harness.upstream.requests)
-    told = await send_raw(harness, request_head(LENGTH) + BODY + b"surplus\r\n\r\n")
-    assert b"HTTP/1.1 400" in told
+    response = await send_raw(harness, request_head(LENGTH) + BODY + b"surplus\r\n\r\n")
+    assert b"HTTP/1.1 400" in response
     assert len(harness.upstream.requests) <= asked + 1
 
 
-async def test_a_chunked_body_over_the_limit_is_refused(harness) -> None:
+async def test_chunked_body_over_limit_is_rejected(harness) -> None:
     chunk = b"40000\r\n" + b" " * 0x40000 + b"\r\n"
-    told = await send_raw(
+    response = await send_raw(
         harness,
         request_head("transfer-encoding: chunked", "connection: close") + chunk * 8 + b"0\r\n\r\n",
     )
-    assert told.startswith(b"HTTP/1.1 413 ")
+    assert response.startswith(b"HTTP/1.1 413 ")
 
 
 # -- headers
 
 
-async def test_no_header_of_the_caller_reaches_the_upstream(harness) -> None:
+async def test_no_client_header_reaches_the_upstream(harness) -> None:
     mine = {
         "x-ms-spillover-deployment": "other",
         "x-spy": "spy",
@@ -256,15 +253,15 @@ async def test_no_header_of_the_caller_reaches_the_upstream(harness) -> None:
 
 @pytest.mark.parametrize("odd", ["a\tb", "a b", "x" * 65, "a;b", '"', "\u00e9"])
 async def test_request_id_is_echoed_only_if_valid(harness, odd: str) -> None:
-    told = await send_raw(
+    response = await send_raw(
         harness, request_head(LENGTH, "connection: close", f"x-request-id: {odd}") + BODY
     )
-    found = re.search(rb"x-request-id: (\S+)", told)
+    found = re.search(rb"x-request-id: (\S+)", response)
     assert found
     assert found[1].startswith(b"req_")
 
 
-async def test_a_log_line_is_one_line_whatever_is_in_it(harness) -> None:
+async def test_log_event_is_a_single_line(harness) -> None:
     odd = 'x\n{"event":"forged"}\r\x1b[31m\u2028"},'
     for model in (odd, "r"):
         body = {
@@ -281,7 +278,7 @@ async def test_a_log_line_is_one_line_whatever_is_in_it(harness) -> None:
     assert "\x1b" not in harness.running.log.getvalue()
 
 
-# -- cardinality, keys
+# -- metrics, keys
 
 
 async def test_caller_input_does_not_create_metric_series(harness) -> None:

@@ -1,7 +1,4 @@
-"""What fails after the first content ends in an error event, and nobody else's words follow.
-
-Rows of the fault matrix: 10-14 and 16 after the commit.
-"""
+"""A stream that fails after its first content ends with an error event, and is never continued."""
 
 import itertools
 
@@ -23,7 +20,7 @@ SSE = {"content-type": "text/event-stream"}
 
 
 def frames_up_to_content(wire: Wire) -> list[bytes]:
-    """The frames of the good answer up to some of its content."""
+    """The frames of the good response up to some of its content."""
     frames = answer_frames(wire)
     return frames[: next(i for i, f in enumerate(frames) if b"well" in f)]
 
@@ -90,7 +87,7 @@ async def harness():
 
 
 def assert_interrupted(response: ReceivedResponse, dialect: str) -> None:
-    """An error in the caller's dialect is the last that is told."""
+    """The last event is an error in the caller's dialect."""
     assert response.status == 200
     assert response.error is not None, response.body[-300:]
     assert response.error["code"] == "stream_interrupted"
@@ -107,7 +104,7 @@ def assert_interrupted(response: ReceivedResponse, dialect: str) -> None:
         assert last["request_id"] == response.id
 
 
-# What ends by a time limit is the same code for every dialect: two lanes will do.
+# Timeouts are the same code for every dialect: two lanes suffice.
 SLOW_FAULTS = {"silence", "comments only", "pings only", "too slow a pace", "too long"}
 CASES = [
     (lane, name)
@@ -121,11 +118,11 @@ async def test_interrupted_stream_ends_with_error_event(
     harness, lane: tuple[str, str], name: str
 ) -> None:
     asked = len(harness.good.requests)
-    told = await harness.chat(route_name(lane, name, True), lane[0])
-    assert_interrupted(told, lane[0])
-    assert told.text
-    assert told.text.startswith("안녕")
+    response = await harness.chat(route_name(lane, name, True), lane[0])
+    assert_interrupted(response, lane[0])
+    assert response.text
+    assert response.text.startswith("안녕")
     assert len(harness.good.requests) == asked, "nobody else was asked"
-    (call,) = harness.call_lines(told.id)
+    (call,) = harness.call_lines(response.id)
     assert (call["outcome"], call["attempts"]) == ("error", 1)
     assert call["error"] == CLASSES.get(name, call["error"])

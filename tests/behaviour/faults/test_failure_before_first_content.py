@@ -1,7 +1,4 @@
-"""Whatever goes wrong before the first content, another deployment answers.
-
-Rows of the fault matrix: 6-9, 12-14, 16-19, 27 before the commit, 31 (row 20), 66.
-"""
+"""A call that fails before its first content is answered by another deployment."""
 
 import gzip
 import itertools
@@ -35,7 +32,7 @@ def raw_reply(*pieces: bytes, **how: object) -> Canned:
 
 
 def frames_before_content(wire: Wire) -> list[bytes]:
-    """The frames before the first content: the role, or a message that has begun."""
+    """The frames before the first content: the role, or `message_start`."""
     return answer_frames(wire)[:1]
 
 
@@ -44,7 +41,7 @@ def non_streaming_body(wire: Wire) -> bytes:
 
 
 def content_filter_chunk(wire: Wire) -> bytes:
-    """A chunk as Azure sends it first, with filter results only."""
+    """Azure's first chunk, with filter results only."""
     if wire.kind == "anthropic":
         return b'event: ping\ndata: {"type":"ping"}\n\n'
     return b'data: {"id":"","object":"","created":0,"model":"","choices":[],"prompt_filter_results":[{"prompt_index":0,"content_filter_results":{}}]}\n\n'
@@ -209,21 +206,23 @@ async def harness():
 async def assert_failover(harness, lane: tuple[str, str], name: str, stream: bool) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ours, _ = lane
-    told = await harness.chat(route_name(lane, name, stream), ours, stream=stream)
-    assert (told.status, told.text, told.error) == (200, GOOD_ANSWER_TEXT, None), told.body[:300]
-    assert told.is_complete or not stream
-    (call,) = harness.call_lines(told.id)
+    response = await harness.chat(route_name(lane, name, stream), ours, stream=stream)
+    assert (response.status, response.text, response.error) == (200, GOOD_ANSWER_TEXT, None), (
+        response.body[:300]
+    )
+    assert response.is_complete or not stream
+    (call,) = harness.call_lines(response.id)
     assert (call["outcome"], call["attempts"]) == ("ok", 2)
-    assert len(harness.failed_attempts(told.id)) == 1
+    assert len(harness.failed_attempts(response.id)) == 1
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    # The upstream plays in this process too, and its 64 MB bomb is made here.
+    # The upstream runs in this process too and compresses its 64 MB here.
     assert grown < 160 << 10, f"{grown >> 10} MB"
 
 
 STREAMS = [
     (lane, name)
     for name, lane in itertools.product(STREAMING_FAULTS, DIALECT_PAIRS)
-    # What ends by a time limit alone is the same code for every dialect: two lanes will do.
+    # Timeouts are the same code for every dialect: two lanes suffice.
     if not (name in SLOW_FAULTS and lane[0] != lane[1])
     and not (name == "choices without one" and lane[1] == "anthropic")
 ]

@@ -1,7 +1,4 @@
-"""Clients that are slow or deaf are cut off, and do not cost the others anything.
-
-Rows of the fault matrix: 41, 42.
-"""
+"""Slow clients are disconnected when they stop reading, and do not delay other clients."""
 
 import asyncio
 import itertools
@@ -27,7 +24,7 @@ CLIENT_COUNT = 40
 
 
 def unbounded_stream(request: Received) -> Canned:
-    """A stream without an end, as fast as it is read."""
+    """An endless stream, as fast as it is read."""
     frames = answer_frames(wire_for(request))
     again = itertools.repeat(frames[2] * 20)
     return Canned(200, {"content-type": "text/event-stream"}, itertools.chain(frames[:2], again))
@@ -79,7 +76,7 @@ async def test_stalled_reader_times_out_and_cancels_upstream() -> None:
                 assert b"0\r\n\r\n" not in tail, "a cut answer does not look like a whole one"
 
 
-async def test_slow_but_progressing_reader_is_kept() -> None:
+async def test_slow_but_progressing_reader_stays_connected() -> None:
     async with LoopbackUpstream() as upstream, LoopbackUpstream() as good:
         upstream.respond(unbounded_stream)
         good.respond(respond_ok)
@@ -132,8 +129,8 @@ async def test_incomplete_request_times_out(kind: str) -> None:
 
             dripping = [asyncio.ensure_future(drip(raw)) for raw in clients]
             assert (await stage.chat("good")).text == GOOD_ANSWER_TEXT
-            for told in await asyncio.gather(*dripping):
-                assert told.startswith(b"HTTP/1.1 408 ") if SLOW[kind] else told == b""
+            for responses in await asyncio.gather(*dripping):
+                assert responses.startswith(b"HTTP/1.1 408 ") if SLOW[kind] else responses == b""
 
 
 async def test_keep_alive_connection_may_idle_between_requests() -> None:

@@ -1,7 +1,4 @@
-"""Connections to upstreams: refused, untrusted, stale, poisoned, redirected, given up.
-
-Rows of the fault matrix: 1, 4, 5, 19 (redirects), 33, 39, 40, 57, 65.
-"""
+"""Upstream connections: refused, untrusted, stale, blocked, redirected, cancelled."""
 
 import asyncio
 import itertools
@@ -32,13 +29,14 @@ from support.fault_harness import (
     respond_ok,
 )
 from support.loopback_vendor import wire_for
+from support.raw_upstream import RawUpstream, ServerConnection
 from support.server import wait_until
 
 
 def failover_config(
     first_provider: dict[str, Any], good: LoopbackUpstream, **policy: Any
 ) -> dict[str, Any]:
-    """A configuration whose route `r` asks `first`, then the good upstream."""
+    """A configuration whose route `r` tries `first`, then the good upstream."""
     return {
         "providers": {"first": first_provider, "good": provider("openai", good.url)},
         "routes": {
@@ -59,7 +57,7 @@ def failover_config(
 
 @pytest.fixture(params=["httptools", "aiohttp"], autouse=True)
 def transport_kind(request, monkeypatch) -> str:
-    """Both transports owe the same."""
+    """Both transports must behave alike."""
     monkeypatch.setattr(stage_module, "TRANSPORT", request.param)
     return request.param
 
@@ -72,9 +70,9 @@ async def good() -> AsyncIterator[LoopbackUpstream]:
 
 
 async def assert_failover(stage: FaultHarness, **more: Any) -> None:
-    told = await stage.chat("r", **more)
-    assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT)
-    assert stage.call_lines(told.id)[0]["attempts"] == 2
+    response = await stage.chat("r", **more)
+    assert (response.status, response.text) == (200, GOOD_ANSWER_TEXT)
+    assert stage.call_lines(response.id)[0]["attempts"] == 2
 
 
 async def test_refused_connection_fails_over_and_is_ejected_after_three(good) -> None:
@@ -82,8 +80,8 @@ async def test_refused_connection_fails_over_and_is_ejected_after_three(good) ->
     async with fault_harness(failover_config(first, good)) as stage:
         for stream in (True, False, True):
             await assert_failover(stage, stream=stream)
-        told = await stage.chat("r")
-        assert stage.call_lines(told.id)[0]["attempts"] == 1, "it is out"
+        response = await stage.chat("r")
+        assert stage.call_lines(response.id)[0]["attempts"] == 1, "it is out"
 
 
 # -- TLS
@@ -95,7 +93,7 @@ def run_openssl(folder: Path, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def certificate_folder(tmp_path_factory) -> Path:
-    """A folder with an authority (ca.pem) and certificates: good, expired, elsewhere, selfsigned."""
+    """A folder with a CA (ca.pem) and certificates: good, expired, elsewhere, selfsigned."""
     folder = tmp_path_factory.mktemp("authority")
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     subject = ["-subj", "/CN=stage"]
@@ -162,51 +160,43 @@ async def test_invalid_upstream_certificate_is_rejected(good, certificate_folder
                 assert (await stage.chat("alone")).text == GOOD_ANSWER_TEXT
                 return
             await assert_failover(stage)
-            told = await stage.chat("alone")
-        assert told.status == 502
+            response = await stage.chat("alone")
+        assert response.status == 502
         assert secure.requests == [], "nothing was said to it, verified or not"
 
 
 async def test_tls_handshake_reset_fails_over(good) -> None:
-    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        writer.transport.abort()
+    async def reset_after_first_byte(peer: ServerConnection, _: int) -> None:
+        await peer.reader.read(1)
+        peer.reset()
 
-    server = await asyncio.start_server(rude, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        async with fault_harness(
-            failover_config(provider("openai", f"https://127.0.0.1:{port}"), good)
-        ) as stage:
+    async with RawUpstream(reset_after_first_byte) as upstream:
+        first = provider("openai", upstream.url.replace("http:", "https:"))
+        async with fault_harness(failover_config(first, good)) as stage:
             await assert_failover(stage)
 
 
-# -- kept connections
+# -- reused connections
 
 
 async def test_stale_connection_race_is_retried_transparently(good) -> None:
-    """The upstream closes after each answer without saying so, at all moments around the next."""
+    """The upstream closes unannounced after each response, at moments around the next request."""
     rng = random.Random(33)
 
-    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
-        body = json_body()
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
-        writer.write(b"content-length: %d\r\n\r\n%s" % (len(body), body))
-        await writer.drain()
+    async def close_after_response(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
+        await peer.send(json_response(response_body()))
         await asyncio.sleep(rng.random() * 0.004)
-        writer.close()
 
-    server = await asyncio.start_server(hasty, "127.0.0.1", 0)
-    first = provider("openai", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server, fault_harness(failover_config(first, good)) as stage:
+    async with (
+        RawUpstream(close_after_response) as upstream,
+        fault_harness(failover_config(provider("openai", upstream.url), good)) as stage,
+    ):
 
         async def caller() -> None:
             for _ in range(50):
-                told = await stage.chat("alone", stream=False)
-                assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT), told.body
+                response = await stage.chat("alone", stream=False)
+                assert (response.status, response.text) == (200, GOOD_ANSWER_TEXT), response.body
                 await asyncio.sleep(rng.random() * 0.004)
 
         await asyncio.gather(*(caller() for _ in range(6)))
@@ -214,52 +204,49 @@ async def test_stale_connection_race_is_retried_transparently(good) -> None:
         assert failed == []
 
 
-def json_body() -> bytes:
-    return wire_for(Received("POST", "/v1", {}, {}, b"")).whole(
-        chat_response(Text(GOOD_ANSWER_TEXT))
-    )
+def response_body(text: str = GOOD_ANSWER_TEXT) -> bytes:
+    return wire_for(Received("POST", "/v1", {}, {}, b"")).whole(chat_response(Text(text)))
+
+
+def json_response(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % len(body) + body
 
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_unsolicited_response_bytes_are_discarded(good, late: bool) -> None:
-    """A vendor's surplus answer must not reach the next caller, who may be somebody else."""
-    forged = wire_for(Received("POST", "/v1", {}, {}, b"")).whole(
-        chat_response(Text("somebody else's"))
-    )
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    true, surplus = json_body(), head % len(forged) + forged
+    """A surplus response must not reach the next caller, who may be another one."""
+    expected = json_response(response_body())
+    surplus = json_response(response_body("somebody else's"))
 
-    async def generous(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond_twice(peer: ServerConnection, _: int) -> None:
         while True:
-            try:
-                request = await reader.readuntil(b"\r\n\r\n")
-            except (asyncio.IncompleteReadError, ConnectionError):
-                return writer.close()
-            length = int(request.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            writer.write(head % len(true) + true)
+            await peer.read_request()
             if late:
-                await writer.drain()
+                await peer.send(expected)
                 await asyncio.sleep(0.02)
-            writer.write(surplus)
+                await peer.send(surplus)
+            else:
+                await peer.send(expected + surplus)
 
-    server = await asyncio.start_server(generous, "127.0.0.1", 0)
-    first = provider("openai", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server, fault_harness(failover_config(first, good)) as stage:
+    async with (
+        RawUpstream(respond_twice) as upstream,
+        fault_harness(failover_config(provider("openai", upstream.url), good)) as stage,
+    ):
         for _ in range(5):
-            told = await stage.chat("alone", stream=False)
-            # Bytes beyond an answer in the same read may cost it: strict framing takes neither.
-            assert told.status == 200 if late else told.status in (200, 502, 503)
-            assert told.status != 200 or told.text == GOOD_ANSWER_TEXT
-            assert b"somebody else" not in told.body
+            response = await stage.chat("alone", stream=False)
+            # Bytes after a response in the same read may invalidate it: framing is strict.
+            assert response.status == 200 if late else response.status in (200, 502, 503)
+            assert response.status != 200 or response.text == GOOD_ANSWER_TEXT
+            assert b"somebody else" not in response.body
             await asyncio.sleep(0.04 if late else 0)
 
 
-# -- where a call may go
+# -- where a call may be sent
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_never_followed(good, status: int) -> None:
+async def test_redirect_is_never_followed(good, status: int) -> None:
     async with LoopbackUpstream() as first, LoopbackUpstream() as trap:
         trap.respond(respond_ok)
         first.reply(Canned(status, {"location": f"{trap.url}/v1/chat/completions"}))
@@ -276,8 +263,8 @@ async def test_caller_input_cannot_change_upstream_host(good) -> None:
             image = {"type": "image_url", "image_url": {"url": f"{trap.url}/cat.png"}}
             turns = [{"role": "user", "content": [image]}]
             odd = {"base_url": trap.url, "api_base": trap.url, "url": trap.url}
-            told = await stage.chat("alone", messages=turns, **odd)
-            assert told.status == 200
+            response = await stage.chat("alone", messages=turns, **odd)
+            assert response.status == 200
             for model in (
                 trap.url,
                 f"alone@{trap.url}",
@@ -286,8 +273,8 @@ async def test_caller_input_cannot_change_upstream_host(good) -> None:
                 "alone#",
                 "first/n",
             ):
-                told = await stage.chat(model)
-                assert told.status == 404
+                response = await stage.chat(model)
+                assert response.status == 404
         assert trap.accepted == 0
         assert {request.path for request in good.requests} == {"/v1/chat/completions"}
 
@@ -322,7 +309,7 @@ async def test_name_resolving_to_metadata_service_is_blocked(good, monkeypatch) 
         await assert_failover(stage)
 
 
-# -- clients that leave
+# -- clients that disconnect
 
 
 def endless_stream(request: Received) -> Canned:
@@ -377,7 +364,7 @@ async def test_client_disconnect_between_attempts_ends_call(good) -> None:
 
 
 async def test_pool_is_intact_after_many_cancelled_calls(good) -> None:
-    """Twenty callers at a time on ten connections, most of whom leave at some random moment."""
+    """Twenty callers at a time on ten connections, most of whom disconnect at a random moment."""
     rng = random.Random(40)
     async with LoopbackUpstream() as first:
         first.respond(
@@ -401,11 +388,11 @@ async def test_pool_is_intact_after_many_cancelled_calls(good) -> None:
                 await asyncio.gather(*(leave(next(numbers)) for _ in range(20)))
             await wait_until(lambda: stage.running.hamlet.gateway.admission.in_flight == 0)
             done = await asyncio.gather(*(stage.chat("alone") for _ in range(20)))
-            assert [told.text for told in done] == [GOOD_ANSWER_TEXT] * 20
+            assert [response.text for response in done] == [GOOD_ANSWER_TEXT] * 20
             assert "PoolTimeout" not in stage.running.log.getvalue()
 
 
-async def test_a_client_that_reads_nothing_does_not_hold_up_failover(good) -> None:
+async def test_stalled_reader_does_not_delay_failover(good) -> None:
     async with LoopbackUpstream() as first:
         first.reply(json_reply({}, 500))
         async with fault_harness(failover_config(provider("openai", first.url), good)) as stage:
@@ -413,7 +400,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_up_failover(good) -> No
                 body = stage.chat_body("r")
                 await raw.send_post("/v1/chat/completions", body, **{"x-request-id": "req_deaf"})
                 await stage.wait_for_call_line("req_deaf")
-                heard = b""
-                while b"[DONE]" not in heard:
-                    heard += await raw.read()
+                received = b""
+                while b"[DONE]" not in received:
+                    received += await raw.read()
             assert stage.call_lines("req_deaf")[0]["attempts"] == 2

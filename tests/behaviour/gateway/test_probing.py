@@ -1,4 +1,4 @@
-"""Deployments that nobody asks are asked now and then, and those that were broken before calls are."""
+"""Active probes of idle deployments, and of tripped ones before calls go there."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,28 +13,25 @@ from hamlet.gateway import Admission, Gateway, Observers, Prober
 from hamlet.registry import Deployment, Registry, RegistryHolder, ReservedThroughput, Route
 from hamlet.routing import LoadBalancer
 from hamlet.testing.scripted import ScriptedProvider
+from support.clock import ManualClock
 from support.gateway import CONFIG, RecordingLog, RecordingObserver, deployment, fast_policy
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server, wait_until
 
 PTU = ReservedThroughput(10, 6000, 1.0)
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class ProberHarness:
-    """A gateway with a prober that looks around every few milliseconds."""
+    """A gateway with a prober that runs every two milliseconds."""
 
     def __init__(self, *deployments: Deployment, operation="chat", **fleet: Any) -> None:
-        self.clock, self.notes = Clock(), RecordingObserver()
+        self.clock, self.observer = ManualClock(), RecordingObserver()
         self.load_balancer = LoadBalancer(self.clock)
         self.holder = RegistryHolder(self.registry(deployments, operation, fleet))
         gateway = Gateway(
-            self.holder, Admission(10), Observers([self.notes], RecordingLog()), self.load_balancer
+            self.holder,
+            Admission(10),
+            Observers([self.observer], RecordingLog()),
+            self.load_balancer,
         )
         self.prober = Prober(self.holder, gateway, interval_s=0.002)
         self.deployment_states = [self.load_balancer.deployment_state(d) for d in deployments]
@@ -57,25 +54,25 @@ async def run_prober(*deployments: Deployment, **more: Any) -> AsyncIterator[Pro
         await probed.prober.aclose()
 
 
-async def test_an_idle_deployment_gets_a_call_of_one_token_and_no_more_until_idle_again() -> None:
+async def test_idle_deployment_gets_one_probe_of_one_token() -> None:
     provider = ScriptedProvider()
     async with run_prober(deployment(provider, capacity=PTU)) as probed:
         await asyncio.sleep(0.05)
         assert provider.calls == []
         probed.clock.now += 61
-        await wait_until(lambda: probed.notes.attempts)
+        await wait_until(lambda: probed.observer.attempts)
         await asyncio.sleep(0.05)
         (call,) = provider.calls
         assert call.params.max_tokens == 1
         assert call.model == "m"
-        assert probed.notes.attempts[0].error is None
-        assert probed.notes.started == probed.notes.ended == []
-        (condition,) = probed.deployment_states
-        assert condition.in_flight == 0
-        assert condition.capacity_model.undrained_levels(probed.clock())[0] == pytest.approx(4)
+        assert probed.observer.attempts[0].error is None
+        assert probed.observer.started == probed.observer.ended == []
+        (state,) = probed.deployment_states
+        assert state.in_flight == 0
+        assert state.capacity_model.undrained_levels(probed.clock())[0] == pytest.approx(4)
 
 
-async def test_only_what_the_configuration_says_is_probed() -> None:
+async def test_configuration_selects_probed_deployments() -> None:
     async with run_prober(deployment(ScriptedProvider())) as probed:
         assert not probed.prober.is_running
     async with run_prober(deployment(ScriptedProvider(), capacity=PTU), probe="off") as probed:
@@ -86,7 +83,7 @@ async def test_only_what_the_configuration_says_is_probed() -> None:
         await wait_until(lambda: provider.calls)
 
 
-async def test_a_reload_begins_and_ends_probing() -> None:
+async def test_reload_starts_and_stops_prober() -> None:
     async with run_prober() as probed:
         assert not probed.prober.is_running
         one = deployment(ScriptedProvider(), capacity=PTU)
@@ -100,32 +97,32 @@ async def test_a_reload_begins_and_ends_probing() -> None:
         await probed.holder.aclose()
 
 
-async def test_a_broken_deployment_heals_without_a_call() -> None:
-    broken, well = ScriptedProvider(), ScriptedProvider()
-    both = deployment(broken, "a", capacity=PTU), deployment(well, "b", capacity=PTU)
+async def test_probe_closes_circuit_breaker() -> None:
+    tripped, healthy = ScriptedProvider(), ScriptedProvider()
+    both = deployment(tripped, "a", capacity=PTU), deployment(healthy, "b", capacity=PTU)
     async with run_prober(*both) as probed:
         breaker = probed.deployment_states[0].breaker
         breaker.open("failures", probed.clock(), 30)
         await asyncio.sleep(0.05)
-        assert broken.calls == []
+        assert tripped.calls == []
         probed.clock.now += 31
         await wait_until(lambda: not breaker.is_tripped)
-        assert len(broken.calls) == 2
-        assert well.calls == []
+        assert len(tripped.calls) == 2
+        assert healthy.calls == []
 
 
-async def test_a_probe_that_fails_keeps_the_breaker_open_for_longer() -> None:
+async def test_failed_probe_extends_open_circuit_breaker() -> None:
     provider = ScriptedProvider([UpstreamUnavailable("still dead")])
     async with run_prober(deployment(provider, capacity=PTU)) as probed:
         breaker = probed.deployment_states[0].breaker
         breaker.open("failures", probed.clock(), 0)
-        await wait_until(lambda: probed.notes.attempts)
+        await wait_until(lambda: probed.observer.attempts)
         await wait_until(lambda: breaker.trip_count == 2)
         assert breaker.open_until > probed.clock() + 10
         assert len(provider.calls) == 1
 
 
-async def test_without_the_lease_nobody_probes_a_broken_deployment() -> None:
+async def test_tripped_deployment_is_not_probed_without_lease() -> None:
     provider = ScriptedProvider()
     async with run_prober(deployment(provider, capacity=PTU)) as probed:
         probed.load_balancer.may_probe = lambda _: False
@@ -150,7 +147,7 @@ async def test_rejected_probe_backs_off() -> None:
     provider = ScriptedProvider([InvalidRequest("max_tokens is too small")])
     async with run_prober(deployment(provider, capacity=PTU)) as probed:
         probed.deployment_states[0].breaker.open("failures", probed.clock(), 0)
-        await wait_until(lambda: probed.notes.attempts)
+        await wait_until(lambda: probed.observer.attempts)
         await asyncio.sleep(0.05)
         assert len(provider.calls) == 1
         assert probed.deployment_states[0].breaker.is_tripped
@@ -158,25 +155,25 @@ async def test_rejected_probe_backs_off() -> None:
         await wait_until(lambda: len(provider.calls) == 2)
 
 
-async def test_a_probe_without_an_answer_ends_in_time_and_others_do_not_wait_for_it() -> None:
-    hangs, well = ScriptedProvider([asyncio.Event()]), ScriptedProvider()
-    both = deployment(hangs, "a", capacity=PTU), deployment(well, "b", capacity=PTU)
+async def test_hanging_probe_times_out_and_does_not_delay_others() -> None:
+    hanging, healthy = ScriptedProvider([asyncio.Event()]), ScriptedProvider()
+    both = deployment(hanging, "a", capacity=PTU), deployment(healthy, "b", capacity=PTU)
     async with run_prober(*both) as probed:
         probed.clock.now += 61
-        await wait_until(lambda: hangs.calls and well.calls)
-        await wait_until(lambda: len(probed.notes.attempts) == 2)
-        assert {a.error.code if a.error else None for a in probed.notes.attempts} == {
+        await wait_until(lambda: hanging.calls and healthy.calls)
+        await wait_until(lambda: len(probed.observer.attempts) == 2)
+        assert {a.error.code if a.error else None for a in probed.observer.attempts} == {
             None,
             "upstream_timeout",
         }
 
 
-async def test_a_probe_under_way_is_called_off_at_the_end() -> None:
+async def test_close_cancels_probe_in_flight() -> None:
     provider = ScriptedProvider([asyncio.Event()])
     async with run_prober(deployment(provider, capacity=PTU)) as probed:
         probed.clock.now += 61
         await wait_until(lambda: provider.calls)
-    assert probed.notes.attempts[0].cancelled
+    assert probed.observer.attempts[0].cancelled
     assert probed.deployment_states[0].in_flight == 0
     assert provider.closed == 1
 
@@ -186,17 +183,17 @@ class ScriptedProbeProvider(ScriptedProvider):
         self.calls.append("probe")
 
 
-async def test_embeddings_are_probed_by_the_providers_own_means_or_by_one_word() -> None:
-    own, word = ScriptedProbeProvider(), ScriptedProvider()
-    both = deployment(own, "a", capacity=PTU), deployment(word, "b", capacity=PTU)
+async def test_embeddings_probe_uses_provider_probe_or_one_input() -> None:
+    with_probe, without_probe = ScriptedProbeProvider(), ScriptedProvider()
+    both = deployment(with_probe, "a", capacity=PTU), deployment(without_probe, "b", capacity=PTU)
     async with run_prober(*both, operation="embeddings") as probed:
         probed.clock.now += 61
-        await wait_until(lambda: len(probed.notes.attempts) == 2)
-        assert own.calls == ["probe"]
-        assert word.calls[0].inputs == (".",)
+        await wait_until(lambda: len(probed.observer.attempts) == 2)
+        assert with_probe.calls == ["probe"]
+        assert without_probe.calls[0].inputs == (".",)
 
 
-async def test_nothing_is_probed_by_default_and_what_is_does_not_count_as_a_call() -> None:
+async def test_probing_is_off_by_default_and_probes_are_not_calls() -> None:
     async with run_server() as running:
         assert not running.hamlet.prober.is_running
     fleet = "fleet: {probe: all, probe_idle_s: 0.05}\n"
@@ -209,6 +206,4 @@ async def test_nothing_is_probed_by_default_and_what_is_does_not_count_as_a_call
             assert "hamlet_request_duration_seconds_count" not in text
             return 'operation="probe"' in text
 
-        async with asyncio.timeout(60):
-            while not await probed():
-                await asyncio.sleep(0.05)
+        await wait_until(probed)

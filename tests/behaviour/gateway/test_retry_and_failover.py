@@ -1,27 +1,19 @@
-"""Spill, wait, retry, hedge or give up: where a call goes after each answer."""
+"""Spill, wait, retry, fail over or give up."""
 
 import asyncio
-import time
 
 import pytest
 
 from hamlet.core import (
     ChatParams,
-    ChatRequest,
     Headroom,
-    Message,
     ModelCard,
     NativeChunk,
     Started,
-    Text,
     Usage,
     errors,
 )
-from hamlet.gateway import Admission, Caller
-from hamlet.gateway.admission import Priority
-from hamlet.gateway.overload import OverloadMonitor
 from hamlet.registry import ReservedThroughput
-from hamlet.routing.retry_budget import RetryBudget
 from hamlet.testing import ScriptedProvider, says
 from hamlet.testing.cases import chat_request
 from hamlet.testing.scripted import ScriptedNativeProvider
@@ -35,82 +27,86 @@ def failing_provider(error: errors.ProviderError = RATE_LIMITED) -> ScriptedProv
     return ScriptedProvider([error])
 
 
-async def test_a_full_fleet_spills_to_the_next_tier_for_free() -> None:
+async def test_rate_limited_tiers_spill_over_without_retry_budget() -> None:
     reserved = [deployment(failing_provider(), f"ptu{i}") for i in range(9)]
     far = [deployment(failing_provider(), f"far{i}") for i in range(9)]
     paid = ScriptedProvider(says("paid"))
-    bench = GatewayHarness(
+    harness = GatewayHarness(
         reserved, far, [deployment(paid, "paid")], policy=fast_policy(attempts=1)
     )
-    assert await bench.read_text() == "paid"
-    asked = [attempt.deployment.id[:3] for attempt in bench.observer.attempts]
-    assert asked == ["ptu", "ptu", "far", "far", "pai"]
-    traffic = bench.load_balancer.route_state(bench.route)
-    assert traffic.retry_budget.remaining_ratio == 1.0
+    assert await harness.read_text() == "paid"
+    attempted = [attempt.deployment.id[:3] for attempt in harness.observer.attempts]
+    assert attempted == ["ptu", "ptu", "far", "far", "pai"]
+    route_state = harness.load_balancer.route_state(harness.route)
+    assert route_state.retry_budget.remaining_ratio == 1.0
 
 
-async def test_waits_for_room_if_it_comes_soon() -> None:
+async def test_waits_for_capacity_within_wait_budget() -> None:
     first = ScriptedProvider([errors.RateLimited("full", retry_after=0.05)], says("later"))
-    bench = GatewayHarness([deployment(first)], policy=fast_policy(attempts=1))
-    assert await bench.read_text() == "later"
+    harness = GatewayHarness([deployment(first)], policy=fast_policy(attempts=1))
+    assert await harness.read_text() == "later"
 
 
-async def test_does_not_wait_longer_than_its_share_of_the_time() -> None:
+async def test_wait_for_capacity_is_limited_by_wait_share() -> None:
     first = ScriptedProvider([errors.RateLimited("full", retry_after=2.0)], says("too late"))
-    bench = GatewayHarness([deployment(first)], policy=fast_policy(wait_share=0.2, total_s=5.0))
+    harness = GatewayHarness([deployment(first)], policy=fast_policy(wait_share=0.2, total_s=5.0))
     with pytest.raises(errors.RateLimited) as caught:
-        await bench.read_text()
+        await harness.read_text()
     assert 1.9 < caught.value.retry_after < 2.3, "the fleet's own earliest time"
 
 
-async def test_tries_deployment_that_only_the_capacity_model_calls_full() -> None:
+async def test_deployment_that_only_the_capacity_model_calls_full_is_tried() -> None:
     provider = ScriptedProvider(says("there was room"))
-    it = deployment(provider, capacity=ReservedThroughput(1, 60, 3.0))
-    bench = GatewayHarness([it], policy=fast_policy())
-    bench.load_balancer.deployment_state(it).capacity_model.reserve(
-        1e6, bench.load_balancer.clock()
+    target = deployment(provider, capacity=ReservedThroughput(1, 60, 3.0))
+    harness = GatewayHarness([target], policy=fast_policy())
+    harness.load_balancer.deployment_state(target).capacity_model.reserve(
+        1e6, harness.load_balancer.clock()
     )
-    assert await bench.read_text() == "there was room"
+    assert await harness.read_text() == "there was room"
 
 
-async def test_the_only_deployment_is_asked_at_once_however_slow_it_has_become() -> None:
+async def test_only_deployment_is_called_at_once_even_if_it_is_an_outlier() -> None:
     provider = ScriptedProvider(says("slowly"))
-    it = deployment(provider)
-    bench = GatewayHarness(
-        [it], policy=fast_policy(wait_share=1.0, first_token_s=60.0, total_s=60.0)
+    target = deployment(provider)
+    harness = GatewayHarness(
+        [target], policy=fast_policy(wait_share=1.0, first_token_s=60.0, total_s=60.0)
     )
-    bench.load_balancer.route_state(bench.route)
+    harness.load_balancer.route_state(harness.route)
     for _ in range(2):
-        bench.load_balancer.deployment_state(it).slowness.observe(9.0, bench.load_balancer.clock())
-    assert await bench.read_text() == "slowly"
+        harness.load_balancer.deployment_state(target).slowness.observe(
+            9.0, harness.load_balancer.clock()
+        )
+    assert await harness.read_text() == "slowly"
     assert (
-        bench.load_balancer.deployment_state(it).slowness.is_outlier(bench.load_balancer.clock())
+        harness.load_balancer.deployment_state(target).slowness.is_outlier(
+            harness.load_balancer.clock()
+        )
         is False
     )
-    assert bench.observer.ended[-1].duration_s < 30, (
+    assert harness.observer.ended[-1].duration_s < 30, (
         "the share of time for waits was not waited for"
     )
 
 
-async def test_what_may_be_shed_is_not_forced_on_a_full_deployment() -> None:
-    it = deployment(ScriptedProvider(), capacity=ReservedThroughput(1, 60, 3.0))
-    bench = GatewayHarness([it], policy=fast_policy(), sheddable=True)
-    bench.load_balancer.deployment_state(it).capacity_model.reserve(
-        1e6, bench.load_balancer.clock()
+async def test_sheddable_call_is_not_sent_to_full_deployment() -> None:
+    target = deployment(ScriptedProvider(), capacity=ReservedThroughput(1, 60, 3.0))
+    harness = GatewayHarness([target], policy=fast_policy(), sheddable=True)
+    harness.load_balancer.deployment_state(target).capacity_model.reserve(
+        1e6, harness.load_balancer.clock()
     )
     with pytest.raises(errors.Saturated) as caught:
-        await bench.read_text()
+        await harness.read_text()
     assert caught.value.retry_after > 1
 
 
-async def test_a_route_whose_deployments_are_all_out_says_so() -> None:
-    it = deployment(ScriptedProvider())
-    bench = GatewayHarness([it], policy=fast_policy())
-    bench.load_balancer.deployment_state(it).breaker.open(
-        "config", bench.load_balancer.clock(), 300.0
+async def test_route_without_closed_circuit_breaker_raises_no_deployment() -> None:
+    target = deployment(ScriptedProvider())
+    harness = GatewayHarness([target], policy=fast_policy())
+    harness.load_balancer.deployment_state(target).breaker.open(
+        "config", harness.load_balancer.clock(), 300.0
     )
     with pytest.raises(errors.NoDeployment) as caught:
-        await bench.read_text()
+        await harness.read_text()
     assert caught.value.retry_after == pytest.approx(300, abs=1)
 
 
@@ -152,33 +148,33 @@ async def test_the_budget_bounds_retries_where_every_deployment_fails() -> None:
         traffic.retry_budget.try_start_retry()
         traffic.retry_budget.end_retry()
     with pytest.raises(errors.UpstreamUnavailable):
-        await bench.read_text()
-    assert len(bench.observer.attempts) == 2
-    assert traffic.retry_budget.retries_in_flight == 0
+        await harness.read_text()
+    assert len(harness.observer.attempts) == 2
+    assert route_state.retry_budget.retries_in_flight == 0
 
 
-async def test_no_retry_is_begun_that_cannot_end_in_time() -> None:
+async def test_retry_that_cannot_end_before_deadline_is_not_started() -> None:
     slow = ScriptedProvider([0.2, UNAVAILABLE])
     other = ScriptedProvider()
-    bench = GatewayHarness(
+    harness = GatewayHarness(
         [deployment(slow)], [deployment(other, "b")], policy=fast_policy(total_s=0.4)
     )
     with pytest.raises(errors.UpstreamUnavailable):
-        await bench.read_text()
+        await harness.read_text()
     assert other.calls == []
 
 
-async def test_too_long_a_prompt_goes_only_to_a_larger_window() -> None:
+async def test_context_too_long_fails_over_to_larger_window_only() -> None:
     small, same = failing_provider(errors.ContextTooLong("too long")), ScriptedProvider()
     large = ScriptedProvider(says("read it all"))
     cards = [ModelCard(context_window=n) for n in (1000, 1000, 9000)]
-    bench = GatewayHarness(
+    harness = GatewayHarness(
         [deployment(small, card=cards[0])],
         [deployment(same, "b", card=cards[1])],
         [deployment(large, "c", card=cards[2])],
         policy=fast_policy(),
     )
-    assert await bench.read_text() == "read it all"
+    assert await harness.read_text() == "read it all"
     assert same.calls == []
     alone = GatewayHarness(
         [deployment(failing_provider(errors.ContextTooLong("too long")))], policy=fast_policy()
@@ -187,96 +183,98 @@ async def test_too_long_a_prompt_goes_only_to_a_larger_window() -> None:
         await alone.read_text()
 
 
-async def test_a_prompt_that_fits_nowhere_is_not_sent() -> None:
+async def test_prompt_over_every_context_window_is_not_sent() -> None:
     provider = ScriptedProvider()
-    bench = GatewayHarness(
+    harness = GatewayHarness(
         [deployment(provider, card=ModelCard(context_window=100))], policy=fast_policy()
     )
     with pytest.raises(errors.ContextTooLong):
-        await bench.read_text(chat_request("word " * 500, "r"))
+        await harness.read_text(chat_request("word " * 500, "r"))
     assert provider.calls == []
 
 
 @pytest.mark.parametrize(("choice", "answers"), [("stop", False), ("failover", True)])
-async def test_a_blocked_prompt_is_shown_to_another_filter_only_on_demand(
-    choice: str, answers: bool
-) -> None:
+async def test_blocked_prompt_fails_over_only_if_policy_says_so(choice: str, answers: bool) -> None:
     tiers = (
         [deployment(failing_provider(errors.ContentBlocked("no")))],
         [deployment(ScriptedProvider(says("fine")), "b")],
     )
-    bench = GatewayHarness(*tiers, policy=fast_policy(content_filter=choice))
+    harness = GatewayHarness(*tiers, policy=fast_policy(content_filter=choice))
     if answers:
-        assert await bench.read_text() == "fine"
+        assert await harness.read_text() == "fine"
     else:
         with pytest.raises(errors.ContentBlocked):
-            await bench.read_text()
+            await harness.read_text()
 
 
 async def test_reservation_uses_max_tokens() -> None:
     provider = ScriptedProvider([0.2, *says("x")])
-    it = deployment(
+    target = deployment(
         provider,
         capacity=ReservedThroughput(60, 1000, 3.0),
         defaults=ChatParams(max_tokens=900),
         caps=ChatParams(max_tokens=500),
     )
-    bench = GatewayHarness([it], policy=fast_policy())
-    call = asyncio.ensure_future(bench.read_text())
+    harness = GatewayHarness([target], policy=fast_policy())
+    call = asyncio.ensure_future(harness.read_text())
     while not provider.calls:
         await asyncio.sleep(0)
-    ledger = bench.load_balancer.deployment_state(it).capacity_model
-    assert ledger.fill(0, bench.load_balancer.clock()) == pytest.approx(1500 / 30_000, rel=0.02)
+    capacity_model = harness.load_balancer.deployment_state(target).capacity_model
+    assert capacity_model.fill(0, harness.load_balancer.clock()) == pytest.approx(
+        1500 / 30_000, rel=0.02
+    )
     await call
 
 
 async def test_headroom_headers_reach_capacity_model() -> None:
-    told = Started("1", "m", headroom=Headroom(utilisation=0.9))
-    it = deployment(
-        ScriptedProvider([told, *says("x")[1:]]), capacity=ReservedThroughput(60, 1000, 3.0)
+    started = Started("1", "m", headroom=Headroom(utilisation=0.9))
+    target = deployment(
+        ScriptedProvider([started, *says("x")[1:]]), capacity=ReservedThroughput(60, 1000, 3.0)
     )
-    bench = GatewayHarness([it], policy=fast_policy())
-    await bench.read_text()
+    harness = GatewayHarness([target], policy=fast_policy())
+    await harness.read_text()
     assert (
-        bench.load_balancer.deployment_state(it).capacity_model.fill(0, bench.load_balancer.clock())
+        harness.load_balancer.deployment_state(target).capacity_model.fill(
+            0, harness.load_balancer.clock()
+        )
         > 0.3
     )
 
 
 async def test_long_prompt_uses_prefix_affinity() -> None:
     chunk = NativeChunk(b"x", content=True, usage=Usage(2000, 5), end=True)
-    rows = [deployment(ScriptedNativeProvider([chunk]), f"d{i}") for i in range(12)]
-    bench = GatewayHarness(rows, policy=fast_policy())
+    deployments = [deployment(ScriptedNativeProvider([chunk]), f"d{i}") for i in range(12)]
+    harness = GatewayHarness(deployments, policy=fast_policy())
     fields = {"model": b'"r"', "messages": b'[{"role":"user","content":"' + b"a" * 5000 + b'"}]'}
     for _ in range(4):
-        stream = await bench.open_stream(dialect="openai", fields=fields, prompt_bytes=5100)
+        stream = await harness.open_stream(dialect="openai", fields=fields, prompt_bytes=5100)
         async for _ in stream:
             pass
         await stream.aclose()
-    asked = [attempt.deployment.id for attempt in bench.observer.attempts]
-    assert asked.count(asked[-1]) >= 3
+    attempted = [attempt.deployment.id for attempt in harness.observer.attempts]
+    assert attempted.count(attempted[-1]) >= 3
 
 
-async def test_a_wait_longer_than_the_policys_longest_is_not_begun() -> None:
+async def test_retry_after_over_backoff_max_is_not_waited_for() -> None:
     error = errors.UpstreamUnavailable("down", retry_after=30.0)
-    bench = GatewayHarness(
+    harness = GatewayHarness(
         [deployment(failing_provider(error))], policy=fast_policy(backoff_max_s=1.0)
     )
     with pytest.raises(errors.UpstreamUnavailable):
-        await bench.read_text()
-    assert len(bench.observer.attempts) == 1
+        await harness.read_text()
+    assert len(harness.observer.attempts) == 1
 
 
-async def test_if_the_other_goes_away_meanwhile_the_failure_is_told(monkeypatch) -> None:
+async def test_failure_is_raised_if_other_deployment_cools_down_meanwhile(monkeypatch) -> None:
     other = deployment(ScriptedProvider(), "b")
-    bench = GatewayHarness(
+    harness = GatewayHarness(
         [deployment(failing_provider(errors.UpstreamTimeout("late")))],
         [other],
         policy=fast_policy(),
     )
-    monkeypatch.setattr(bench.load_balancer.rng, "uniform", lambda low, high: high)
-    condition, now = bench.load_balancer.deployment_state(other), bench.load_balancer.clock()
-    asyncio.get_running_loop().call_later(0.01, condition.cool_down, 60.0, now)
+    monkeypatch.setattr(harness.load_balancer.rng, "uniform", lambda low, high: high)
+    state, now = harness.load_balancer.deployment_state(other), harness.load_balancer.clock()
+    asyncio.get_running_loop().call_later(0.01, state.cool_down, 60.0, now)
     with pytest.raises(errors.UpstreamTimeout):
         await bench.read_text()
 
@@ -667,14 +665,28 @@ def test_a_request_of_other_parts_than_text_is_sized_by_its_text() -> None:
 
 
 async def test_exhausted_credit_during_backoff_is_not_retried() -> None:
-    """The same first, by the policy; but another call has learnt what is the matter meanwhile."""
-    spent, other = ScriptedProvider([UNAVAILABLE], says("spent")), ScriptedProvider(says("other"))
-    rows = [[deployment(spent)], [deployment(other, "b")]]
-    bench = GatewayHarness(*rows, policy=fast_policy(retry_first="same", backoff_base_s=0.2))
-    call = asyncio.create_task(bench.read_text())
-    while not bench.observer.attempts:
+    """The policy retries the same deployment first, but another call learns of the credit meanwhile."""
+    exhausted, other = (
+        ScriptedProvider([UNAVAILABLE], says("spent")),
+        ScriptedProvider(says("other")),
+    )
+    deployments = [[deployment(exhausted)], [deployment(other, "b")]]
+    harness = GatewayHarness(
+        *deployments, policy=fast_policy(retry_first="same", backoff_base_s=0.2)
+    )
+    call = asyncio.create_task(harness.read_text())
+    while not harness.observer.attempts:
         await asyncio.sleep(0)
-    condition = bench.load_balancer.deployment_state(rows[0][0])
-    condition.breaker.open("quota", bench.load_balancer.clock(), 900)
+    state = harness.load_balancer.deployment_state(deployments[0][0])
+    state.breaker.open("quota", harness.load_balancer.clock(), 900)
     assert await call == "other"
-    assert len(spent.calls) == 1
+    assert len(exhausted.calls) == 1
+
+
+async def test_retry_after_over_backoff_max_fails_over_although_same_is_first() -> None:
+    busy = failing_provider(errors.UpstreamUnavailable("down", retry_after=30.0))
+    other = ScriptedProvider(says("other"))
+    policy = fast_policy(retry_first="same", backoff_max_s=1.0)
+    harness = GatewayHarness([deployment(busy)], [deployment(other, "b")], policy=policy)
+    assert await harness.read_text() == "other"
+    assert len(busy.calls) == 1

@@ -1,4 +1,4 @@
-"""Processes that share what they know through a real Redis, and what befalls them without it."""
+"""Processes that share their state through a real Redis, and its outages."""
 
 import asyncio
 import random
@@ -13,21 +13,18 @@ from hamlet.core.errors import RateLimited, UpstreamUnavailable
 from hamlet.registry import Deployment, Quota, ReservedThroughput
 from hamlet.routing import (
     CostEstimate,
-    LoadBalancer,
-    PendingUpdates,
-    ProbeLeases,
     Selection,
-    SyncTask,
 )
 from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage, encode
 from hamlet.routing.gossip.redis_connection import RedisConnection
 from hamlet.testing.scripted import ScriptedProvider, says
-from support.gateway import GatewayHarness, RecordingLog, deployment, fast_policy
+from support.gateway import GatewayHarness, deployment, fast_policy
 from support.redis import RedisServer, random_delays, redis_server, slow_proxy
+from support.replica import ReplicaState
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server, wait_until
 
 PTU = ReservedThroughput(10, 6000, 1.0)
-"""A thousand tokens a second, thirty thousand deep."""
+"""A thousand tokens a second; the bucket holds thirty thousand."""
 
 
 @pytest.fixture
@@ -36,29 +33,12 @@ async def redis(tmp_path) -> AsyncIterator[RedisServer]:
         yield server
 
 
-class ProcessState:
-    """What one process knows, without the process."""
+class SharingReplica(ReplicaState):
+    """A replica that shares its state over Redis, without the process."""
 
     def __init__(self, url: str, deployments: list[Deployment], **settings: float) -> None:
-        leases = ProbeLeases(rng=random.Random(7))
-        self.load_balancer = LoadBalancer(
-            rng=random.Random(7), may_probe=leases.is_held, pending_updates=PendingUpdates()
-        )
-        self.deployments = deployments
-        self.states: list[str] = []
-        self.sync_task = SyncTask(
-            self.load_balancer,
-            leases,
-            url,
-            "test",
-            lambda: deployments,
-            RecordingLog(),
-            self.states.append,
-            **settings,
-        )
-
-    def deployment_state(self, i: int = 0):
-        return self.load_balancer.deployment_state(self.deployments[i])
+        super().__init__(deployments, seed=7)
+        self.sync_task = self.sync_over(url, **settings)
 
     def selection(self, i: int = 0, probe: bool = False) -> Selection:
         from hamlet.routing.latency import LatencyModel
@@ -72,14 +52,9 @@ class ProcessState:
     def reserve_call(
         self, tokens: float = 1000.0, i: int = 0, error: Exception | None = None
     ) -> None:
-        booking = self.load_balancer.reserve(self.selection(i), CostEstimate(tokens))
+        reservation = self.load_balancer.reserve(self.selection(i), CostEstimate(tokens))
         if error is not None:
-            self.load_balancer.record_failure(booking, error)
-
-    def capacity_level(self, i: int = 0) -> float:
-        return self.deployment_state(i).capacity_model.undrained_levels(self.load_balancer.clock())[
-            0
-        ]
+            self.load_balancer.record_failure(reservation, error)
 
 
 def make_deployments(count: int = 2, capacity=PTU) -> list[Deployment]:
@@ -91,10 +66,10 @@ def make_deployments(count: int = 2, capacity=PTU) -> list[Deployment]:
 @asynccontextmanager
 async def run_processes(
     url: str, count: int = 2, wait=True, **settings
-) -> AsyncIterator[list[ProcessState]]:
+) -> AsyncIterator[list[SharingReplica]]:
     capacity = settings.pop("capacity", PTU)
     all_ = [
-        ProcessState(url, make_deployments(capacity=capacity), **settings) for _ in range(count)
+        SharingReplica(url, make_deployments(capacity=capacity), **settings) for _ in range(count)
     ]
     for each in all_:
         each.sync_task.start()
@@ -126,7 +101,7 @@ async def test_state_propagates_within_two_seconds(redis) -> None:
         )
 
 
-async def test_charges_add_up_in_every_process(redis) -> None:
+async def test_charges_are_summed_in_every_process(redis) -> None:
     async with run_processes(redis.url, 3) as all_:
         for each in all_:
             each.reserve_call(5000)
@@ -136,7 +111,7 @@ async def test_charges_add_up_in_every_process(redis) -> None:
         assert max(levels) <= 15_000
 
 
-async def test_requests_of_a_quota_add_up_too(redis) -> None:
+async def test_requests_of_a_quota_are_summed_too(redis) -> None:
     async with run_processes(redis.url, capacity=Quota(None, 6000)) as (one, other):
         for _ in range(500):
             one.reserve_call(1)
@@ -193,7 +168,7 @@ async def test_one_of_three_processes_probes(redis) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_lease_without_a_use_is_left_to_another(redis) -> None:
+async def test_unused_lease_passes_to_another_process(redis) -> None:
     async with run_processes(redis.url) as all_:
         for each in all_:
             each.deployment_state().breaker.open("failures", each.load_balancer.clock(), 0.0)
@@ -207,7 +182,7 @@ async def test_a_lease_without_a_use_is_left_to_another(redis) -> None:
         assert holders == {0, 1}
 
 
-async def test_a_lease_is_kept_while_its_probe_runs(redis) -> None:
+async def test_lease_is_extended_while_its_probe_runs(redis) -> None:
     async with run_processes(redis.url) as all_:
         for each in all_:
             each.deployment_state().breaker.open("failures", each.load_balancer.clock(), 0.0)
@@ -221,6 +196,7 @@ async def test_a_lease_is_kept_while_its_probe_runs(redis) -> None:
         assert holder.load_balancer.may_probe("d0/m")
 
 
+@pytest.mark.external("redis-server")
 async def test_starts_without_redis_and_joins_later(tmp_path) -> None:
     async with redis_server(tmp_path) as server:
         await server.kill()
@@ -230,7 +206,7 @@ async def test_starts_without_redis_and_joins_later(tmp_path) -> None:
             await server.start()
             await wait_until(lambda: all_[1].deployment_state().cooldown_until > 0)
             await wait_until(lambda: all(p.sync_task.state == "shared" for p in all_))
-            assert all_[0].states[:2] == ["away", "shared"]
+            assert all_[0].sync_states[:2] == ["away", "shared"]
 
 
 async def test_redis_outage_splits_capacity_and_merges_after(redis) -> None:
@@ -246,7 +222,7 @@ async def test_redis_outage_splits_capacity_and_merges_after(redis) -> None:
         other.reserve_call(2000)
         await redis.start()
         await wait_until(lambda: all(p.sync_task.state == "shared" for p in (one, other)))
-        # A snapshot may be a second old, in which a thousand tokens drain: a thirtieth of it all.
+        # A snapshot may be a second old, in which a thousand tokens drain: a thirtieth of the bucket.
         await wait_until(lambda: abs(one.capacity_level() - other.capacity_level()) < 1100)
         assert one.capacity_level() <= before + 5000
         assert one.capacity_level() > before + 5000 - 4 * 1100
@@ -297,37 +273,37 @@ async def test_truncated_redis_reply_is_treated_as_absent(redis) -> None:
             assert one.capacity_level() > 4000
 
 
-async def test_cancelled_commands_never_get_anothers_answer(redis) -> None:
-    """Fault matrix, row 47: the answer to a cancelled command must not be taken for the next's."""
+async def test_reply_to_a_cancelled_command_is_not_taken_for_the_next(redis) -> None:
+    """https://github.com/redis/redis-py/issues/2665"""
     rng, right, given_up = random.Random(4), 0, 0
 
     async def asker(url: str, me: int) -> None:
         nonlocal right, given_up
-        link = await opened(url)
+        connection = await opened(url)
         for i in range(50):
             words = [f"{me}-{i}-{n}".encode() for n in range(25)]
-            task = asyncio.ensure_future(link.execute(*(("ECHO", word) for word in words)))
+            task = asyncio.ensure_future(connection.execute(*(("ECHO", word) for word in words)))
             if rng.random() < 0.5:
                 asyncio.get_running_loop().call_later(rng.uniform(0, 0.004), task.cancel)
             try:
                 assert await task == words
                 right += 1
             except (asyncio.CancelledError, OSError, RedisError):
-                # What was given up is the command, not this test.
+                # The command was cancelled, not this test.
                 assert not asyncio.current_task().cancelling()
                 given_up += 1
-                await link.aclose()
-                link = await opened(url)
-        await link.aclose()
+                await connection.aclose()
+                connection = await opened(url)
+        await connection.aclose()
 
     async def opened(url: str) -> RedisConnection:
         for _ in range(20):
-            link = RedisConnection(url, 0.25)
+            connection = RedisConnection(url, 0.25)
             try:
-                await link.open("c")
-                return link
+                await connection.open("c")
+                return connection
             except (OSError, RedisError):
-                await link.aclose()
+                await connection.aclose()
         raise ConnectionError("the proxy lets nobody in")
 
     async with slow_proxy(redis.socket, random_delays(0.004)) as url:
@@ -338,7 +314,7 @@ async def test_cancelled_commands_never_get_anothers_answer(redis) -> None:
 
 
 class GatewayReplica:
-    """A gateway process that shares: the real one but for its providers."""
+    """A gateway process that shares its state; only its providers are scripted."""
 
     def __init__(self, url: str, plays, **settings) -> None:
         self.providers = [ScriptedProvider(play) for play in plays]
@@ -346,27 +322,16 @@ class GatewayReplica:
             deployment(provider, f"d{i}", capacity=PTU, region="r")
             for i, provider in enumerate(self.providers)
         ]
-        leases = ProbeLeases()
-        self.load_balancer = LoadBalancer(
-            may_probe=leases.is_held, pending_updates=PendingUpdates()
-        )
+        self.state = ReplicaState(rows)
+        self.load_balancer = self.state.load_balancer
         self.harness = GatewayHarness(
             rows,
             policy=fast_policy(),
             max_in_flight=1000,
             load_balancer=self.load_balancer,
         )
-        self.states: list[str] = []
-        self.sync_task = SyncTask(
-            self.load_balancer,
-            leases,
-            url,
-            "test",
-            lambda: rows,
-            RecordingLog(),
-            self.states.append,
-            **settings,
-        )
+        self.states = self.state.sync_states
+        self.sync_task = self.state.sync_over(url, **settings)
         self.errors: list[BaseException] = []
         self.answered = 0
         self.tasks: set[asyncio.Task] = set()
@@ -379,7 +344,7 @@ class GatewayReplica:
             self.errors.append(error)
 
     async def generate_load(self, stop: asyncio.Event, interval_s: float = 0.01) -> None:
-        """A call every `every_s`, whatever becomes of those before."""
+        """Start a call every `interval_s`, whether or not earlier ones have ended."""
         while not stop.is_set():
             task = asyncio.create_task(self.call())
             self.tasks.add(task)
@@ -389,7 +354,7 @@ class GatewayReplica:
 
 @asynccontextmanager
 async def run_replicas(url: str, plays=None, **settings) -> AsyncIterator[list[GatewayReplica]]:
-    """Two under load, which ends with the block: no call may have failed, or talked to Redis."""
+    """Two replicas under load within the block. No call may fail, or use Redis."""
     plays = plays or [says("hello")] * 3
     both = [GatewayReplica(url, plays, **settings) for _ in range(2)]
     over, talkers = asyncio.Event(), set()
@@ -420,7 +385,7 @@ async def run_replicas(url: str, plays=None, **settings) -> AsyncIterator[list[G
         assert each.harness.admission.in_flight == 0
 
 
-async def test_calls_do_not_wait_for_a_redis_that_hangs(redis) -> None:
+async def test_calls_do_not_wait_for_a_hanging_redis(redis) -> None:
     async with run_replicas(redis.url) as both:
         redis.pause()
         await wait_until(lambda: all(r.sync_task.state == "away" for r in both))
@@ -451,7 +416,7 @@ async def test_failure_is_detected_once_across_processes(redis) -> None:
         assert sum(len(r.providers[0].calls) for r in both) <= 8
 
 
-async def test_one_process_among_two_tries_a_broken_deployment_again(redis) -> None:
+async def test_one_of_two_processes_probes_a_broken_deployment(redis) -> None:
     async with run_replicas(redis.url) as both:
         for each in both:
             each.load_balancer.deployment_states["d0/m"].breaker.open(
@@ -468,7 +433,7 @@ async def test_one_process_among_two_tries_a_broken_deployment_again(redis) -> N
         assert sorted(asked)[1] >= 2
 
 
-async def test_a_backlog_of_ten_thousand_messages_holds_nothing_up(redis) -> None:
+async def test_backlog_of_ten_thousand_messages_blocks_no_call(redis) -> None:
     word = encode(
         GossipMessage(
             "flood", 77, {"d1/m": (0.001, 0.0)}, {"d2/m": DeploymentSnapshot(slowness=1.1)}
@@ -485,24 +450,24 @@ async def test_a_backlog_of_ten_thousand_messages_holds_nothing_up(redis) -> Non
             first = [str(1000 * part + 1), str(1000 * part + 1000)]
             assert await redis.execute("EVAL", script, "1", channel, before, after, *first) == "1"
         start = asyncio.get_running_loop().time()
-        condition = both[0].load_balancer.deployment_states["d0/m"]
-        condition.cool_down(30, both[0].load_balancer.clock())
-        both[0].load_balancer._mark_changed(condition)
+        state = both[0].load_balancer.deployment_states["d0/m"]
+        state.cool_down(30, both[0].load_balancer.clock())
+        both[0].load_balancer._mark_changed(state)
         gap, last = 0.0, start
         while not both[1].load_balancer.deployment_states["d0/m"].cooldown_until:
             await asyncio.sleep(0.005)
             now = asyncio.get_running_loop().time()
             gap, last = max(gap, now - last), now
             assert now - start < 60
-        # Taken in at one go the backlog would be all of the time there was.
+        # Merged without yielding, the backlog would take all of the time.
         assert gap < max(0.5, (last - start) / 4)
-        # Whoever fell behind so far that it was away meanwhile has begun anew from a snapshot.
+        # A process that fell so far behind that it was "away" has started from a snapshot.
         assert any(
             r.sync_task.merger._last_numbers["flood"] > 1000 or "away" in r.states for r in both
         )
 
 
-async def test_a_process_that_was_killed_is_taken_off_the_list(redis) -> None:
+async def test_killed_process_is_removed_from_the_members(redis) -> None:
     await redis.execute("SADD", "hamlet:fleet:test:members", "ghost")
     async with run_processes(redis.url, 1):
         assert "ghost" not in await redis.execute("SMEMBERS", "hamlet:fleet:test:members")
@@ -515,10 +480,10 @@ async def test_silent_subscription_is_reopened(redis) -> None:
         one.sync_task._last_message_at = -100.0
         await wait_until(lambda: one.sync_task._consecutive_failures == 1)
         await wait_until(lambda: one.sync_task._consecutive_failures == 0)
-        assert one.states == ["shared"]
+        assert one.sync_states == ["shared"]
 
 
-async def test_served_hamlets_share_and_show_it(redis, monkeypatch) -> None:
+async def test_served_processes_share_state_and_report_it(redis, monkeypatch) -> None:
     monkeypatch.setenv("HAMLET_TEST_REDIS", redis.url)
     config = (
         EMBEDDED_PROVIDER

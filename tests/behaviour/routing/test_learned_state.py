@@ -1,7 +1,6 @@
-"""What one answer teaches about a deployment holds for the calls after it.
+"""What one response teaches about a deployment holds for later calls.
 
-Rows of the fault matrix: 20, 21, 22 (as a wait), 23, 24, 26 (one at a time), 28, 29, 30, 35, 36, 37,
-63, 64, 67. Every fault comes from a real socket; each deployment is a model of one upstream.
+Every fault comes from a real socket; each deployment is a model of one upstream.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ Responder = Callable[[Received], Canned]
 def refusal_responder(status: int, body: dict[str, Any] | None = None, **headers: str) -> Responder:
     """A refusal with these headers (underscores for dashes)."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    told = body or {"error": {"message": "no", "type": "x", "code": None}}
-    return lambda request: json_reply(told, status, named)
+    payload = body or {"error": {"message": "no", "type": "x", "code": None}}
+    return lambda request: json_reply(payload, status, named)
 
 
 @dataclass
 class MultiModelVendor:
-    """One loopback upstream; what each of its models plays, and when it was asked."""
+    """One loopback upstream: how each of its models responds, and when it was called."""
 
     upstream: LoopbackUpstream
     responders: dict[str, Responder] = field(default_factory=dict)
@@ -57,7 +56,7 @@ class MultiModelVendor:
         return self.responders.get(model, respond_ok)(request)
 
     def request_counts(self) -> Counter[str]:
-        """How often each model was asked."""
+        """How often each model was called."""
         return Counter(model for _, model in self.requests)
 
 
@@ -65,7 +64,7 @@ class MultiModelVendor:
 async def fleet_harness(
     *tiers: list[Any], policy: dict[str, Any] | None = None, **more: Any
 ) -> AsyncIterator[tuple[FaultHarness, MultiModelVendor]]:
-    """A stage with one route, `r`, over tiers of models; a model may be a dict with its fields."""
+    """A gateway with one route, `r`, over tiers of models; a model may be a dict of its fields."""
     async with LoopbackUpstream() as upstream:
         vendor = MultiModelVendor(upstream)
         upstream.respond(vendor.respond)
@@ -89,8 +88,8 @@ def reserved_deployment(model: str, **more: Any) -> dict[str, Any]:
 async def test_retry_after_ms_is_honoured_and_call_fails_over() -> None:
     async with fleet_harness(["a"], ["b"]) as (stage, vendor):
         vendor.responders["a"] = refusal_responder(429, retry_after_ms="600", retry_after="1")
-        told = await stage.chat("r")
-        assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT)
+        response = await stage.chat("r")
+        assert (response.status, response.text) == (200, GOOD_ANSWER_TEXT)
         refused_at = vendor.requests[0][0]
         vendor.responders["a"] = respond_ok
         while vendor.request_counts()["a"] < 2:
@@ -110,12 +109,11 @@ async def test_longer_of_two_retry_hints_is_used(waits: tuple[str, str]) -> None
 
         vendor.responders["a"] = late
         calls = [asyncio.create_task(stage.chat("r")) for _ in range(2)]
-        while vendor.request_counts()["a"] < 2:
-            await asyncio.sleep(0.005)
+        await wait_until(lambda: vendor.request_counts()["a"] >= 2)
         gate.set()
-        assert [told.status for told in await asyncio.gather(*calls)] == [200, 200]
-        fleet_ = stage.running.hamlet.gateway.load_balancer
-        left = fleet_.deployment_states["p/a"].cooldown_until - fleet_.clock()
+        assert [response.status for response in await asyncio.gather(*calls)] == [200, 200]
+        load_balancer = stage.running.hamlet.gateway.load_balancer
+        left = load_balancer.deployment_states["p/a"].cooldown_until - load_balancer.clock()
         assert 55 < left < 67
 
 
@@ -126,8 +124,8 @@ async def test_invalid_retry_after_is_ignored(wait: str) -> None:
     async with fleet_harness(["a"], ["b"]) as (stage, vendor):
         vendor.responders["a"] = refusal_responder(429, retry_after=wait, retry_after_ms=wait)
         assert (await stage.chat("r")).status == 200
-        fleet_ = stage.running.hamlet.gateway.load_balancer
-        assert fleet_.deployment_states["p/a"].cooldown_until - fleet_.clock() < 2
+        load_balancer = stage.running.hamlet.gateway.load_balancer
+        assert load_balancer.deployment_states["p/a"].cooldown_until - load_balancer.clock() < 2
 
 
 async def test_full_reserved_capacity_spills_to_pay_as_you_go() -> None:
@@ -136,13 +134,15 @@ async def test_full_reserved_capacity_spills_to_pay_as_you_go() -> None:
         for row in reserved:
             vendor.responders[row["model"]] = refusal_responder(429, retry_after_ms="30000")
         for _ in range(8):
-            told = await stage.chat("r")
-            assert (told.status, told.text) == (200, GOOD_ANSWER_TEXT)
+            response = await stage.chat("r")
+            assert (response.status, response.text) == (200, GOOD_ANSWER_TEXT)
         counts = vendor.request_counts()
         assert counts["payg"] == 8
-        assert all(counts[row["model"]] <= 1 for row in reserved), "who is full is not asked again"
-        traffic = stage.running.hamlet.gateway.load_balancer._route_states["r", True]
-        assert traffic.retry_budget.remaining_ratio == 1.0
+        assert all(counts[row["model"]] <= 1 for row in reserved), (
+            "a full deployment is not called again"
+        )
+        route_state = stage.running.hamlet.gateway.load_balancer._route_states["r", True]
+        assert route_state.retry_budget.remaining_ratio == 1.0
 
 
 async def test_waits_when_capacity_frees_soon() -> None:
@@ -158,13 +158,13 @@ async def test_waits_when_capacity_frees_soon() -> None:
         vendor.responders["a"] = vendor.responders["b"] = once
         assert (await stage.chat("r")).text == GOOD_ANSWER_TEXT
         vendor.responders["a"] = vendor.responders["b"] = refusal_responder(429, retry_after="30")
-        told = await stage.chat("r")
-        assert told.status == 429
-        assert 29 <= int(told.headers["retry-after"]) <= 33
+        response = await stage.chat("r")
+        assert response.status == 429
+        assert 29 <= int(response.headers["retry-after"]) <= 33
         asked = len(vendor.requests)
         again = await stage.chat("r", stream=False)
         assert again.status == 429
-        assert again.headers["x-should-retry"] == "true", "nobody was asked: shed before trying"
+        assert again.headers["x-should-retry"] == "true", "it was shed before any attempt"
         assert len(vendor.requests) == asked
 
 
@@ -174,7 +174,7 @@ async def test_failing_deployment_is_ejected(status: int) -> None:
         vendor.responders["a"] = refusal_responder(status)
         for _ in range(8):
             assert (await stage.chat("r")).status == 200
-        # 529 asks us to stay away, which one such answer is enough for.
+        # One 529 is enough for a cooldown.
         assert vendor.request_counts()["a"] == (1 if status == 529 else 3)
 
 
@@ -228,25 +228,25 @@ async def test_exhausted_credit_stops_calls_to_quota_group() -> None:
         assert (counts["a"] + counts["b"], counts["c"]) == (1, 5)
 
 
-async def test_a_wrong_request_is_sent_once() -> None:
+async def test_invalid_request_is_sent_once() -> None:
     async with fleet_harness(["a"], ["b"]) as (stage, vendor):
         vendor.responders["a"] = refusal_responder(
             400, {"error": {"message": "bad temperature", "code": "x"}}
         )
-        told = await stage.chat("r", stream=False)
-        assert told.status == 400
+        response = await stage.chat("r", stream=False)
+        assert response.status == 400
         assert vendor.request_counts() == {"a": 1}
-        assert "bad temperature" in told.body.decode()
+        assert "bad temperature" in response.body.decode()
 
 
 async def test_slow_deployment_is_ejected_as_outlier() -> None:
     async with fleet_harness(["slow", "b", "c"]) as (stage, vendor):
         for _ in range(40):
             await stage.chat("r")
-        fleet_ = stage.running.hamlet.gateway.load_balancer
-        for condition in fleet_.deployment_states.values():
-            # A busy machine may have made any of them look slow.
-            condition.slowness = PeakEwma(fleet_.clock())
+        load_balancer = stage.running.hamlet.gateway.load_balancer
+        for state in load_balancer.deployment_states.values():
+            # A busy machine may have made any of them seem slow.
+            state.slowness = PeakEwma(load_balancer.clock())
         vendor.responders["slow"] = lambda request: sse_reply(
             answer_frames(wire_for(request)), pause_s=0.3
         )
@@ -258,24 +258,24 @@ async def test_slow_deployment_is_ejected_as_outlier() -> None:
         assert vendor.request_counts()["slow"] - found_out <= 2
 
 
-async def test_a_flapping_deployment_is_probed_one_call_at_a_time() -> None:
+async def test_flapping_deployment_is_probed_one_call_at_a_time() -> None:
     async with fleet_harness(["flapping"], ["b"]) as (stage, vendor):
         vendor.responders["flapping"] = refusal_responder(500)
         for _ in range(4):
             await stage.chat("r")
-        fleet_ = stage.running.hamlet.gateway.load_balancer
-        breaker = fleet_.deployment_states["p/flapping"].breaker
-        spans = [breaker.open_until - fleet_.clock()]
+        load_balancer = stage.running.hamlet.gateway.load_balancer
+        breaker = load_balancer.deployment_states["p/flapping"].breaker
+        spans = [breaker.open_until - load_balancer.clock()]
         for _ in range(2):
-            breaker.open_until = fleet_.clock()
+            breaker.open_until = load_balancer.clock()
             before = vendor.request_counts()["flapping"]
-            told = await asyncio.gather(*(stage.chat("r") for _ in range(10)))
-            assert [t.status for t in told] == [200] * 10
+            responses = await asyncio.gather(*(stage.chat("r") for _ in range(10)))
+            assert [each.status for each in responses] == [200] * 10
             assert vendor.request_counts()["flapping"] == before + 1
-            spans.append(breaker.open_until - fleet_.clock())
+            spans.append(breaker.open_until - load_balancer.clock())
         assert spans[2] > 1.5 * spans[1] > 2 * spans[0] * 0.9
         vendor.responders["flapping"] = respond_ok
-        breaker.open_until = fleet_.clock()
+        breaker.open_until = load_balancer.clock()
         for _ in range(4):
             assert (await stage.chat("r")).status == 200
         assert not breaker.is_tripped
@@ -291,8 +291,8 @@ async def test_region_outage_fails_no_call() -> None:
         for i in range(3):
             vendor.responders[f"kr{i}"] = lambda request: Canned(before="reset")
         for _ in range(20):
-            told = await asyncio.gather(*(stage.chat("r") for _ in range(3)))
-            assert {t.status for t in told} == {200}
+            responses = await asyncio.gather(*(stage.chat("r") for _ in range(3)))
+            assert {each.status for each in responses} == {200}
         later = len(vendor.requests)
         for _ in range(30):
             assert (await stage.chat("r")).text == GOOD_ANSWER_TEXT
@@ -301,7 +301,7 @@ async def test_region_outage_fails_no_call() -> None:
 
 
 async def test_admission_is_fair_between_keys(monkeypatch) -> None:
-    # On a slow machine a place may take longer than the half second that calls have for it.
+    # On a slow machine a slot may take longer than the half second that calls wait for it.
     monkeypatch.setattr(admission, "_MAX_QUEUE_WAIT_S", 30.0)
     async with fleet_harness(["a"], server={"max_in_flight": 8}) as (stage, vendor):
 
@@ -320,7 +320,7 @@ async def test_admission_is_fair_between_keys(monkeypatch) -> None:
         served = sum(task.done() for task in flood)
         assert served <= 8, "it queued behind the flood"
         await (await modest).aclose()
-        statuses = Counter(told.status for told in await asyncio.gather(*flood))
+        statuses = Counter(response.status for response in await asyncio.gather(*flood))
         assert statuses == {200: 60}
 
 
@@ -329,8 +329,8 @@ async def test_late_response_is_hedged() -> None:
         for _ in range(40):
             await stage.chat("r")
         vendor.responders["a"] = lambda request: Canned(before="hang")
-        told = await stage.chat("r")
-        assert told.text == GOOD_ANSWER_TEXT
+        response = await stage.chat("r")
+        assert response.text == GOOD_ANSWER_TEXT
         await vendor.upstream.hung_up()
         assert vendor.request_counts()["b"] == 1
         gateway = stage.running.hamlet.gateway
@@ -345,21 +345,21 @@ async def test_vendor_spillover_marks_deployment_full() -> None:
             return sse_reply(answer_frames(wire_for(request)), headers=headers)
 
         vendor.responders["a"] = spilled
-        told = await stage.chat("r")
-        assert told.text == GOOD_ANSWER_TEXT
-        assert "x-ms-spillover-from-deployment" not in told.headers
+        response = await stage.chat("r")
+        assert response.text == GOOD_ANSWER_TEXT
+        assert "x-ms-spillover-from-deployment" not in response.headers
         assert (await stage.chat("r")).status == 200
         assert vendor.request_counts() == {"a": 1, "b": 1}
 
 
-async def test_a_callers_budget_can_only_shorten_the_call() -> None:
+async def test_callers_budget_only_shortens_the_call() -> None:
     async with fleet_harness(["a"], policy={"total_s": 0.4}) as (stage, vendor):
         vendor.responders["a"] = lambda request: Canned(before="hang")
         for budget_ms in ("120", "60000"):
             stage.http.headers["x-request-budget-ms"] = budget_ms
             begun = time.monotonic()
-            told = await stage.chat("r", stream=False)
-            assert told.status == 504
+            response = await stage.chat("r", stream=False)
+            assert response.status == 504
             assert time.monotonic() - begun >= min(int(budget_ms) / 1000, 0.4) - 0.01
             vendor_fleet = stage.running.hamlet.gateway.load_balancer
             vendor_fleet.deployment_states["p/a"].breaker.close(vendor_fleet.clock())

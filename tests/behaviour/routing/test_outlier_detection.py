@@ -1,4 +1,4 @@
-"""Who is slow is asked less, and what is not answered yet tells as much as an answer."""
+"""Slow deployments get fewer calls; late pending calls count like slow responses."""
 
 import pytest
 
@@ -11,39 +11,39 @@ REQUEST_COST = CostEstimate(100, 100, 100)
 
 
 def start_call(
-    harness: RoutingHarness, name: str, demand: CostEstimate = REQUEST_COST
+    harness: RoutingHarness, name: str, estimate: CostEstimate = REQUEST_COST
 ) -> Reservation:
-    """A call under way to a deployment."""
+    """A call in flight to a deployment."""
     members = [
         m
         for tier in harness.load_balancer.route_state(harness.route).tiers
         for m in tier.candidates
     ]
-    asked = next(m for m in members if m.deployment.id == f"{name}/m")
-    return harness.load_balancer.reserve(Selection(asked, 0), demand)
+    candidate = next(m for m in members if m.deployment.id == f"{name}/m")
+    return harness.load_balancer.reserve(Selection(candidate, 0), estimate)
 
 
 def complete_call(harness: RoutingHarness, name: str, seconds: float) -> None:
     """A call whose first content took so long."""
-    booking = start_call(harness, name)
+    reservation = start_call(harness, name)
     harness.clock.advance(seconds)
-    harness.load_balancer.record_success(booking)
-    harness.load_balancer.settle(booking, Usage(100, 100))
+    harness.load_balancer.record_success(reservation)
+    harness.load_balancer.settle(reservation, Usage(100, 100))
 
 
 def harness_with_history(*tiers: list[Deployment]) -> RoutingHarness:
-    """A fleet that knows how long an answer takes: half a second."""
-    yard = RoutingHarness(*tiers)
+    """A load balancer that expects a latency of half a second."""
+    harness = RoutingHarness(*tiers)
     for _ in range(60):
-        complete_call(yard, "a", 0.5)
-    return yard
+        complete_call(harness, "a", 0.5)
+    return harness
 
 
 @pytest.fixture
 def harness() -> RoutingHarness:
-    yard = harness_with_history([stub_deployment("a"), stub_deployment("b")])
-    assert set(yard.count_selections()) == {"a", "b"}
-    return yard
+    harness = harness_with_history([stub_deployment("a"), stub_deployment("b")])
+    assert set(harness.count_selections()) == {"a", "b"}
+    return harness
 
 
 def test_two_slow_responses_make_an_outlier(harness: RoutingHarness) -> None:
@@ -72,14 +72,14 @@ def test_pending_late_calls_count_as_slow_responses(harness: RoutingHarness) -> 
     )
 
 
-def test_a_late_answer_and_a_late_call_make_two(harness: RoutingHarness) -> None:
+def test_late_response_and_late_pending_call_make_an_outlier(harness: RoutingHarness) -> None:
     complete_call(harness, "a", 5.0)
     start_call(harness, "a")
     harness.clock.advance(5.0)
     assert harness.deployment_state("a").is_outlier(harness.clock())
 
 
-def test_a_call_that_failed_or_was_called_off_is_not_waited_for(harness: RoutingHarness) -> None:
+def test_failed_or_cancelled_call_is_not_pending(harness: RoutingHarness) -> None:
     first, second = start_call(harness, "a"), start_call(harness, "a")
     harness.clock.advance(5.0)
     harness.load_balancer.cancel(first)
@@ -98,7 +98,7 @@ def test_recovering_outlier_gets_one_call_at_a_time(harness: RoutingHarness) -> 
     harness.load_balancer.record_success(trial)
     harness.load_balancer.settle(trial, Usage(100, 100))
     start_call(harness, "a")
-    assert "a" in harness.count_selections(), "it has answered in good time"
+    assert "a" in harness.count_selections(), "its trial call was fast"
 
 
 def test_non_streaming_response_is_not_an_outlier(harness: RoutingHarness) -> None:
@@ -109,7 +109,7 @@ def test_non_streaming_response_is_not_an_outlier(harness: RoutingHarness) -> No
     assert not harness.deployment_state("a").is_outlier(harness.clock())
 
 
-def test_a_slow_deployment_is_better_than_none() -> None:
+def test_outlier_is_used_if_it_is_the_only_one() -> None:
     alone = harness_with_history([stub_deployment("a")])
     complete_call(alone, "a", 5.0)
     complete_call(alone, "a", 5.0)
@@ -118,8 +118,8 @@ def test_a_slow_deployment_is_better_than_none() -> None:
 
 
 def test_fast_lower_tier_is_preferred_to_outlier() -> None:
-    yard = harness_with_history([stub_deployment("a")], [stub_deployment("paid", None)])
-    assert yard.count_selections() == {"a": 200}
-    complete_call(yard, "a", 5.0)
-    complete_call(yard, "a", 5.0)
-    assert yard.count_selections() == {"paid": 200}
+    harness = harness_with_history([stub_deployment("a")], [stub_deployment("paid", None)])
+    assert harness.count_selections() == {"a": 200}
+    complete_call(harness, "a", 5.0)
+    complete_call(harness, "a", 5.0)
+    assert harness.count_selections() == {"paid": 200}

@@ -59,7 +59,7 @@ def test_internal_error_is_detected_with_seed(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "sabotage", "fault", "noticed"),
     [
-        (Selector, "_selection_context", _select_without_history, Fault("html"), "asked twice"),
+        (Selector, "_selection_context", _select_without_history, Fault("html"), "called twice"),
         (
             RetryState, "_is_failover_useful", lambda self, error, here: True,
             Fault("status", status=400), "an attempt followed invalid_request",
@@ -101,7 +101,7 @@ def test_a_token_that_comes_twice_or_from_another_answer_is_noticed() -> None:
     with pytest.raises(InvariantViolation, match="2 tokens came, 3 are counted"):
         rules.on_outcome(outcome)
     rules.on_item("c", TextDelta(0, "word word "))
-    with pytest.raises(InvariantViolation, match="4 tokens, 3 were said"):
+    with pytest.raises(InvariantViolation, match="4 tokens, 3 were generated"):
         rules.on_outcome(outcome)
     with pytest.raises(InvariantViolation, match="two answers in one"):
         rules.on_item("c", NativeChunk(b'data: {"id":"sim-b-7","choices":[]}'))

@@ -9,7 +9,7 @@ from asyncio.subprocess import PIPE
 
 import httpx2
 
-from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES
+from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, wait_until
 
 
 async def test_metrics_are_on_the_admin_port_alone_and_stay_while_draining(tmp_path) -> None:
@@ -34,8 +34,11 @@ async def test_metrics_are_on_the_admin_port_alone_and_stay_while_draining(tmp_p
                 assert (await http.get(f"{url}/readyz")).status_code == 200
                 assert "hamlet_ready 1.0" in (await http.get(f"{admin}/metrics")).text
                 process.send_signal(signal.SIGTERM)
-                while (await http.get(f"{admin}/readyz")).status_code != 503:
-                    await asyncio.sleep(0.02)
+
+                async def is_unready() -> bool:
+                    return (await http.get(f"{admin}/readyz")).status_code == 503
+
+                await wait_until(is_unready, interval_s=0.02)
                 await asyncio.sleep(1.0)
                 assert "hamlet_draining 1.0" in (await http.get(f"{admin}/metrics")).text
             assert await process.wait() == 0
@@ -50,21 +53,21 @@ def test_a_taken_admin_port_does_not_stop_the_serving() -> None:
     from hamlet.testing.support import SilentLog
 
     class Log(SilentLog):
-        told: list[str] = []
+        events: list[str] = []
 
         def error(self, event, **fields):
-            self.told.append(event)
+            self.events.append(event)
 
     async def app(scope, receive, send):
         raise AssertionError
 
     async def begin(port: int) -> None:
-        beside = AdminServer(app, "127.0.0.1", port, Log())
-        await beside.start()
-        await beside.aclose()
+        admin_server = AdminServer(app, "127.0.0.1", port, Log())
+        await admin_server.start()
+        await admin_server.aclose()
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         asyncio.run(begin(taken.getsockname()[1]))
-    assert Log.told == ["admin.not_served"]
+    assert Log.events == ["admin.not_served"]

@@ -33,7 +33,7 @@ EMPTY = {
     "Edge requests": "no Envoy here; the cutover's load test runs one",
     "Edge retries and 5xx": "no Envoy here",
     "Edge hosts": "no Envoy here",
-    "Moves of the last day": "features are placed past the rules here, which is no move",
+    "Stage changes in the last day": "features are placed past the rules here, which is no move",
 }
 FLEET = """suggest:
   chip_route: chat
@@ -151,10 +151,10 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
         async def look() -> None:
             missing.clear()
             for board, title, expr in panel_expressions():
-                told = await prom.query(expr)
-                assert told["status"] == "success", (board, title, told)
-                assert not told.get("warnings"), (board, title, told)
-                numbers = [float(row["value"][1]) for row in told["data"]["result"]]
+                response = await prom.query(expr)
+                assert response["status"] == "success", (board, title, response)
+                assert not response.get("warnings"), (board, title, response)
+                numbers = [float(row["value"][1]) for row in response["data"]["result"]]
                 if not numbers or all(math.isnan(number) for number in numbers):
                     missing[f"{board}: {title}"] = expr
 
@@ -174,7 +174,7 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
         wrong = {n: e for n, e in missing.items() if n.split(": ")[1] not in EMPTY}
         assert not wrong, json.dumps(wrong, indent=1)
         assert await prom.values('count(ALERTS{alertname="HamletDown"}) or vector(0)') == [0]
-        told = await prom.http.get(
+        response = await prom.http.get(
             f"{prom.url}/api/v1/query_exemplars",
             params={
                 "query": "hamlet_request_duration_seconds_bucket",
@@ -182,7 +182,7 @@ async def test_every_panel_has_data_under_traffic_with_faults(tmp_path: Path, mo
                 "end": "9999999999",
             },
         )
-        ids = [e["labels"]["trace_id"] for s in told.json()["data"] for e in s["exemplars"]]
+        ids = [e["labels"]["trace_id"] for s in response.json()["data"] for e in s["exemplars"]]
         assert ids
         lines = both.running.log.getvalue()
         assert all(id_ in lines for id_ in ids), "a trace is found in the log"
@@ -198,9 +198,9 @@ async def test_provider_failure_alert_reaches_webhook(tmp_path: Path) -> None:
         rule |= {"for": "2s", "keep_firing_for": "0s"}
         rule["expr"] = rule["expr"].replace("[5m]", "[10s]").replace("* 300 >", "* 10 >")
     (tmp_path / "fast.yml").write_text(yaml.safe_dump({"groups": [group]}))
-    heard: list[dict] = []
+    notifications: list[dict] = []
     async with LoopbackUpstream() as hook, LoopbackUpstream() as broken:
-        hook.respond(lambda request: heard.append(request.json) or json_reply({}))
+        hook.respond(lambda request: notifications.append(request.json) or json_reply({}))
         broken.respond(lambda request: json_reply(wire_for(request).error(500), 500))
         config = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text()
         config = re.sub(r"http://(pages|tickets):8080/", rf"{hook.url}/v1/\1", config)
@@ -230,7 +230,11 @@ async def test_provider_failure_alert_reaches_webhook(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)
 
             def names() -> set[str]:
-                return {a["labels"]["alertname"] for told in heard for a in told["alerts"]}
+                return {
+                    a["labels"]["alertname"]
+                    for notification in notifications
+                    for a in notification["alerts"]
+                }
 
             driving = asyncio.create_task(calls())
             try:
@@ -238,8 +242,15 @@ async def test_provider_failure_alert_reaches_webhook(tmp_path: Path) -> None:
             finally:
                 stop.set()
                 await driving
-    told = next(t for t in heard if t["commonLabels"].get("alertname") == "HamletRouteExhausted")
-    assert told["receiver"] == "pages"
-    assert told["commonLabels"] | {"route": "r", "severity": "page"} == told["commonLabels"]
-    assert told["commonAnnotations"]["runbook_url"] == "docs/runbook.md#hamletrouteexhausted"
+    notification = next(
+        n for n in notifications if n["commonLabels"].get("alertname") == "HamletRouteExhausted"
+    )
+    assert notification["receiver"] == "pages"
+    assert (
+        notification["commonLabels"] | {"route": "r", "severity": "page"}
+        == notification["commonLabels"]
+    )
+    assert (
+        notification["commonAnnotations"]["runbook_url"] == "docs/runbook.md#hamletrouteexhausted"
+    )
     assert "HamletDown" not in names()

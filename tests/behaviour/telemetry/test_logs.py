@@ -1,4 +1,4 @@
-"""Log lines: written by a thread, never waited for; breakers that change are told."""
+"""Log lines: written by a thread without blocking; circuit breaker changes are logged."""
 
 import io
 import json
@@ -76,8 +76,8 @@ async def test_breaker_opening_is_logged_once() -> None:
     async with failover_harness({"down": fault}) as stage:
         for _ in range(6):
             await stage.chat("openai-openai/down/stream")
-        told = [line for line in stage.log if line["event"] == "breaker.changed"]
-    assert [(line["deployment"], line["state"], line["reason"]) for line in told] == [
+        changes = [line for line in stage.log if line["event"] == "breaker.changed"]
+    assert [(line["deployment"], line["state"], line["reason"]) for line in changes] == [
         ("bad-openai/openai-openai/down/stream", "open", "failures")
     ]
-    assert told[0]["opens_in_s"] > 5
+    assert changes[0]["opens_in_s"] > 5

@@ -88,12 +88,12 @@ async def test_a_failed_attempt_and_its_successor_are_children_of_the_callers_tr
 
 @pytest.mark.parametrize("transport", ["httptools", "aiohttp"])
 async def test_trace_context_is_propagated_only_where_allowed(transport) -> None:
-    async with LoopbackUpstream() as told_of, LoopbackUpstream() as other:
+    async with LoopbackUpstream() as trusted, LoopbackUpstream() as other:
         async with LoopbackUpstream() as otlp:
-            for upstream in (told_of, other):
+            for upstream in (trusted, other):
                 upstream.respond(respond_ok)
             otlp.respond(lambda request: Canned(200))
-            known = provider("openai", told_of.url)
+            known = provider("openai", trusted.url)
             known |= {"traceparent": True, "transport": transport}
             config = {
                 "telemetry": {"otlp": f"{otlp.url}/v1/traces"},
@@ -108,7 +108,7 @@ async def test_trace_context_is_propagated_only_where_allowed(transport) -> None
                 await stage.chat("known")
                 await stage.chat("other")
             root = next(span for span in exported_spans(otlp) if span.name == "chat known")
-    sent = told_of.requests[0].headers["traceparent"]
+    sent = trusted.requests[0].headers["traceparent"]
     assert sent == f"00-{TRACE}-{root.span_id.hex()}-01"
     assert root.parent_span_id.hex() == PARENT
     assert "traceparent" not in other.requests[0].headers

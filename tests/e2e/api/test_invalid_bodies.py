@@ -1,4 +1,4 @@
-"""Bad input is a clear 4xx in the caller's dialect, never a 5xx, and nothing is asked upstream."""
+"""Invalid input is a 4xx in the caller's dialect, never a 5xx, and reaches no upstream."""
 
 import json
 
@@ -93,18 +93,18 @@ CASES = [
 
 
 def assert_error_shape(path: str, response: httpx2.Response) -> None:
-    told = response.json()
+    body = response.json()
     if path == SUGGEST:
         assert response.headers["content-type"] == "application/problem+json"
-        assert told["status"] == response.status_code
-        assert told["type"].startswith("/problems/")
+        assert body["status"] == response.status_code
+        assert body["type"].startswith("/problems/")
     elif path == ANTHROPIC:
-        assert told["type"] == "error"
-        assert told["error"]["type"].endswith(("_error", "_too_large"))
-        assert told["error"]["message"]
+        assert body["type"] == "error"
+        assert body["error"]["type"].endswith(("_error", "_too_large"))
+        assert body["error"]["message"]
     else:
-        assert told["error"]["message"]
-        assert told["error"]["type"]
+        assert body["error"]["message"]
+        assert body["error"]["type"]
     assert response.headers["x-request-id"]
 
 
@@ -126,7 +126,7 @@ async def test_invalid_body_is_rejected_in_callers_dialect(http, vendor) -> None
 
 @pytest.mark.parametrize("path", [OPENAI, ANTHROPIC, EMBED, SUGGEST])
 @pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_of_50_megabytes_is_too_large(http, path: str, declared: bool) -> None:
+async def test_body_of_50_megabytes_is_too_large(http, path: str, declared: bool) -> None:
     megabyte = b" " * (1 << 20)
 
     async def chunks():
@@ -139,7 +139,7 @@ async def test_a_body_of_50_megabytes_is_too_large(http, path: str, declared: bo
     assert_error_shape(path, response)
 
 
-async def test_a_compressed_body_is_refused(http) -> None:
+async def test_compressed_body_is_rejected(http) -> None:
     response = await http.post(OPENAI, content=b"x", headers={"content-encoding": "gzip"})
     assert response.status_code == 400
 
@@ -152,7 +152,7 @@ async def test_a_compressed_body_is_refused(http) -> None:
         ("PUT", "/livez", 405, "method_not_allowed", "GET"),
     ],
 )
-async def test_unknown_paths_and_methods_answer_in_the_callers_dialect(
+async def test_unknown_path_or_method_is_reported_in_callers_dialect(
     http, method: str, path: str, status: int, code: str, allow: str | None
 ) -> None:
     for version, not_found, envelope in (
@@ -160,11 +160,11 @@ async def test_unknown_paths_and_methods_answer_in_the_callers_dialect(
         ({"anthropic-version": "2023-06-01"}, "not_found_error", "error"),
     ):
         response = await http.request(method, path, headers=version)
-        told = response.json()
+        body = response.json()
         assert (response.status_code, response.headers.get("allow")) == (status, allow)
-        assert (told["error"]["code"], told.get("type")) == (code, envelope)
-        assert told["error"]["type"] == (not_found if status == 404 else "invalid_request_error")
-        assert path in told["error"]["message"]
+        assert (body["error"]["code"], body.get("type")) == (code, envelope)
+        assert body["error"]["type"] == (not_found if status == 404 else "invalid_request_error")
+        assert path in body["error"]["message"]
 
 
 async def test_unusual_header_values_are_accepted(http) -> None:
@@ -174,7 +174,7 @@ async def test_unusual_header_values_are_accepted(http) -> None:
     assert response.headers["x-request-id"].startswith("req_")
 
 
-async def test_a_parameter_left_out_is_named_in_a_header(http) -> None:
+async def test_dropped_parameter_is_named_in_a_header(http) -> None:
     response = await http.post(
         OPENAI, content=chat_body(model="embedded", seed=3, **{"odd\nname": 1})
     )
@@ -183,7 +183,7 @@ async def test_a_parameter_left_out_is_named_in_a_header(http) -> None:
     assert "unsupported:seed" in named
 
 
-async def test_prompts_and_keys_stay_out_of_logs_and_metrics(http, running, vendor) -> None:
+async def test_logs_and_metrics_contain_no_prompts_or_keys(http, running, vendor) -> None:
     said = "my secret diary"
     for model in ("openai", "anthropic", "embedded", "nobody"):
         turns = [{"role": "user", "content": said}]

@@ -1,11 +1,14 @@
-"""Keys, their routes and rates; reloading while serving."""
+"""API keys with their routes and rate limits, and reloading while serving."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from hamlet.app import create_app
+from hamlet.config import ConfigError
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, environment, run_server
 
 HASH = hashlib.sha256(b"hk_hashed").hexdigest()
@@ -93,24 +96,24 @@ async def test_publishable_key_is_limited_to_routes_and_origins(http) -> None:
     ).status_code == 404
 
 
-async def test_only_an_admin_may_reload(http) -> None:
+async def test_reload_needs_an_admin_key(http) -> None:
     for key, status in (("hk_server", 403), ("wrong", 401), ("hk_ops", 200)):
         response = await http.post("/v1/admin/reload", headers=bearer_headers(key))
         assert response.status_code == status, key
 
 
-async def test_a_reload_changes_routes_and_a_bad_file_changes_nothing(tmp_path: Path) -> None:
+async def test_reload_applies_routes_and_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "hamlet.yaml"
     file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES)
     async with run_server(file) as running, httpx2.AsyncClient(base_url=running.url) as http:
-        held = await running.hamlet.gateway.chat(*make_call())
+        open_stream = await running.hamlet.gateway.chat(*make_call())
         file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES.replace("  hamlet:", "  renamed:"))
         assert (await http.post("/v1/admin/reload")).status_code == 200
         renamed = CHAT_BODY | {"model": "renamed"}
         assert (await http.post("/v1/chat/completions", json=renamed)).status_code == 200
         assert (await http.post("/v1/chat/completions", json=CHAT_BODY)).status_code == 404
-        assert [event async for event in held]
-        await held.aclose()
+        assert [event async for event in open_stream]
+        await open_stream.aclose()
 
         file.write_text("providers: {embedded: {kind: embeded}}\nroutes: {}\nkey: 1\n")
         refused = await http.post("/v1/admin/reload")
@@ -130,6 +133,46 @@ async def test_a_reload_changes_routes_and_a_bad_file_changes_nothing(tmp_path: 
             'hamlet_config_reloads_total{outcome="ok"} 1.0',
             'hamlet_config_reloads_total{outcome="refused"} 1.0',
         ]
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        (
+            "cutover: {legacy_url: http://127.0.0.1:1, state: state.json, "
+            "features: {chat: {paths: [/chat]}}, chat_route: absent}",
+            "cutover.chat_route",
+        ),
+        ("telemetry: {otlp: http://127.0.0.1:1}", "telemetry.otlp"),
+    ],
+)
+async def test_reload_refuses_what_a_start_refuses(
+    tmp_path: Path, monkeypatch, section: str, path: str
+) -> None:
+    # As without the extra `otel`.
+    monkeypatch.setitem(sys.modules, "hamlet.telemetry.spans", None)
+    file = tmp_path / "hamlet.yaml"
+    file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES)
+    async with run_server(file) as running, httpx2.AsyncClient(base_url=running.url) as http:
+        renamed = EMBEDDED_PROVIDER + EMBEDDED_ROUTES.replace("  hamlet:", "  renamed:")
+        refused_text = renamed + section + "\n"
+        file.write_text(refused_text)
+        with pytest.raises(ConfigError) as at_start:
+            create_app(file)
+        response = await http.post("/v1/admin/reload")
+        assert response.status_code == 422
+        (problem,) = response.json()["problems"]
+        (expected,) = at_start.value.problems
+        assert problem == {
+            "path": expected.path,
+            "line": expected.line,
+            "message": expected.message,
+        }
+        assert expected.path == path
+        assert expected.line == refused_text.count("\n")
+        routes = (await http.get("/v1/models")).json()["data"]
+        assert "renamed" not in {row["id"] for row in routes}
+        assert (await http.post("/v1/chat/completions", json=CHAT_BODY)).status_code == 200
 
 
 def make_call():

@@ -85,22 +85,22 @@ async def test_error_after_status_is_the_last_in_band_event(
 ) -> None:
     gate = asyncio.Event()
     vendor.reply(Canned(503, {"content-type": "application/json"}, [b"{", b"}"], gate=gate))
-    heard = ""
+    received = ""
     async with httpx2.AsyncClient(base_url=running.url) as http:
         async with http.stream("POST", PATHS[dialect], json=chat_body("openai")) as response:
             assert response.status_code == 200
             async for text in response.aiter_text():
-                heard += text
-                # The status is out: now the upstream may say that it fails.
+                received += text
+                # The status has been sent; now the upstream may fail.
                 gate.set()
-    seen = [frame for frame in heard.split("\n\n") if frame]
+    seen = [frame for frame in received.split("\n\n") if frame]
     assert seen[0] == KEEPALIVE[dialect]
-    told = json.loads(seen[-1].split("data: ")[1])
-    assert told["error"]["code"] == "overloaded"
+    body = json.loads(seen[-1].split("data: ")[1])
+    assert body["error"]["code"] == "overloaded"
     assert "[DONE]" not in "".join(seen)
 
 
-async def test_strict_mode_refuses_what_a_model_cannot_take(
+async def test_strict_mode_rejects_unsupported_parameters(
     running: RunningServer, vendor: LoopbackUpstream
 ) -> None:
     async with httpx2.AsyncClient(base_url=running.url) as http:
@@ -143,11 +143,11 @@ async def test_stream_releases_request_body(
 ) -> None:
     rest, begun = asyncio.Event(), asyncio.Event()
 
-    def told_in_two(request: Received) -> Canned:
+    def respond_in_two_reads(request: Received) -> Canned:
         *said, end = wire_for(request).frames(chat_response(Text("Hello")), pieces=1)
         return sse_reply([b"".join(said), end], gate=rest)
 
-    vendor.respond(told_in_two)
+    vendor.respond(respond_in_two_reads)
     prompt = json.dumps(chat_body(model)).encode()
     messages = [{"type": "http.request", "body": prompt, "more_body": False}]
 

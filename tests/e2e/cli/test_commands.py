@@ -1,4 +1,4 @@
-"""The command line, as a person uses it."""
+"""The commands as processes of their own, as users run them."""
 
 import asyncio
 import json
@@ -43,8 +43,8 @@ async def test_serve_prints_url_and_reloads_on_sighup(tmp_path: Path) -> None:
     assert process.stdout
     assert process.stderr
     try:
-        greeting = (await process.stdout.readline()).decode()
-        url = re.search(r"http://127\.0\.0\.1:\d+", greeting)[0]
+        banner = (await process.stdout.readline()).decode()
+        url = re.search(r"http://127\.0\.0\.1:\d+", banner)[0]
         while b"startup complete" not in await process.stderr.readline():
             pass
         async with httpx2.AsyncClient(base_url=url) as http:
@@ -73,7 +73,7 @@ async def test_public_bind_requires_keys() -> None:
     assert "no keys are configured" in err
 
 
-async def test_refuses_a_bad_config_with_all_its_lines(tmp_path: Path) -> None:
+async def test_invalid_configuration_is_refused_with_all_lines(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("providers: {e: {kind: embeded}}\nroutes: {}\nkey: 1\n")
     for command in (("config", "check", str(file)), ("serve", "--config", str(file))):
@@ -84,7 +84,7 @@ async def test_refuses_a_bad_config_with_all_its_lines(tmp_path: Path) -> None:
         assert "3 problems" in err
 
 
-async def test_explains_a_route_and_prints_the_schema() -> None:
+async def test_config_explain_and_schema() -> None:
     code, out, _ = await run("config", "explain", "hamlet")
     assert (code, "embedded/embedded-chat" in out, "attempts=3" in out) == (0, True, True)
     code, _, err = await run("config", "explain", "hamlt")
@@ -93,7 +93,7 @@ async def test_explains_a_route_and_prints_the_schema() -> None:
     assert json.loads(out)["additionalProperties"] is False
 
 
-async def test_starting_imports_no_vendor_sdk() -> None:
+async def test_startup_imports_no_vendor_sdk() -> None:
     code = "import sys, hamlet.app; from hamlet.config import load; hamlet.app.Hamlet(load()); print([m for m in ('openai','anthropic','httpx2','providers') if m in sys.modules])"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
@@ -107,23 +107,23 @@ async def test_catalogue_import_reports_accepted_and_rejected_rows(tmp_path: Pat
     file.write_text(
         "url,title_ko,topics\nhttps://a.example.org/,가,study\nhttp://b.example.org/,나,\n"
     )
-    given = ("catalogue", "import", str(file), "--folder", folder, "--license", "CC0")
-    code, out, err = await run(*given)
+    arguments = ("catalogue", "import", str(file), "--folder", folder, "--license", "CC0")
+    code, out, err = await run(*arguments)
     assert code == 1
     assert "mine: 1 taken, 1 refused" in out
     assert f"{file}:3: url: must be an https address" in err
     code, out, _ = await run("catalogue", "stats", "--folder", folder)
     assert code == 0
     assert re.search(r"mine\s+links\s+1\s+1\s+CC0\s+mine\.csv", out)
-    code, _, err = await run(*given[:-1], " ")
+    code, _, err = await run(*arguments[:-1], " ")
     assert code == 2
     assert "needs a licence" in err
     file.write_text("url,title\n")
-    code, _, err = await run(*given)
+    code, _, err = await run(*arguments)
     assert (code, "nothing is changed" in err) == (2, True)
 
 
-async def test_checking_a_configuration_looks_at_packs_and_sources(tmp_path: Path) -> None:
+async def test_config_check_covers_packs_and_sources(tmp_path: Path) -> None:
     (tmp_path / "x.manifest.json").write_text("{}")
     file = tmp_path / "c.yaml"
     file.write_text(
@@ -158,7 +158,9 @@ async def test_healthcheck_detects_running_server() -> None:
         assert await run_healthcheck(running.url) == (0, f"{running.url}/livez: 200")
         running.hamlet.start_draining()
         code, out, _ = await run("healthcheck", "--url", running.url)
-        assert (code, out.strip()) == (0, f"{running.url}/livez: 200"), "draining is no illness"
+        assert (code, out.strip()) == (0, f"{running.url}/livez: 200"), (
+            "a draining process is alive"
+        )
         assert await run_healthcheck(f"{running.url}/v1") == (1, f"{running.url}/v1/livez: 404")
     code, out = await run_healthcheck(running.url)
     assert (code, "no hamlet answers" in out) == (1, True)

@@ -1,4 +1,4 @@
-"""What operators see of a fleet: the plan of a call, live, and why."""
+"""`hamlet fleet explain` and `top`: what operators see of a fleet."""
 
 import asyncio
 import re
@@ -47,8 +47,8 @@ async def running():
         yield running
 
 
-async def test_explains_the_plan_and_what_is_left_out(running) -> None:
-    fleet = running.hamlet.gateway.load_balancer
+async def test_explain_shows_plan_and_rejected_deployments(running) -> None:
+    load_balancer = running.hamlet.gateway.load_balancer
     code, out, _ = await run("explain", "chat", "--url", running.url)
     assert code == 0
     rows = {line.split()[1]: line for line in out.splitlines() if re.match(r"\d ", line)}
@@ -57,21 +57,23 @@ async def test_explains_the_plan_and_what_is_left_out(running) -> None:
     )
     assert re.search(r"60000 TPM 100 RPM .* in *$", rows["f/embedded-chat"])
     assert "outside the route's residency" in rows["g/embedded-chat"]
-    fleet.deployment_states["e/embedded-chat"].cool_down(60.0, fleet.clock())
+    load_balancer.deployment_states["e/embedded-chat"].cool_down(60.0, load_balancer.clock())
     code, out, _ = await run("explain", "chat", "--url", running.url, "--no-stream")
     assert re.search(r"e/embedded-chat .* \d\d\.\d s .*cooling down", out)
     assert re.search(r"f/embedded-chat .* 100% +in", out)
 
 
 async def test_explain_reports_full_and_tripped_deployments(running) -> None:
-    fleet = running.hamlet.gateway.load_balancer
+    load_balancer = running.hamlet.gateway.load_balancer
     route = running.hamlet.registries.current.routes["chat"]
-    fleet.route_state(route)
-    fleet.deployment_states["e/embedded-chat"].capacity_model.reserve(1e6, fleet.clock())
-    condition = fleet.deployment_states["f/embedded-chat"]
-    condition.breaker.open("config", fleet.clock(), 300.0)
-    condition.slowness.observe(4.0, fleet.clock())
-    fleet._mark_changed(condition)
+    load_balancer.route_state(route)
+    load_balancer.deployment_states["e/embedded-chat"].capacity_model.reserve(
+        1e6, load_balancer.clock()
+    )
+    state = load_balancer.deployment_states["f/embedded-chat"]
+    state.breaker.open("config", load_balancer.clock(), 300.0)
+    state.slowness.observe(4.0, load_balancer.clock())
+    load_balancer._mark_changed(state)
     code, out, _ = await run("top", "--looks", "1", "--url", running.url)
     assert code == 0
     assert re.search(r"e/embedded-chat .*█+ \d+% .* full", out)
@@ -98,8 +100,8 @@ async def test_explain_requires_admin_key_and_existing_route(running, tmp_path: 
 async def test_explain_json_output(running) -> None:
     async with httpx2.AsyncClient(base_url=running.url) as http:
         http.headers["authorization"] = f"Bearer {SECRET}"
-        told = (await http.get("/v1/admin/fleet", params={"output_tokens": 3000})).json()
-    first = told["chat"][0]
+        routes = (await http.get("/v1/admin/fleet", params={"output_tokens": 3000})).json()
+    first = routes["chat"][0]
     assert first["fill_with"] == pytest.approx((1000 + 3 * 3000) / 31_250, rel=0.01)
     assert first["depth_s"] == 30.0
 
@@ -118,7 +120,7 @@ def test_example_fleet_of_27_is_tiered_by_region(monkeypatch) -> None:
     assert routes["chat-eu"].residency == {"eu"}
 
 
-def test_unknown_home_region_is_rejected_with_line(monkeypatch) -> None:
+def test_invalid_fleet_settings_are_refused(monkeypatch) -> None:
     from hamlet.config import ConfigError, loads
 
     monkeypatch.setenv("TEST_OPERATOR", SECRET)

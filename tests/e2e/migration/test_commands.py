@@ -1,4 +1,4 @@
-"""`hamlet cutover`, as an operator types it, against a hamlet that serves."""
+"""`hamlet cutover` against a running hamlet."""
 
 import asyncio
 import json
@@ -20,11 +20,11 @@ GATE_CLOSED, CONFLICT, USAGE_ERROR = 3, 4, 2
 async def migration(tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
     monkeypatch.setenv("COLUMNS", "300")
-    async with migration_harness(tmp_path) as both:
+    async with migration_harness(tmp_path) as harness:
         file = tmp_path / "hamlet.yaml"
-        more = f"  replicas: [{both.running.url}]\n  edge: {{runtime: runtime.json}}\n"
+        more = f"  replicas: [{harness.running.url}]\n  edge: {{runtime: runtime.json}}\n"
         file.write_text(file.read_text() + more)
-        yield both
+        yield harness
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def run_cutover(tmp_path):
 
 
 async def wait_for_latest_document(migration) -> None:
-    """hamlet goes by the latest document."""
+    """Wait until hamlet has read the latest document."""
     await wait_until(
         lambda: migration.local_state.document.epoch == migration.controller.read().epoch
     )
@@ -47,10 +47,10 @@ async def wait_for_latest_document(migration) -> None:
 
 async def send_chats(migration, count: int) -> None:
     for i in range(count):
-        answer = await migration.http.post(
+        response = await migration.http.post(
             "/api/chat", json=CHAT_BODY | {"conversationId": f"c{i}"}
         )
-        assert answer.json()["ok"]
+        assert response.json()["ok"]
 
 
 async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tmp_path) -> None:
@@ -60,10 +60,10 @@ async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tm
     layer = json.loads((tmp_path / "runtime.json").read_text())["resources"][0]["layer"]
     assert layer["hamlet.adopted.chat.hamlet2"] == 100
 
-    # Further up only with evidence, and it is said what is missing.
-    closed = await run_cutover("advance", "chat", status=GATE_CLOSED)
-    assert "0 of 20 requests have passed through" in closed
-    assert "stays at proxy" in closed
+    # Promotions need evidence, and the command lists what is missing.
+    output = await run_cutover("advance", "chat", status=GATE_CLOSED)
+    assert "0 of 20 requests have been proxied" in output
+    assert "stays at proxy" in output
     await run_cutover("set", "chat", "canary", "--percent", "1", status=GATE_CLOSED)
     await wait_for_latest_document(migration)
     await send_chats(migration, 20)
@@ -74,21 +74,21 @@ async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tm
     assert "canary 5%" not in await run_cutover("advance", "chat", "--to", "5", status=GATE_CLOSED)
     assert "canary 1%" in await run_cutover("advance", "chat", "--to", "1", "--actor", "ann")
 
-    # The autopilot takes it from there, as fast as requests come.
+    # The autopilot promotes as fast as requests come.
     await migration.set_feature_state("chat", "canary", 5000)
-    flight = asyncio.create_task(
+    autopilot = asyncio.create_task(
         run_cutover("autopilot", "chat", "--plan", "50,100", "--every-s", "0.2", "--actor", "ann")
     )
     await send_chats(migration, 60)
-    flown = await flight
-    assert "canary 50% -> new" in flown
-    assert "the plan is done" in flown
+    output = await autopilot
+    assert "canary 50% -> new" in output
+    assert "the plan is done" in output
     await wait_for_latest_document(migration)
     await send_chats(migration, 3)
 
-    shown = await run_cutover("status")
-    assert re.search(r"chat +new +\d+ +\d+ +0", shown), shown
-    # hamlet stands for the edge here, which is right for what is adopted alone.
+    table = await run_cutover("status")
+    assert re.search(r"chat +new +\d+ +\d+ +0", table), table
+    # hamlet itself stands in for the edge, which is correct only for adopted features.
     verified = await run_cutover("verify", "--edge", migration.running.url, status=1)
     assert "chat: new: 5 of 5 new" in verified
 
@@ -104,8 +104,8 @@ async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tm
     assert re.search(r"new arm: \d+ requests, 0 bad", text)
     assert "by autopilot ann" in text
 
-    rolled = await run_cutover("rollback", "--all", "--why", "drill", "--actor", "bob")
-    assert "chat: legacy" in rolled
+    output = await run_cutover("rollback", "--all", "--why", "drill", "--actor", "bob")
+    assert "chat: legacy" in output
     layer = json.loads((tmp_path / "runtime.json").read_text())["resources"][0]["layer"]
     assert layer["hamlet.adopted.chat.hamlet2"] == 0
     assert "cools down" in await run_cutover("advance", "chat", status=GATE_CLOSED)
@@ -118,7 +118,7 @@ async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tm
     ]
     assert steps == [
         ("proxy", "operator"),
-        ("proxy", "operator"),  # the share that is tried in the dark
+        ("proxy", "operator"),  # the percentage of shadowed requests
         ("shadow", "operator"),
         ("canary 1%", "operator"),
         ("new", "autopilot"),
@@ -128,7 +128,7 @@ async def test_feature_promotes_to_top_and_rolls_back(migration, run_cutover, tm
     ]
 
 
-async def test_a_hold_stops_operators_and_the_autopilot(migration, run_cutover) -> None:
+async def test_hold_blocks_operators_and_autopilot(migration, run_cutover) -> None:
     await migration.set_feature_state("chips", "canary", 100)
     await run_cutover("hold", "chips", "--why", "election day")
     for words in (("advance", "chips"), ("autopilot", "chips", "--every-s", "0.1")):
@@ -137,7 +137,7 @@ async def test_a_hold_stops_operators_and_the_autopilot(migration, run_cutover) 
 
 
 async def test_verify_reports_diverging_edge(migration, run_cutover) -> None:
-    """hamlet1 itself as the edge: it sends nothing to hamlet."""
+    """hamlet1 itself stands in for the edge: it sends nothing to hamlet."""
     assert "chat: legacy: hamlet1" in await run_cutover("verify", "--edge", migration.legacy.url)
     await migration.set_feature_state("chat", "proxy")
     wrong = await run_cutover("verify", "--edge", migration.legacy.url, status=1)
@@ -159,9 +159,7 @@ async def test_invalid_arguments_are_reported(migration, run_cutover, tmp_path) 
     assert "xds" not in await run_cutover("export", "--format", "envoy")
 
 
-async def test_a_configuration_that_does_not_fit_is_refused_with_its_line(
-    migration, tmp_path
-) -> None:
+async def test_inconsistent_configuration_is_refused_with_its_line(migration, tmp_path) -> None:
     file = tmp_path / "hamlet.yaml"
     good = file.read_text()
     rule = "{path: $.x, owner: ann, reason: known, expires: 2020-01-01}"

@@ -1,7 +1,6 @@
-"""What is written for the edge: taken by the real programs, and the same as what is committed."""
+"""Edge configurations: accepted by the real programs, and equal to the committed examples."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hamlet.migration.config_check import resolve_config
 from hamlet.migration.edge import render_envoy, render_gateway_api, render_nginx, write_runtime
 from hamlet.migration.rollout_document import FeatureState, RolloutDocument
 from support.paths import ROOT
+from support.programs import find_program
 
 EDGE = ROOT / "deploy/edge"
 NODE = ROOT / "tests/e2e/node"
@@ -34,7 +34,7 @@ def config(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-example-0123456789")
     loaded = load(ROOT / "deploy/examples/cutover.yaml")
     config = resolve_config(loaded)
-    # The examples must not name where this tree lies.
+    # The committed examples must not contain the path of this checkout.
     runtime = Path("/etc/hamlet/cutover/runtime.json")
     return config.model_copy(update={"edge": config.edge.model_copy(update={"runtime": runtime})})
 
@@ -52,24 +52,20 @@ def test_committed_edge_files_are_current(config, write, name) -> None:
     assert write(config, MIXED_STAGES) == write(config, MIXED_STAGES)
 
 
+@pytest.mark.external("envoy")
 def test_envoy_accepts_configuration(config, tmp_path) -> None:
-    program = shutil.which("envoy", path=ROOT / ".venv/bin") or shutil.which("envoy")
-    if program is None:
-        pytest.skip("envoy is not installed")
     edge = config.edge.model_copy(update={"runtime": tmp_path / "runtime.json"})
-    placed = config.model_copy(update={"edge": edge})
-    write_runtime(tmp_path / "runtime.json", placed, MIXED_STAGES)
-    (tmp_path / "envoy.yaml").write_text(render_envoy(placed, MIXED_STAGES))
-    words = [program, "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
+    config = config.model_copy(update={"edge": edge})
+    write_runtime(tmp_path / "runtime.json", config, MIXED_STAGES)
+    (tmp_path / "envoy.yaml").write_text(render_envoy(config, MIXED_STAGES))
+    words = [find_program("envoy"), "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=150)
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
+@pytest.mark.external("nginx")
 def test_nginx_accepts_configuration(config, tmp_path) -> None:
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        pytest.skip("nginx is not installed")
-    # Names of services resolve only where they run.
+    # Service names resolve only in the cluster.
     text = render_nginx(config, MIXED_STAGES)
     for name in ("hamlet1", "hamlet2-0", "hamlet2-1"):
         text = text.replace(f"server {name}:", "server 127.0.0.1:")
@@ -79,7 +75,7 @@ def test_nginx_accepts_configuration(config, tmp_path) -> None:
         f"http {{ access_log off; include {tmp_path}/edge.conf; }}\n"
     )
     ran = subprocess.run(
-        [program, "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
+        [find_program("nginx"), "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
         capture_output=True,
         text=True,
         timeout=150,
@@ -87,31 +83,32 @@ def test_nginx_accepts_configuration(config, tmp_path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.external("node")
 @pytest.mark.skipif(not (NODE / "node_modules/@kubernetes-models").exists(), reason="npm ci")
 def test_gateway_api_route_passes_schema(config, tmp_path) -> None:
-    """Values by the schema of the CRD; names of fields by the types made of it."""
+    """Values are checked by the CRD's schema, field names by the types generated from it."""
 
-    right = yaml.safe_load(render_gateway_api(config, MIXED_STAGES))
-    wrong = yaml.safe_load(render_gateway_api(config, MIXED_STAGES))
-    backend = wrong["spec"]["rules"][0]["backendRefs"][0]
+    valid = yaml.safe_load(render_gateway_api(config, MIXED_STAGES))
+    invalid = yaml.safe_load(render_gateway_api(config, MIXED_STAGES))
+    backend = invalid["spec"]["rules"][0]["backendRefs"][0]
     backend["wieght"], backend["port"] = backend.pop("weight"), 70_000
 
-    def ran(*words: str | Path, given: str = "") -> str:
-        done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=150)
+    def output_of(*words: str | Path, stdin: str = "") -> str:
+        done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=150)
         return done.stdout + done.stderr
 
-    assert ran("node", NODE / "route.js", given=json.dumps(right)) == ""
-    told = ran("node", NODE / "route.js", given=json.dumps(wrong))
-    assert "port must be <= 65535" in told
+    assert output_of("node", NODE / "route.js", stdin=json.dumps(valid)) == ""
+    errors = output_of("node", NODE / "route.js", stdin=json.dumps(invalid))
+    assert "port must be <= 65535" in errors
 
     (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
-    files = [tmp_path / "right.ts", tmp_path / "wrong.ts"]
-    for file, route in zip(files, (right, wrong), strict=True):
+    files = [tmp_path / "good.ts", tmp_path / "bad.ts"]
+    for file, route in zip(files, (valid, invalid), strict=True):
         file.write_text(TYPED.format(json.dumps(route)))
     strict = ("--strict", "--noEmit", "--module", "nodenext", "--target", "es2022")
-    told = ran(NODE / "node_modules/.bin/tsc", *strict, "--skipLibCheck", *files)
-    assert "'\"wieght\"' does not exist" in told
-    assert "right.ts" not in told
+    errors = output_of(NODE / "node_modules/.bin/tsc", *strict, "--skipLibCheck", *files)
+    assert "'\"wieght\"' does not exist" in errors
+    assert "good.ts" not in errors
 
 
 def test_edge_routes_each_feature_to_one_side(config, tmp_path) -> None:

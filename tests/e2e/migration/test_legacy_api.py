@@ -1,4 +1,4 @@
-"""Both services behind one API: what an old frontend relies on is the same on either."""
+"""hamlet1's API on both arms: what existing frontends rely on is the same on either."""
 
 import httpx2
 import orjson
@@ -6,6 +6,7 @@ import pytest
 
 from hamlet.migration.captured_response import CapturedResponse
 from hamlet.migration.comparison import compare
+from hamlet.testing import json_reply, sse_reply
 from support.hamlet1 import SERVER, needs_node
 from support.migration import CHAT_BODY, migration_harness
 
@@ -33,11 +34,11 @@ CASES = [
 @pytest.fixture
 async def migration(tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
-    async with migration_harness(tmp_path) as both:
-        yield both
+    async with migration_harness(tmp_path) as harness:
+        yield harness
 
 
-def to_answer(response: httpx2.Response) -> CapturedResponse:
+def capture(response: httpx2.Response) -> CapturedResponse:
     return CapturedResponse(response.status_code, list(response.headers.raw), response.content)
 
 
@@ -49,48 +50,47 @@ async def test_both_arms_satisfy_contract(migration) -> None:
 async def assert_arms_agree(migration, method, path, body) -> None:
     content = {"content": b"null" if body is None else orjson.dumps(body)}
     content = content if method == "POST" else {}
-    answers = []
+    responses = []
     for arm in ("legacy", "new"):
         headers = {
             "x-hamlet-tester": "tester",
             "x-hamlet-arm": arm,
             "content-type": "application/json",
         }
-        answers.append(
-            to_answer(await migration.http.request(method, path, headers=headers, **content))
+        responses.append(
+            capture(await migration.http.request(method, path, headers=headers, **content))
         )
-    content_rule = "noise" if "chat" in path else "off"
-    result = compare(*answers, content=content_rule)
-    assert result.verdict in ("equal", "tolerated"), (result, answers[0].body, answers[1].body)
-    assert [a.header("x-powered-by") for a in answers] == ["Hamlet/1", "Hamlet/1"]
-    assert [a.header("content-type") for a in answers] == [answers[0].header("content-type")] * 2
+    legacy, new = responses
+    result = compare(legacy, new, content="noise" if "chat" in path else "off")
+    assert result.verdict in ("equal", "tolerated"), (result, legacy.body, new.body)
+    assert legacy.header("x-powered-by") == new.header("x-powered-by") == "Hamlet/1"
+    assert legacy.header("content-type") == new.header("content-type")
     if "stream" not in (body or {}):
-        assert all(a.body.endswith(b"\n") for a in answers)
+        assert legacy.body.endswith(b"\n")
+        assert new.body.endswith(b"\n")
 
 
 async def test_vendor_errors_match_between_arms(migration) -> None:
-    from hamlet.testing import json_reply, sse_reply
-
     refused = {"error": {"message": "no", "type": "x", "code": "y"}}
     cut = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"to"},"finish_reason":null}]}\n\n'
-    for reply, ask in (
+    for reply, body in (
         (json_reply(refused, 400), CHAT_BODY),
         (json_reply(refused, 500), CHAT_BODY),
         (sse_reply([cut], end="truncate"), CHAT_BODY | {"stream": True}),
     ):
         migration.vendor.reply(reply)
-        shown = []
+        contracts = []
         for arm in ("legacy", "new"):
             headers = {"x-hamlet-tester": "tester", "x-hamlet-arm": arm}
-            response = await migration.http.post("/api/chat", json=ask, headers=headers)
-            told = to_answer(response)
-            shown.append(
-                (told.status, told.media_type, told.event_sequence, sorted(told.types_by_path))
+            response = await migration.http.post("/api/chat", json=body, headers=headers)
+            seen = capture(response)
+            contracts.append(
+                (seen.status, seen.media_type, seen.event_sequence, sorted(seen.types_by_path))
             )
-        assert shown[0] == shown[1]
+        assert contracts[0] == contracts[1]
 
 
-def test_the_stand_in_needs_nothing_from_npm() -> None:
+def test_stand_in_needs_no_npm_package() -> None:
     lines = SERVER.read_text().splitlines()
     modules = [line.split("'")[1] for line in lines if "require(" in line]
     assert modules

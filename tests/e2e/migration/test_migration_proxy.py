@@ -1,4 +1,4 @@
-"""The crossing: passing through byte for byte, cohorts, rescue, shadow, guardrails."""
+"""The migration proxy: transparent forwarding, cohorts, fallback, shadow calls, guardrails."""
 
 import asyncio
 import json
@@ -20,14 +20,14 @@ NEW = {"x-hamlet-tester": "tester", "x-hamlet-arm": "new"}
 @pytest.fixture
 async def migration(tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
-    async with migration_harness(tmp_path) as both:
-        yield both
+    async with migration_harness(tmp_path) as harness:
+        yield harness
 
 
 def comparable_headers(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
-    """The headers but for the date, and those that concern the connection alone."""
-    hop = (b"date", b"server", b"connection", b"keep-alive", b"transfer-encoding")
-    return sorted((k.lower(), v) for k, v in response.headers.raw if k.lower() not in hop)
+    """The headers without the date and those of the connection."""
+    ignored = (b"date", b"server", b"connection", b"keep-alive", b"transfer-encoding")
+    return sorted((k.lower(), v) for k, v in response.headers.raw if k.lower() not in ignored)
 
 
 async def test_proxied_response_is_byte_identical(migration) -> None:
@@ -40,12 +40,12 @@ async def test_proxied_response_is_byte_identical(migration) -> None:
             ("PUT", "/api/upload", {"content": b"", "headers": {"content-type": "x/y; z=1"}}),
         ]
         for method, path, more in calls:
-            pair = []
+            responses = []
             for http in (direct, migration.http):
                 async with http.stream(method, path, **more) as response:
                     raw = b"".join([part async for part in response.aiter_raw()])
-                    pair.append((response.status_code, comparable_headers(response), raw))
-            assert pair[0] == pair[1], path
+                    responses.append((response.status_code, comparable_headers(response), raw))
+            assert responses[0] == responses[1], path
     assert migration.feature("rest").counters.legacy["ok"] >= 4
 
     async def pieces():
@@ -88,34 +88,33 @@ async def test_cohort_assignment_is_sticky_and_monotonic(migration) -> None:
         members = cohort
     assert 15 <= len(members) <= 45
     before = len(migration.vendor.requests)
-    chosen = next(iter(members))
-    asked = {**CHAT_BODY, "conversationId": f"user-{chosen}"}
-    assert (await migration.http.post("/api/chat", json=asked)).json()["ok"]
+    body = {**CHAT_BODY, "conversationId": f"user-{next(iter(members))}"}
+    assert (await migration.http.post("/api/chat", json=body)).json()["ok"]
     await wait_until(lambda: migration.feature("chat").counters.new["ok"] == 1)
     assert len(migration.vendor.requests) == before + 1
 
 
-@pytest.mark.parametrize("trouble", ["status", "timeout"])
-async def test_new_arm_failure_falls_back_to_legacy(migration, trouble) -> None:
-    """hamlet1 asks for `vendor-model`, hamlet for gpt-4o: only hamlet's model is in trouble."""
+@pytest.mark.parametrize("failure", ["status", "timeout"])
+async def test_new_arm_failure_falls_back_to_legacy(migration, failure) -> None:
+    """hamlet1 calls `vendor-model`, hamlet calls gpt-4o: only hamlet's model fails."""
 
-    def one_sided(request):
+    def fail_new_arm(request):
         if request.json["model"] == "vendor-model":
             return respond(request)
-        return json_reply({}, 500) if trouble == "status" else Canned(before="hang")
+        return json_reply({}, 500) if failure == "status" else Canned(before="hang")
 
-    migration.vendor.respond(one_sided)
+    migration.vendor.respond(fail_new_arm)
     await migration.set_feature_state("chat", "new")
     start = time.monotonic()
-    for ask in (CHAT_BODY, CHAT_BODY | {"stream": True}):
-        response = await migration.http.post("/api/chat", json=ask)
+    for body in (CHAT_BODY, CHAT_BODY | {"stream": True}):
+        response = await migration.http.post("/api/chat", json=body)
         assert response.status_code == 200
         assert "E_UPSTREAM" not in response.text
     assert time.monotonic() - start < 8
-    tally = migration.feature("chat").counters
-    assert (tally.new["rescued"], tally.new["ok"], tally.legacy.total()) == (2, 0, 0)
+    counters = migration.feature("chat").counters
+    assert (counters.new["rescued"], counters.new["ok"], counters.legacy.total()) == (2, 0, 0)
     metrics = (await migration.http.get("/metrics")).text
-    assert f'rescues_total{{feature="chat",reason="{trouble}"}} 2.0' in metrics
+    assert f'rescues_total{{feature="chat",reason="{failure}"}} 2.0' in metrics
 
 
 async def test_fallback_happens_once_and_only_before_first_byte(migration) -> None:
@@ -137,10 +136,10 @@ async def test_fallback_happens_once_and_only_before_first_byte(migration) -> No
 
 
 async def test_failing_new_arm_is_rolled_back_within_seconds(migration) -> None:
-    def one_sided(request):
+    def fail_new_arm(request):
         return respond(request) if request.json["model"] == "vendor-model" else json_reply({}, 500)
 
-    migration.vendor.respond(one_sided)
+    migration.vendor.respond(fail_new_arm)
     await migration.set_feature_state("chat", "canary", 5000)
     start = time.monotonic()
     sent = 0
@@ -161,19 +160,18 @@ async def test_failing_new_arm_is_rolled_back_within_seconds(migration) -> None:
 
 async def test_shadow_calls_compare_and_never_reach_clients(migration) -> None:
     await migration.set_feature_state("chat", "shadow", shadow_percent=100)
-    for ask in (CHAT_BODY, CHAT_BODY | {"stream": True}):
+    for body in (CHAT_BODY, CHAT_BODY | {"stream": True}):
         response = await migration.http.post(
-            "/api/chat", json=ask, headers={"authorization": "Bearer x"}
+            "/api/chat", json=body, headers={"authorization": "Bearer x"}
         )
         assert "x-powered-by" in response.headers
-    tally = lambda: migration.feature("chat").counters  # noqa: E731
-    await wait_until(lambda: tally().comparisons == 2)
-    assert tally().candidate == {"equal": 2}
-    calls = [json.loads(line) for line in migration.running.log.getvalue().splitlines()]
-    dark = [call for call in calls if call["event"] == "call"]
-    assert len(dark) == 2
-    assert all(call["caller"].startswith("shadow:") for call in dark)
-    assert all(call["request_id"].startswith("shadow-") for call in dark)
+    await wait_until(lambda: migration.feature("chat").counters.comparisons == 2)
+    assert migration.feature("chat").counters.candidate == {"equal": 2}
+    events = [json.loads(line) for line in migration.running.log.getvalue().splitlines()]
+    calls = [event for event in events if event["event"] == "call"]
+    assert len(calls) == 2
+    assert all(call["caller"].startswith("shadow:") for call in calls)
+    assert all(call["request_id"].startswith("shadow-") for call in calls)
 
 
 PRICES = "prices: {legacy: {input: 1, output: 1}, new: {input: 2, output: 2}}\n  shadow: {"
@@ -182,42 +180,42 @@ PRICES = "prices: {legacy: {input: 1, output: 1}, new: {input: 2, output: 2}}\n 
 async def test_reverse_shadow_calls_legacy_after_new_arm(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
     reverse = {"noise_percent__0": "noise_percent: 0, reverse_percent: 100"}
-    async with migration_harness(tmp_path, **reverse) as both:
-        await both.set_feature_state("chat", "new")
-        assert (await both.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
-        tally = both.feature("chat").counters
-        await wait_until(lambda: tally.reverse.total() == 1)
-        assert tally.reverse == {"equal": 1}
-        assert (tally.new["ok"], tally.legacy.total(), tally.comparisons) == (1, 0, 0)
-        asked = [request.json["model"] for request in both.vendor.requests]
-        assert asked == ["gpt-4o", "vendor-model"]
+    async with migration_harness(tmp_path, **reverse) as harness:
+        await harness.set_feature_state("chat", "new")
+        assert (await harness.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
+        counters = harness.feature("chat").counters
+        await wait_until(lambda: counters.reverse.total() == 1)
+        assert counters.reverse == {"equal": 1}
+        assert (counters.new["ok"], counters.legacy.total(), counters.comparisons) == (1, 0, 0)
+        models = [request.json["model"] for request in harness.vendor.requests]
+        assert models == ["gpt-4o", "vendor-model"]
 
 
 async def test_shadow_spend_is_bounded_by_budget(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
     budget = {"noise_percent__0": "noise_percent: 0, usd_per_hour: 0.0000001"}
-    async with migration_harness(tmp_path, **budget, **{"shadow: {": PRICES}) as both:
-        await both.set_feature_state("chat", "shadow", shadow_percent=100)
+    async with migration_harness(tmp_path, **budget, **{"shadow: {": PRICES}) as harness:
+        await harness.set_feature_state("chat", "shadow", shadow_percent=100)
         for _ in range(2):
-            assert (await both.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
-            await wait_until(lambda: both.feature("chat").counters.comparisons == 1)
-        tally = both.feature("chat").counters
-        assert tally.priced == {"legacy": 1, "new": 1}
-        assert tally.mean_usd("new") == pytest.approx(2 * tally.mean_usd("legacy"))
-        metrics = (await both.http.get("/metrics")).text
+            assert (await harness.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
+            await wait_until(lambda: harness.feature("chat").counters.comparisons == 1)
+        counters = harness.feature("chat").counters
+        assert counters.priced == {"legacy": 1, "new": 1}
+        assert counters.mean_usd("new") == pytest.approx(2 * counters.mean_usd("legacy"))
+        metrics = (await harness.http.get("/metrics")).text
         assert 'shadow_dropped_total{feature="chat",reason="budget"} 1.0' in metrics
 
 
 async def test_contract_violation_holds_feature(migration) -> None:
-    def without_usage(request):
-        answer = respond(request)
+    def change_finish_reason(request):
+        response = respond(request)
         if request.json["model"] == "vendor-model":
-            return answer
-        body = json.loads(answer.pieces[0])
+            return response
+        body = json.loads(response.pieces[0])
         body["choices"][0]["finish_reason"] = "content_filter"
         return json_reply(body)
 
-    migration.vendor.respond(without_usage)
+    migration.vendor.respond(change_finish_reason)
     await migration.set_feature_state("chat", "shadow", shadow_percent=100)
     assert (await migration.http.post("/api/chat", json=CHAT_BODY)).json()["ok"]
     await wait_until(

@@ -1,4 +1,4 @@
-"""Two hamlets as processes: clocks apart, states apart or broken. The lowest exposure wins."""
+"""Two replicas with different clocks, or with different or broken states: the lowest exposure wins."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ HOUR = 3600.0
 
 
 class Replica:
-    """A hamlet, the file it reads the state from, and what it says of itself."""
+    """A hamlet process, its state file and its admin API."""
 
     def __init__(self, process: ServerProcess, http: httpx2.AsyncClient, state: Path) -> None:
         self.url, self.http, self.state = process.url, http, state
@@ -56,17 +56,17 @@ def document_text(epoch: int, stage: str, weight_bp: int = 0) -> str:
 async def run_two_replicas(
     folder: Path, monkeypatch, *, states: tuple[str, str], clock_offset_s: float
 ):
-    """Two replicas over their own files, or one file if both are named alike."""
+    """Two replicas over a state file each, or one shared file if the names are equal."""
     monkeypatch.setenv("TEST_TESTER_KEY", "tester")
     async with (
         LoopbackUpstream() as vendor,
-        hamlet1(f"{vendor.url}/v1") as old,
+        hamlet1(f"{vendor.url}/v1") as legacy,
         httpx2.AsyncClient(timeout=60) as http,
     ):
         vendor.respond(respond)
         files = []
         for number, state in enumerate(states):
-            text = CONFIG.format(vendor=vendor.url, legacy=old.url).replace("state.json", state)
+            text = CONFIG.format(vendor=vendor.url, legacy=legacy.url).replace("state.json", state)
             files.append(folder / f"hamlet{number}.yaml")
             files[-1].write_text(text)
         async with (
@@ -94,23 +94,23 @@ async def test_replica_with_wrong_clock_demotes_and_blocks_promotion(tmp_path, m
         )
         sent = 0
         while await wrong.current_step() == "canary 50%":
-            ask = CHAT_BODY | {"conversationId": f"c{sent}"}
-            assert (await wrong.http.post(f"{wrong.url}/api/chat", json=ask)).json()["ok"]
+            body = CHAT_BODY | {"conversationId": f"c{sent}"}
+            assert (await wrong.http.post(f"{wrong.url}/api/chat", json=body)).json()["ok"]
             sent += 1
             assert sent < 500
         await right.wait_for_step("proxy")
         await wrong.wait_for_step("proxy")
 
-        # A clock that is behind writes a cooling down that is over: the gate stays closed all the same.
+        # The slow clock has written a cooldown that is already over: the gate stays closed nevertheless.
         file = tmp_path / "hamlet0.yaml"
         file.write_text(file.read_text() + f"  replicas: [{right.url}, {wrong.url}]\n")
         words = ["cutover", "advance", "chat", "--config", str(file)]
         monkeypatch.setenv("COLUMNS", "300")
-        done = await asyncio.to_thread(CliRunner().invoke, app, words)
-        assert done.exit_code == GATE_CLOSED, done.output
-        assert f"the clock of {wrong.url} is -3600 s off" in done.output
-        moves = [(entry.before, entry.after, entry.cause) for entry in store.read_journal()]
-        assert moves == [("canary 50%", "proxy", "guardrail")]
+        result = await asyncio.to_thread(CliRunner().invoke, app, words)
+        assert result.exit_code == GATE_CLOSED, result.output
+        assert f"the clock of {wrong.url} is -3600 s off" in result.output
+        changes = [(entry.before, entry.after, entry.cause) for entry in store.read_journal()]
+        assert changes == [("canary 50%", "proxy", "guardrail")]
         assert store.read().feature_state("chat").stage == "proxy"
 
 
@@ -122,33 +122,33 @@ async def test_lowest_exposure_wins_on_divergent_state(tmp_path, monkeypatch) ->
         _,
         replicas,
     ):
-        late, blind = replicas
-        await late.wait_for_step("canary 50%")
-        # What cannot be read at start is hamlet1's.
-        assert await blind.current_step() == "legacy"
-        assert (await blind.migration_status())["readable"] is False
-        blind.state.write_text(document_text(5, "canary", 5000))
-        await blind.wait_for_step("canary 50%")
+        readable, unreadable = replicas
+        await readable.wait_for_step("canary 50%")
+        # A state that cannot be read at startup means that hamlet1 serves.
+        assert await unreadable.current_step() == "legacy"
+        assert (await unreadable.migration_status())["readable"] is False
+        unreadable.state.write_text(document_text(5, "canary", 5000))
+        await unreadable.wait_for_step("canary 50%")
 
-        async def all_read(text: str, step: str) -> None:
-            """Both have looked at `text`, and stand where they should."""
+        async def assert_step_after(text: str, step: str) -> None:
+            """Both replicas read `text`, and are then at `step`."""
             for replica in replicas:
                 replica.state.write_text("unreadable")
                 await replica.wait_for_readable(readable=False)
-                stood = await replica.current_step()
+                step_before = await replica.current_step()
                 replica.state.write_text(text)
                 await replica.wait_for_readable(readable=True)
-                assert stood != "legacy"
+                assert step_before != "legacy"
                 assert await replica.current_step() == step, json.dumps(
                     await replica.migration_status()
                 )
 
-        await all_read(document_text(5, "canary", 500), "canary 5%")
-        await all_read(document_text(5, "canary", 5000), "canary 5%")
-        await all_read(document_text(4, "new"), "canary 5%")
-        await all_read(document_text(3, "canary", 100), "canary 1%")
-        # A higher epoch is somebody's decision, and the only way up.
-        await all_read(document_text(6, "canary", 2000), "canary 20%")
+        await assert_step_after(document_text(5, "canary", 500), "canary 5%")
+        await assert_step_after(document_text(5, "canary", 5000), "canary 5%")
+        await assert_step_after(document_text(4, "new"), "canary 5%")
+        await assert_step_after(document_text(3, "canary", 100), "canary 1%")
+        # Only a higher epoch, which is an operator's decision, raises exposure.
+        await assert_step_after(document_text(6, "canary", 2000), "canary 20%")
 
         for replica in replicas:
             replica.state.unlink()

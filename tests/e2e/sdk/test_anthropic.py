@@ -24,7 +24,7 @@ async def client(running: RunningServer) -> AsyncIterator[AsyncAnthropic]:
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_answers(client: AsyncAnthropic, model: str) -> None:
+async def test_non_streaming_response(client: AsyncAnthropic, model: str) -> None:
     got = await client.messages.create(
         model=model, max_tokens=500, system="Be brief.", messages=HELLO
     )
@@ -47,7 +47,7 @@ async def test_stream_matches_non_streaming_response(client: AsyncAnthropic, mod
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_calls_a_tool_and_takes_its_result(client: AsyncAnthropic, model: str) -> None:
+async def test_calls_a_tool_and_uses_its_result(client: AsyncAnthropic, model: str) -> None:
     async with client.messages.stream(
         model=model, max_tokens=500, messages=HELLO, tools=[TOOL], tool_choice={"type": "any"}
     ) as stream:
@@ -66,7 +66,7 @@ async def test_calls_a_tool_and_takes_its_result(client: AsyncAnthropic, model: 
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_answers_in_a_schema(client: AsyncAnthropic, model: str) -> None:
+async def test_structured_output(client: AsyncAnthropic, model: str) -> None:
     shape = {"format": {"type": "json_schema", "schema": SCHEMA}}
     got = await client.messages.create(
         model=model, max_tokens=500, messages=HELLO, output_config=shape

@@ -1,8 +1,6 @@
 """The official openai package for Node, unmodified, against hamlet over every provider."""
 
 import asyncio
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -12,27 +10,17 @@ from support.server import RunningServer
 CHECKS = 9
 
 
-@pytest.fixture(scope="session")
-def package() -> Path:
-    """The locked packages, installed once."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed")
-    return NODE
-
-
 @pytest.mark.parametrize("model", ["openai", "azure", "azure-v1", "anthropic", "vllm", "embedded"])
-async def test_the_node_sdk_passes_its_list(
-    running: RunningServer, package: Path, model: str
-) -> None:
-    if not (package / "node_modules").exists():
-        pytest.skip("run `make test`, which installs the locked packages")
+@pytest.mark.external("node", "npm")
+@pytest.mark.skipif(not (NODE / "node_modules").exists(), reason="run `make test`: npm ci")
+async def test_the_node_sdk_passes_its_list(running: RunningServer, model: str) -> None:
     process = await asyncio.create_subprocess_exec(
         "node",
         "check.js",
         running.url,
         model,
         model,
-        cwd=package,
+        cwd=NODE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -33,7 +33,7 @@ async def client(running: RunningServer) -> AsyncIterator[AsyncOpenAI]:
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_answers(client: AsyncOpenAI, model: str) -> None:
+async def test_non_streaming_response(client: AsyncOpenAI, model: str) -> None:
     got = await client.chat.completions.create(model=model, messages=HELLO, max_tokens=500)
     assert got.choices[0].message.role == "assistant"
     assert got.choices[0].finish_reason == "stop"
@@ -72,7 +72,7 @@ async def test_usage_frame_is_opt_in(client: AsyncOpenAI, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ALL)
-async def test_calls_a_tool_and_takes_its_result(client: AsyncOpenAI, model: str) -> None:
+async def test_calls_a_tool_and_uses_its_result(client: AsyncOpenAI, model: str) -> None:
     first = await client.chat.completions.create(
         model=model, messages=HELLO, tools=[TOOL], tool_choice="required"
     )
@@ -138,7 +138,7 @@ async def test_lists_and_retrieves_models(client: AsyncOpenAI) -> None:
         await client.models.retrieve("nobody")
 
 
-async def test_the_azure_client_works_in_the_path_form(running: RunningServer) -> None:
+async def test_azure_client_with_deployment_paths(running: RunningServer) -> None:
     async with AsyncAzureOpenAI(
         azure_endpoint=running.url, api_key="any", api_version="2024-10-21", max_retries=0
     ) as client:
@@ -177,11 +177,11 @@ async def test_vendor_status_maps_to_sdk_error(
     assert error.request_id
     assert error.response.headers["x-should-retry"] == "false"
     if status == 429:
-        # The fleet's own earliest time: what was asked for and up to a tenth more.
+        # The earliest time at which a deployment is free: the vendor's value plus up to a tenth.
         assert 1000 < int(error.response.headers["retry-after-ms"]) <= 1650
 
 
-async def test_an_unknown_model_is_not_found(client: AsyncOpenAI) -> None:
+async def test_unknown_model_is_not_found(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         await client.chat.completions.create(model="nobody", messages=HELLO)
     assert caught.value.code == "model_not_found"

@@ -1,4 +1,4 @@
-"""A stopping hamlet: it says so first, answers what comes, and cuts nothing without a word."""
+"""Draining: readiness fails first, requests are still served, and no stream ends without an error."""
 
 import asyncio
 import signal
@@ -39,9 +39,11 @@ async def test_readiness_fails_before_drain_while_serving_continues(write_config
         kept = await http.post(hamlet.url + CHAT, json=CHAT_BODY)
         assert "connection" not in kept.headers
         hamlet.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(60):
-            while (await http.get(f"{hamlet.url}/readyz")).status_code == 200:
-                await asyncio.sleep(0.02)
+
+        async def is_unready() -> bool:
+            return (await http.get(f"{hamlet.url}/readyz")).status_code != 200
+
+        await wait_until(is_unready, interval_s=0.02)
         answer = await http.post(hamlet.url + CHAT, json=CHAT_BODY)
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         assert (await http.get(f"{hamlet.url}/livez")).status_code == 200
@@ -87,8 +89,8 @@ async def test_keep_alive_request_is_answered_after_listener_closes(write_config
     async with run_server_process(write_config(0, 10, 0)) as hamlet:
         host, port = hamlet.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        ask = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
-        writer.write(ask)
+        request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+        writer.write(request)
         assert b"connection: close" not in await reader.readuntil(b"}")
         hamlet.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
@@ -99,7 +101,7 @@ async def test_keep_alive_request_is_answered_after_listener_closes(write_config
                     break
                 probe.close()
                 await asyncio.sleep(0.02)
-        writer.write(ask)
+        writer.write(request)
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in answer
@@ -115,7 +117,7 @@ async def test_second_signal_stops_immediately(write_config) -> None:
         assert await hamlet.wait(8) == 0
 
 
-async def test_an_interrupt_from_the_keyboard_does_not_wait_either(write_config) -> None:
+async def test_sigint_stops_immediately(write_config) -> None:
     async with run_server_process(write_config(60, 60, 0)) as hamlet:
         hamlet.send_signal(signal.SIGINT)
         assert await hamlet.wait(8) == 0

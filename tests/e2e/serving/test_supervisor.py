@@ -1,4 +1,4 @@
-"""Several workers on one socket: replaced without a failed call, revived, never orphaned."""
+"""Several workers on one socket: replaced without a failed call, restarted, never orphaned."""
 
 import asyncio
 import os
@@ -53,23 +53,23 @@ async def test_worker_restart_reload_and_orphan_handling(config_file) -> None:
         httpx2.AsyncClient() as http,
     ):
 
-        def told(event: str) -> int:
+        def count_log_events(event: str) -> int:
             return hamlet.log.read_text().count(event)
 
         before = hamlet.worker_pids()
         assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
-        await wait_until(lambda: told("worker.ready") == 3)
+        await wait_until(lambda: count_log_events("worker.ready") == 3)
         assert (await http.get(f"{hamlet.url}/readyz")).status_code == 200
 
         hamlet.send_signal(signal.SIGHUP)
-        await wait_until(lambda: told("config.reloaded") == 2)
+        await wait_until(lambda: count_log_events("config.reloaded") == 2)
 
         now = hamlet.worker_pids()
         assert len(set(now) - set(before)) == 1
         config_file.write_text(CONFIG.replace("kind: embedded", "kind: nobody"))
         hamlet.send_signal(signal.SIGUSR2)
-        await wait_until(lambda: told("restart.given_up") == 1)
+        await wait_until(lambda: count_log_events("restart.given_up") == 1)
         assert hamlet.worker_pids() == now
         assert (await http.get(f"{hamlet.url}/readyz")).status_code == 200
 
@@ -77,7 +77,7 @@ async def test_worker_restart_reload_and_orphan_handling(config_file) -> None:
         await wait_until(lambda: not any(is_alive(pid) for pid in now))
 
 
-async def test_workers_that_refuse_their_configuration_end_the_supervisor(tmp_path) -> None:
+async def test_supervisor_exits_if_workers_refuse_their_configuration(tmp_path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(CONFIG.replace("kind: embedded", "kind: nobody"))
     words = ("-m", "hamlet", "serve", "--port", "0", "--workers", "2", "--config", str(file))
@@ -90,26 +90,26 @@ async def test_workers_that_refuse_their_configuration_end_the_supervisor(tmp_pa
 
 
 async def test_systemd_socket_activation_and_readiness_notification(config_file, tmp_path) -> None:
-    """The program between stands for systemd: it sets LISTEN_PID to the process it becomes."""
-    door = socket.create_server(("127.0.0.1", 0))
-    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    told.bind(str(tmp_path / "notify"))
-    told.settimeout(30)
+    """The intermediate program acts as systemd: it sets LISTEN_PID to the process it becomes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    notify_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify_socket.bind(str(tmp_path / "notify"))
+    notify_socket.settimeout(30)
     become = (
         "import os,sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); "
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
         "os.execv(sys.executable, [sys.executable, '-m', 'hamlet', 'serve', *sys.argv[2:]])"
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", become, str(door.fileno()), "--config", str(config_file)),
-        pass_fds=[door.fileno()],
+        *(sys.executable, "-c", become, str(listener.fileno()), "--config", str(config_file)),
+        pass_fds=[listener.fileno()],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
     )
     try:
-        assert await asyncio.to_thread(told.recv, 64) == b"READY=1"
-        port = door.getsockname()[1]
+        assert await asyncio.to_thread(notify_socket.recv, 64) == b"READY=1"
+        port = listener.getsockname()[1]
         async with httpx2.AsyncClient() as http:
             assert (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
         assert process.stdout
@@ -118,5 +118,5 @@ async def test_systemd_socket_activation_and_readiness_notification(config_file,
     finally:
         process.terminate()
         assert await process.wait() == 0
-        door.close()
-        told.close()
+        listener.close()
+        notify_socket.close()

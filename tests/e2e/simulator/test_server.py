@@ -66,9 +66,9 @@ async def test_the_anthropic_client_is_answered(server: SimulatorServer) -> None
     async with anthropic.AsyncAnthropic(
         base_url=f"{server.url}/an", api_key="k", max_retries=0
     ) as client:
-        asked = {"model": CLAUDE.model, "max_tokens": 10, "messages": MESSAGES}
-        whole = await client.messages.create(**asked)
-        async with client.messages.stream(**asked) as stream:
+        request = {"model": CLAUDE.model, "max_tokens": 10, "messages": MESSAGES}
+        whole = await client.messages.create(**request)
+        async with client.messages.stream(**request) as stream:
             streamed = await stream.get_final_message()
     for message in (whole, streamed):
         assert message.content[0].text == "word " * 10
@@ -86,10 +86,10 @@ async def test_full_deployment_returns_retry_after_ms(server: SimulatorServer) -
         with pytest.raises(openai.RateLimitError) as caught:
             await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
     # 30,000 over, 1,000 a second.
-    told = caught.value.response.headers
-    assert 25_000 < int(told["retry-after-ms"]) <= 30_001
-    assert 25 < int(told["retry-after"]) <= 30
-    assert told["x-ms-region"] == "koreacentral"
+    headers = caught.value.response.headers
+    assert 25_000 < int(headers["retry-after-ms"]) <= 30_001
+    assert 25 < int(headers["retry-after"]) <= 30
+    assert headers["x-ms-region"] == "koreacentral"
 
 
 async def test_unknown_names_models_and_paths_are_not_found(server: SimulatorServer) -> None:
@@ -206,8 +206,7 @@ async def test_stalled_reader_applies_backpressure() -> None:
         sent = -1
         play = next(iter(server._connections))
         async with asyncio.timeout(20):
-            while not play._paused:
-                await asyncio.sleep(0.02)
+            await wait_until(lambda: play._paused, interval_s=0.02)
         sent = play._current.output_tokens
         await asyncio.sleep(0.1)
         assert play._current.output_tokens == sent > 0
@@ -219,8 +218,8 @@ async def test_stalled_reader_applies_backpressure() -> None:
 
 async def test_pipelined_requests_are_answered_in_order(server: SimulatorServer) -> None:
     reader, writer = await asyncio.open_connection(*server.url[7:].split(":"))
-    ask = b"GET /oa/v1/models HTTP/1.1\r\nhost: x\r\n\r\n"
-    writer.write(ask + ask.replace(b"/oa/", b"/an/"))
+    request = b"GET /oa/v1/models HTTP/1.1\r\nhost: x\r\n\r\n"
+    writer.write(request + request.replace(b"/oa/", b"/an/"))
     both = b""
     while both.count(b"0\r\n\r\n") < 2:
         both += await reader.read(4096)

@@ -1,4 +1,4 @@
-"""What operators change while hamlet serves: content, pins, cache."""
+"""Administration of content, pins and caches while hamlet serves."""
 
 import asyncio
 import json
@@ -55,27 +55,27 @@ async def suggest(http, **body) -> dict:
     return (await http.post("/v1/suggest", json=QUERY | body)).json()
 
 
-async def test_added_rows_are_shown_at_once_and_bad_ones_named(http) -> None:
-    told = await add(http, "links", LINK, "{", LINK | {"url": "ftp://x"})
-    assert told.json()["accepted"] == 1
-    assert [row["line"] for row in told.json()["rejected"]] == [2, 3]
+async def test_added_rows_are_shown_and_invalid_ones_reported(http) -> None:
+    response = await add(http, "links", LINK, "{", LINK | {"url": "ftp://x"})
+    assert response.json()["accepted"] == 1
+    assert [row["line"] for row in response.json()["rejected"]] == [2, 3]
     assert (await add(http, "chips", CHIP)).status_code == 200
-    answer = await suggest(http)
-    assert answer["links"]["items"][0]["url"] == LINK["url"]
-    assert "전지가위 고르는 기준" in [chip["text"] for chip in answer["chips"]["items"]]
+    shown = await suggest(http)
+    assert shown["links"]["items"][0]["url"] == LINK["url"]
+    assert "전지가위 고르는 기준" in [chip["text"] for chip in shown["chips"]["items"]]
     stats = (await http.get("/v1/admin/catalogue")).json()
     assert {pack["name"] for pack in stats["packs"]} == {"admin-links", "admin-chips"}
 
 
-async def test_rows_added_at_the_same_time_are_all_kept(http) -> None:
+async def test_concurrently_added_rows_are_all_stored(http) -> None:
     rows = [LINK | {"id": f"roses-{i}", "url": f"https://roses{i}.example.org/"} for i in range(5)]
     before = (await http.get("/v1/admin/catalogue")).json()["links"]
-    told = await asyncio.gather(*(add(http, "links", row) for row in rows))
-    assert [answer.json()["accepted"] for answer in told] == [1] * 5
+    responses = await asyncio.gather(*(add(http, "links", row) for row in rows))
+    assert [response.json()["accepted"] for response in responses] == [1] * 5
     assert (await http.get("/v1/admin/catalogue")).json()["links"] == before + 5
 
 
-async def test_added_rows_outlive_the_process(http, config: str) -> None:
+async def test_added_rows_survive_a_restart(http, config: str) -> None:
     await add(http, "links", LINK)
     async with run_server(config) as other, httpx2.AsyncClient(base_url=other.url) as again:
         assert (await suggest(again))["links"]["items"][0]["url"] == LINK["url"]
@@ -109,19 +109,19 @@ async def test_broken_pack_is_rejected_and_old_content_kept(http, tmp_path) -> N
 async def test_pinned_item_is_first_until_unpinned(http) -> None:
     pins = [{"links": ["nasa", "kma"], "chips": ["sp-run"], "lang": "ko", "surface": "search"}]
     assert (await http.put("/v1/admin/pins", json=pins)).json() == {"pins": 1}
-    answer = await suggest(http)
-    assert answer["links"]["tier"] == answer["chips"]["tier"] == "pinned"
-    assert [i["why"]["code"] for i in answer["links"]["items"]][:2] == ["pinned", "pinned"]
-    assert answer["chips"]["items"][0]["text"] == "달리기 시작하기"
+    shown = await suggest(http)
+    assert shown["links"]["tier"] == shown["chips"]["tier"] == "pinned"
+    assert [i["why"]["code"] for i in shown["links"]["items"]][:2] == ["pinned", "pinned"]
+    assert shown["chips"]["items"][0]["text"] == "달리기 시작하기"
     assert (await http.get("/v1/admin/pins")).json()[0]["links"] == ["nasa", "kma"]
-    danger = await suggest(http, context={"query": "죽고 싶어"})
-    assert {i["why"]["code"] for i in danger["links"]["items"]} == {"safety"}
+    crisis = await suggest(http, context={"query": "죽고 싶어"})
+    assert {i["why"]["code"] for i in crisis["links"]["items"]} == {"safety"}
     await http.put("/v1/admin/pins", json=[])
     assert (await suggest(http))["links"]["tier"] != "pinned"
 
 
 @pytest.mark.parametrize("pins", [[{"links": ["no-such-row"]}], [{"odd": 1}], {"links": []}])
-async def test_bad_pins_change_nothing(http, pins) -> None:
+async def test_invalid_pins_change_nothing(http, pins) -> None:
     assert (await http.put("/v1/admin/pins", json=pins)).status_code == 400
     assert (await http.get("/v1/admin/pins")).json() == []
 
@@ -138,8 +138,8 @@ async def test_admin_endpoints_require_admin_key(monkeypatch) -> None:
                 ("GET", "catalogue"),
                 ("POST", "reload"),
             ):
-                answer = await http.request(method, f"/v1/admin/{path}", content="[]")
-                assert answer.status_code == 403, path
+                response = await http.request(method, f"/v1/admin/{path}", content="[]")
+                assert response.status_code == 403, path
             assert (await add(http, "links", LINK)).status_code == 403
 
 
@@ -156,9 +156,9 @@ async def test_pinned_chip_precedes_generated_chips() -> None:
         )
         async with run_server(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
             await http.put("/v1/admin/pins", json=[{"chips": ["sp-run"], "lang": "ko"}])
-            answer = await suggest(http, context={"query": "서울 지하철 막차"}, budget_ms=2000)
-    assert answer["chips"]["tier"] == "pinned"
-    assert [c["text"] for c in answer["chips"]["items"]][:2] == [
+            shown = await suggest(http, context={"query": "서울 지하철 막차"}, budget_ms=2000)
+    assert shown["chips"]["tier"] == "pinned"
+    assert [c["text"] for c in shown["chips"]["items"]][:2] == [
         "달리기 시작하기",
         "막차 놓쳤을 때",
     ]

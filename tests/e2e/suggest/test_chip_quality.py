@@ -1,4 +1,4 @@
-"""The chip rules over hamlet's own contexts, with the bank, a model's answers, and a hostile one."""
+"""The chip rules for the bank, for recorded responses of a model, and for a hostile model."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def test_every_tier_satisfies_chip_rules() -> None:
 
 
 @pytest.mark.parametrize("lang", ["ko", "en", "ja"])
-def test_there_is_enough_to_show(lang: str) -> None:
+def test_content_is_complete_in_each_language(lang: str) -> None:
     links, chips = shipped_links(), shipped_chips()
     assert len(links) >= 300
     assert len(chips) >= 300

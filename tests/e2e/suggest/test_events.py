@@ -1,4 +1,4 @@
-"""What users did: signed, counted once, refused one by one, and kept."""
+"""Events: verified by signature, counted once, rejected one by one, and stored."""
 
 import time
 from pathlib import Path
@@ -40,13 +40,13 @@ async def test_counts_each_event_once_by_tier_and_position(http) -> None:
         assert response.status_code == 202
         assert response.json() == {**expected, "rejected": []}
     rates = (await http.get("/v1/admin/suggestions/ctr")).json()
-    places = [(r["position"], r["impressions"], r["clicks"], r["ctr"]) for r in rates]
-    assert places == [(1, 1, 1, 1.0), (2, 1, 0, 0.0)]
+    rows = [(r["position"], r["impressions"], r["clicks"], r["ctr"]) for r in rates]
+    assert rows == [(1, 1, 1, 1.0), (2, 1, 0, 0.0)]
 
 
-async def test_refuses_what_is_wrong_one_by_one(http) -> None:
+async def test_invalid_events_are_rejected_one_by_one(http) -> None:
     good, *_ = await fetch_tokens(http)
-    forged = TokenSigner(b"somebody else").sign(ShownItem("sg", "ch", "chips", "llm", 1))
+    forged = TokenSigner(b"another secret").sign(ShownItem("sg", "ch", "chips", "llm", 1))
     batch = [
         make_event("1", good, ts=time.time() + 1e9),
         make_event("2", forged),
@@ -56,23 +56,23 @@ async def test_refuses_what_is_wrong_one_by_one(http) -> None:
         make_event("6", good, odd=1),
         3,
     ]
-    told = (await http.post("/v1/events", json={"events": batch})).json()
-    assert told["accepted"] == 1
-    codes = [row["code"] for row in told["rejected"]]
+    summary = (await http.post("/v1/events", json={"events": batch})).json()
+    assert summary["accepted"] == 1
+    codes = [row["code"] for row in summary["rejected"]]
     assert codes == ["token", "token", "token", "invalid", "invalid", "invalid"]
 
 
-async def test_a_beacon_may_send_plain_text_and_not_too_much(http) -> None:
+async def test_beacon_sends_plain_text_and_limits_apply(http) -> None:
     plain = {"content-type": "text/plain"}
-    sent = await http.post("/v1/events", content=b'{"events": []}', headers=plain)
-    assert sent.json()["accepted"] == 0
+    response = await http.post("/v1/events", content=b'{"events": []}', headers=plain)
+    assert response.json()["accepted"] == 0
     for bad in (b'{"events": 3}', b"{}", b"[]"):
         assert (await http.post("/v1/events", content=bad)).status_code == 400
     many = {"events": [make_event(str(i), "x") for i in range(101)]}
     assert (await http.post("/v1/events", json=many)).status_code == 400
 
 
-async def test_events_outlive_the_process(tmp_path: Path) -> None:
+async def test_events_survive_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "events.sqlite3"
     config = (
         EMBEDDED_PROVIDER
@@ -83,15 +83,17 @@ async def test_events_outlive_the_process(tmp_path: Path) -> None:
         async with run_server(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
             token = (await fetch_tokens(http))[0]
         async with run_server(config) as running, httpx2.AsyncClient(base_url=running.url) as http:
-            told = (await http.post("/v1/events", json={"events": [make_event("1", token)]})).json()
-            assert told["accepted"] == 1
+            summary = (
+                await http.post("/v1/events", json={"events": [make_event("1", token)]})
+            ).json()
+            assert summary["accepted"] == 1
         async with run_server(config) as running:
             assert [
-                rate.impressions for rate in await running.hamlet.screen.events.click_rates()
+                rate.impressions for rate in await running.hamlet.main_screen.events.click_rates()
             ] == [1]
 
 
-def test_the_signature_covers_everything() -> None:
+def test_signature_covers_the_whole_token() -> None:
     signer = TokenSigner(b"secret")
     shown = ShownItem("sg_1", "ln_1", "links", "web", 3, 0.25)
     token = signer.sign(shown)
@@ -107,7 +109,7 @@ async def test_exploration_reports_propensity_and_learns_from_clicks() -> None:
         environment({"TEST_SECRET": "s-1"}),
         run_server(EMBEDDED_PROVIDER + EMBEDDED_ROUTES + explore) as running,
     ):
-        signer = running.hamlet.screen.signer
+        signer = running.hamlet.main_screen.signer
         async with httpx2.AsyncClient(base_url=running.url) as http:
             seen: dict[str, float] = {}
             firsts = set()
@@ -120,13 +122,13 @@ async def test_exploration_reports_propensity_and_learns_from_clicks() -> None:
                 seen[shown[3].item] = shown[3].propensity
             assert len(firsts) == 1
             assert len(seen) > 1
-            assert all(0 < chance < 1 for chance in seen.values())
-            store = running.hamlet.screen.events
-            liked = next(iter(seen))
-            place = ShownItem("sg", liked, "chips", "embedded", 4, 0.5)
+            assert all(0 < propensity < 1 for propensity in seen.values())
+            store = running.hamlet.main_screen.events
+            clicked = next(iter(seen))
+            item = ShownItem("sg", clicked, "chips", "embedded", 4, 0.5)
             at = time.time()
-            events = [Event(f"event-{i:04}", "impression", at, place) for i in range(60)]
-            events += [Event(f"click-{i:04}", "click", at, place) for i in range(50)]
+            events = [Event(f"event-{i:04}", "impression", at, item) for i in range(60)]
+            events += [Event(f"click-{i:04}", "click", at, item) for i in range(50)]
             await store.add(events)
-            assert await store.decayed_counts(at) == {liked: (50.0, 60.0)}
-            assert (await store.decayed_counts(at + 7 * 86_400))[liked] == (25.0, 30.0)
+            assert await store.decayed_counts(at) == {clicked: (50.0, 60.0)}
+            assert (await store.decayed_counts(at + 7 * 86_400))[clicked] == (25.0, 30.0)

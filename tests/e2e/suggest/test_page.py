@@ -50,7 +50,7 @@ async def page(browser: Browser, running: RunningServer) -> AsyncIterator[Page]:
 
 
 async def wait_until_rendered(page: Page) -> None:
-    """Wait until the scripts have drawn what the API gave."""
+    """Wait until the scripts have rendered the response of the API."""
     await expect(page.locator(".chip[type=button]")).to_have_count(4)
 
 
@@ -61,7 +61,7 @@ async def test_typing_changes_chips_and_links(page: Page) -> None:
     await expect(page.locator("#status")).to_contain_text("내장 검색")
 
 
-async def test_a_chip_fills_its_exact_prompt_and_does_not_send_it(page: Page) -> None:
+async def test_chip_fills_its_prompt_without_sending_it(page: Page) -> None:
     chip = page.locator(".chip").first
     prompt = await chip.get_attribute("title")
     await chip.click()
@@ -90,15 +90,13 @@ async def test_page_is_keyboard_accessible(page: Page) -> None:
     await expect(page.locator("html")).to_have_attribute("lang", "ko")
 
 
-async def test_what_was_seen_and_tapped_is_reported_once(
-    page: Page, running: RunningServer
-) -> None:
+async def test_impressions_and_clicks_are_reported_once(page: Page, running: RunningServer) -> None:
     await page.locator(".chip").nth(1).click()
 
     async def rates() -> dict[tuple[str, int], tuple[int, int]]:
         return {
             (rate.part, rate.position): (rate.impressions, rate.clicks)
-            for rate in await running.hamlet.screen.events.click_rates()
+            for rate in await running.hamlet.main_screen.events.click_rates()
         }
 
     while len(await rates()) < 10:
@@ -118,7 +116,7 @@ async def test_every_language_is_complete(page: Page) -> None:
         await expect(page.locator("#samples button")).to_have_count(4)
 
 
-async def test_links_are_the_apis_and_only_those(page: Page, running: RunningServer) -> None:
+async def test_links_are_exactly_those_of_the_api(page: Page, running: RunningServer) -> None:
     async with httpx2.AsyncClient(base_url=running.url) as http:
         shown = (await http.get("/v1/main-screen?lang=ko")).json()
     known = {link["url"] for link in shown["links"]["items"]}
@@ -127,7 +125,7 @@ async def test_links_are_the_apis_and_only_those(page: Page, running: RunningSer
     assert hrefs == known
 
 
-async def test_a_link_may_fill_the_composer_but_not_send(
+async def test_url_query_fills_the_composer_without_sending(
     page: Page, running: RunningServer
 ) -> None:
     await page.goto(f"{running.url}/?q=<img src=x onerror=alert(1)>")
@@ -153,13 +151,13 @@ async def test_markup_from_a_web_search_is_shown_as_text(browser: Browser) -> No
 
 
 @pytest.mark.parametrize("width", [320, 640, 1280])
-async def test_nothing_scrolls_sideways_on_any_screen(page: Page, width: int) -> None:
+async def test_page_never_scrolls_horizontally(page: Page, width: int) -> None:
     await page.set_viewport_size({"width": width, "height": 640})
     await page.locator(".hood summary").click()
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-async def test_samples_set_a_context_that_can_be_taken_away(page: Page) -> None:
+async def test_sample_sets_a_context_that_can_be_cleared(page: Page) -> None:
     await page.get_by_role("button", name="기사를 읽을 때").click()
     await expect(page.locator("#context-text")).to_contain_text("장미")
     await expect(page.locator(".chip", has_text="장미").first).to_be_visible()
@@ -174,9 +172,7 @@ async def test_page_shows_curl_command_and_response(page: Page, running: Running
     await expect(page.locator("#response")).to_contain_text('"tier"')
 
 
-async def test_without_scripts_it_is_a_form_rendered_by_the_server(
-    browser: Browser, running: RunningServer
-) -> None:
+async def test_page_works_without_scripts(browser: Browser, running: RunningServer) -> None:
     async with open_checked_page(browser, running.url, java_script_enabled=False) as page:
         await page.goto(running.url)
         await expect(page.locator(".chip")).to_have_count(4)
@@ -199,9 +195,9 @@ async def test_demo_mode_shows_each_tier(browser: Browser, demo: RunningServer) 
         await page.locator("#query").fill("서울 지하철 막차 시간")
         await expect(page.locator("#status")).to_contain_text("모델이 작성")
         await expect(page.locator("#status")).to_contain_text("웹 검색")
-        for trouble in ("down", "garbage", "429"):
-            await page.locator(f"[data-trouble=llm-{trouble}]").click()
-            await page.locator(f"[data-trouble=web-{trouble}]").click()
+        for fault in ("down", "garbage", "429"):
+            await page.locator(f"[data-trouble=llm-{fault}]").click()
+            await page.locator(f"[data-trouble=web-{fault}]").click()
             await expect(page.locator("#status")).to_contain_text(
                 "추천 질문: 내장 검색 · 링크: 내장"
             )
@@ -225,7 +221,7 @@ async def test_no_layout_shift_when_results_improve(
         assert await page.evaluate("window.shift") < 0.05
 
 
-# In the same turn in which the first row for a text is drawn: a better one may come at any time.
+# In the turn in which the first items are rendered: better ones may arrive at any time.
 TOUCH_SCRIPT = """() => {
     const row = document.querySelector("#chips");
     window.touched = new Promise((done) => {
@@ -240,7 +236,7 @@ TOUCH_SCRIPT = """() => {
 }"""
 
 
-async def test_touched_row_is_not_replaced(browser: Browser, demo: RunningServer) -> None:
+async def test_touched_chips_are_not_replaced(browser: Browser, demo: RunningServer) -> None:
     async with open_checked_page(browser, demo.url) as page:
         await page.goto(demo.url)
         await wait_until_rendered(page)
@@ -252,7 +248,7 @@ async def test_touched_row_is_not_replaced(browser: Browser, demo: RunningServer
         assert await page.locator("#chips").inner_text() == before
 
 
-async def test_with_keys_the_page_asks_for_one(browser: Browser, monkeypatch) -> None:
+async def test_page_prompts_for_an_api_key(browser: Browser, monkeypatch) -> None:
     monkeypatch.setenv("TEST_PAGE_KEY", "k-page")
     keys = "keys: [{name: page, secret: env:TEST_PAGE_KEY}]\n"
     async with run_server(keys + EMBEDDED_PROVIDER + EMBEDDED_ROUTES) as running:

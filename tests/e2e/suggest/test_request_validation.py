@@ -1,4 +1,4 @@
-"""Everything a request to the main screen may say, and what comes of it."""
+"""Options of requests to the main screen, and their effect."""
 
 import httpx2
 import pytest
@@ -28,7 +28,7 @@ async def suggest(http, headers=None, **body) -> dict:
     return response.json()
 
 
-async def test_what_is_not_known_is_named_and_in_strict_mode_refused(http) -> None:
+async def test_unknown_fields_warn_and_strict_mode_rejects_them(http) -> None:
     body = {"contxt": 1, "context": {**TRANSIT, "odd": {}}, "links": {"limit": 2}}
     shown = await suggest(http, **body)
     assert set(shown["warnings"]) == {"unknown_field:/contxt", "unknown_field:/context/odd"}
@@ -38,7 +38,7 @@ async def test_what_is_not_known_is_named_and_in_strict_mode_refused(http) -> No
     assert {e["pointer"] for e in strict.json()["errors"]} == {"/contxt", "/context/odd"}
 
 
-async def test_hosts_may_be_left_out_or_be_the_only_ones(http) -> None:
+async def test_hosts_are_excluded_or_included(http) -> None:
     first = (await suggest(http, context=TRANSIT))["links"]["items"][0]["source"]["host"]
     without = await suggest(http, context=TRANSIT, links={"exclude_hosts": [first.upper()]})
     assert first not in [i["source"]["host"] for i in without["links"]["items"]]
@@ -67,7 +67,7 @@ async def test_fallback_disallowed_returns_503(http) -> None:
     assert "허용된" in refused.json()["detail"]
 
 
-async def test_a_stream_may_be_asked_for_in_the_body(http) -> None:
+async def test_stream_is_requested_in_the_body(http) -> None:
     response = await http.post("/v1/suggest", json={"context": TRANSIT, "stream": True})
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.headers["x-accel-buffering"] == "no"
@@ -100,7 +100,7 @@ async def test_overload_reports_skipped_tiers() -> None:
             assert model.requests == []
 
 
-async def test_a_chip_names_the_links_that_ground_it(http) -> None:
+async def test_chips_name_the_links_that_ground_them(http) -> None:
     shown = await suggest(http, context=TRANSIT)
     ids = {link["id"] for link in shown["links"]["items"]}
     grounded = [chip for chip in shown["chips"]["items"] if chip["grounding"]]
@@ -108,7 +108,7 @@ async def test_a_chip_names_the_links_that_ground_it(http) -> None:
     assert all(set(chip["grounding"]) <= ids for chip in grounded)
 
 
-async def test_a_site_that_is_named_is_asked_about_by_its_name(http) -> None:
+async def test_chips_name_the_site_of_the_query(http) -> None:
     for query, name in (
         ("홈택스에서 뭐 할 수 있어?", "홈택스"),
         ("https://www.data.go.kr/ 여기서 뭐 할 수 있어?", "공공데이터포털"),
@@ -118,7 +118,7 @@ async def test_a_site_that_is_named_is_asked_about_by_its_name(http) -> None:
         assert not any("{" in chip["text"] + chip["prompt"] for chip in chips)
 
 
-async def test_the_get_forms_are_short_and_stream_too(http) -> None:
+async def test_get_limits_the_query_and_streams(http) -> None:
     long = await http.get("/v1/chips", params={"q": "x" * 201})
     assert (long.status_code, long.json()["type"]) == (400, "/problems/invalid-json")
     stream = await http.get("/v1/chips?q=roses", headers={"accept": "text/event-stream"})

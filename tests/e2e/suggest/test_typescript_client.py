@@ -1,4 +1,4 @@
-"""The frontend's types, generated as the documentation says; its own program, compiled and run."""
+"""The documented TypeScript client: types generated from OpenAPI, compiled, and run."""
 
 import asyncio
 import json
@@ -15,20 +15,21 @@ from support.server import run_server
 TOOLS = NODE / "node_modules" / ".bin"
 
 
-# Prints what the documented functions give, for a test to look at.
+# Prints what the documented functions return.
 DRIVER = """
 import { suggest, tapped, watch } from "./suggestions.js";
 const base = process.argv[2];
 const shown = await suggest(base, "서울 지하철");
 const seen = [];
-await watch(base, "roses", (half) => seen.push(...Object.keys(half)));
+await watch(base, "roses", (section) => seen.push(...Object.keys(section)));
 await tapped(base, shown.chips.items[0]);
 console.log(JSON.stringify({ chips: shown.chips.items.map((chip) => chip.text), seen }));
 """
 
 
+@pytest.mark.external("node")
 @pytest.mark.skipif(not (TOOLS / "openapi-typescript").exists(), reason="npm ci has not run")
-async def test_the_generated_types_fit_and_the_documented_program_runs(tmp_path: Path) -> None:
+async def test_documented_client_compiles_and_runs(tmp_path: Path) -> None:
     async def run(*command: str | Path) -> str:
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -43,9 +44,11 @@ async def test_the_generated_types_fit_and_the_documented_program_runs(tmp_path:
     (tmp_path / "driver.mjs").write_text(DRIVER)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     async with run_server() as running:
-        made = tmp_path / "hamlet.d.ts"
+        types_file = tmp_path / "hamlet.d.ts"
         source = f"{running.url}/openapi.json"
-        await run(TOOLS / "openapi-typescript", source, "--default-non-nullable=false", "-o", made)
+        await run(
+            TOOLS / "openapi-typescript", source, "--default-non-nullable=false", "-o", types_file
+        )
         strict = (
             "--strict",
             "--module",
@@ -57,9 +60,9 @@ async def test_the_generated_types_fit_and_the_documented_program_runs(tmp_path:
         )
         programs = (tmp_path / "screen.ts", tmp_path / "suggestions.ts")
         await run(TOOLS / "tsc", *strict, *programs)
-        told = json.loads(await run("node", tmp_path / "driver.mjs", running.url))
+        printed = json.loads(await run("node", tmp_path / "driver.mjs", running.url))
         async with httpx2.AsyncClient(base_url=running.url) as http:
             rates = (await http.get("/v1/admin/suggestions/ctr")).json()
-    assert len(told["chips"]) == 4
-    assert {"links", "chips"} <= set(told["seen"])
-    assert sum(row["clicks"] for row in rates) == 1, "the tap was counted"
+    assert len(printed["chips"]) == 4
+    assert {"links", "chips"} <= set(printed["seen"])
+    assert sum(row["clicks"] for row in rates) == 1, "the click was counted"

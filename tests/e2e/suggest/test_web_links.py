@@ -1,4 +1,4 @@
-"""The web tier of links: raced against the budget, kept, and never trusted."""
+"""The web tier of links: within the budget, cached, and untrusted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from hamlet.suggest.content import shipped_links as shipped
+from hamlet.suggest.content import shipped_links
 from hamlet.testing import Canned, LoopbackUpstream, json_reply
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server
 
@@ -59,8 +59,8 @@ async def test_web_links_come_first_and_are_cached(http, web) -> None:
     urls = [item["url"] for item in first["items"]]
     assert first["tier"] == "web"
     assert urls[:2] == ["https://one.example/a", "https://one.example/b"]
-    assert urls[2:], "the catalogue fills what the web leaves free"
-    assert set(urls[2:]) <= {entry.url for entry in shipped()}
+    assert urls[2:], "the catalogue completes the section"
+    assert set(urls[2:]) <= {row.url for row in shipped_links()}
     assert [item["position"] for item in first["items"]] == list(range(1, len(urls) + 1))
     again = await fetch_links(http)
     assert again["tier"] == "cache"
@@ -85,10 +85,10 @@ async def test_slow_search_falls_back_to_catalogue(http, web) -> None:
 
 
 @pytest.mark.parametrize(
-    "trouble", [json_reply({}, 429), json_reply(b"<html>"), Canned(before="reset")]
+    "fault", [json_reply({}, 429), json_reply(b"<html>"), Canned(before="reset")]
 )
-async def test_search_fails_over_to_second_source(http, web, trouble: Canned) -> None:
-    web.respond(lambda request: trouble if request.path.startswith("/one") else SEARCH_REPLY)
+async def test_search_fails_over_to_second_source(http, web, fault: Canned) -> None:
+    web.respond(lambda request: fault if request.path.startswith("/one") else SEARCH_REPLY)
     assert (await fetch_links(http))["tier"] == "web"
 
 
@@ -98,7 +98,7 @@ async def test_failing_search_falls_back_and_is_not_retried_at_once(http, web) -
         shown = await fetch_links(http)
         assert shown["tier"] == "embedded"
         assert shown["items"]
-    assert len(web.requests) == 2, "one try of each source"
+    assert len(web.requests) == 2, "one call of each source"
 
 
 @pytest.mark.parametrize("query", ["죽고 싶어", "010-1234-5678 누구 번호", ""])

@@ -1,4 +1,4 @@
-"""`hamlet fleet simulate`: what-ifs, what a run adds up to, and the pictures of it."""
+"""`hamlet fleet simulate`: what-ifs, the breakdown of a run, and its report."""
 
 import math
 import re
@@ -23,7 +23,7 @@ from hamlet.simulator.what_if import parse_what_ifs
 DEPLOYMENT_SPECS = [
     SimulatedDeployment("a", "m", region="eastus", zone="us"),
     SimulatedDeployment("b", "m", region="westus3", zone="us"),
-    # A vendor's region may be called like another's zone.
+    # A vendor's region may have the name of another's zone.
     SimulatedDeployment("c", "n", region="us"),
 ]
 HOME_CONFIG = """
@@ -70,7 +70,7 @@ def config(tmp_path: Path) -> Path:
         ("provider=c:down", Fault("refused", at=("c/n",))),
     ],
 )
-def test_a_what_if_becomes_a_fault(text: str, fault: Fault) -> None:
+def test_what_if_becomes_a_fault(text: str, fault: Fault) -> None:
     assert parse_what_ifs([text], DEPLOYMENT_SPECS) == [fault]
 
 
@@ -88,7 +88,7 @@ def test_a_what_if_becomes_a_fault(text: str, fault: Fault) -> None:
         ("region=eastus:down@9-3", "begin before it ends"),
     ],
 )  # fmt: skip
-def test_a_what_if_that_means_nothing_says_what_could_stand_there(text: str, message: str) -> None:
+def test_invalid_what_if_is_refused_with_the_choices(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_what_ifs([text], DEPLOYMENT_SPECS)
 
@@ -110,47 +110,47 @@ def make_report() -> SimulationReport:
     )
 
 
-PLACES = {
+PRICING = {
     "near": DeploymentPricing("reserved", False, Price(input=2, output=10)),
     "paid": DeploymentPricing("paid per use", True, Price(input=2, output=10)),
     "idle": DeploymentPricing("openai", True),
 }
 
 
-def test_a_run_is_added_up_by_tier_and_window() -> None:
-    tally = LoadBreakdown(make_report(), PLACES, TimeWindows(5.0, 3))
+def test_run_is_broken_down_by_tier_and_window() -> None:
+    breakdown = LoadBreakdown(make_report(), PRICING, TimeWindows(5.0, 3))
     minute = 60 / 5
-    assert tally.load_per_minute()["reserved"] == [1300 * minute, 1300 * minute, 0]
-    assert tally.load_per_minute()["paid per use"] == [0, 1300 * minute, 0]
-    assert tally.cost_per_minute() == {
+    assert breakdown.load_per_minute()["reserved"] == [1300 * minute, 1300 * minute, 0]
+    assert breakdown.load_per_minute()["paid per use"] == [0, 1300 * minute, 0]
+    assert breakdown.cost_per_minute() == {
         "paid per use": [0, pytest.approx(0.003 * minute), 0],
         "openai": [0, 0, 0],
     }
-    assert tally.pay_per_use_share_by_window()[:2] == [0.0, 0.5]
-    assert math.isnan(tally.pay_per_use_share_by_window()[2])
-    assert tally.goodput_per_minute() == [100 * minute, 200 * minute, 0]
-    assert tally.rate_limited_per_minute() == [0, minute, minute]
-    assert tally.ttft_s_by_window(0.99) == [0.5, 2.0, 2.0]
-    assert tally.pay_per_use_share() == pytest.approx(1 / 3)
-    assert tally.total_cost_usd() == pytest.approx(0.003)
-    assert tally.load_share_by_tier()["reserved"] == pytest.approx(2 / 3)
+    assert breakdown.pay_per_use_share_by_window()[:2] == [0.0, 0.5]
+    assert math.isnan(breakdown.pay_per_use_share_by_window()[2])
+    assert breakdown.goodput_per_minute() == [100 * minute, 200 * minute, 0]
+    assert breakdown.rate_limited_per_minute() == [0, minute, minute]
+    assert breakdown.ttft_s_by_window(0.99) == [0.5, 2.0, 2.0]
+    assert breakdown.pay_per_use_share() == pytest.approx(1 / 3)
+    assert breakdown.total_cost_usd() == pytest.approx(0.003)
+    assert breakdown.load_share_by_tier()["reserved"] == pytest.approx(2 / 3)
 
 
-def test_a_price_that_is_not_known_is_not_taken_for_nothing() -> None:
-    unknown = {**PLACES, "paid": DeploymentPricing("paid per use", True)}
-    tally = LoadBreakdown(make_report(), unknown, TimeWindows(5.0, 3))
-    assert math.isnan(tally.total_cost_usd())
-    assert ["cost", "a price is unknown"] in comparison_table({"as it is": tally})
-    names = [picture.name for picture in comparison_charts({"as it is": tally})]
+def test_unknown_price_is_not_zero() -> None:
+    unknown = {**PRICING, "paid": DeploymentPricing("paid per use", True)}
+    breakdown = LoadBreakdown(make_report(), unknown, TimeWindows(5.0, 3))
+    assert math.isnan(breakdown.total_cost_usd())
+    assert ["cost", "a price is unknown"] in comparison_table({"as it is": breakdown})
+    names = [picture.name for picture in comparison_charts({"as it is": breakdown})]
     assert names == ["load-0", "goodput", "spill", "429s", "ttft"]
-    assert "openai" not in comparison_charts({"as it is": tally})[0].series
+    assert "openai" not in comparison_charts({"as it is": breakdown})[0].series
 
 
 def test_pictures_that_are_to_be_compared_share_a_scale_and_stand_by_themselves(tmp_path) -> None:
     less = SimulationReport(make_report().outcomes[:2])
     runs = {
-        "as it <is>": LoadBreakdown(make_report(), PLACES, TimeWindows(5.0, 3)),
-        "what if": LoadBreakdown(less, PLACES, TimeWindows(5.0, 3)),
+        "as it <is>": LoadBreakdown(make_report(), PRICING, TimeWindows(5.0, 3)),
+        "what if": LoadBreakdown(less, PRICING, TimeWindows(5.0, 3)),
     }
     drawn = {picture.name: picture for picture in comparison_charts(runs)}
     assert drawn["load-0"].y_max == drawn["load-1"].y_max == 2600 * 12
@@ -187,9 +187,7 @@ def test_home_outage_spills_to_pay_as_you_go(config: Path, tmp_path: Path) -> No
     assert (tmp_path / "out/cost-1.svg").is_file()
 
 
-def test_the_same_seed_gives_the_same_table_and_a_trace_is_read(
-    config: Path, tmp_path: Path
-) -> None:
+def test_same_seed_and_trace_give_the_same_table(config: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     write_trace(trace, [Arrival(t / 2, 500, 40, "chat") for t in range(40)])
     args = ("--config", str(config), "--trace", str(trace), "--seconds", "10")
@@ -199,7 +197,7 @@ def test_the_same_seed_gives_the_same_table_and_a_trace_is_read(
     assert run_simulate(*args)[1] == output
 
 
-def test_the_classes_of_a_trace_take_their_routes(config: Path) -> None:
+def test_classes_of_a_trace_map_to_routes(config: Path) -> None:
     scene = Simulation.from_file(config)
     plan = scene.traffic_plan(["short=chips"])
     assert plan.route(Arrival(0, 1, 1, "short")) == "chips"
@@ -217,7 +215,7 @@ def test_the_classes_of_a_trace_take_their_routes(config: Path) -> None:
         (["--seconds", "0"], "--seconds"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_choice_there_is(config, args, message) -> None:
+def test_invalid_arguments_are_refused_with_the_choices(config, args, message) -> None:
     code, output = run_simulate("--config", str(config), *args)
     assert code == 2
     assert message in re.sub(r"\s+", " ", output)
@@ -230,10 +228,12 @@ def test_what_is_wrong_is_said_with_the_choice_there_is(config, args, message) -
         ("providers: {", ":1: not YAML"),
         (HOME_CONFIG.replace("ptu: 30", "ptu: many"), "hamlet.yaml:11: routes.chat.deployments[0].ptu"),
         (HOME_CONFIG.replace("provider: near", "provider: naer"), "did you mean near"),
-        ("providers: {e: {kind: embedded}}\nroutes: {chat: {deployments: [{provider: e, model: embedded-chat}]}}", "no vendor that can be played"),
+        ("providers: {e: {kind: embedded}}\nroutes: {chat: {deployments: [{provider: e, model: embedded-chat}]}}", "no vendor that can be simulated"),
     ],
 )  # fmt: skip
-def test_a_bad_configuration_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_configuration_is_refused_with_its_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
     file = tmp_path / "hamlet.yaml"
     file.write_text(text)
     code, output = run_simulate("--config", str(file))
@@ -242,7 +242,7 @@ def test_a_bad_configuration_is_told_with_its_line(tmp_path: Path, text: str, me
     assert "Traceback" not in output
 
 
-def test_a_bad_row_of_a_trace_is_told_with_its_line(config: Path, tmp_path: Path) -> None:
+def test_invalid_row_of_a_trace_is_refused_with_its_line(config: Path, tmp_path: Path) -> None:
     trace = tmp_path / "t.csv"
     for text, message in (
         ("arrival_s,prompt_tokens,completion_tokens\n1,2,3\n2,x,3\n", "t.csv:3: not a row"),
@@ -253,7 +253,7 @@ def test_a_bad_row_of_a_trace_is_told_with_its_line(config: Path, tmp_path: Path
         assert (code, message in output) == (2, True), output
 
 
-def test_a_run_of_the_example_fleet_names_its_tiers(tmp_path: Path) -> None:
+def test_example_fleet_has_named_tiers(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text(example_fleet(9))
     tiers = list(dict.fromkeys(place.tier for place in Simulation.from_file(file).pricing.values()))

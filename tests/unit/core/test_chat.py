@@ -1,6 +1,4 @@
-"""The nouns: parameters, features, folding, packing, redaction, languages."""
-
-import math
+"""The features of a request, and the fold of events."""
 
 import pytest
 
@@ -12,6 +10,7 @@ from hamlet.core import (
     Feature,
     Finished,
     FinishReason,
+    Headroom,
     Image,
     Message,
     Output,
@@ -26,14 +25,9 @@ from hamlet.core import (
     ToolResult,
     Usage,
     collect,
-    errors,
     is_content,
-    pack,
-    redact,
-    token_count,
-    unpack,
+    with_headroom,
 )
-from hamlet.core.text import detect_language, split_sentences, tokenize
 
 END = Finished(FinishReason.STOP, Usage())
 
@@ -46,8 +40,8 @@ async def _collect(*events):
     return await collect(stream())
 
 
-async def test_a_fold_joins_deltas_and_their_meta() -> None:
-    answer = await _collect(
+async def test_fold_joins_deltas_and_meta() -> None:
+    response = await _collect(
         Started("1", "m"),
         ReasoningDelta(0, "hm"),
         ReasoningDelta(0, "", {"v": "signed"}),
@@ -57,21 +51,21 @@ async def test_a_fold_joins_deltas_and_their_meta() -> None:
         ToolCallDelta(2, arguments=":1}"),
         END,
     )
-    assert answer.parts == (
+    assert response.parts == (
         Reasoning("hm", {"v": "signed"}),
         Text("ab"),
         ToolCall("c1", "f", '{"x":1}'),
     )
-    assert answer.text == "ab"
+    assert response.text == "ab"
 
 
-async def test_a_fold_needs_a_start_and_an_end() -> None:
+async def test_fold_requires_start_and_end() -> None:
     for events in ([Started("1", "m")], [END]):
         with pytest.raises(ValueError, match="no start or no end"):
             await _collect(*events)
 
 
-def test_what_a_caller_would_see_is_content() -> None:
+def test_what_the_caller_sees_is_content() -> None:
     assert not is_content(Started("1", "m"))
     assert not is_content(TextDelta(0, ""))
     assert is_content(TextDelta(0, "x"))
@@ -79,7 +73,7 @@ def test_what_a_caller_would_see_is_content() -> None:
     assert is_content(END)
 
 
-def test_a_request_knows_what_it_needs() -> None:
+def test_features_that_a_request_needs() -> None:
     shown = ToolResult("c", (Image(url="https://x"),))
     user = Message("user", (Text("a"), Audio("d", "wav"), Document(url="u")))
     request = ChatRequest(
@@ -101,45 +95,8 @@ def test_a_request_knows_what_it_needs() -> None:
     assert user.text == "a"
 
 
-def test_parameters_laid_over_nothing_or_by_nothing_stay() -> None:
-    some, none = ChatParams(seed=1), ChatParams()
-    assert some.over(none) is some
-    assert none.over(some) is some
-    assert some.capped(none) is some
-
-
-def test_vectors_survive_packing() -> None:
-    assert unpack(pack([1.0, -0.5, math.pi])) == pytest.approx([1.0, -0.5, math.pi])
-
-
-@pytest.mark.parametrize(
-    "secret",
-    ["Bearer abcdef123456", "sk-proj-0123456789", "key_abcdefgh1", "a1" * 20],
-)
-def test_secrets_are_taken_out_of_text(secret: str) -> None:
-    assert secret not in redact(f"refused: {secret} is wrong")
-
-
-def test_error_is_retryable_by_class_or_when_unsent() -> None:
-    assert errors.RateLimited("x").repeatable
-    assert not errors.UpstreamTimeout("x").repeatable
-    assert errors.UpstreamTimeout("x", phase="connect").repeatable
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("안녕 hello", "ko"), ("東京へ", "ja"), ("天気", "ja"), ("hi", "en"), ("123", None)],
-)
-def test_script_tells_the_language(text: str, expected: str | None) -> None:
-    assert detect_language(text) == expected
-
-
-def test_words_of_alphabets_and_pairs_of_the_rest() -> None:
-    assert tokenize("ＡＢＣ 지하철 水 Gdańsk が") == ["abc", "지하", "하철", "水", "gdansk", "が"]
-    assert split_sentences("One. 둘! 三。\n") == ["One.", "둘!", "三。"]
-
-
-@pytest.mark.parametrize("odd", [None, "12", -1, 1.5, True, [], {}, 10**30])
-def test_implausible_token_count_is_none(odd: object) -> None:
-    assert token_count(odd) is None
-    assert token_count(7) == 7
+def test_headroom_goes_with_the_first_event() -> None:
+    headroom, started = Headroom(tokens=5), Started("1", "m")
+    assert with_headroom(started, headroom) == Started("1", "m", headroom=headroom)
+    assert with_headroom(started, None) is started
+    assert with_headroom(END, headroom) is END

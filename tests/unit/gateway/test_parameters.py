@@ -1,4 +1,4 @@
-"""The precedence of parameters, and those that a deployment cannot take."""
+"""The precedence of parameters, and what happens to unsupported ones."""
 
 import pytest
 
@@ -20,21 +20,21 @@ def make_call(dialect: str | None = None, **params: object) -> Call:
     return made
 
 
-def test_what_was_set_wins_over_defaults_and_caps_bound_it() -> None:
+def test_request_overrides_defaults_and_caps_limit_it() -> None:
     target = deployment(
         ScriptedProvider(),
         defaults=ChatParams(temperature=0.2, stop=("x",), extra={"a": 1, "b": 1}),
         caps=ChatParams(max_tokens=10, temperature=1.0),
     )
-    asked = make_call(stop=(), max_tokens=50, extra={"b": 2})
-    request, warnings = prepare_chat(asked, target, Policy())
+    call = make_call(stop=(), max_tokens=50, extra={"b": 2})
+    request, warnings = prepare_chat(call, target, Policy())
     assert request.model == "m"
     assert request.params.wire_fields() == {"temperature": 0.2, "stop": (), "max_tokens": 10}
     assert request.params.extra == {"a": 1, "b": 2}
     assert warnings == ()
 
 
-def test_an_explicit_null_sends_nothing_and_beats_a_default() -> None:
+def test_explicit_null_overrides_default_and_is_not_sent() -> None:
     target = deployment(ScriptedProvider(), defaults=ChatParams(temperature=0.2))
     request, _ = prepare_chat(make_call(temperature=None), target, Policy())
     assert request.params.wire_fields() == {}
@@ -46,16 +46,16 @@ def test_max_tokens_cap_applies_when_unset() -> None:
     assert request.params.wire_fields() == {"max_tokens": 9}
 
 
-def test_what_a_deployment_cannot_take_is_left_out_and_named() -> None:
+def test_unsupported_parameters_are_dropped_and_reported() -> None:
     target = deployment(ScriptedProvider(), card=ModelCard(params=frozenset({"seed", "knob"})))
-    asked = make_call("openai", seed=1, top_k=3, extra={"knob": 1, "odd": 2})
-    request, warnings = prepare_chat(asked, target, Policy())
+    call = make_call("openai", seed=1, top_k=3, extra={"knob": 1, "odd": 2})
+    request, warnings = prepare_chat(call, target, Policy())
     assert request.params.wire_fields() == {"seed": 1}
     assert request.params.extra == {"knob": 1}
     assert warnings == ("odd", "top_k")
 
 
-def test_strict_mode_refuses_instead() -> None:
+def test_strict_policy_rejects_unsupported_parameters() -> None:
     target = deployment(ScriptedProvider(), card=ModelCard(params=frozenset()))
     with pytest.raises(errors.Unsupported, match="seed, top_k"):
         prepare_chat(make_call(seed=1, top_k=3), target, STRICT)
@@ -68,7 +68,7 @@ def test_unknown_parameters_do_not_cross_dialects_but_defaults_do() -> None:
     assert warnings == ("odd",)
 
 
-def test_no_extra_may_be_left() -> None:
+def test_dropped_extra_leaves_none() -> None:
     request, warnings = prepare_chat(
         make_call("anthropic", extra={"odd": 1}), deployment(ScriptedNativeProvider()), Policy()
     )
@@ -83,8 +83,8 @@ def test_native_path_sends_only_changes() -> None:
         caps=ChatParams(max_tokens=10),
         card=ModelCard(params=frozenset({"temperature", "max_tokens", "seed"})),
     )
-    asked = make_call("openai", max_tokens=50, seed=7, top_k=3)
-    request, warnings = prepare_native(asked, target, Policy())
+    call = make_call("openai", max_tokens=50, seed=7, top_k=3)
+    request, warnings = prepare_native(call, target, Policy())
     assert request.overrides.wire_fields() == {"temperature": 0.2, "max_tokens": 10}
     assert request.dropped == frozenset({"top_k"})
     assert warnings == ("top_k",)
@@ -104,7 +104,7 @@ def test_native_path_requires_equal_dialects_and_support() -> None:
     assert not can_use_native(deployment(ScriptedProvider()), make_call("openai"))
 
 
-def test_the_portable_request_is_built_once() -> None:
+def test_portable_request_is_built_once() -> None:
     built = []
 
     def build() -> ChatRequest:

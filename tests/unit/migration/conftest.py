@@ -10,7 +10,7 @@ from hamlet.migration.rollout_document import RolloutDocument
 from support.redis import redis_server
 
 
-@pytest.fixture(params=["file", "redis"])
+@pytest.fixture(params=["file", pytest.param("redis", marks=pytest.mark.external("redis-server"))])
 async def store(request, tmp_path):
     """A store with an empty document."""
     async with AsyncExitStack() as stack:

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import httpx2
+import pytest
 
+from hamlet.config import ConfigError
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, run_server
 
 CONFIG = EMBEDDED_PROVIDER + EMBEDDED_ROUTES
@@ -65,3 +67,22 @@ async def test_routes_and_metrics_exist_only_with_a_cutover_section(tmp_path: Pa
     assert {"/v1/admin/cutover", "/api/chat"} <= paths
     assert status == 200
     assert 'hamlet_cutover_state{feature="chat",state="legacy"} 1.0' in metrics
+
+
+async def test_reload_refuses_an_invalid_cutover_section(tmp_path: Path) -> None:
+    file = tmp_path / "hamlet.yaml"
+    file.write_text(CONFIG + CUTOVER)
+    async with run_server(file) as running:
+        file.write_text(CONFIG + CUTOVER.replace("chat_route: hamlet", "chat_route: hamlt"))
+        with pytest.raises(ConfigError, match=r"cutover\.chat_route: no such route: hamlt"):
+            await running.hamlet.reload()
+        file.write_text(CONFIG + CUTOVER)
+        await running.hamlet.reload()
+
+
+def test_commands_import_the_migration_only_when_they_need_it() -> None:
+    code = "import sys; from hamlet.cli import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    for arguments, expected in ((["init", "--help"], False), (["cutover", "--help"], True)):
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert ("hamlet.migration.cli" in done.stdout.split()) is expected

@@ -62,8 +62,8 @@ def test_alerts_holds_and_cooldowns_close_the_gate() -> None:
     evidence = make_evidence(new={"ok": 300})
     evidence.alerts = ["HamletDown"]
     assert blockers(CANARY, evidence) == ["the alert HamletDown is firing"]
-    held = CANARY.model_copy(update={"hold": "lunch", "cooldown_until": 10_060.0})
-    assert blockers(held, make_evidence(new={"ok": 300})) == [
+    on_hold = CANARY.model_copy(update={"hold": "lunch", "cooldown_until": 10_060.0})
+    assert blockers(on_hold, make_evidence(new={"ok": 300})) == [
         "held: lunch",
         "cools down for another 60 s",
     ]

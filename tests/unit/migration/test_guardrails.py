@@ -7,19 +7,12 @@ from hamlet.migration.counters import FeatureCounters
 from hamlet.migration.guardrails import find_violations
 from hamlet.migration.rollout_document import FeatureState
 from hamlet.migration.window import ArmWindow
+from support.clock import ManualClock
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def make_window(new: dict, legacy: dict, clock: Clock | None = None) -> ArmWindow:
+def make_window(new: dict, legacy: dict, clock: ManualClock | None = None) -> ArmWindow:
     """A window with so many requests of each (outcome, total seconds)."""
-    window = ArmWindow(clock or Clock())
+    window = ArmWindow(clock or ManualClock())
     for arm, counts in (("new", new), ("legacy", legacy)):
         for (outcome, total_s), count in counts.items():
             for _ in range(count):
@@ -40,7 +33,7 @@ def violations(
 
 
 def test_five_failures_within_ten_seconds_demote_and_four_do_not() -> None:
-    clock = Clock()
+    clock = ManualClock()
     window = make_window({("rescued", 1): 3, ("failed", 1): 1}, {}, clock)
     assert violations(window) == []
     clock.now += 11
@@ -62,14 +55,14 @@ def test_error_rate_demotes_once_it_is_above_two_percent_with_confidence(
 
     The lower bounds of the Wilson intervals are 1.1, 2.06, 2.15, 1.8 and 2.06 %.
     """
-    clock = Clock()
+    clock = ManualClock()
     window = make_window({("failed", 1): bad, ("ok", 1): total - bad}, {}, clock)
     clock.now += 11
     assert violations(window) == ([("error excess", "proxy")] if demotes else [])
 
 
 def test_errors_on_both_arms_are_not_excess() -> None:
-    clock = Clock()
+    clock = ManualClock()
     counts = {("failed", 1): 20, ("ok", 1): 80}
     window = make_window(counts, counts, clock)
     clock.now += 11
@@ -99,25 +92,25 @@ def test_slow_arm_is_held_if_slow_in_ratio_and_in_seconds(new, legacy, rules) ->
 def test_contract_mismatch_and_drift_over_noise_hold() -> None:
     counters = FeatureCounters()
     counters.candidate.update(equal=99, contract_mismatch=1)
-    assert violations(ArmWindow(Clock()), "shadow", counters) == [("contract", "hold")]
+    assert violations(ArmWindow(ManualClock()), "shadow", counters) == [("contract", "hold")]
 
     counters = FeatureCounters()
     counters.candidate.update(tolerated=160, content_drift=40)
     counters.noise.update(tolerated=40, content_drift=10)
-    assert violations(ArmWindow(Clock()), "shadow", counters) == []
+    assert violations(ArmWindow(ManualClock()), "shadow", counters) == []
     counters.noise.clear()
     counters.noise.update(tolerated=300)
-    assert violations(ArmWindow(Clock()), "shadow", counters) == [("drift", "hold")]
+    assert violations(ArmWindow(ManualClock()), "shadow", counters) == [("drift", "hold")]
 
 
 def test_low_quality_demotes_one_step_and_loop_lag_holds() -> None:
-    window = ArmWindow(Clock())
+    window = ArmWindow(ManualClock())
     for i in range(100):
         window.record("new", "ok", 1, 1, i < 6)
         window.record("legacy", "ok", 1, 1, i < 3)
     assert violations(window) == [("poor answers", "step")]
-    assert violations(ArmWindow(Clock()), loop_lag_s=0.6) == [("loop lag", "hold")]
-    assert violations(ArmWindow(Clock()), stage="new", loop_lag_s=0.6) == []
+    assert violations(ArmWindow(ManualClock()), loop_lag_s=0.6) == [("loop lag", "hold")]
+    assert violations(ArmWindow(ManualClock()), stage="new", loop_lag_s=0.6) == []
 
 
 def make_costs(legacy: tuple[float, int], new: tuple[float, int]) -> FeatureCounters:
@@ -131,7 +124,7 @@ def make_costs(legacy: tuple[float, int], new: tuple[float, int]) -> FeatureCoun
 
 @pytest.mark.parametrize("stage", ["shadow", "canary", "new"])
 def test_arm_that_costs_a_third_more_is_held(stage) -> None:
-    window = ArmWindow(Clock())
+    window = ArmWindow(ManualClock())
     dearer = make_costs((0.001, 50), (0.00131, 50))
     assert violations(window, stage, dearer) == [("cost", "hold")]
     for legacy, new in (

@@ -4,6 +4,7 @@ import math
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -20,6 +21,7 @@ from hamlet.reporting.chart import (
 
 IMPORTS = """
 import sys
+from itertools import pairwise
 before = list(sys.meta_path)
 from hamlet.reporting import chart
 assert sys.meta_path == before and "pygal" not in sys.modules
@@ -130,3 +132,14 @@ def test_bars_are_in_the_given_order_and_logarithmic_bars_keep_their_values() ->
         for name in ("first", "second")
     }
     assert y["first"] < y["second"]
+
+
+@pytest.mark.parametrize("top", [0.33, 1.0, 12_345.0])
+def test_value_labels_beneath_narrow_bars_do_not_overlap(top: float) -> None:
+    frame = ChartFrame(width_px=348, format_value=lambda value: f"{value * 1000:.0f} ms")
+    svg = bar_chart(frame, [Bar("azure-germanywestcentral/gpt-4o", top)], value_range=(0, top))
+    axis = svg[svg.index('class="axis x') : svg.index('class="series')]
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*>([^<]+)</text>', axis)
+    assert labels[0][1] == "0 ms"
+    for (x, _), (next_x, text) in pairwise(labels):
+        assert float(next_x) - float(x) > 6 * len(text)

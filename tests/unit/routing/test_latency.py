@@ -1,4 +1,4 @@
-"""What is expected, and who is slower than that."""
+"""The expected latency, and how much slower a deployment is."""
 
 import random
 
@@ -8,12 +8,12 @@ from hamlet.routing.latency import LatencyModel, PeakEwma
 
 
 def test_latency_model_fits_base_and_per_token_cost() -> None:
-    rng, expectation = random.Random(3), LatencyModel()
+    rng, model = random.Random(3), LatencyModel()
     for _ in range(600):
         tokens = rng.uniform(100, 8000)
-        expectation.learn(tokens, (0.4 + 5e-5 * tokens) * rng.uniform(0.8, 1.2))
-    assert expectation.predict_s(0) == pytest.approx(0.4, rel=0.1)
-    assert expectation.predict_s(8000) == pytest.approx(0.8, rel=0.1)
+        model.learn(tokens, (0.4 + 5e-5 * tokens) * rng.uniform(0.8, 1.2))
+    assert model.predict_s(0) == pytest.approx(0.4, rel=0.1)
+    assert model.predict_s(8000) == pytest.approx(0.8, rel=0.1)
 
 
 def test_default_latency_is_half_a_second() -> None:
@@ -22,28 +22,28 @@ def test_default_latency_is_half_a_second() -> None:
 
 
 def test_slow_deployment_barely_shifts_route_latency() -> None:
-    rng, expectation = random.Random(3), LatencyModel()
+    rng, model = random.Random(3), LatencyModel()
     for i in range(800):
-        expectation.learn(1000, rng.uniform(0.45, 0.55) * (50 if i % 27 == 0 else 1))
-    assert expectation.predict_s(1000) == pytest.approx(0.5, rel=0.15)
+        model.learn(1000, rng.uniform(0.45, 0.55) * (50 if i % 27 == 0 else 1))
+    assert model.predict_s(1000) == pytest.approx(0.5, rel=0.15)
 
 
 def test_quantiles_follow_the_size_of_the_prompt() -> None:
-    rng, expectation = random.Random(3), LatencyModel()
+    rng, model = random.Random(3), LatencyModel()
     for _ in range(400):
-        expectation.learn(1000, rng.lognormvariate(-0.8, 0.45))
-    p50, p99 = expectation.quantile_s(0.5, 1000), expectation.quantile_s(0.99, 1000)
+        model.learn(1000, rng.lognormvariate(-0.8, 0.45))
+    p50, p99 = model.quantile_s(0.5, 1000), model.quantile_s(0.99, 1000)
     assert p50 is not None
     assert p99 is not None
     assert p50 == pytest.approx(0.45, rel=0.15)
     assert 2 * p50 < p99 < 5 * p50
 
 
-def test_answers_of_one_length_do_not_break_the_fit() -> None:
-    expectation = LatencyModel()
+def test_samples_of_one_length_do_not_break_the_fit() -> None:
+    model = LatencyModel()
     for _ in range(2000):
-        expectation.learn(500, 0.3)
-    assert expectation.predict_s(500) == pytest.approx(0.3, rel=0.02)
+        model.learn(500, 0.3)
+    assert model.predict_s(500) == pytest.approx(0.3, rel=0.02)
 
 
 def test_peak_ewma_rises_fast_and_decays_slowly() -> None:

@@ -309,8 +309,8 @@ def test_retry_after_is_returned_as_configured() -> None:
     assert run_on_virtual_time(play, steady_deployment(), faults=[fault])["retry-after"].startswith(
         "Wed"
     )
-    told = run_on_virtual_time(play, steady_deployment(), faults=[odd])
-    assert (told["retry-after"], told["retry-after-ms"]) == ("NaN", "-1")
+    headers = run_on_virtual_time(play, steady_deployment(), faults=[odd])
+    assert (headers["retry-after"], headers["retry-after-ms"]) == ("NaN", "-1")
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -330,23 +330,23 @@ def test_utilisation_header_is_optional() -> None:
     async def play(world, loop):
         return world.respond("POST", "/d/v1/chat/completions", BODY).headers
 
-    told, kept = (
+    reporting, silent = (
         run_on_virtual_time(play, steady_deployment(capacity=Ptu(reports_utilisation=tells)))
         for tells in (True, False)
     )
-    assert "azure-openai-deployment-utilization" in told
-    assert "azure-openai-deployment-utilization" not in kept
+    assert "azure-openai-deployment-utilization" in reporting
+    assert "azure-openai-deployment-utilization" not in silent
 
 
 def test_the_transport_in_memory_keeps_to_the_contract() -> None:
     async def play(world, loop):
         runtime = SimulatedRuntime(world, SilentLog())
         transport = runtime.http(ProviderSettings(base_url="http://simulated/d/v1/"))
-        ask = {"model": "gpt-4o", "messages": [], "max_tokens": 5}
-        async with transport.stream("POST", "/chat/completions", json=ask) as reply:
+        request = {"model": "gpt-4o", "messages": [], "max_tokens": 5}
+        async with transport.stream("POST", "/chat/completions", json=request) as reply:
             assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
             assert b'"completion_tokens":5' in await reply.aread()
-        async with transport.stream("POST", "/chat/completions", json=ask) as reply:
+        async with transport.stream("POST", "/chat/completions", json=request) as reply:
             with pytest.raises(errors.UpstreamProtocol, match="over 10 bytes"):
                 await reply.aread(10)
         async with transport.stream("POST", "/chat/completions", content=b"no JSON") as reply:

@@ -44,28 +44,32 @@ from hamlet.testing.support import SilentLog
 
 def test_a_marker_says_how_long_a_request_is() -> None:
     text = f"please {marker(1200, 80, 300)} now"
-    ask = parse_request(
+    request = parse_request(
         f'{{"model":"m","messages":[{{"content":"{text}"}}],"max_tokens":50}}'.encode()
     )
-    assert (ask.tokens.prompt_tokens, ask.tokens.cached_tokens, ask.tokens.max_output_tokens) == (
+    assert (
+        request.tokens.prompt_tokens,
+        request.tokens.cached_tokens,
+        request.tokens.max_output_tokens,
+    ) == (
         1200,
         300,
         50,
     )
-    assert ask.output_length(150) == (50, True)
+    assert request.output_length(150) == (50, True)
 
 
 def test_the_last_marker_counts() -> None:
     text = marker(1, 1) + marker(7, 8)
-    ask = parse_request(f'{{"model":"m","messages":["{text}"]}}'.encode())
-    assert (ask.tokens.prompt_tokens, ask.output_tokens) == (7, 8)
+    request = parse_request(f'{{"model":"m","messages":["{text}"]}}'.encode())
+    assert (request.tokens.prompt_tokens, request.output_tokens) == (7, 8)
 
 
 def test_without_a_marker_four_bytes_are_a_token() -> None:
     messages = '[{"role":"user","content":"' + "x" * 400 + '"}]'
-    ask = parse_request(f'{{"model":"m","messages":{messages}}}'.encode())
-    assert ask.tokens.prompt_tokens == len(messages) // 4
-    assert ask.output_length(150) == (150, False)
+    request = parse_request(f'{{"model":"m","messages":{messages}}}'.encode())
+    assert request.tokens.prompt_tokens == len(messages) // 4
+    assert request.output_length(150) == (150, False)
     assert parse_request(b'{"model":"m"}').tokens.prompt_tokens == 1
 
 
@@ -165,7 +169,7 @@ def test_a_trace_needs_no_classes(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("row", ["x,1,1", "1,1", "1,-1,1", "nan,1,1", "1,1.5,1"])
-def test_a_bad_row_is_told_with_its_line(tmp_path, row) -> None:
+def test_bad_row_is_reported_with_its_line(tmp_path, row) -> None:
     (tmp_path / "t.csv").write_text(f"arrival_s,prompt_tokens,completion_tokens\n0,1,1\n{row}\n")
     with pytest.raises(ValueError, match=r"t\.csv:3"):
         read_trace(tmp_path / "t.csv")

@@ -1,28 +1,20 @@
-"""The contract's helpers: SSE framing, waits, transports."""
-
-import asyncio
-import time
+"""Server-sent events in reads of any size."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hamlet.core import NativeChunk, errors
-from hamlet.runtime import HostRuntime
+from hamlet.core import errors
 from hamlet.spi import (
     Forwarder,
     FrameReader,
     ProviderSettings,
     forward,
     parse_block,
-    raise_for_upstream,
-    retry_after,
     sse,
-    upstream_error,
 )
 from hamlet.spi.sse import MAX_EVENT_BYTES
-from hamlet.testing import Canned, json_reply, sse_reply
-from hamlet.testing.support import SilentLog
+from hamlet.testing import sse_reply
 
 
 def read_frames(data: bytes, size: int) -> list[bytes]:
@@ -37,7 +29,7 @@ def read_frames(data: bytes, size: int) -> list[bytes]:
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_frames_are_cut_alike_however_they_arrive(newline: bytes, size: int) -> None:
+def test_frames_do_not_depend_on_read_sizes(newline: bytes, size: int) -> None:
     text = "\ufeffid: 1\nevent: a\ndata: 안녕\n\n: comment\n\ndata: x\ndata: y\n\ndata: cut off"
     data = text.encode().replace(b"\n", newline)
     assert read_frames(data, size) == ["안녕".encode(), b"x\ny"]
@@ -52,12 +44,12 @@ def test_frames_are_cut_alike_however_they_arrive(newline: bytes, size: int) -> 
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_line_ends_may_be_mixed(text: str, size: int) -> None:
+def test_mixed_line_ends(text: str, size: int) -> None:
     assert read_frames(text.encode(), size) == [b"a", b"b", b"c", b"d"]
 
 
 @given(st.data())
-def test_text_is_the_same_however_it_is_cut_and_ended(data) -> None:
+def test_text_does_not_depend_on_reads_and_line_ends(data) -> None:
     lines = st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1)
     events = data.draw(st.lists(st.lists(lines, min_size=1, max_size=3), max_size=5))
     end = data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
@@ -82,7 +74,7 @@ async def test_the_last_event_needs_no_blank_line(upstream, host) -> None:
     assert b"".join(chunk.data for chunk in chunks) == b"data: a\n\ndata: b\n\n"
 
 
-async def test_a_last_comment_without_a_blank_line_says_nothing(upstream, host) -> None:
+async def test_last_comment_without_blank_line_is_ignored(upstream, host) -> None:
     class Silent(Forwarder):
         def on_block(self, block: bytes) -> None:
             return
@@ -115,12 +107,12 @@ def test_an_event_must_be_utf_8() -> None:
         parse_block(b"data: \xff\n\n")
 
 
-def test_an_event_over_a_megabyte_is_refused() -> None:
+def test_event_over_a_megabyte_is_rejected() -> None:
     with pytest.raises(errors.UpstreamProtocol, match="1 MB"):
         FrameReader().feed(b"data: " + b"x" * MAX_EVENT_BYTES)
 
 
-async def test_data_that_is_not_json_is_refused(upstream, host) -> None:
+async def test_invalid_json_is_rejected(upstream, host) -> None:
     upstream.reply(sse_reply([b"data: {\n\n"]))
     http = host.http(ProviderSettings(base_url=upstream.url))
     async with http.stream("POST", "/", json={}) as reply:

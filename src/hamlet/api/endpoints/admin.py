@@ -1,4 +1,4 @@
-"""What operators may do at run time. Needs an admin key, or loopback if there are no keys."""
+"""The admin API. Needs an admin key, or a loopback client if no keys are configured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class AdminContext:
-    """What administration acts upon."""
+    """What the admin endpoints act on."""
 
     keyring: Callable[[], Keyring]
     reload: Callable[[], Awaitable[None]]
@@ -29,7 +29,7 @@ class AdminContext:
 
 
 def admin_router(context: AdminContext, *extra_routers: APIRouter) -> APIRouter:
-    """The routes under `/v1/admin`, and what others add to them."""
+    """The endpoints under `/v1/admin`, with those of other packages."""
 
     def require_admin(request: Request) -> None:
         keyring = context.keyring()

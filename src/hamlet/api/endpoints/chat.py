@@ -4,65 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from hamlet.api.auth import Keyring
-from hamlet.api.errors import error_headers, warning_headers
+from hamlet.api.dialects.base import Dialect, StreamEncoder, error_response
+from hamlet.api.errors import warning_headers
 from hamlet.api.http import EventStream, HandlerResult, PendingStream, Request, Response, budget_s
-from hamlet.core import ChatEvent, ChatResponse, fold
+from hamlet.core import fold
 from hamlet.core.errors import HamletError, StreamInterrupted
 from hamlet.gateway import Call, Caller, ChatStream, Gateway
 
 _LARGE_BODY_BYTES = 256 << 10
 
 
-class StreamEncoder(Protocol):
-    """Turns the events of one answer into frames."""
-
-    def encode(self, event: ChatEvent) -> bytes:
-        """The frames this event makes, perhaps none."""
-        ...
-
-
-class Dialect(Protocol):
-    """One wire language, as spoken to callers."""
-
-    name: str
-    keepalive: bytes
-
-    def parse(self, request: Request) -> Call:
-        """Read a request. Raises BadRequest."""
-        ...
-
-    def encode_response(self, response: ChatResponse) -> bytes:
-        """The JSON body of a whole answer."""
-        ...
-
-    def new_encoder(self, call: Call) -> StreamEncoder:
-        """An encoder for one stream."""
-        ...
-
-    def error_body(self, error: HamletError, request_id: str) -> bytes:
-        """The JSON body of an error."""
-        ...
-
-    def error_frame(self, body: bytes) -> bytes:
-        """The in-band frame that tells an error after the status has gone out."""
-        ...
-
-    def id_headers(self, request_id: str) -> dict[str, str]:
-        """The headers that carry the request id."""
-        ...
-
-
-def error_response(dialect: Dialect, error: HamletError, request_id: str) -> Response:
-    """The response that tells an error."""
-    headers = error_headers(error) | dialect.id_headers(request_id)
-    return Response(error.status, dialect.error_body(error, request_id), headers)
-
-
 class ChatEndpoint:
-    """Serves one dialect."""
+    """Serves chat in one dialect."""
 
     def __init__(self, dialect: Dialect, gateway: Gateway, keyring: Callable[[], Keyring]) -> None:
         self._dialect = dialect
@@ -76,12 +32,12 @@ class ChatEndpoint:
             call = dialect.parse(request)
             call.prompt_bytes = len(request.body)
             call.timeout_s = budget_s(request.headers)
-            # Read is read: a stream must not keep its prompt.
+            # A stream lives long and must not hold its prompt in memory.
             request.body = b""
         except HamletError as error:
             return self.render_error(error, request.id)
         if call.prompt_bytes > _LARGE_BODY_BYTES:
-            # It took a while to read: others have their turn before it is written out again.
+            # Parsing took a while; other tasks run before it is serialized for the upstream.
             await asyncio.sleep(0)
         if not call.stream:
             return await self._respond(call, caller)
@@ -93,7 +49,7 @@ class ChatEndpoint:
         )
 
     def render_error(self, error: HamletError, request_id: str) -> Response:
-        """The response that tells an error."""
+        """An error as a whole response."""
         return error_response(self._dialect, error, request_id)
 
     async def _respond(self, call: Call, caller: Caller) -> Response:
@@ -102,7 +58,7 @@ class ChatEndpoint:
             try:
                 body = self._response_body(stream)
             finally:
-                # The books are kept when the answer has gone out: nobody waits for them.
+                # Settled after the response has been sent: the client need not wait for it.
                 asyncio.get_running_loop().call_soon(stream.settle)
         except HamletError as error:
             return self.render_error(error, call.request_id)
@@ -129,7 +85,7 @@ class ChatEndpoint:
     async def _encode_frames(
         self, stream: ChatStream, encoder: StreamEncoder | None, request_id: str
     ) -> AsyncGenerator[bytes, None]:
-        """A stream without an encoder is native."""
+        """The frames of a stream; without an encoder its chunks are frames already."""
         item: Any
         try:
             async for item in stream:

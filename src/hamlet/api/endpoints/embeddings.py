@@ -10,8 +10,8 @@ import orjson
 
 from hamlet.api.auth import Keyring
 from hamlet.api.body import Fields, decode, read_fields, require_field
+from hamlet.api.dialects.base import error_response
 from hamlet.api.dialects.openai.dialect import OpenAIDialect
-from hamlet.api.endpoints.chat import error_response
 from hamlet.api.http import Request, Response
 from hamlet.core import EmbeddingRequest, EmbeddingResponse, unpack
 from hamlet.core.errors import BadRequest, HamletError
@@ -23,7 +23,7 @@ _DIALECT = OpenAIDialect()
 
 
 class EmbeddingsEndpoint:
-    """Serves embeddings; floats are made only for callers who want floats."""
+    """Serves embeddings; vectors are decoded only for callers who want floats."""
 
     def __init__(self, gateway: Gateway, keyring: Callable[[], Keyring]) -> None:
         self._gateway = gateway
@@ -42,7 +42,7 @@ class EmbeddingsEndpoint:
 
 
 def render_openai_error(error: HamletError, request_id: str) -> Response:
-    """An error in OpenAI's shape."""
+    """An error as OpenAI's API has it."""
     return error_response(_DIALECT, error, request_id)
 
 

@@ -1,4 +1,4 @@
-"""GET /v1/models: the routes a caller may name, in a shape that both dialects' SDKs read."""
+"""GET /v1/models: the routes a caller may use, in a format that both vendors' SDKs read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 
 from hamlet.api.auth import Keyring
 from hamlet.api.dialects import OPENAI, dialect_of
-from hamlet.api.endpoints.chat import error_response
+from hamlet.api.dialects.base import error_response
 from hamlet.api.http import Request, Response
 from hamlet.core.errors import HamletError, RouteNotFound
 
@@ -18,7 +18,7 @@ _EPOCH = "1970-01-01T00:00:00Z"
 
 
 class ModelsEndpoint:
-    """Lists routes, or tells of one."""
+    """Lists the routes, or describes one."""
 
     def __init__(
         self,

@@ -134,8 +134,8 @@ def _probe_arm(url: str, key: str, user: str) -> str | None:
     headers = {"x-hamlet-tester": key, "x-hamlet-probe": user}
     request = urllib.request.Request(url, headers=headers, method="GET")  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            arm: str | None = answer.headers.get("x-hamlet-arm")
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
+            arm: str | None = response.headers.get("x-hamlet-arm")
             return arm
     except urllib.error.HTTPError:
         return None

@@ -196,12 +196,12 @@ def rollback(
 
 def _print_state(session: CutoverSession, feature: str) -> None:
     document, state = session.state(feature)
-    held = f" (held: {state.hold})" if state.hold else ""
-    print(f"{feature}: {state.step_label}{held}, epoch {document.epoch}")
+    hold_note = f" (held: {state.hold})" if state.hold else ""
+    print(f"{feature}: {state.step_label}{hold_note}, epoch {document.epoch}")
 
 
 def _status_table(session: CutoverSession) -> Table:
-    columns = ("feature", "stands at", "new", "legacy", "bad", "compared", "p95", "next", "gate")
+    columns = ("feature", "step", "new", "legacy", "bad", "compared", "p95", "next", "gate")
     table = Table(*columns, box=None)
     for name in session.config.features:
         _, state, evidence, reasons = session.check_gate(name)

@@ -27,10 +27,10 @@ async def read_body(receive: Receive, max_bytes: int) -> bytes:
     """The complete body. Raises BodyTooLarge, or ConnectionResetError if the client disconnects."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
-        whole: bytes = message.get("body", b"")
-        if len(whole) > max_bytes:
-            raise BodyTooLarge([whole])
-        return whole
+        body: bytes = message.get("body", b"")
+        if len(body) > max_bytes:
+            raise BodyTooLarge([body])
+        return body
     parts: list[bytes] = []
     size = 0
     while True:
@@ -185,9 +185,9 @@ class ResponseRecorder:
     def captured_response(self) -> CapturedResponse:
         """The response as it was sent, as far as it was captured."""
         body = b"".join(self._parts)
-        whole = self.is_complete and self._captured_bytes <= self._capture_limit_bytes
+        is_complete = self.is_complete and self._captured_bytes <= self._capture_limit_bytes
         return CapturedResponse(
-            self.status, list(self._headers), body, self.first_byte_s, self.elapsed_s, whole
+            self.status, list(self._headers), body, self.first_byte_s, self.elapsed_s, is_complete
         )
 
 

@@ -1,10 +1,10 @@
-"""Addresses that a host name must not lead to, whoever controls its DNS."""
+"""Addresses that a host name must not resolve to, whoever controls its DNS."""
 
 from __future__ import annotations
 
 import ipaddress
 
-# What clouds serve credentials or machine data from, besides link-local addresses.
+# Where clouds serve credentials or machine data, besides link-local addresses.
 _METADATA_ADDRESSES = {"168.63.129.16", "100.100.100.200", "fd00:ec2::254"}
 
 

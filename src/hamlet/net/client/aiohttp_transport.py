@@ -24,14 +24,14 @@ from hamlet.net.client.tls import tls_context
 
 _JSON = {"content-type": "application/json"}
 _IDENTITY = {"accept-encoding": "identity"}
-# Where one kept connection was closed others may be, and each is found out by trying it.
+# Where one idle connection was closed others may be, and only a request shows which.
 _MAX_STALE_ATTEMPTS = 16
-# Two of these may wait per stream while its reader is slow.
+# A stream may buffer two of these while its reader is slow.
 _READ_BYTES = 8 << 10
 
 
 class AiohttpTransport:
-    """A pool to one upstream. The session is made on the first call, inside the running loop."""
+    """A pool to one upstream. The session is created on the first call, in the running loop."""
 
     def __init__(self, settings: ClientSettings, headers: Mapping[str, str] = {}) -> None:
         self._settings = settings
@@ -84,7 +84,7 @@ class AiohttpTransport:
                     trace_request_ctx=reused,
                 )
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                # The upstream closed a kept connection just as we sent: no byte came of it.
+                # The upstream closed an idle connection just as we sent, and answered nothing.
                 if not (reused and _is_stale_connection(error) and tries < _MAX_STALE_ATTEMPTS):
                     raise _to_provider_error(error, "open") from None
 
@@ -114,9 +114,9 @@ class AiohttpTransport:
 
 class _Connector(TCPConnector):
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """As TCPConnector, but never a kept connection on which something came unasked.
+        """As TCPConnector, but never an idle connection on which unsolicited bytes arrived.
 
-        aiohttp would take it for the answer to the next request.
+        aiohttp would take them for the response to the next request.
         """
         while True:
             connection = await super().connect(*args, **kwargs)
@@ -154,14 +154,14 @@ def _reuse_trace() -> aiohttp.TraceConfig:
 
 
 def _is_stale_connection(error: Exception) -> bool:
-    """Whether the connection was lost before any byte of an answer."""
+    """Whether the connection was lost before any byte of a response."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)
     return type(error) is aiohttp.ClientOSError
 
 
 class AiohttpReply:
-    """An answer on an aiohttp connection."""
+    """A response on an aiohttp connection."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response

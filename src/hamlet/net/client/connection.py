@@ -16,10 +16,10 @@ from hamlet.net.client.response_parser import ResponseParser
 from hamlet.net.timers.lazy_timer import LazyTimer
 from hamlet.net.timers.timer_wheel import running_wheel
 
-# What may wait per stream while its reader is slow: this, and what one more read brings.
+# How much a stream may buffer while its reader is slow: this, and one more read.
 _HIGH_WATER_BYTES, _LOW_WATER_BYTES = 4 << 10, 2 << 10
-# Loops read up to 256 KB at a time into a buffer of their own, which 2,000 readers that stand still
-# would each keep; what is not read waits in the kernel.
+# By default a loop reads up to 256 KB at a time into a new buffer, which each of 2,000 stalled
+# readers would keep; what is not read stays in the kernel.
 READ_BYTES = 4 << 10
 _LINGER_S, _MAX_LINGER_BYTES = 0.25, 64 << 10
 _MAX_COALESCE_BYTES = 64 << 10
@@ -30,11 +30,12 @@ ConnectionCallback = Callable[["Connection"], None]
 
 
 class Connection(LazyTimer, asyncio.BufferedProtocol):
-    """A connection to one upstream. `ask` begins an exchange, `finish` or `abort` ends it.
+    """A connection to one upstream: `send_request` begins an exchange, `finish` or `abort` ends it.
 
-    `on_idle` is told when it may serve another exchange, `on_lost` when it is gone, once. The
-    one timer is re-armed lazily: while somebody waits it bounds the silence, else the idleness.
-    `room` is what reads go into; connections may share it, as it is emptied at once.
+    `on_idle` is called when it can serve another exchange, `on_lost` once, when it is closed. The
+    timer bounds the upstream's silence (`idle_timeout_s`) while somebody waits for a response, and
+    the time between exchanges (`keepalive_s`) otherwise. Reads go into `read_buffer`; connections
+    may share it, since each read is parsed at once.
     """
 
     __slots__ = (
@@ -82,20 +83,20 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
 
     @property
     def is_lost(self) -> bool:
-        """Whether it was lost."""
+        """Whether the connection is closed."""
         return self._transport is None
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can serve an exchange, as far as is known."""
+        """Whether it can serve an exchange, as far as this side knows."""
         return self._transport is not None and not self._transport.is_closing()
 
     def start_idling(self) -> None:
-        """Begin to idle."""
+        """Start the timer for a connection that serves no exchange yet."""
         self.set_timeout(self._keepalive_s)
 
     def abort(self) -> None:
-        """Close now, whatever is under way."""
+        """Close now, without waiting for the exchange."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -117,7 +118,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         )
 
     async def send_request(self, head: bytes, body: bytes, *, no_body: bool = False) -> None:
-        """Send a request and wait for the head of its answer. Raises ProviderError."""
+        """Send a request and wait for the head of the response. Raises ProviderError."""
         self.response.reset(no_body=no_body)
         self._busy, self._awaiting_first_byte, self._error = True, True, None
         self.request_count += 1
@@ -136,7 +137,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
             raise
 
     def body_if_complete(self, max_bytes: int) -> bytes | None:
-        """The body, if all of it is here and it has at most `most` bytes."""
+        """The body, if all of it has arrived and it has at most `max_bytes` bytes."""
         response = self.response
         if not response.complete or self._error is not None or response.buffered_bytes > max_bytes:
             return None
@@ -144,14 +145,14 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the answer has ended and all of its body was given out."""
+        """Whether the response is complete and all of its body has been returned."""
         return self.response.complete and not self.response.body_parts and self._error is None
 
     async def next_chunk(self) -> bytes:
-        """What came of the body since the last time, at least a byte.
+        """What has arrived of the body since the last call, at least a byte.
 
-        What came before a fault is given first. Raises ProviderError, and StopAsyncIteration at
-        the end.
+        What arrived before an error is returned first. Raises ProviderError, and
+        StopAsyncIteration at the end.
         """
         response = self.response
         while not response.body_parts:
@@ -164,7 +165,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         return data
 
     def finish(self) -> None:
-        """End the exchange. If the answer is all but over, the connection waits for its end."""
+        """End the exchange. If the end of the response is near, wait for it, to reuse this."""
         if self.response.complete:
             self._release_or_close()
         elif self._error is not None or self._transport is None:
@@ -179,7 +180,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
     # -- called by the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's TLS transport is one by shape alone.
+        # uvloop's TLS transport has the methods of a Transport but is no instance of it.
         self._transport = cast(asyncio.Transport, transport)
         # With jitter, so that connections opened together do not end together.
         age_s = self._max_age_s * random.uniform(0.75, 1.0)
@@ -195,7 +196,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         self._awaiting_first_byte = False
         response = self.response
         if not self._busy:
-            # Nothing was asked: whatever this is, it answers nothing.
+            # No request is in flight: whatever this is, it is no response.
             return self.abort()
         try:
             response.feed(data)
@@ -226,10 +227,10 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
         self._wake_waiter()
         self._on_lost(self)
 
-    # -- inside
+    # -- internal
 
     def _wait_for_data(self) -> asyncio.Future[None]:
-        """What is awaited until something has come. Raises ProviderError."""
+        """A future that is done when something has arrived. Raises ProviderError."""
         if self._error is not None:
             raise self._error
         self._waiter = self._wheel.loop.create_future()
@@ -247,12 +248,12 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _release_or_close(self) -> None:
-        """Go back to the pool, or close if another exchange cannot follow this one."""
+        """Return to the pool, or close if no other exchange can follow this one."""
         self._busy = self._lingering = False
         transport = self._transport
         if transport is None:
             return
-        # An answer before the request was all sent leaves the two sides out of step.
+        # A response that came before the whole request was sent leaves the two sides out of step.
         if not self.response.keeps_alive or self._error or transport.get_write_buffer_size():
             return self.abort()
         if self.response.body_parts:
@@ -271,7 +272,7 @@ class Connection(LazyTimer, asyncio.BufferedProtocol):
             self.abort()
 
     def _fail_protocol(self) -> None:
-        """The upstream broke the protocol: what it sent may be less or more than it meant."""
+        """The upstream violated the protocol, so the response cannot be trusted to be whole."""
         message = "the upstream does not speak proper HTTP"
         self._error = errors.UpstreamProtocol(message, phase=self._phase())
         self.abort()

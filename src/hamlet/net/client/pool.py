@@ -1,4 +1,4 @@
-"""The connections to one origin: last in, first out, so that those not needed grow old."""
+"""The connections to one origin: last in, first out, so that surplus ones reach their timeout."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hamlet.net.client.connection import READ_BYTES, Connection
 from hamlet.net.client.dial import Origin, dial
 from hamlet.net.client.settings import ClientSettings
 
-# A handshake is some 1.7 ms of the loop, for which every open stream waits: a storm of them must
-# leave gaps. Over a real network's round trips this still opens about a hundred a second.
+# A TLS handshake blocks the loop for some 1.7 ms, and every open stream with it: a burst of them
+# must leave gaps. With a real network's round trips this still opens about a hundred a second.
 MAX_HANDSHAKES = 32
 
 
 class PoolStats(NamedTuple):
-    """Connections as they are now, and how many requests waited for one how long since the start.
+    """The connections now, and since the start how many requests waited for one and how long.
 
-    Times are seconds; a wait counts when it has ended.
+    Times are seconds; a wait is counted when it ends.
     """
 
     busy: int = 0
@@ -30,12 +30,12 @@ class PoolStats(NamedTuple):
     waited_s: float = 0.0
 
     def plus(self, other: PoolStats) -> PoolStats:
-        """Those of both."""
+        """The sum of both."""
         return PoolStats(*(a + b for a, b in zip(self, other, strict=True)))  # type: ignore[arg-type]
 
 
 class ConnectionPool:
-    """At most `max_connections` to one origin; those who find none free wait their turn."""
+    """At most `max_connections` to one origin; further requests queue, first in, first out."""
 
     def __init__(self, origin: Origin, settings: ClientSettings) -> None:
         self._origin = origin
@@ -49,9 +49,9 @@ class ConnectionPool:
         self._read_buffer = memoryview(bytearray(READ_BYTES))
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
-        """A connection of one's own, until it is idle or lost. Raises ProviderError.
+        """A connection for the caller's exclusive use until it is idle or lost.
 
-        `fresh` passes over those that idle: where one was stale, others may be.
+        `fresh` skips the idle ones: where one was stale, others may be. Raises ProviderError.
         """
         while self._idle_connections and not fresh:
             connection = self._idle_connections.pop()
@@ -73,14 +73,14 @@ class ConnectionPool:
                 self._on_idle(connection)
 
     def stats(self) -> PoolStats:
-        """What it has, and who waits."""
+        """Counts of connections and of waiting requests."""
         idle = len(self._idle_connections)
         waiting = sum(not waiter.done() for waiter in self._waiters)
         busy = len(self._connections) - idle
         return PoolStats(busy, idle, self._connecting, waiting, self._wait_count, self._waited_s)
 
     def close(self) -> None:
-        """Close everything, also what is under way."""
+        """Close all connections, also those with an exchange in flight."""
         self._closed = True
         self._idle_connections.clear()
         for connection in list(self._connections):
@@ -119,7 +119,7 @@ class ConnectionPool:
         return await dial(self._origin, make_protocol, settings.connect_timeout_s)
 
     async def _wait_for_connection(self) -> Connection | None:
-        """Wait until a connection is handed over, or one may be opened (None)."""
+        """Wait for a released connection, or for permission to open one (None)."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Connection | None] = loop.create_future()
         self._waiters.append(waiter)
@@ -127,7 +127,7 @@ class ConnectionPool:
         try:
             return await waiter
         except asyncio.CancelledError:
-            # What was handed over in the same moment is for the next in line.
+            # A connection that was handed over at the same moment goes to the next waiter.
             if waiter.done() and not waiter.cancelled() and not waiter.exception():
                 handed = waiter.result()
                 self._on_idle(handed) if handed is not None else self._notify_next_waiter()
@@ -156,7 +156,7 @@ class ConnectionPool:
                 waiter.set_result(None)
 
     def _fail_waiters(self, failure: ProviderError) -> None:
-        """Those who wait for a handshake share this one's failure: theirs would be no other."""
+        """Fail everybody who waits for a handshake: theirs would fail in the same way."""
         if not self._connections:
             while (waiter := self._pop_waiter()) is not None:
                 waiter.set_exception(failure)

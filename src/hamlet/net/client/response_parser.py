@@ -1,4 +1,4 @@
-"""One connection's answers as they are parsed: strict framing, bounded heads."""
+"""Parsing one connection's responses: strict framing, bounded heads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FRAMING_LENGTHS = {
 
 
 class ResponseParser:
-    """Fed with bytes, it holds one answer at a time; `begin` makes it ready for the next.
+    """Parses the bytes it is fed into one response at a time; `reset` prepares it for the next.
 
-    Framing is as strict as RFC 9112 section 6.3 allows a client to be: one length or `chunked`
-    alone. What llhttp lets pass beyond that is refused here. Interim answers (1xx) are skipped.
+    Framing is as strict as RFC 9112 section 6.3 allows a client to be: one length, or `chunked`
+    alone. What llhttp accepts beyond that is refused here. Interim responses (1xx) are skipped.
     """
 
     __slots__ = (
@@ -42,7 +42,7 @@ class ResponseParser:
         self.reset()
 
     def reset(self, *, no_body: bool = False) -> None:
-        """Expect a new answer; a `bare` one, to HEAD, has no body whatever its head says."""
+        """Expect a new response; with `no_body`, as to HEAD, it has none whatever its head says."""
         self.status = 0
         self.has_head = self.complete = self.keeps_alive = False
         self.body_parts: list[bytes] = []
@@ -54,12 +54,12 @@ class ResponseParser:
         self._has_length = self._is_chunked = self._has_surplus = False
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Parse. Raises HttpParserError, also for what comes after the answer's end."""
+        """Parse. Raises HttpParserError, also for bytes after the end of the response."""
         self._parser.feed_data(data)
         if self._has_surplus:
             raise httptools.HttpParserError("more than one answer")
         if not self.has_head:
-            # Counted here and not by field: one that never ends reaches no callback.
+            # Counted here and not by field: a field that never ends reaches no callback.
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 raise httptools.HttpParserError("the head is too long")
@@ -69,7 +69,7 @@ class ResponseParser:
         return self.has_head and not (self._has_length or self._is_chunked)
 
     def pop_body(self, chunk_bytes: int) -> bytes:
-        """What of the body was not taken yet: parts up to the one that reaches `most` bytes."""
+        """Take buffered parts of the body, up to the one that reaches `chunk_bytes` bytes."""
         parts = self.body_parts
         if self.buffered_bytes > chunk_bytes:
             size = count = 0
@@ -82,10 +82,10 @@ class ResponseParser:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def discard_body(self) -> None:
-        """Forget what of the body is there."""
+        """Drop the buffered parts of the body."""
         self.body_parts, self.buffered_bytes = [], 0
 
-    # -- called by httptools; whatever is raised here comes out of `feed` as HttpParserError
+    # -- called by httptools; what is raised here leaves `feed` as HttpParserError
 
     def on_message_begin(self) -> None:
         self._has_surplus = self.complete
@@ -127,12 +127,12 @@ class ResponseParser:
         if self._is_interim:
             self._is_interim = False
             return
-        # Only here does llhttp know: once feed_data has returned it says no to everything.
+        # llhttp knows this only here: after feed_data has returned it always says no.
         self.keeps_alive = not self._no_body and self._parser.should_keep_alive()
         self.complete = True
 
     def _skip_trailer(self, name: bytes, value: bytes) -> None:
-        """A trailer says nothing that is used, but there may not be more of them than of a head."""
+        """Ignore a trailer, but bound all of them together like a head."""
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > MAX_HEAD_BYTES:
             raise ValueError("the trailers are too long")

@@ -1,4 +1,4 @@
-"""What a transport is told of its upstream: the provider's settings, as far as it reads them."""
+"""What a transport reads of its provider's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_BODY_BYTES = 64 << 20
 class ClientSettings(Protocol):
     """Where an upstream is and how to connect to it. Times are seconds.
 
-    `hamlet.spi.ProviderSettings` is one; what each field means stands there.
+    `hamlet.spi.ProviderSettings` fulfils it and documents the fields.
     """
 
     @property

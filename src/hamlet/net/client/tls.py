@@ -8,8 +8,8 @@ import ssl
 
 @functools.lru_cache(maxsize=16)
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """A verifying client context, shared: making one costs some 50 ms. Raises OSError.
+    """A verifying client context, cached since making one takes some 50 ms. Raises OSError.
 
-    `ca_file` (PEM) takes the place of the system's authorities.
+    `ca_file` (PEM) replaces the system's certificate authorities.
     """
     return ssl.create_default_context(cafile=ca_file)

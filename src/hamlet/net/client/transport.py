@@ -1,4 +1,4 @@
-"""The transport seam on our own connections: builds requests, retries stale connections once."""
+"""The default transport, on our own connections: builds requests, retries stale ones once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BODY_METHODS = ("POST", "PUT", "PATCH")
 
 
 class HttptoolsTransport:
-    """Pools to the origins of one provider; nearly always that is one."""
+    """Connection pools to the origins of one provider, nearly always a single one."""
 
     def __init__(self, settings: ClientSettings, headers: Mapping[str, str] = {}) -> None:
         """Opens nothing. Raises ValueError for a header that cannot be sent."""
@@ -66,13 +66,13 @@ class HttptoolsTransport:
             pool.close()
 
     def pool_stats(self) -> PoolStats:
-        """The connections to all its origins."""
+        """The connections to all origins together."""
         return reduce(PoolStats.plus, (pool.stats() for pool in self._pools.values()), PoolStats())
 
     def _build_request(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[ConnectionPool, bytes]:
-        """The pool to ask and the head of the request. Raises UpstreamProtocol, ValueError."""
+        """The pool to use and the head of the request. Raises UpstreamProtocol, ValueError."""
         is_absolute = path.startswith(("http://", "https://"))
         resolved = (
             self._resolve_url(path) if is_absolute else self._resolved_base or self._resolve_url("")
@@ -120,7 +120,7 @@ class HttptoolsTransport:
 
 
 class _ResolvedUrl:
-    """A resolved URL: its pool, the header lines that come of it, and its path."""
+    """A resolved URL: its pool, the header lines that follow from it, and its path."""
 
     __slots__ = ("header_lines", "path", "pool")
 
@@ -129,9 +129,9 @@ class _ResolvedUrl:
 
 
 class ClientExchange:
-    """One request and its answer: the context manager, and the Reply it gives.
+    """One request and its response: the context manager, and the Reply it returns.
 
-    A `bare` answer has no body, whatever its headers say.
+    With `no_body` the response has none, whatever its headers say.
     """
 
     __slots__ = (
@@ -154,13 +154,13 @@ class ClientExchange:
 
     async def __aenter__(self) -> ClientExchange:
         head, body = self._head, self._body
-        # Sent is sent: a stream must not keep its prompt.
+        # Once sent it is not needed: a stream must not hold its prompt in memory.
         self._head = self._body = b""
         connection = await self._pool.acquire()
         try:
             await connection.send_request(head, body, no_body=self._no_body)
         except errors.UpstreamUnavailable:
-            # The upstream closed it just as we sent: no byte came, so this was no attempt.
+            # The upstream closed it just as we sent and answered nothing, so this was no attempt.
             if not connection.was_stale:
                 raise
             connection = await self._pool.acquire(fresh=True)
@@ -175,9 +175,9 @@ class ClientExchange:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # What is read after this must not be another exchange's answer.
+        # Later reads must not get another exchange's response.
         connection, self._connection = self._connection, None
-        assert connection is not None, "what is left was entered"
+        assert connection is not None, "the exchange was entered"
         if kind is None or connection.response.complete:
             connection.finish()
         else:
@@ -185,7 +185,7 @@ class ClientExchange:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By lower-case name; of several alike, the last. Decoded when first asked for."""
+        """By lower-case name; of duplicates, the last. Decoded on first use."""
         if self._headers is None:
             self._headers = {
                 name.lower().decode("latin-1"): value.strip().decode("utf-8", "surrogateescape")
@@ -195,7 +195,7 @@ class ClientExchange:
 
     async def aread(self, limit: int = MAX_BODY_BYTES) -> bytes:
         connection = self._identity_connection()
-        # Nearly always all of it is here already.
+        # Nearly always all of it has arrived already.
         if (body := connection.body_if_complete(limit)) is not None:
             return body
         parts, size = [], 0
@@ -207,7 +207,7 @@ class ClientExchange:
                     raise errors.UpstreamProtocol(f"the upstream's answer is over {limit} bytes")
                 parts.append(data)
         except StopAsyncIteration:
-            # What came last was its end alone.
+            # The last read brought only the end of the response.
             pass
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -216,7 +216,7 @@ class ClientExchange:
         return _Chunks(self)
 
     def _identity_connection(self) -> Connection:
-        """The connection, if what comes over it is the body itself."""
+        """The connection, if the body is not encoded. Raises UpstreamProtocol."""
         connection = self.connection
         if connection.response.encoding not in (b"", b"identity"):
             raise errors.UpstreamProtocol("the upstream compressed an answer that must not be")
@@ -226,12 +226,12 @@ class ClientExchange:
     def connection(self) -> Connection:
         """The connection. Raises RuntimeError outside the context."""
         if self._connection is None:
-            raise RuntimeError("an answer can be read inside its context alone")
+            raise RuntimeError("a response can only be read inside its context")
         return self._connection
 
 
 class _Chunks:
-    """An iterator, not a generator: those are tracked by the loop, which costs more than this."""
+    """An iterator rather than a generator, which the loop would track at a higher cost."""
 
     __slots__ = ("_exchange",)
 
@@ -247,7 +247,7 @@ class _Chunks:
 
 @lru_cache(maxsize=256)
 def _request_target(path: str) -> str:
-    """A path as it stands in a request. A provider has few."""
+    """A path as a request target. Cached: a provider has few."""
     if _UNSAFE_TARGET.search(path):
         path = quote(path.partition("#")[0], safe="!$%&'()*+,/:;=?@[]~")
     return path or "/"

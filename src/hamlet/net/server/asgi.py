@@ -1,4 +1,4 @@
-"""The names of ASGI's parts (https://asgi.readthedocs.io/en/latest/specs/main.html)."""
+"""ASGI's types (https://asgi.readthedocs.io/en/latest/specs/main.html)."""
 
 from __future__ import annotations
 

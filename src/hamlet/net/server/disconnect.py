@@ -1,4 +1,4 @@
-"""Whether the client of a request is still there."""
+"""Whether the client of a request is still connected."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from collections.abc import Callable
 from hamlet.net.server.asgi import Receive, Scope
 
 EXTENSION = "hamlet.presence"
-"""The ASGI extension by which a connection gives its Presence, as `client`."""
+"""The ASGI extension with which a connection provides its DisconnectWatcher, as `client`."""
 
 
 class DisconnectWatcher:
-    """One connection's client, as the connection itself knows it. One watches at a time."""
+    """Reports the disconnect of one connection's client to at most one subscriber."""
 
     __slots__ = ("_on_disconnect", "disconnected", "request_complete")
 
     def __init__(self) -> None:
         self.disconnected = False
-        # Whether the whole request is known to be here.
+        # Whether the whole request is known to have arrived.
         self.request_complete = False
         self._on_disconnect: Callable[[], None] | None = None
 
     def subscribe(self, on_disconnect: Callable[[], None]) -> None:
-        """Call `leave` when the client goes; at once if it has gone."""
+        """Call `on_disconnect` when the client disconnects; at once if it has."""
         if self.disconnected:
             on_disconnect()
         else:
             self._on_disconnect = on_disconnect
 
     def unsubscribe(self) -> None:
-        """Call nobody any more. May be said twice."""
+        """Call nobody any more. Idempotent."""
         self._on_disconnect = None
 
     def mark_disconnected(self) -> None:
-        """The client has gone."""
+        """Record that the client has disconnected, and call the subscriber."""
         self.disconnected = True
         if self._on_disconnect is not None:
             self._on_disconnect()
 
 
 class _AsgiDisconnectWatcher(DisconnectWatcher):
-    """ASGI's own way, by a task that reads on: dearer, for servers without the extension."""
+    """For servers without the extension: a task that reads on, as ASGI intends; costs more."""
 
     __slots__ = ("_receive", "_task")
 
@@ -66,6 +66,6 @@ class _AsgiDisconnectWatcher(DisconnectWatcher):
 
 
 def disconnect_watcher_of(scope: Scope, receive: Receive) -> DisconnectWatcher:
-    """The client of a request. Watch it once the body has been read."""
+    """The watcher of a request's client. Subscribe once the body has been read."""
     given = (scope.get("extensions") or {}).get(EXTENSION)
     return given["client"] if given else _AsgiDisconnectWatcher(receive)

@@ -1,4 +1,4 @@
-"""One request and its answer, as ASGI has them."""
+"""One request and its response, as ASGI messages."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from hamlet.net.server.response_head import (
 )
 
 _HIGH_WATER_BYTES = 64 << 10
-# A body up to this size goes out in one piece with what stands before it.
+# A body up to this size is written together with what precedes it.
 _MAX_COALESCE_BYTES = 64 << 10
 _NO_BODY_STATUSES = (204, 304)
 _log = logging.getLogger("uvicorn.error")
 
 
 class HttpExchange:
-    """Hands a request's body to the application and writes its answer.
+    """Passes a request's body to the application and writes its response.
 
-    The head of the answer goes out with the first of its body, in one write; until then an
-    application that fails is told of by a whole 500. After that all it can do is to break off.
+    The head of the response is written together with the first part of its body. If the application
+    fails before that, the client gets a whole 500; after that the connection is closed.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class HttpExchange:
         expects_continue: bool,
         keep_alive: bool,
     ) -> None:
-        """`done` is called when the answer is complete."""
+        """`on_complete` is called when the response is complete."""
         self.scope = scope
         self._transport, self._flow_control, self._common_headers, self._on_complete = (
             transport,
@@ -76,16 +76,16 @@ class HttpExchange:
             on_complete,
         )
         self._expects_continue, self.keep_alive = expects_continue, keep_alive
-        # Whether the answer is complete.
+        # Whether the response is complete.
         self.complete = False
         self._disconnected = False
-        # The request: what came and is not taken, and whether that is new to the application.
+        # The request: what the application has not taken, and whether some of it is new.
         self._body_parts: list[bytes] = []
         self._buffered_bytes = 0
         self._more_body = True
         self._has_unread = False
         self._request_event: asyncio.Event | None = None
-        # The answer: its head while that waits for a body, and what its length has left.
+        # The response: its head until that is written, and what its length leaves to be sent.
         self._started = False
         self._head: bytes | None = None
         self._chunked = self._omit_body = False
@@ -95,11 +95,11 @@ class HttpExchange:
 
     @property
     def is_partially_sent(self) -> bool:
-        """Whether some of the answer has gone out, but not all of it."""
+        """Whether some of the response has been written, but not all of it."""
         return self._started and self._head is None and not self.complete
 
     def feed_body(self, body: bytes) -> None:
-        """A part of the body came."""
+        """A part of the body has arrived."""
         self._body_parts.append(body)
         self._buffered_bytes += len(body)
         if self._buffered_bytes > _HIGH_WATER_BYTES:
@@ -107,17 +107,17 @@ class HttpExchange:
         self._wake_receiver()
 
     def finish_body(self) -> None:
-        """The whole body is here."""
+        """The whole body has arrived."""
         self._more_body = False
         self._wake_receiver()
 
     def on_disconnect(self) -> None:
-        """The client has gone."""
+        """The client has disconnected."""
         self._disconnected = True
         self._wake_receiver()
 
     async def run(self, app: ASGI) -> None:
-        """Let the application answer; raises nothing."""
+        """Run the application; raises nothing."""
         try:
             await app(self.scope, self.receive, self.send)
         except BaseException as error:
@@ -131,7 +131,7 @@ class HttpExchange:
     # -- for the application
 
     async def receive(self) -> Message:
-        """The next part of the body, or that the client has gone or has its answer."""
+        """The next part of the body, or `http.disconnect` if the client is gone or answered."""
         if self._expects_continue and not self._transport.is_closing():
             self._expects_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -148,7 +148,7 @@ class HttpExchange:
         return {"type": "http.request", "body": self._pop_body(), "more_body": self._more_body}
 
     async def send(self, message: Message) -> None:
-        """Take a part of the answer. Raises RuntimeError for what cannot be one."""
+        """Send a part of the response. Raises RuntimeError for an invalid message."""
         if self._flow_control.write_paused and not self._disconnected:
             await self._flow_control.wait_writable()
         if self._disconnected:
@@ -165,22 +165,22 @@ class HttpExchange:
         else:
             self._start_response(message["status"], message.get("headers", ()))
 
-    # -- for an application that has hold of both ends: see `straight`
+    # -- for an application that called `direct_exchange`
 
     def body_if_complete(self, max_bytes: int) -> bytes | None:
-        """The whole body, if all of it is here and it has at most `most` bytes."""
+        """The whole body, if it has arrived and has at most `max_bytes` bytes."""
         if self._more_body or self._buffered_bytes > max_bytes or self._disconnected:
             return None
         if self._flow_control.read_paused:
-            # Else nobody would notice that the client goes.
+            # A paused transport does not report a disconnect.
             self._flow_control.resume_reading()
         return self._pop_body()
 
     def try_respond(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
-        """Send a whole answer now, of which `headers` tell the length if it has one.
+        """Write a whole response now; `headers` have its length if it has a body.
 
-        False, and nothing is done, if the client has to read first or a header is about the
-        connection: then `send` is the way. Raises RuntimeError for a header that cannot be.
+        Returns False, having done nothing, if the write buffer is full or a header concerns the
+        connection: use `send` then. Raises RuntimeError for an invalid header.
         """
         if self._started or self._flow_control.write_paused or "connection" in headers:
             return False
@@ -191,7 +191,7 @@ class HttpExchange:
             self._complete_response()
         return True
 
-    # -- inside
+    # -- internal
 
     def _pop_body(self) -> bytes:
         parts, self._body_parts, self._buffered_bytes, self._has_unread = (
@@ -227,7 +227,7 @@ class HttpExchange:
         self._build_head(status, b"".join(lines), len(lines) // 2, closes=closes)
 
     def _build_head(self, status: int, fields: bytes, count: int, *, closes: bool = False) -> None:
-        """Make the head of so many fields; with `closes` one of them ends the connection."""
+        """Build the head of `count` field lines; `closes`: one of them closes the connection."""
         if not has_field_lines(fields, count):
             raise RuntimeError("Invalid HTTP header value.")
         common = self._common_headers.lines()
@@ -288,7 +288,12 @@ class HttpExchange:
 
 
 def direct_exchange(receive: Receive, send: Send) -> HttpExchange | None:
-    """The cycle whose ends these are, if they are one's: then nobody stands before its client."""
+    """The exchange that `receive` and `send` belong to, or None if a middleware wraps either.
+
+    Without a middleware in between, nobody needs to see the ASGI messages, and the body and the
+    response can be passed by a plain call each.
+    """
     exchange = getattr(send, "__self__", None)
-    ours = isinstance(exchange, HttpExchange) and getattr(receive, "__self__", None) is exchange
-    return exchange if ours else None
+    if isinstance(exchange, HttpExchange) and getattr(receive, "__self__", None) is exchange:
+        return exchange
+    return None

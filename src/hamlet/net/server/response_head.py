@@ -1,4 +1,4 @@
-"""The head of an answer: written from what an application says, and from what the server adds."""
+"""The head of a response: the application's headers and the ones that the server adds."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ STATUS_LINES = {code: b"HTTP/1.1 %d " % code for code in range(100, 600)} | {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
 }
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# How headers begin in an answer, by their names: the few that are in use are looked at once. The
-# bound is for what is made up.
+# How a header's line begins, by its name: each name in use is validated once. The bound is for
+# names that are made up for each response.
 HEADER_PREFIXES = {label[2:-2]: label for label in (CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION)}
 _MAX_PREFIXES = 512
 _ALLOWED_BYTES = bytes([9, *range(32, 127), *range(128, 256)])
 
 
 class HasDefaultHeaders(Protocol):
-    """A server that has headers for every answer; a change of them is a new list."""
+    """A server with headers for every response; to change them it makes a new list."""
 
     default_headers: list[tuple[bytes, bytes]]
 
 
 class CommonHeaders:
-    """What a server says on every answer, written once for each list of it."""
+    """The server's headers for every response, rendered once for each list of them."""
 
     __slots__ = ("_lines", "_pairs", "_server", "closes")
 
@@ -37,11 +37,11 @@ class CommonHeaders:
         self._server = server
         self._pairs: list[tuple[bytes, bytes]] | None = None
         self._lines = b""
-        # Whether the last lines say that the connection is not to be used again.
+        # Whether the last lines close the connection.
         self.closes = False
 
     def lines(self) -> bytes:
-        """The lines in force; uvicorn makes a new list every second, for the date."""
+        """The current lines; uvicorn makes a new list every second, for the date."""
         pairs = self._server.default_headers
         if pairs is not self._pairs:
             self._pairs = pairs
@@ -53,7 +53,7 @@ class CommonHeaders:
 
 
 def header_prefix(name: bytes) -> bytes:
-    """A header's name as LABELS has it, and remember it. Raises RuntimeError if it is none."""
+    """How a header's line begins; cached. Raises RuntimeError if `name` is not a header name."""
     if _HEADER_NAME.fullmatch(name) is None:
         raise RuntimeError("Invalid HTTP header name.")
     lower = name.lower()
@@ -64,10 +64,10 @@ def header_prefix(name: bytes) -> bytes:
 
 
 def has_field_lines(text: bytes, count: int) -> bool:
-    """Whether so many lines begin in it, and there is no other control character but tabs."""
+    """Whether `text` has exactly `count` line starts and no other control characters but tabs."""
     return text.translate(None, _ALLOWED_BYTES) == b"\r\n" * count
 
 
 def has_close_token(value: bytes) -> bool:
-    """Whether a `Connection` header ends the connection."""
+    """Whether a `Connection` header closes the connection (RFC 9112, section 9.6)."""
     return b"close" in [token.strip() for token in value.lower().split(b",")]

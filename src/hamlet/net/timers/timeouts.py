@@ -8,10 +8,7 @@ from types import TracebackType
 
 from hamlet.core.errors import UpstreamTimeout
 from hamlet.net.timers.lazy_timer import LazyTimer
-from hamlet.net.timers.timer_wheel import TimerWheel, running_wheel
-
-# A wheel's slot is 5 % of this; a shorter deadline needs a timer of its own to be precise.
-_MIN_WHEEL_TIMEOUT_S = 1.0
+from hamlet.net.timers.timer_wheel import running_wheel
 
 
 class IdleTimeout(LazyTimer):
@@ -85,33 +82,28 @@ class IdleTimeout(LazyTimer):
 
 
 class Deadline:
-    """`asyncio.timeout` at a fraction of its cost, for the one wait that every call has.
+    """`asyncio.timeout` at less than half of its cost, for the one wait that every call has.
 
     Use as `with Deadline(timeout_s) as deadline:` around what is awaited. After `timeout_s`
     seconds the task is cancelled and the block raises TimeoutError, unless somebody else
-    cancelled the task too. From one second on it may expire a slot of the wheel (50 ms) late.
+    cancelled the task too. It has a timer of the event loop to itself and not a place on the wheel:
+    docs/adr/0024-what-a-call-allocates.md has the measurement.
     """
 
-    __slots__ = ("_prior_cancellations", "_slot", "_task", "_timeout_s", "_timer", "expired")
+    __slots__ = ("_prior_cancellations", "_task", "_timeout_s", "_timer", "expired")
     _task: asyncio.Task[object]
-    _timer: asyncio.TimerHandle | TimerWheel
+    _timer: asyncio.TimerHandle
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._slot = 0
         self.expired = False
 
     def __enter__(self) -> Deadline:
-        wheel = running_wheel()
-        loop = wheel.loop
+        loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None, "only a task can be cancelled"
         self._task, self._prior_cancellations = task, task.cancelling()
-        if self._timeout_s < _MIN_WHEEL_TIMEOUT_S:
-            self._timer = loop.call_later(self._timeout_s, self.expire)
-        else:
-            self._timer = wheel
-            self._slot = wheel.schedule(loop.time() + self._timeout_s, self)
+        self._timer = loop.call_later(self._timeout_s, self._expire)
         return self
 
     def __exit__(
@@ -120,16 +112,11 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        timer = self._timer
-        if isinstance(timer, TimerWheel):
-            timer.cancel(self._slot, self)
-        else:
-            timer.cancel()
+        self._timer.cancel()
         ours = self.expired and self._task.uncancel() <= self._prior_cancellations
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def expire(self) -> None:
-        """Cancel the task that waits."""
+    def _expire(self) -> None:
         self.expired = True
         self._task.cancel()

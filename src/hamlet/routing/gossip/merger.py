@@ -56,7 +56,7 @@ class Merger:
             updates.calls[id_] += calls
         charges = {id_: (cost, updates.calls[id_]) for id_, cost in updates.costs.items()}
         changed_ids = (
-            self._all_deployment_ids() if full else updates.changed_ids | unsent.standings.keys()
+            self._all_deployment_ids() if full else updates.changed_ids | unsent.snapshots.keys()
         )
         snapshots = {id_: self._local_snapshot(id_) for id_ in changed_ids}
         if full:
@@ -117,7 +117,7 @@ class Merger:
             if state := self._load_balancer.deployment_states.get(id_):
                 state.capacity_model.add_remote_charges(cost, calls, now)
                 state.last_used_at = now if calls else state.last_used_at
-        self._merge_snapshots(message.standings)
+        self._merge_snapshots(message.snapshots)
 
     def _merge_snapshots(self, snapshots: Mapping[str, DeploymentSnapshot]) -> None:
         for id_, remote in snapshots.items():
@@ -148,7 +148,7 @@ class Merger:
                 continue
             self._last_numbers[message.sender] = message.number
             self._peer_seen_at[message.sender] = self._load_balancer.clock()
-            self._merge_snapshots(message.standings)
+            self._merge_snapshots(message.snapshots)
             for id_, (cost, calls) in message.levels.items():
                 highest = levels.get(id_, (0.0, 0.0))
                 levels[id_] = max(cost, highest[0]), max(calls, highest[1])

@@ -27,16 +27,17 @@ class DeploymentSnapshot(msgspec.Struct, frozen=True, array_like=True):
     trip_count: _Count = 0
 
 
-class GossipMessage(msgspec.Struct, frozen=True):
+class GossipMessage(msgspec.Struct, frozen=True, rename={"snapshots": "standings"}):
     """What one process publishes, by deployment id.
 
     `charges` are (cost, calls) since its last message, `levels` those that have not drained yet.
+    Processes of several releases exchange messages, so the names in JSON stay as they are.
     """
 
     sender: str
     number: int
     charges: dict[str, tuple[float, float]] = {}
-    standings: dict[str, DeploymentSnapshot] = {}
+    snapshots: dict[str, DeploymentSnapshot] = {}
     levels: dict[str, tuple[float, float]] = {}
 
 

@@ -1,4 +1,4 @@
-"""The main screen over HTTP."""
+"""The HTTP API of the main screen."""
 
 from hamlet.suggest.api.endpoints import main_screen_endpoints
 from hamlet.suggest.api.events import EventsEndpoint, events_endpoint

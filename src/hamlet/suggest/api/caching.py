@@ -1,4 +1,4 @@
-"""Answers that browsers and CDNs may keep (RFC 9110 section 8.8.3, RFC 5861)."""
+"""Responses that browsers and CDNs may cache (RFC 9110 section 8.8.3, RFC 5861)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PUBLIC = {
 def conditional_response(
     response: Response, stable_content: bytes, headers: Mapping[str, str]
 ) -> Response:
-    """The response with a weak ETag over `lasting`; 304 if the caller has that already."""
+    """The response with a weak ETag of `stable_content`; 304 if the client has that version."""
     tag = f'W/"{hashlib.blake2b(stable_content, digest_size=12).hexdigest()}"'
     cache_headers = {**response.headers, **_PUBLIC, "etag": tag}
-    client_tags = {one.strip() for one in headers.get("if-none-match", "").split(",")}
+    client_tags = {each.strip() for each in headers.get("if-none-match", "").split(",")}
     if tag in client_tags or "*" in client_tags:
         return Response(304, b"", cache_headers)
     return Response(response.status, response.body, cache_headers, response.media_type)

@@ -1,4 +1,4 @@
-"""What OpenAPI says of the main screen, for client generators."""
+"""The main screen in the OpenAPI document, from which clients are generated."""
 
 from __future__ import annotations
 
@@ -70,18 +70,21 @@ data: {"timing":{},"degraded":false,"degradations":[],"cache":{},"warnings":[]}
 
 """
 _QUERY_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "lang": ("ko, en, ja, or auto: as the text and Accept-Language say", {"default": "auto"}),
-    "tz": ("an IANA time zone, for what fits the hour", {"examples": ["Asia/Seoul"]}),
-    "surface": ("where it is shown", {"enum": ["home", "search", "chat", "page"]}),
-    "q": ("what is asked", {"maxLength": 200, "examples": ["서울 지하철 막차"]}),
-    "limit": ("how many", {"minimum": 1, "maximum": 12}),
+    "lang": (
+        "ko, en, ja, or auto: detected from the text, else from Accept-Language",
+        {"default": "auto"},
+    ),
+    "tz": ("an IANA time zone, for suggestions that fit the hour", {"examples": ["Asia/Seoul"]}),
+    "surface": ("where the suggestions are shown", {"enum": ["home", "search", "chat", "page"]}),
+    "q": ("the query", {"maxLength": 200, "examples": ["서울 지하철 막차"]}),
+    "limit": ("the number of items per section", {"minimum": 1, "maximum": 12}),
 }
 
 
 def describe_operation(
     summary: str, *, get: bool = False, q: bool = False
 ) -> Callable[[], Mapping[str, Any]]:
-    """One operation: a body, or with `get` and `q` the parameters of the GET forms."""
+    """One operation: with a body, or with the parameters of `get`, or also those of a query `q`."""
 
     def build_details() -> dict[str, Any]:
         details: dict[str, Any] = {"responses": _responses()}
@@ -102,10 +105,10 @@ def _responses() -> dict[str, Any]:
         "text/event-stream": {"schema": {"type": "string"}, "example": _STREAM_EXAMPLE},
     }
     document = {_PROBLEM: schema_of(TypeAdapter(Problem))}
-    problem_response = {"description": "What is wrong", "content": document}
+    problem_response = {"description": "The problem", "content": document}
     return {
         "200": {
-            "description": "Suggestions; where one half was asked, no other",
+            "description": "Suggestions; a section that was not requested is null",
             "content": content,
         },
         "4XX": problem_response,

@@ -1,4 +1,4 @@
-"""The main screen's endpoints: suggestions as JSON or as they improve, whole or one half."""
+"""The endpoints of the main screen: both sections or one, as JSON or as a stream of revisions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ R = TypeVar("R", Response, EventStream)
 
 @dataclass(frozen=True, slots=True)
 class MainScreenContext:
-    """What all of its endpoints need."""
+    """What all endpoints of the main screen need."""
 
     service: SuggestService
     admission: Admission
@@ -45,14 +45,14 @@ class MainScreenContext:
 
 
 class SuggestEndpoint:
-    """One way to ask: from a body or a query, both halves or `half` alone."""
+    """Suggests for a body or a query string: both sections, or `section` only."""
 
     def __init__(self, context: MainScreenContext, section: SectionName | None = None) -> None:
         self._context = context
         self._section = section
 
     async def post(self, request: Request) -> HandlerResult:
-        """Suggest for the context in the body; as a stream if the caller wants one."""
+        """Suggest for the context in the body; as a stream if the client accepts one."""
 
         def read_body() -> SuggestRequest:
             body, warnings = parse_body(request.body)
@@ -71,7 +71,7 @@ class SuggestEndpoint:
         return await self._handle(request, respond)
 
     async def get(self, request: Request) -> HandlerResult:
-        """Suggest for a query string: cacheable, with an ETag; or as a stream."""
+        """Suggest for a query string: as a cacheable response with an ETag, or as a stream."""
 
         def parse_params() -> SuggestRequest:
             body = parse_query(request.query, with_text=self._section is not None)
@@ -89,11 +89,13 @@ class SuggestEndpoint:
 
         return await self._handle(request, respond)
 
-    def _select_section(self, ask: SuggestRequest) -> SuggestRequest:
+    def _select_section(self, suggest_request: SuggestRequest) -> SuggestRequest:
         if self._section is None:
-            return ask
+            return suggest_request
         return replace(
-            ask, want_links=self._section == "links", want_chips=self._section == "chips"
+            suggest_request,
+            want_links=self._section == "links",
+            want_chips=self._section == "chips",
         )
 
     def _caller(self, request: Request) -> Caller:
@@ -112,15 +114,19 @@ class SuggestEndpoint:
         except ValidationError as error:
             return validation_problem(error, request.id, lang)
 
-    async def _suggest(self, caller: Caller, ask: SuggestRequest) -> Suggestions:
-        """The suggestions; where hamlet is full, those that cost next to nothing."""
+    async def _suggest(self, caller: Caller, suggest_request: SuggestRequest) -> Suggestions:
+        """The suggestions; without web and model if no slot is free. Raises FallbackDisallowed."""
         admission, service = self._context.admission, self._context.service
         try:
             admission.acquire_slot_nowait(caller, Priority.SCREEN)
         except Busy:
-            return _require_fallback_allowed(await service.suggest(_local_only(ask)), ask)
+            return _require_fallback_allowed(
+                await service.suggest(_local_only(suggest_request)), suggest_request
+            )
         try:
-            return _require_fallback_allowed(await service.suggest(ask), ask)
+            return _require_fallback_allowed(
+                await service.suggest(suggest_request), suggest_request
+            )
         finally:
             admission.release_slot(caller)
 
@@ -129,15 +135,16 @@ class SuggestEndpoint:
             return await self._handle(request, start_stream)
 
         async def start_stream(caller: Caller) -> EventStream:
-            ask = parse()
+            suggest_request = parse()
             try:
                 self._context.admission.acquire_slot_nowait(caller, Priority.SCREEN)
             except Busy:
                 return EventStream(
-                    _sse_frames(self._context.service, _local_only(ask)), _release_nothing
+                    _sse_frames(self._context.service, _local_only(suggest_request)),
+                    _release_nothing,
                 )
             release = partial(self._release_slot, caller)
-            return EventStream(_sse_frames(self._context.service, ask), release)
+            return EventStream(_sse_frames(self._context.service, suggest_request), release)
 
         headers = {"x-request-id": request.id, "x-accel-buffering": "no", **_NO_STORE_HEADERS}
         return PendingStream(
@@ -149,7 +156,7 @@ class SuggestEndpoint:
 
 
 async def _release_nothing() -> None:
-    """There is no place to leave."""
+    """For a stream that holds no slot."""
 
 
 def _accepts_stream(request: Request) -> bool:
@@ -157,7 +164,7 @@ def _accepts_stream(request: Request) -> bool:
 
 
 def _requests_stream(body: bytes) -> bool:
-    """Whether the body says so; looked at only where the word is in it."""
+    """Whether `stream` is true in the body, which is parsed only if it contains the word."""
     if b'"stream"' not in body:
         return False
     try:
@@ -167,26 +174,30 @@ def _requests_stream(body: bytes) -> bool:
     return isinstance(fields, dict) and fields.get("stream") is True
 
 
-def _local_only(ask: SuggestRequest) -> SuggestRequest:
-    return replace(ask, allow=replace(ask.allow, llm=False, web=False), overloaded=True)
+def _local_only(suggest_request: SuggestRequest) -> SuggestRequest:
+    return replace(
+        suggest_request, allow=replace(suggest_request.allow, llm=False, web=False), overloaded=True
+    )
 
 
-async def _sse_frames(service: SuggestService, ask: SuggestRequest) -> AsyncGenerator[bytes, None]:
-    """meta, then each half as it is and as it becomes better, then done."""
+async def _sse_frames(
+    service: SuggestService, suggest_request: SuggestRequest
+) -> AsyncGenerator[bytes, None]:
+    """`meta`, then each section at once and again if it improves, then `done`."""
     last: Suggestions | None = None
     yield b"retry: 2000\n\n"
-    async for shown in service.revisions(ask):
+    async for shown in service.revisions(suggest_request):
         frames = b""
         if last is None:
             meta = {"id": shown.id, "lang": shown.lang, "surface": shown.surface}
-            frames += _sse_event("meta", {**meta, "budget_ms": ask.budget_ms})
+            frames += _sse_event("meta", {**meta, "budget_ms": suggest_request.budget_ms})
         for section in ("links", "chips"):
             new, old = getattr(shown, section), last and getattr(last, section)
             if new is not None and new != old:
                 frames += _sse_event(section, _section_payload(new, 0 if last is None else 1))
         last = shown
         yield frames
-    assert last is not None, "there is always an answer in hand"
+    assert last is not None, "there is always one revision"
     done_fields = ("timing", "degraded", "degradations", "cache", "warnings")
     end = {name: getattr(last, name) for name in done_fields}
     yield _sse_event("done", end)
@@ -213,10 +224,10 @@ def _response(shown: Suggestions, request: Request, headers: Mapping[str, str]) 
     return Response(200, orjson.dumps(shown), {**headers, **own_headers})
 
 
-def _require_fallback_allowed(shown: Suggestions, ask: SuggestRequest) -> Suggestions:
-    """The suggestions. Raises FallbackDisallowed if the caller's own limits left none."""
-    sections = [half for half in (shown.links, shown.chips) if half is not None]
-    if ask.allow.embedded or any(half.items for half in sections):
+def _require_fallback_allowed(shown: Suggestions, suggest_request: SuggestRequest) -> Suggestions:
+    """The suggestions. Raises FallbackDisallowed if there are none and that is not allowed."""
+    sections = [each for each in (shown.links, shown.chips) if each is not None]
+    if suggest_request.allow.embedded or any(each.items for each in sections):
         return shown
     late = any(degradation.reason == "deadline" for degradation in shown.degradations)
     error_type = DeadlineDisallowed if late else FallbackDisallowed
@@ -224,16 +235,16 @@ def _require_fallback_allowed(shown: Suggestions, ask: SuggestRequest) -> Sugges
 
 
 def _stable_content(shown: Suggestions) -> bytes:
-    """What does not change from one asking to the next."""
+    """The part of a response that is the same each time: not its id, tokens and timing."""
     sections = (shown.links, shown.chips)
-    items = [[replace(i, token="") for i in half.items] if half else None for half in sections]
+    items = [[replace(i, token="") for i in each.items] if each else None for each in sections]
     return orjson.dumps((shown.lang, shown.surface, items))
 
 
 def main_screen_endpoints(
     service: SuggestService, admission: Admission, keyring: Callable[[], Keyring]
 ) -> list[HttpEndpoint]:
-    """The routes of the main screen, described for OpenAPI."""
+    """The endpoints of the main screen, with their descriptions for OpenAPI."""
     context = MainScreenContext(service, admission, keyring)
     both, links, chips = (
         SuggestEndpoint(context),

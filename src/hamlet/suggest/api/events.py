@@ -1,4 +1,4 @@
-"""`POST /v1/events`: a batch of what users did, each event accepted or refused by itself."""
+"""`POST /v1/events`: what users did, with each event of the batch accepted or rejected alone."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ EventType = Literal["impression", "click", "submit", "dismiss", "hide", "feedbac
 
 
 class EventBody(BaseModel):
-    """One event. `event_id` is the client's own and counts once; `ts` is Unix seconds."""
+    """One event. `event_id` is chosen by the client and counts once; `ts` is Unix seconds."""
 
     model_config = ConfigDict(extra="forbid", title="EventIn")
 
-    # With its length apart: `\w` repeated by a counted `{8,64}` compiles to six megabytes.
+    # The length is not in the pattern: `[\w-]{8,64}` compiles to an automaton of six megabytes.
     event_id: str = Field(pattern=r"^[\w-]+$", min_length=8, max_length=64)
     type: EventType
     token: str = Field(max_length=512)
@@ -42,7 +42,7 @@ class EventBody(BaseModel):
 
 
 class EventsEndpoint:
-    """Takes events as JSON, also under `text/plain`, which a beacon may send unasked."""
+    """Accepts events as JSON, also as `text/plain`: a beacon sends that without a preflight."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class EventsEndpoint:
         }
 
     def _parse_event(self, row: Any) -> Event | str:
-        """The event, or why it is refused."""
+        """The event, or the code of why it is rejected."""
         try:
             body = EventBody.model_validate(row)
         except ValidationError:
@@ -97,7 +97,7 @@ class EventsEndpoint:
 
 
 def events_endpoint(endpoint: EventsEndpoint) -> HttpEndpoint:
-    """The route, described for OpenAPI."""
+    """The endpoint, with its description for OpenAPI."""
     schema = {
         "type": "object",
         "required": ["events"],
@@ -131,7 +131,7 @@ def events_endpoint(endpoint: EventsEndpoint) -> HttpEndpoint:
         },
     }
     accepted = {
-        "description": "What came of each",
+        "description": "The number of accepted events, and the rejected ones",
         "content": {"application/json": {"schema": response_schema}},
     }
     describe = openapi_operation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NotRequired
 
 import orjson
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from hamlet.api.errors import error_headers
@@ -23,7 +23,7 @@ _SLUGS = {
     429: "rate-limited",
     503: "not-ready",
 }
-# In English the detail says more: it names what is wrong.
+# In English the error's own message is used, which is more specific.
 _DETAILS: dict[str, dict[str, str]] = {
     "ko": {
         "invalid-json": "요청 본문을 읽을 수 없습니다",
@@ -51,20 +51,22 @@ _DETAILS: dict[str, dict[str, str]] = {
 
 
 class FallbackDisallowed(RequestError):
-    """Nothing better came, and the caller forbade what is always in hand."""
+    """No tier that the request allows had a result, and `allow.embedded` is false."""
 
     status = 503
     code = "fallback_disallowed"
 
 
 class DeadlineDisallowed(FallbackDisallowed):
-    """The same, because time ran out."""
+    """The same, since the budget ended before a result arrived."""
 
     status = 504
 
 
+# The title is the name of the schema in the OpenAPI document.
+@with_config(ConfigDict(title="Fault"))
 class FieldError(TypedDict):
-    """One wrong field: a JSON Pointer (RFC 6901), a code, and what is wrong."""
+    """An invalid field: a JSON Pointer (RFC 6901), a code, and what is wrong."""
 
     pointer: str
     code: str
@@ -72,7 +74,7 @@ class FieldError(TypedDict):
 
 
 class Problem(TypedDict):
-    """The document: https://www.rfc-editor.org/rfc/rfc9457"""
+    """A problem document: https://www.rfc-editor.org/rfc/rfc9457"""
 
     type: str
     title: str
@@ -83,7 +85,7 @@ class Problem(TypedDict):
 
 
 def problem_response(error: HamletError, request_id: str, lang: Language = "en") -> Response:
-    """The document for one of hamlet's errors."""
+    """The response for one of hamlet's errors."""
     is_disallowed = isinstance(error, FallbackDisallowed)
     slug = "fallback-disallowed" if is_disallowed else _SLUGS.get(error.status, "internal")
     body = _document(slug, error.status, error.message, request_id, lang)
@@ -91,7 +93,7 @@ def problem_response(error: HamletError, request_id: str, lang: Language = "en")
 
 
 def validation_problem(error: ValidationError, request_id: str, lang: Language = "en") -> Response:
-    """422 with a pointer to everything that is wrong."""
+    """422 with a pointer to each invalid field."""
     body = _document("validation", 422, "the request has invalid fields", request_id, lang)
     body["errors"] = [
         {"pointer": "/" + "/".join(map(str, e["loc"])), "code": e["type"], "detail": e["msg"]}

@@ -1,4 +1,4 @@
-"""What a frontend may ask, with its limits; unknown fields are refused by name."""
+"""The request bodies of the main screen and their limits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Turn(_BodySection):
 
 
 class Page(_BodySection):
-    """What the user reads. Untrusted."""
+    """The page that the user reads. Untrusted."""
 
     url: str = Field(default="", max_length=2048)
     title: str = Field(default="", max_length=300)
@@ -52,7 +52,7 @@ class Page(_BodySection):
 
 
 class Context(_BodySection):
-    """What there is to suggest for."""
+    """The context to suggest for."""
 
     surface: Surface | None = None
     query: str = Field(default="", max_length=512)
@@ -71,7 +71,7 @@ class Context(_BodySection):
 
 
 class Locale(_BodySection):
-    """Whose language and clock."""
+    """The language, country and time zone of the user."""
 
     lang: str = Field(default="auto", pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")
     country: str | None = Field(default=None, pattern=r"^[A-Z]{2}$")
@@ -82,7 +82,7 @@ Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
 
 
 class LinkOptions(_BodySection):
-    """How many links, how many of one host, how new, and from where."""
+    """How many links, how many of one host, how recent, and from which hosts."""
 
     model_config = ConfigDict(title="LinkWish")
 
@@ -95,7 +95,7 @@ class LinkOptions(_BodySection):
 
 
 class ChipOptions(_BodySection):
-    """How many chips, how long, of which kinds. Lengths count characters."""
+    """How many chips, how long, and of which kinds. Lengths count characters."""
 
     model_config = ConfigDict(title="ChipWish")
 
@@ -106,7 +106,7 @@ class ChipOptions(_BodySection):
 
 
 class User(_BodySection):
-    """Who is asking, under a name that says nothing; left aside where `Sec-GPC: 1` is sent."""
+    """The user, by a pseudonymous id. Ignored where `Sec-GPC: 1` is sent."""
 
     id: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,64}$")
     segment: str = Field(default="", max_length=32)
@@ -160,7 +160,7 @@ class SuggestBody(_BodySection):
     def to_suggest_request(
         self, headers: Mapping[str, str], *, streamed: bool = False, warnings: tuple[str, ...] = ()
     ) -> SuggestRequest:
-        """The use case's own words for it."""
+        """The request of the service, with the defaults that depend on headers and the locale."""
         context, links, allow = self.context, self.links, self.allow
         page = context.page or Page()
         lang, is_unsupported = self._detect_language(headers.get("accept-language", ""))
@@ -196,9 +196,9 @@ class SuggestBody(_BodySection):
         )
 
     def _detect_language(self, accepted: str) -> tuple[Language, bool]:
-        """Said outright, else as the user writes, else as the browser asks.
+        """The language of the locale, else of the user's text, else of Accept-Language.
 
-        And whether a language was said that is not one of ours.
+        The flag says whether the locale requested a language that is not supported.
         """
         requested = self.locale.lang.lower().partition("-")[0]
         if requested != "auto":
@@ -217,7 +217,7 @@ class SuggestBody(_BodySection):
 
 
 def parse_body(body: bytes) -> tuple[SuggestBody, tuple[str, ...]]:
-    """The request in a body, and a warning for each field that is not known.
+    """The request in a body, and a warning for each unknown field.
 
     Raises BadRequest, TooLarge, or ValidationError; in strict mode also for unknown fields.
     """
@@ -235,7 +235,7 @@ def parse_body(body: bytes) -> tuple[SuggestBody, tuple[str, ...]]:
 
 
 def parse_query(query: Mapping[str, str], *, with_text: bool) -> SuggestBody:
-    """The GET form. Raises BadRequest for a parameter that is not known, ValidationError else."""
+    """The GET form. Raises BadRequest for an unknown parameter, or ValidationError."""
     known = _PARAMETERS | (_TEXT_PARAMETERS if with_text else {})
     if len(query.get("q", "")) > _MAX_QUERY_CHARS:
         raise BadRequest(f"q: over {_MAX_QUERY_CHARS} characters; use POST", param="q")
@@ -265,7 +265,7 @@ def _header_budget_ms(headers: Mapping[str, str]) -> int:
 
 
 def preferred_language(accepted: str) -> Language:
-    """The first of our languages in an Accept-Language header; English if there is none."""
+    """The first supported language in an Accept-Language header, else English."""
     for part in accepted.split(","):
         tag = part.partition(";")[0].strip().lower().partition("-")[0]
         if tag in _SUPPORTED_LANGUAGES:
@@ -274,7 +274,7 @@ def preferred_language(accepted: str) -> Language:
 
 
 def local_hour(zone: str | None, lang: Language) -> int:
-    """The hour of day there; a zone that is not one counts as the language's usual."""
+    """The hour of day in a time zone, without one in the language's; in UTC if it is unknown."""
     try:
         return datetime.now(ZoneInfo(zone or _ZONES[lang])).hour
     except (ZoneInfoNotFoundError, ValueError, OSError):

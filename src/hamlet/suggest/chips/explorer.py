@@ -1,4 +1,4 @@
-"""Trying items out in one slot, by Thompson sampling over what users did with them.
+"""Exploration of chips in one slot, by Thompson sampling over clicks and impressions.
 
 Chapelle and Li, "An empirical evaluation of Thompson sampling", NIPS 2011.
 """
@@ -16,26 +16,26 @@ _PROPENSITY_DRAWS = 50
 
 
 class Explorer:
-    """Chooses the last slot among the chips that are good enough for it."""
+    """Draws the chip of the last slot from the candidates for it."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
         self._counts: Mapping[str, tuple[float, float]] = {}
 
     def set_counts(self, counts: Mapping[str, tuple[float, float]]) -> None:
-        """Clicks and impressions by item, both weighed by how long ago they were."""
+        """Set the clicks and impressions by item id, both decayed by age."""
         self._counts = counts
 
     def fill_last_slot(
         self, chips: Sequence[Chip], limit: int
     ) -> tuple[list[Chip], Mapping[str, float]]:
-        """The first `limit - 1` as they are, then one drawn from the rest, and its chance."""
+        """The first `limit - 1` chips and one drawn from the rest, and its propensity by id."""
         fixed, candidates = list(chips[: limit - 1]), list(chips[limit - 1 :])
         if len(candidates) < 2:
             return [*fixed, *candidates], {}
         wins = Counter(self._draw(candidates) for _ in range(_PROPENSITY_DRAWS))
         winner = self._draw(candidates)
-        # Its own draw counts as well, so that no chance is ever told to be none.
+        # Counts its own draw as well, so that the propensity is never 0.
         propensity = (wins[winner] + 1) / (_PROPENSITY_DRAWS + 1)
         chosen = replace(candidates[winner], position=limit)
         return [*fixed, chosen], {chosen.id: round(propensity, 4)}

@@ -1,4 +1,4 @@
-"""Sites that a text names: by their title in any language, or by their host."""
+"""Finds the site that a text names, by its title in any language or by its host."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from operator import itemgetter
 from urllib.parse import urlsplit
 
 from hamlet.core.text import normalize, split_words
-from hamlet.suggest.content import LinkRow
+from hamlet.suggest.content import CRISIS_TOPIC, LinkRow
 
 _MIN_CHARS, _MIN_LATIN_CHARS = 2, 4
 
 
 class SiteMatcher:
-    """Longest match of titles and hosts; an alphabet's names must be whole words."""
+    """The longest match of titles and hosts wins; Latin names must be whole words."""
 
     def __init__(self, rows: Iterable[LinkRow]) -> None:
         aliases: dict[str, LinkRow] = {}
         for row in rows:
-            if "crisis" in row.topics:
+            if CRISIS_TOPIC in row.topics:
                 continue
             for alias in (*row.title.values(), urlsplit(row.url).hostname or ""):
                 aliases.setdefault(_alias_key(alias.removeprefix("www.")), row)
         long_enough = {k: r for k, r in aliases.items() if len(k.strip()) >= _min_length(k)}
         longest_first = sorted(long_enough.items(), key=lambda pair: -len(pair[0]))
-        # A text has few beginnings of aliases, and is looked through for no others.
+        # By prefix, since a text contains few of them: only their aliases are searched for.
         self._by_prefix: dict[str, list[tuple[int, str, LinkRow]]] = {}
         for rank, (alias, row) in enumerate(longest_first):
             self._by_prefix.setdefault(_prefix(alias), []).append((rank, alias, row))
@@ -39,15 +39,15 @@ class SiteMatcher:
         }
         found = [
             (rank, row)
-            for head in prefixes & self._by_prefix.keys()
-            for rank, alias, row in self._by_prefix[head]
+            for prefix in prefixes & self._by_prefix.keys()
+            for rank, alias, row in self._by_prefix[prefix]
             if alias in (latin if alias.isascii() else normalized)
         ]
         return min(found, key=itemgetter(0))[1] if found else None
 
 
 def _prefix(alias: str) -> str:
-    """The first word of an alphabet's name, the first characters of another."""
+    """The first word of a Latin name, the first characters of another."""
     return alias.split()[0] if alias.isascii() else alias[:_MIN_CHARS]
 
 

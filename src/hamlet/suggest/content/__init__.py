@@ -1,4 +1,4 @@
-"""What can be shown without anyone's help: links and chips, shipped or in users' packs."""
+"""Links and chips that need no web search and no model: shipped, or from packs of the operator."""
 
 from hamlet.suggest.content.packs import (
     Content,
@@ -13,9 +13,10 @@ from hamlet.suggest.content.packs import (
 )
 from hamlet.suggest.content.pins import Pin, find_pin
 from hamlet.suggest.content.row_parser import BadRow, check_link, parse_rows
-from hamlet.suggest.content.rows import LANGUAGES, ChipRow, LinkRow, PackKind
+from hamlet.suggest.content.rows import CRISIS_TOPIC, LANGUAGES, ChipRow, LinkRow, PackKind
 
 __all__ = [
+    "CRISIS_TOPIC",
     "LANGUAGES",
     "BadRow",
     "ChipRow",

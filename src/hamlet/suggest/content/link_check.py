@@ -1,4 +1,4 @@
-"""Asking links whether they are still there, politely: few at once, each host seldom."""
+"""Checks whether links still exist: few requests at once, and spaced out for each host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ async def check_urls(
     timeout_s: float,
     on_host_done: Callable[[], object],
 ) -> dict[str, int]:
-    """The HTTP status of every URL after redirects; 0 where there is no answer."""
+    """The HTTP status of every URL after redirects; 0 where there is no response.
+
+    `host_interval_s` is the pause between requests to one host, in seconds. `on_host_done` is
+    called after each URL.
+    """
     by_host: dict[str, list[str]] = defaultdict(list)
     for url in urls:
         by_host[urlsplit(url).netloc].append(url)
@@ -38,12 +42,12 @@ async def check_urls(
     async with httpx2.AsyncClient(
         timeout=timeout_s, follow_redirects=True, headers=_REQUEST_HEADERS
     ) as http:
-        await asyncio.gather(*(check_host(mine) for mine in by_host.values()))
+        await asyncio.gather(*(check_host(host_urls) for host_urls in by_host.values()))
     return {url: statuses[url] for url in urls}
 
 
 async def _fetch_status(http: httpx2.AsyncClient, url: str) -> int:
-    """HEAD first; many servers know only GET, of which the body is not read."""
+    """HEAD first, then GET for servers that do not support HEAD. The body is not read."""
     try:
         code = (await http.head(url)).status_code
         if code in _HEAD_UNSUPPORTED:

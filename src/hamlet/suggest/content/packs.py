@@ -1,4 +1,4 @@
-"""Packs: JSON Lines with a manifest that says whose they are, and a file of dead links."""
+"""Packs: JSON Lines with a manifest of licence and source, and a file of dead links."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PackError(Exception):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a pack is: `file` stands beside the manifest, `sha256` is of its bytes."""
+    """Describes a pack: `file` is in the folder of the manifest, `sha256` is the digest of it."""
 
     name: str
     kind: PackKind
@@ -40,7 +40,10 @@ class Manifest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """All links and chips that may be shown, and which packs they came from."""
+    """All links and chips that may be shown, and the packs they come from.
+
+    `quarantined` is the number of links left out since they were gone at the last check.
+    """
 
     links: Sequence[LinkRow]
     chips: Sequence[ChipRow]
@@ -52,7 +55,7 @@ class Content:
 def load_content(
     folder: Path | None = None, disabled: Iterable[str] = (), *, quarantine: bool = True
 ) -> Content:
-    """What is shipped and the packs of a folder, but those that are `off`. Raises PackError.
+    """What is shipped and the packs of a folder, without those `disabled`. Raises PackError.
 
     With `quarantine`, links that were gone at the last check are left out.
     """
@@ -78,9 +81,9 @@ def load_content(
 def save_pack(
     folder: Path, name: str, kind: PackKind, rows: Iterable[Row], license_: str, source: str
 ) -> Manifest:
-    """Add rows to a pack, or make it; a row that it has already is replaced. Raises PackError.
+    """Add rows to a pack, or create it; a row with a known key is replaced. Raises PackError.
 
-    The manifest is put in place last, and whole: a reader sees the old pack or the new one.
+    The manifest is replaced last and atomically: a reader sees the old pack or the new one.
     """
     if not _PACK_NAME.fullmatch(name) or name == SHIPPED:
         raise PackError(f"{name!r} cannot be a pack's name: a-z, 0-9 and -, and not {SHIPPED!r}")
@@ -96,19 +99,19 @@ def save_pack(
     digest = hashlib.sha256(data).hexdigest()
     version = previous.version + 1 if previous else 1
     file = f"{name}-{digest[:12]}.jsonl"
-    made = Manifest(name, kind, version, license_, source, len(merged), file, digest)
+    manifest = Manifest(name, kind, version, license_, source, len(merged), file, digest)
     _write_atomically(folder / file, data)
     _write_atomically(
-        folder / f"{name}.manifest.json", msgspec.json.format(msgspec.json.encode(made))
+        folder / f"{name}.manifest.json", msgspec.json.format(msgspec.json.encode(manifest))
     )
     if previous is not None and previous.file != file:
         (folder / previous.file).unlink(missing_ok=True)
-    return made
+    return manifest
 
 
 def read_pack_rows(pack: Manifest, folder: Path | None) -> list[Any]:
-    """The rows of a pack. Raises PackError if they are not what the manifest says."""
-    assert folder is not None, "a manifest was found in it"
+    """The rows of a pack. Raises PackError if they do not match the manifest."""
+    assert folder is not None, "the manifest was read from it"
     if not pack.license.strip():
         raise PackError(f"{pack.name}: the manifest names no licence")
     try:
@@ -134,19 +137,22 @@ def shipped_chips() -> list[ChipRow]:
 
 
 def save_pins(folder: Path, pins: Sequence[Pin]) -> None:
-    """Keep the pins, all of them anew."""
+    """Replace the stored pins."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_atomically(folder / "pins.json", msgspec.json.format(msgspec.json.encode(pins)))
 
 
 def save_health(folder: Path, statuses: dict[str, int]) -> None:
-    """Keep what a check of links found: URL to HTTP status, 0 for no answer."""
+    """Store the result of a link check: HTTP status by URL, 0 for no response.
+
+    Only 404 and 410 remove a link: a missing response may be the fault of the network.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _write_atomically(folder / "health.json", msgspec.json.format(msgspec.json.encode(statuses)))
 
 
 def _read_dead_links(folder: Path | None) -> set[str]:
-    """Links that were gone at the last check. No answer may be the network's fault: those stay."""
+    """Links that were gone at the last check. Without a response a link stays: see save_health."""
     statuses: dict[str, int] = _read_json(folder, "health.json", dict[str, int]) or {}
     return {url for url, status in statuses.items() if status in _GONE_STATUSES}
 
@@ -156,7 +162,7 @@ def _read_pins(folder: Path | None) -> list[Pin]:
 
 
 def _read_json(folder: Path | None, name: str, kind: Any) -> Any:
-    """A file of the folder as `kind`; None if it is not there. Raises PackError."""
+    """A file of the folder, decoded as `kind`; None if there is none. Raises PackError."""
     if folder is None or not (folder / name).exists():
         return None
     try:

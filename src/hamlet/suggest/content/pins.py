@@ -1,4 +1,4 @@
-"""What editors put first, and where."""
+"""Pins: rows that editors show first, and where."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Keys = Annotated[list[str], Meta(max_length=12)]
 
 
 class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows to show first, by key. A field that is not set fits everything; `query` is exact."""
+    """Rows to show first, by key. A field that is None matches everything; `query` is exact."""
 
     links: Keys = []
     chips: Keys = []
@@ -23,7 +23,7 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query: Annotated[str, Meta(max_length=200)] | None = None
 
     def matches(self, language: Language, surface: str, query: str) -> bool:
-        """Whether it is for this place."""
+        """Whether the pin applies to this context."""
         return (
             self.lang in (None, language)
             and self.surface in (None, surface)
@@ -32,5 +32,5 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def find_pin(pins: Sequence[Pin], language: Language, surface: str, query: str) -> Pin | None:
-    """The first pin for a place."""
+    """The first pin that applies to a context."""
     return next((pin for pin in pins if pin.matches(language, surface, query)), None)

@@ -1,4 +1,4 @@
-"""Rows from users' files: JSON Lines, CSV, OPML. A bad row is named; the good ones are kept."""
+"""Parses rows from users' files: JSON Lines, CSV or OPML. Bad rows are reported, not fatal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RowCheck = Callable[[Any], str | None]
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be taken: its line in the file, and why."""
+    """A row that is rejected: its line in the file, and why."""
 
     line: int
     reason: str
@@ -33,8 +33,8 @@ def parse_rows(
 ) -> Iterator[Row | BadRow]:
     """Every row of a file, good or bad, in order.
 
-    `form` is "jsonl", "csv" or "opml"; `language` is that of texts which do not say theirs;
-    `check` says what else is wrong with a row.
+    `file_format` is "jsonl", "csv" or "opml"; `language` is that of texts without one; `check`
+    returns what is wrong with a row beyond its fields, or None.
     """
     seen: set[str] = set()
     for line, raw in _PARSERS[file_format](text):
@@ -52,7 +52,7 @@ def parse_rows(
 
 
 def check_link(row: Any) -> str | None:
-    """What is wrong with a link beyond its fields."""
+    """What is wrong with a link beyond its fields, or None."""
     try:
         parts = urlsplit(row.url)
     except ValueError:
@@ -96,7 +96,7 @@ def _parse_json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]
 
 
 def _parse_csv(text: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    """A header line; texts by language in columns such as `title_ko`; lists parted by `;`."""
+    """A header line; texts by language in columns such as `title_ko`; `;` separates list items."""
     reader = csv.DictReader(StringIO(text), strict=True)
     try:
         for cells in reader:

@@ -12,6 +12,8 @@ from msgspec import Meta
 from hamlet.core.text import Language
 
 LANGUAGES: tuple[Language, ...] = ("ko", "en", "ja")
+CRISIS_TOPIC = "crisis"
+"""Marks the help lines and intents that are shown in a crisis, and only then."""
 PackKind = Literal["links", "chips"]
 LinkKind = Literal["official", "news", "encyclopedia", "doc", "video", "community", "shop", "other"]
 ChipKind = Literal[
@@ -35,7 +37,7 @@ Words = Annotated[list[Word], Meta(max_length=8)]
 
 
 class LinkRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A link. Texts are by language; a language that is not there is shown in another."""
+    """A link. Texts are by language; a missing language is replaced by another."""
 
     url: Annotated[str, Meta(max_length=2048)]
     title: Annotated[dict[Language, Title], Meta(min_length=1)]
@@ -50,12 +52,12 @@ class LinkRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> str:
-        """What a pack has only once: the id, or one made of the URL."""
+        """Unique in a pack: the id, or a hash of the URL."""
         return self.id or hashlib.blake2b(self.url.encode(), digest_size=8).hexdigest()
 
 
 class ChipRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A chip: its label and its prompt by language, the same ones in both."""
+    """A chip: its label and its prompt, both in the same languages."""
 
     text: Annotated[dict[Language, Label], Meta(min_length=1)]
     prompt: Annotated[dict[Language, Prompt], Meta(min_length=1)]
@@ -69,12 +71,12 @@ class ChipRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> str:
-        """What a pack has only once: the id, or one made of the prompts."""
+        """Unique in a pack: the id, or a hash of the prompts."""
         texts = "\x1f".join(self.prompt.values())
         return self.id or hashlib.blake2b(texts.encode(), digest_size=8).hexdigest()
 
     def is_for_hour(self, hour: int) -> bool:
-        """Whether it suits this hour of the day; a span may pass midnight."""
+        """Whether it suits this hour of the day, 0 to 23. A span may include midnight."""
         if self.hours is None:
             return True
         start, end = self.hours
@@ -86,7 +88,7 @@ ROW_TYPES: Mapping[PackKind, type[LinkRow] | type[ChipRow]] = {"links": LinkRow,
 
 
 def localized_text(texts: Mapping[Language, str], language: Language) -> str:
-    """The text in a language, or in the first other that there is; "" if in none."""
+    """The text in a language, else in the first other that has one; "" if none has."""
     return texts.get(language) or next(
         (texts[other] for other in LANGUAGES if texts.get(other)), ""
     )

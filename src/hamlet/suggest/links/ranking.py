@@ -1,7 +1,6 @@
-"""The order of what the web found: by relevance, place, age and kind, then told apart.
+"""The order of web results: by relevance, the source's order, age and kind, then diversified.
 
-The weights are the main-screen design's (A4), less those of clicks, and chosen there by judgement:
-they were not fitted to anything.
+The weights were chosen by judgement and are not fitted to data.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from hamlet.spi.sources import FoundLink, Freshness
-from hamlet.suggest.chips.validation import are_similar
 from hamlet.suggest.retrieval import tokenize
+from hamlet.suggest.similarity import are_similar
 
 _RELEVANCE_WEIGHT, _POSITION_WEIGHT, _FRESHNESS_WEIGHT, _KIND_WEIGHT = 0.55, 0.15, 0.10, 0.10
-# Carbonell and Goldstein, "The use of MMR", SIGIR 1998: how much of the choice is relevance.
+# Maximal marginal relevance: Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking
+# for Reordering Documents and Producing Summaries", SIGIR 1998. 1 would be relevance only.
 _MMR_LAMBDA = 0.75
 _HALF_LIFE_DAYS: dict[Freshness, float] = {
     "day": 1.0,
@@ -31,7 +31,7 @@ _NEUTRAL_SCORE = 0.5
 def rank_links(
     found: Sequence[FoundLink], text: str, freshness: Freshness, now: datetime
 ) -> list[FoundLink]:
-    """Best first, without near twins of one host. `text` is what was searched for."""
+    """Best first, without near duplicates from one host. `text` is the query, `now` has a zone."""
     wanted = frozenset(tokenize(text))
     terms = [frozenset(tokenize(f"{link.title} {link.snippet}")) for link in found]
     scores = [
@@ -45,14 +45,14 @@ def rank_links(
 
 
 def _relevance(link: FoundLink, wanted: frozenset[str], link_terms: frozenset[str]) -> float:
-    """The share of the wanted terms it has; its source's own score breaks ties."""
+    """The share of the wanted terms it contains; its source's score breaks ties."""
     if not wanted:
         return link.score
     return 0.8 * len(wanted & link_terms) / len(wanted) + 0.2 * min(1.0, max(0.0, link.score))
 
 
 def _freshness(published_at: str | None, half_life_days: float, now: datetime) -> float:
-    """1 for what is new, half of it for every half-life; what has no date is not guessed at."""
+    """1 for a new page, halved for every half-life; neutral for a page without a date."""
     if published_at is None:
         return _NEUTRAL_SCORE
     try:
@@ -67,7 +67,7 @@ def _freshness(published_at: str | None, half_life_days: float, now: datetime) -
 def _diversify(
     candidates: list[int], terms: Sequence[frozenset[str]], scores: list[float]
 ) -> list[int]:
-    """Positions, each the best that is left and least like those before it."""
+    """Positions in the order of maximal marginal relevance."""
     chosen: list[int] = []
     max_similarity = dict.fromkeys(candidates, 0.0)
     while candidates:
@@ -83,7 +83,7 @@ def _diversify(
 
 
 def _deduplicate(links: Sequence[FoundLink]) -> list[int]:
-    """Positions of the links whose title no link of the same host before them has nearly."""
+    """Positions of the links whose title resembles no earlier one of the same host."""
     titles: dict[str, list[str]] = {}
     kept: list[int] = []
     for i, link in enumerate(links):

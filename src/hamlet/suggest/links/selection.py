@@ -1,4 +1,4 @@
-"""From what sources found to what is shown."""
+"""From found links to the links that are shown: filtered, deduplicated and merged."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _TRACKING_PREFIXES = ("utm_", "gclid", "fbclid", "msclkid", "igshid", "napm", "r
 
 
 def select_links(
-    found: Iterable[FoundLink], ask: SuggestRequest, reason_code: str
+    found: Iterable[FoundLink], request: SuggestRequest, reason_code: str
 ) -> tuple[Link, ...]:
-    """Deduplicated by canonical URL, at most `max_per_host` a host, https only."""
+    """The first suitable links: one for each canonical URL, few for each host, https only."""
     links: list[Link] = []
     seen: set[str] = set()
     hosts: Counter[str] = Counter()
@@ -30,28 +30,28 @@ def select_links(
             continue
         host = key.partition("/")[0]
         id_ = link_id(key)
-        unwanted = id_ in ask.exclude or not candidate.url.startswith("https://")
-        unwanted = unwanted or not _is_host_allowed(host, ask)
-        if unwanted or key in seen or hosts[host] >= ask.max_per_host:
+        is_excluded = id_ in request.exclude or not candidate.url.startswith("https://")
+        is_excluded = is_excluded or not _is_host_allowed(host, request)
+        if is_excluded or key in seen or hosts[host] >= request.max_per_host:
             continue
         seen.add(key)
         hosts[host] += 1
         links.append(
             _build_link(
-                candidate, id_, host, len(links) + 1, _link_reason(reason_code, candidate, ask)
+                candidate, id_, host, len(links) + 1, _link_reason(reason_code, candidate, request)
             )
         )
-        if len(links) == ask.link_limit:
+        if len(links) == request.link_limit:
             break
     return tuple(links)
 
 
-def _is_host_allowed(host: str, ask: SuggestRequest) -> bool:
+def _is_host_allowed(host: str, request: SuggestRequest) -> bool:
     def matches_any(names: frozenset[str]) -> bool:
         return any(host == name or host.endswith(f".{name}") for name in names)
 
-    return not matches_any(ask.exclude_hosts) and (
-        not ask.include_hosts or matches_any(ask.include_hosts)
+    return not matches_any(request.exclude_hosts) and (
+        not request.include_hosts or matches_any(request.include_hosts)
     )
 
 
@@ -63,24 +63,27 @@ def _canonical_or_none(url: str) -> str | None:
 
 
 def merge_links(
-    first: Sequence[Link], more: Sequence[Link], ask: SuggestRequest
+    first: Sequence[Link], more: Sequence[Link], request: SuggestRequest
 ) -> tuple[Link, ...]:
-    """`first`, then what of `more` is new and fits, numbered anew."""
+    """`first`, then those of `more` that are new and within the limits, renumbered."""
     known = {link.id for link in first}
     hosts = Counter(link.source.host for link in first)
     chosen = list(first)
     for link in more:
-        if link.id not in known and hosts[link.source.host] < ask.max_per_host:
+        if link.id not in known and hosts[link.source.host] < request.max_per_host:
             known.add(link.id)
             hosts[link.source.host] += 1
             chosen.append(link)
-    return tuple(replace(link, position=i) for i, link in enumerate(chosen[: ask.link_limit], 1))
+    return tuple(
+        replace(link, position=i) for i, link in enumerate(chosen[: request.link_limit], 1)
+    )
 
 
 def canonicalize_url(url: str) -> str:
-    """A key under which the same page has one name, whatever it was reached by.
+    """A key that is the same for all URLs of a page. Raises ValueError for a malformed URL.
 
-    No scheme, default port, tracking, fragment, `www.`, `m.`, `/amp`, double or trailing slashes.
+    It has no scheme, default port, tracking parameters, fragment, `www.`, `m.`, `/amp`, and no
+    double or trailing slashes.
     """
     parts = urlsplit(url)
     host = _HOST_PREFIX.sub("", (parts.hostname or "").encode("idna").decode())
@@ -93,7 +96,7 @@ def canonicalize_url(url: str) -> str:
 
 
 def strip_tracking(url: str) -> str:
-    """The URL as its source gave it, less what tracks."""
+    """The URL of the source without its tracking parameters."""
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     untracked = [(k, v) for k, v in pairs if not k.lower().startswith(_TRACKING_PREFIXES)]
@@ -121,7 +124,7 @@ def _build_link(found: FoundLink, id_: str, host: str, position: int, why: Why) 
     )
 
 
-def _link_reason(code: str, found: FoundLink, ask: SuggestRequest) -> Why:
+def _link_reason(code: str, found: FoundLink, request: SuggestRequest) -> Why:
     if code == "safety":
         return Why("safety")
     if code == "editorial":
@@ -129,4 +132,4 @@ def _link_reason(code: str, found: FoundLink, ask: SuggestRequest) -> Why:
     if code == "pinned":
         return Why("pinned")
     shown = set(split_words(f"{found.title} {found.snippet}"))
-    return Why("matched_terms", tuple(sorted(shown & set(split_words(ask.context_text)))[:5]))
+    return Why("matched_terms", tuple(sorted(shown & set(split_words(request.context_text)))[:5]))

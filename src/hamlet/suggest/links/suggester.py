@@ -1,4 +1,4 @@
-"""The links half: the catalogue in hand, the web raced against the budget."""
+"""The links section: from the catalogue at once, and from the web within the budget."""
 
 from __future__ import annotations
 
@@ -7,97 +7,102 @@ from datetime import UTC, datetime
 
 from hamlet.core.text import Language
 from hamlet.spi.sources import FoundLink, LinkQuery, SupportsSearch
-from hamlet.suggest.cached_fetch import CachedFetch
-from hamlet.suggest.chips.bank import CRISIS_TOPIC
-from hamlet.suggest.chips.validation import has_pii
-from hamlet.suggest.content import Pin
-from hamlet.suggest.links import selection as links_
+from hamlet.suggest.cache import CachedFetch, KeyHasher, SwrCache
+from hamlet.suggest.content import CRISIS_TOPIC, Pin
 from hamlet.suggest.links.ranking import rank_links
+from hamlet.suggest.links.selection import merge_links, select_links
 from hamlet.suggest.links.web_search import WebSearch
 from hamlet.suggest.model import Degradation, Link, Links, LinkTier, SuggestRequest
+from hamlet.suggest.safety import has_pii
 from hamlet.suggest.section_result import SectionResult, section_status
-from hamlet.suggest.swr_cache import SwrCache
 
-_WEB_LINKS, _MAX_INTERESTS = 20, 3
+_WEB_LINKS, _CRISIS_LINKS, _MAX_INTERESTS = 20, 30, 3
 _CRISIS_QUERIES: dict[Language, str] = {
     "ko": "위기 상담 자살예방 도움 전화",
     "en": "crisis helpline suicide prevention support",
     "ja": "相談 危機 こころ 自殺予防 電話",
 }
-KeyHasher = Callable[..., str]
 
 
 class LinkSuggester:
-    """Finds links. `source` is the catalogue in use."""
+    """Finds links in the catalogue and on the web."""
 
     def __init__(
         self,
-        catalogue: SupportsSearch,
+        catalogue: Callable[[], SupportsSearch],
         web: WebSearch,
         cache: SwrCache[FoundLink],
         hash_key: KeyHasher,
     ) -> None:
-        self.catalogue = catalogue
+        """`catalogue` returns the one in use."""
+        self._catalogue = catalogue
         self._web = web
         self.cache = cache
         self._hash_key = hash_key
 
-    async def local(self, ask: SuggestRequest, is_crisis: bool, pin: Pin | None) -> Links:
-        """What there is without asking anyone."""
+    async def local(self, request: SuggestRequest, is_crisis: bool, pin: Pin | None) -> Links:
+        """The links of the catalogue, which need no network."""
         if is_crisis:
-            found = await self._search_catalogue(_CRISIS_QUERIES[ask.language], ask, 30)
+            found = await self._search_catalogue(
+                _CRISIS_QUERIES[request.language], request, _CRISIS_LINKS
+            )
             approved = [link for link in found if CRISIS_TOPIC in link.topics]
-            approved.sort(key=lambda link: link.language != ask.language)
-            return _link_section(links_.select_links(approved, ask, "safety"), ask, "embedded")
-        if not ask.allow.embedded:
+            approved.sort(key=lambda link: link.language != request.language)
+            return _link_section(select_links(approved, request, "safety"), request, "embedded")
+        if not request.allow.embedded:
             return Links("empty", "embedded")
-        if pin is not None and (first := await self._pinned_links(ask, pin)):
-            rest = (await self.local(ask, is_crisis, None)).items
-            return _link_section(links_.merge_links(first, rest, ask), ask, "pinned")
-        if ask.context_text:
+        if pin is not None and (first := await self._pinned_links(request, pin)):
+            rest = (await self.local(request, is_crisis, None)).items
+            return _link_section(merge_links(first, rest, request), request, "pinned")
+        if request.context_text:
             found = [
                 link
-                for text in ask.search_texts
-                for link in await self._search_catalogue(text, ask)
+                for text in request.search_texts
+                for link in await self._search_catalogue(text, request)
             ]
-            if related := links_.select_links(_without_crisis_links(found), ask, "matched_terms"):
-                return _link_section(related, ask, "embedded")
-        return _link_section(await self._editorial_links(ask), ask, "starter")
+            if related := select_links(_without_crisis_links(found), request, "matched_terms"):
+                return _link_section(related, request, "embedded")
+        return _link_section(await self._editorial_links(request), request, "starter")
 
-    async def _pinned_links(self, ask: SuggestRequest, pin: Pin) -> tuple[Link, ...]:
-        query = LinkQuery("", ask.language, len(pin.links), keys=tuple(pin.links))
+    async def _pinned_links(self, request: SuggestRequest, pin: Pin) -> tuple[Link, ...]:
+        query = LinkQuery("", request.language, len(pin.links), keys=tuple(pin.links))
         return (
-            links_.select_links(await self.catalogue.search(query), ask, "pinned")
+            select_links(await self._catalogue().search(query), request, "pinned")
             if pin.links
             else ()
         )
 
-    async def _editorial_links(self, ask: SuggestRequest) -> tuple[Link, ...]:
-        chosen = links_.select_links(await self._search_catalogue("", ask), ask, "editorial")
-        if not ask.interests:
+    async def _editorial_links(self, request: SuggestRequest) -> tuple[Link, ...]:
+        chosen = select_links(await self._search_catalogue("", request), request, "editorial")
+        if not request.interests:
             return chosen
         by_interest = [
             found
-            for interest in ask.interests[:_MAX_INTERESTS]
-            for found in _without_crisis_links(await self._search_catalogue(interest, ask))[:1]
+            for interest in request.interests[:_MAX_INTERESTS]
+            for found in _without_crisis_links(await self._search_catalogue(interest, request))[:1]
         ]
-        return links_.merge_links(links_.select_links(by_interest, ask, "editorial"), chosen, ask)
+        return merge_links(select_links(by_interest, request, "editorial"), chosen, request)
 
     async def _search_catalogue(
-        self, text: str, ask: SuggestRequest, limit: int = 0
+        self, text: str, request: SuggestRequest, limit: int = 0
     ) -> Sequence[FoundLink]:
-        wanted = limit or ask.link_limit * 3
-        within_s = ask.budget_ms / 1000
-        return await self.catalogue.search(LinkQuery(text, ask.language, wanted, within_s=within_s))
+        wanted = limit or request.link_limit * 3
+        within_s = request.budget_ms / 1000
+        return await self._catalogue().search(
+            LinkQuery(text, request.language, wanted, within_s=within_s)
+        )
 
-    def start_fetch(self, ask: SuggestRequest, is_crisis: bool) -> CachedFetch[FoundLink] | None:
-        """What the web has for this context: had, on its way, or begun now; None if not asked."""
-        if is_crisis or not self._web or not ask.search_query or has_pii(ask.search_query):
+    def start_fetch(
+        self, request: SuggestRequest, is_crisis: bool
+    ) -> CachedFetch[FoundLink] | None:
+        """The web's links for this context, cached or being fetched; None if it is not searched."""
+        if is_crisis or not request.allow.web or not self._web:
             return None
-        if not ask.allow.web:
+        text = request.search_query
+        if not text or has_pii(text):
             return None
         query = LinkQuery(
-            ask.search_query, ask.language, _WEB_LINKS, ask.country, ask.freshness, ask.safe
+            text, request.language, _WEB_LINKS, request.country, request.freshness, request.safe
         )
         key_parts = (query.language, query.text, query.country or "", query.freshness, query.safe)
         key = "l:" + self._hash_key(*key_parts)
@@ -105,47 +110,51 @@ class LinkSuggester:
             self.cache,
             key,
             lambda found: self._fetch_ranked(query, found),
-            allow_stale=ask.allow.stale,
+            allow_stale=request.allow.stale,
         )
 
     async def _fetch_ranked(self, query: LinkQuery, found: list[FoundLink]) -> None:
-        """Ask the web, and put what it found in order: once, for all who ask the same."""
-        gathered: list[FoundLink] = []
-        await self._web.search(query, gathered)
-        found += rank_links(gathered, query.text, query.freshness, datetime.now(UTC))
+        """Search the web and rank the results, once for all requests with the same query."""
+        results: list[FoundLink] = []
+        await self._web.search(query, results)
+        found += rank_links(results, query.text, query.freshness, datetime.now(UTC))
 
-    def is_shed(self, ask: SuggestRequest, is_crisis: bool) -> bool:
-        """Whether the web would have been asked, were there room."""
-        return ask.overloaded and not is_crisis and bool(self._web) and bool(ask.search_query)
+    def is_shed(self, request: SuggestRequest, is_crisis: bool) -> bool:
+        """Whether the web is not searched only because hamlet is overloaded."""
+        return (
+            request.overloaded and not is_crisis and bool(self._web) and bool(request.search_query)
+        )
 
     def from_cache(
-        self, ask: SuggestRequest, fetch: CachedFetch[FoundLink]
+        self, request: SuggestRequest, fetch: CachedFetch[FoundLink]
     ) -> SectionResult[Links] | None:
-        """The fresh cache's links, if they are all that was asked for."""
-        web = links_.select_links(fetch.items, ask, "matched_terms") if fetch.is_hit else ()
-        if len(web) < ask.link_limit:
+        """The links of a fresh entry, if they fill the section."""
+        web = select_links(fetch.items, request, "matched_terms") if fetch.is_hit else ()
+        if len(web) < request.link_limit:
             return None
-        return SectionResult(_link_section(web, ask, fetch.tier("web")), (), fetch.cache_state())
+        return SectionResult(
+            _link_section(web, request, fetch.tier("web")), (), fetch.cache_state()
+        )
 
     def merged(
-        self, ask: SuggestRequest, local_section: Links, fetch: CachedFetch[FoundLink]
+        self, request: SuggestRequest, local_section: Links, fetch: CachedFetch[FoundLink]
     ) -> SectionResult[Links]:
-        """The web's links, filled up from the catalogue; or the catalogue's, and why."""
-        web = links_.select_links(fetch.items, ask, "matched_terms")
+        """The web's links, completed from `local_section`; or that one alone, and why."""
+        web = select_links(fetch.items, request, "matched_terms")
         if not web:
             missed = Degradation("links", "web", local_section.tier, fetch.miss_reason())
             return SectionResult(local_section, (missed,), fetch.cache_state())
         first = tuple(link for link in local_section.items if link.why.code == "pinned")
         related = local_section.items if local_section.tier in ("embedded", "pinned") else ()
-        items = links_.merge_links(first, (*web, *related), ask)
+        items = merge_links(first, (*web, *related), request)
         tier: LinkTier = "pinned" if first else fetch.tier("web")
-        return SectionResult(_link_section(items, ask, tier), (), fetch.cache_state())
+        return SectionResult(_link_section(items, request, tier), (), fetch.cache_state())
 
 
 def _without_crisis_links(found: Sequence[FoundLink]) -> list[FoundLink]:
-    """Help lines are for those who need them."""
+    """The links without the help lines, which are shown in a crisis only."""
     return [link for link in found if CRISIS_TOPIC not in link.topics]
 
 
-def _link_section(items: tuple[Link, ...], ask: SuggestRequest, tier: LinkTier) -> Links:
-    return Links(section_status(len(items), ask.link_limit), tier, items)
+def _link_section(items: tuple[Link, ...], request: SuggestRequest, tier: LinkTier) -> Links:
+    return Links(section_status(len(items), request.link_limit), tier, items)

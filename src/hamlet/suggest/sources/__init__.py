@@ -1,1 +1,1 @@
-"""Where links come from. Sources enter by the entry-point group `hamlet.sources`."""
+"""Sources of links: web searches and the catalogue, found by entry point (`hamlet.sources`)."""

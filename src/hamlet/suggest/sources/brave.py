@@ -14,13 +14,13 @@ _LANGUAGE = {"ko": "ko", "ja": "jp", "en": "en"}
 
 
 class BraveSettings(SourceSettings):
-    """The subscription token is `api_key`."""
+    """`api_key` is the subscription token."""
 
     base_url: str = "https://api.search.brave.com"
 
 
 class Brave(WebSource):
-    """Brave's web search."""
+    """Brave as a link source."""
 
     Settings: ClassVar[type[SourceSettings]] = BraveSettings
     name: ClassVar[str] = "brave"

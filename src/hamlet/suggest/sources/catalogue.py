@@ -1,4 +1,4 @@
-"""The links of the packs: stable public sites, described in Korean, English and Japanese."""
+"""The links of the packs: public sites, described in Korean, English and Japanese."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import ClassVar
 from hamlet.core.text import Language
 from hamlet.spi import API_VERSION
 from hamlet.spi.sources import FoundLink, LinkQuery, SourceSettings
-from hamlet.suggest.content import LANGUAGES, LinkRow, shipped_links
+from hamlet.suggest.content import CRISIS_TOPIC, LANGUAGES, LinkRow, shipped_links
 from hamlet.suggest.content.rows import localized_text
-from hamlet.suggest.retrieval import Embedder, Hit, HybridIndex
+from hamlet.suggest.retrieval import Embedder, Hit, HybridIndex, without_weak_tail
 
-# Below this share of a perfect match a link is noise: see docs/adr/0006.
-_MIN_RELEVANCE = 0.2
-_TAIL_SHARE, _FOREIGN_WEIGHT = 0.4, 0.7
+# Where both come from: docs/adr/0008-constants-of-retrieval.md
+_MIN_RELEVANCE, _FOREIGN_WEIGHT = 0.2, 0.7
 
 
 class Catalogue:
-    """The links that come with hamlet, and those of users' packs."""
+    """A source that searches the links of the packs, and needs no network."""
 
     api_version: ClassVar[int] = API_VERSION
     Settings: ClassVar[type[SourceSettings]] = SourceSettings
@@ -32,7 +31,7 @@ class Catalogue:
         )
 
     def embed(self, embedder: Embedder) -> None:
-        """Search by meaning too, from when this returns; takes seconds."""
+        """Add vectors to the index, which later searches use. Blocks for seconds."""
         self._index.embed(embedder)
 
     async def search(self, query: LinkQuery) -> Sequence[FoundLink]:
@@ -44,25 +43,23 @@ class Catalogue:
         weighted = sorted(
             (self._weigh_language(hit, query.language) for hit in hits), key=_by_relevance
         )
-        best = weighted[0].relevance if weighted else 0.0
-        # A weak tail beside a strong head is noise too.
-        relevant = [hit for hit in weighted if hit.relevance >= best * _TAIL_SHARE]
-        return [self._build_link(hit, query.language) for hit in relevant[: query.limit]]
+        relevant = without_weak_tail(weighted)[: query.limit]
+        return [self._build_link(hit, query.language) for hit in relevant]
 
     def _weigh_language(self, hit: Hit, language: Language) -> Hit:
-        """A site that the reader cannot read is worth less."""
+        """Lower the relevance of a site in another language than the reader's."""
         is_readable = self._rows[hit.position].site_lang == language
         return hit if is_readable else Hit(hit.position, hit.relevance * _FOREIGN_WEIGHT)
 
     def _editors_choice(self, query: LinkQuery) -> list[FoundLink]:
-        """One link a topic, in the reader's language, in the packs' order."""
+        """One link per topic, in the reader's language and the order of the packs."""
         seen: set[str] = set()
         chosen: list[FoundLink] = []
         for i, row in enumerate(self._rows):
             if len(chosen) == query.limit:
                 break
             topic = row.topics[0] if row.topics else row.key
-            if row.site_lang == query.language and topic not in seen and topic != "crisis":
+            if row.site_lang == query.language and topic not in seen and topic != CRISIS_TOPIC:
                 seen.add(topic)
                 chosen.append(self._build_link(Hit(i, 0.0), query.language))
         return chosen
@@ -98,6 +95,6 @@ def _weighted_fields(row: LinkRow) -> list[tuple[str, int]]:
 
 
 def _passage_text(row: LinkRow) -> str:
-    """What its vector is made of: one language is enough, the encoder knows them all."""
+    """The text of its vector. One language is enough, since the encoder is multilingual."""
     parts = [localized_text(texts, row.site_lang) for texts in (row.title, row.text, row.tags)]
     return " ".join(part for part in parts if part)

@@ -13,13 +13,13 @@ _DAYS = {"day": 1, "week": 7, "month": 31, "year": 366}
 
 
 class ExaSettings(SourceSettings):
-    """The key is `api_key`."""
+    """`api_key` is the key."""
 
     base_url: str = "https://api.exa.ai"
 
 
 class Exa(WebSource):
-    """Exa's search."""
+    """Exa as a link source."""
 
     Settings: ClassVar[type[SourceSettings]] = ExaSettings
     name: ClassVar[str] = "exa"

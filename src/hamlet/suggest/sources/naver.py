@@ -21,7 +21,7 @@ class NaverSettings(SourceSettings):
 
 
 class Naver(WebSource):
-    """Naver's web documents."""
+    """Naver's search of web documents as a link source."""
 
     Settings: ClassVar[type[SourceSettings]] = NaverSettings
     name: ClassVar[str] = "naver"

@@ -14,13 +14,13 @@ _SAFE = {"off": "0", "moderate": "1", "strict": "2"}
 
 
 class SearXNGSettings(SourceSettings):
-    """`base_url` is your instance."""
+    """`base_url` is the instance."""
 
     base_url: str = Field(min_length=1)
 
 
 class SearXNG(WebSource):
-    """The web without a key."""
+    """SearXNG as a link source, which needs no key."""
 
     Settings: ClassVar[type[SourceSettings]] = SearXNGSettings
     name: ClassVar[str] = "searxng"
@@ -37,7 +37,7 @@ class SearXNG(WebSource):
         return SearchRequest("/search", params)
 
     def _parse_results(self, body: Any) -> Sequence[Mapping[str, Any]]:
-        # Its scores are sums over engines and mean nothing from 0 to 1: its order does.
+        # Its scores are sums over engines and not in the range 0 to 1, so only its order counts.
         return [
             {
                 "title": row["title"],

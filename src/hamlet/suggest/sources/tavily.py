@@ -10,13 +10,13 @@ from hamlet.suggest.sources.web_source import SearchRequest, WebSource
 
 
 class TavilySettings(SourceSettings):
-    """The key is `api_key`."""
+    """`api_key` is the key."""
 
     base_url: str = "https://api.tavily.com"
 
 
 class Tavily(WebSource):
-    """Tavily's search."""
+    """Tavily as a link source."""
 
     Settings: ClassVar[type[SourceSettings]] = TavilySettings
     name: ClassVar[str] = "tavily"

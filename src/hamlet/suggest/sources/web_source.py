@@ -1,4 +1,4 @@
-"""What all web searches share: a transport, a day's quota, and what is said when they fail."""
+"""What all web searches share: the transport, the daily quota, and the mapping of errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hamlet.spi.sources import FoundLink, LinkQuery, SourceError, SourceSettings
 
 _MAX_BODY_BYTES = 4 << 20
 _TAG = re.compile(r"<[^>]+>")
-# What a host says of itself: registries give these endings to states and schools alone.
+# Registries give these suffixes to governments and schools only.
 _OFFICIAL = re.compile(r"(?:^|\.)(?:gov|mil|edu|int|(?:go|ac|lg)\.(?:kr|jp)|(?:gov|ac)\.\w{2})$")
 _SITE_KINDS = {
     "wikipedia.org": "encyclopedia",
@@ -34,7 +34,7 @@ _SITE_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A vendor's request: a POST of `json` if there is one, else a GET with `params`."""
+    """A request to a vendor: a POST of `json` if there is one, else a GET with `params`."""
 
     path: str
     params: Mapping[str, str | int] = field(default_factory=dict)
@@ -43,7 +43,10 @@ class SearchRequest:
 
 
 class WebSource:
-    """A web search behind an HTTP API. A source derives `name`, `Settings`, `_asks` and `_read`."""
+    """A web search with an HTTP API.
+
+    A source derives from it and defines `name`, `Settings`, `_build_request` and `_parse_results`.
+    """
 
     api_version: ClassVar[int] = API_VERSION
     Settings: ClassVar[type[SourceSettings]] = SourceSettings
@@ -57,7 +60,7 @@ class WebSource:
         self._calls_today = 0
 
     async def search(self, query: LinkQuery) -> Sequence[FoundLink]:
-        """What the web has. Raises SourceError."""
+        """Links for a query. Raises SourceError."""
         if not query.text:
             return []
         self._consume_quota()
@@ -76,7 +79,7 @@ class WebSource:
 
     @property
     def quota_left(self) -> int | None:
-        """Calls that may still be made today; None without a quota."""
+        """Calls left today (UTC); None without a quota."""
         quota: int | None = self.settings.daily_quota
         return None if quota is None else max(0, quota - self._calls_today)
 
@@ -96,11 +99,11 @@ class WebSource:
             return await reply.aread(_MAX_BODY_BYTES)
 
     def _build_request(self, query: LinkQuery) -> SearchRequest:
-        """The request of a query. Raises SourceError."""
+        """The vendor's request for a query. Raises SourceError."""
         raise SourceError(f"{self.name} cannot search")
 
     def _parse_results(self, body: Any) -> Sequence[Mapping[str, Any]]:
-        """Rows of title, url, snippet and perhaps score and published_at."""
+        """Rows with title and url, and optionally snippet, score and published_at."""
         rows: Sequence[Mapping[str, Any]] = body["results"]
         return rows
 
@@ -120,7 +123,7 @@ class WebSource:
             snippet=snippet,
             kind=site_kind(row["url"]),
             language=detect_language(f"{title} {snippet}") or "en",
-            # Where a vendor gives no score, its order is one.
+            # Without a score by the vendor, its order is the score.
             score=round(float(row.get("score") or 1 / (rank + 1)), 3),
             source=self.name,
             published_at=row.get("published_at"),
@@ -128,7 +131,7 @@ class WebSource:
 
 
 def site_kind(url: str) -> str:
-    """What kind of site a URL leads to, as far as its host tells; else "other"."""
+    """The kind of site a URL leads to, judged by its host; "other" if that is unknown."""
     try:
         host = (urlsplit(url).hostname or "").removeprefix("www.")
     except ValueError:
@@ -141,5 +144,5 @@ def site_kind(url: str) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Text without tags and entities, on one line."""
+    """The text on one line, without tags and with entities decoded."""
     return " ".join(html.unescape(_TAG.sub("", text)).split())

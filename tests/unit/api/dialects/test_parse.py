@@ -1,4 +1,4 @@
-"""What the two dialects see of a body before anything else is decoded."""
+"""What both dialects detect in a body before its messages are decoded."""
 
 import json
 from collections.abc import Callable
@@ -28,20 +28,20 @@ def parse_features(parse: Parse, content: object, indent: int | None = None) -> 
 
 @pytest.mark.parametrize("parse", IMAGE_PART)
 @pytest.mark.parametrize("indent", [None, 2])
-def test_a_picture_among_parts_is_seen(parse: Parse, indent: int | None) -> None:
+def test_image_part_is_detected(parse: Parse, indent: int | None) -> None:
     parts = [{"type": "text", "text": "What is this?"}, IMAGE_PART[parse]]
     assert parse_features(parse, parts, indent) == {Feature.IMAGES}
 
 
 @pytest.mark.parametrize("parse", IMAGE_PART)
-def test_text_that_only_mentions_one_asks_for_nothing(parse: Parse) -> None:
+def test_text_that_mentions_an_image_needs_no_feature(parse: Parse) -> None:
     said = json.dumps(IMAGE_PART[parse])
     assert parse_features(parse, said) == frozenset()
     assert parse_features(parse, [{"type": "text", "text": said}]) == frozenset()
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_nesting_is_bounded_and_many_brackets_are_not(opening: str) -> None:
+def test_nesting_is_limited_but_not_the_number_of_brackets(opening: str) -> None:
     closing = "]" if opening == "[" else "}"
     deep = f'{{"x": {opening * (MAX_DEPTH + 1)}1{closing * (MAX_DEPTH + 1)}}}'
     with pytest.raises(BadRequest, match="nested"):
@@ -50,7 +50,7 @@ def test_nesting_is_bounded_and_many_brackets_are_not(opening: str) -> None:
     assert list(read_fields(flat.encode())) == ["x"]
 
 
-def test_a_lone_surrogate_is_refused_and_an_escape_is_not() -> None:
+def test_lone_surrogate_is_rejected_but_not_an_escape() -> None:
     with pytest.raises(BadRequest):
         read_fields(rb'{"x": "\ud800"}')
     assert list(read_fields(rb'{"x": "a\\b\u00e9\ud83d\ude00"}')) == ["x"]

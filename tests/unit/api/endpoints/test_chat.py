@@ -1,4 +1,4 @@
-"""What the chat endpoint does around a call."""
+"""The chat endpoint around a call."""
 
 import asyncio
 import json

@@ -1,9 +1,6 @@
 """What only the reference transport does in its own way: names, and kept connections that ended."""
 
-import asyncio
 import errno
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -11,28 +8,20 @@ import pytest
 from hamlet.core import errors
 from hamlet.net.client.aiohttp_transport import AiohttpTransport, _is_stale_connection, _Resolver
 from hamlet.spi import ProviderSettings
+from support.raw_upstream import OK, RawUpstream, ServerConnection
 
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
+def one_response_per_connection(close_mode: str) -> RawUpstream:
+    """A server that keeps connections open and ends each at the first byte of a second request."""
 
-@asynccontextmanager
-async def serve_one_response_per_connection(
-    close_mode: str,
-) -> AsyncIterator[tuple[int, list[int]]]:
-    """A server that keeps connections but ends each, unheard, at its second request."""
-    accepted: list[int] = []
+    async def serve(peer: ServerConnection, _: int) -> None:
+        await peer.read_request()
+        await peer.send(OK)
+        await peer.reader.read(1)
+        if close_mode == "reset":
+            peer.reset()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        accepted.append(1)
-        await reader.readuntil(b"\r\n\r\n{}")
-        writer.write(ANSWER)
-        await writer.drain()
-        await reader.read(1)
-        writer.transport.abort() if close_mode == "reset" else writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], accepted
+    return RawUpstream(serve)
 
 
 async def read_body(transport: AiohttpTransport) -> bytes:
@@ -43,18 +32,19 @@ async def read_body(transport: AiohttpTransport) -> bytes:
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_stale_keep_alive_connection_is_retried_once(how: str) -> None:
-    async with serve_one_response_per_connection(how) as (port, accepted):
-        transport = AiohttpTransport(ProviderSettings(base_url=f"http://127.0.0.1:{port}"))
+    async with one_response_per_connection(how) as server:
+        transport = AiohttpTransport(ProviderSettings(base_url=server.url))
         try:
             assert [await read_body(transport) for _ in range(3)] == [b"ok"] * 3
         finally:
             await transport.aclose()
-    assert len(accepted) == 3
+    assert server.accepted == 3
 
 
 async def test_upstream_host_name_is_resolved() -> None:
-    async with serve_one_response_per_connection("close") as (port, _):
-        transport = AiohttpTransport(ProviderSettings(base_url=f"http://localhost:{port}"))
+    async with one_response_per_connection("close") as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        transport = AiohttpTransport(ProviderSettings(base_url=url))
         try:
             assert await read_body(transport) == b"ok"
         finally:

@@ -1,4 +1,4 @@
-"""What our own transport promises beyond what test_spi holds for both."""
+"""What our own transport guarantees beyond what both transports do."""
 
 import asyncio
 import errno
@@ -34,7 +34,7 @@ async def fetch_body(http: HttptoolsTransport, path: str = "/", **request) -> by
 
 
 async def fetch_outcome(http: HttptoolsTransport) -> tuple[type | None, bytes]:
-    """The error a call ends with, if any, and what of the body came before it."""
+    """The error a call ends with, if any, and the part of the body before it."""
     got = b""
     try:
         async with http.stream("POST", "/", content=b"{}") as reply:
@@ -48,7 +48,7 @@ async def fetch_outcome(http: HttptoolsTransport) -> tuple[type | None, bytes]:
 # -- the pool
 
 
-async def test_ten_thousand_calls_need_no_more_connections_than_callers() -> None:
+async def test_connections_do_not_exceed_concurrent_callers() -> None:
     async def caller(http: HttptoolsTransport, calls: int) -> None:
         for i in range(calls):
             assert await fetch_body(http) == b"ok", i
@@ -61,8 +61,8 @@ async def test_ten_thousand_calls_need_no_more_connections_than_callers() -> Non
     assert upstream.accepted <= 40
 
 
-async def test_streams_whose_end_comes_late_keep_their_connection(monkeypatch) -> None:
-    # A busy machine may be later than the quarter of a second that is allowed.
+async def test_late_stream_end_keeps_connection(monkeypatch) -> None:
+    # A busy machine may take longer than the quarter of a second that is the default.
     monkeypatch.setattr(connection, "_LINGER_S", 30.0)
 
     async def script(peer: ServerConnection, _: int) -> None:
@@ -96,7 +96,7 @@ async def test_unread_response_is_drained_for_reuse(size: int, monkeypatch) -> N
     async with RawUpstream(script) as upstream:
         http = make_transport(upstream.url)
         async with http.stream("GET", "/long") as reply:
-            # All of the shorter is here by then, and no more than a part of the longer.
+            # By then all of the shorter one has arrived, and only a part of the longer.
             await wait_until(lambda: reply.connection._paused)
             assert reply.connection.response.complete is (size == 6_000)
         await wait_until(lambda: bool(http._resolve_url("").pool._idle_connections))
@@ -105,7 +105,7 @@ async def test_unread_response_is_drained_for_reuse(size: int, monkeypatch) -> N
         await http.aclose()
 
 
-async def test_an_answer_left_early_closes_soon_although_it_never_ends() -> None:
+async def test_abandoned_endless_response_is_closed_soon() -> None:
     left = asyncio.Event()
 
     async def script(peer: ServerConnection, _: int) -> None:
@@ -123,8 +123,8 @@ async def test_an_answer_left_early_closes_soon_although_it_never_ends() -> None
     assert upstream.accepted == 1
 
 
-async def test_an_answer_left_early_is_not_read_to_a_distant_end(monkeypatch) -> None:
-    # No time limit ends it while this waits: only how much comes.
+async def test_abandoned_long_response_is_not_read_to_its_end(monkeypatch) -> None:
+    # No timeout ends it here, only the number of bytes.
     monkeypatch.setattr(connection, "_LINGER_S", 3600)
 
     async def script(peer: ServerConnection, _: int) -> None:
@@ -142,7 +142,7 @@ async def test_an_answer_left_early_is_not_read_to_a_distant_end(monkeypatch) ->
     assert upstream.accepted == 1
 
 
-async def test_the_connection_used_last_is_used_next_and_the_others_grow_old() -> None:
+async def test_pool_is_last_in_first_out() -> None:
     async def script(peer: ServerConnection, n: int) -> None:
         while True:
             await peer.read_request()
@@ -160,7 +160,7 @@ async def test_the_connection_used_last_is_used_next_and_the_others_grow_old() -
         await http.aclose()
 
 
-async def test_no_more_connections_than_allowed_and_whoever_waits_gets_one() -> None:
+async def test_connection_limit_queues_requests() -> None:
     async def slow(peer: ServerConnection, _: int) -> None:
         while True:
             await peer.read_request()
@@ -188,7 +188,7 @@ async def test_slot_of_cancelled_waiter_goes_to_next() -> None:
         connections._on_idle(first)
         waiting[0].cancel()
         assert await waiting[1] is first
-        # The same where the turn is to open a connection.
+        # The same if the waiter was permitted to open a connection.
         waiting = [asyncio.create_task(connections.acquire()) for _ in range(2)]
         await asyncio.sleep(0)
         connections._on_lost(first)
@@ -201,7 +201,7 @@ async def test_slot_of_cancelled_waiter_goes_to_next() -> None:
         await wait_until(lambda: first.is_lost)
 
 
-async def test_handshakes_are_few_at_a_time_and_their_failure_is_shared(monkeypatch) -> None:
+async def test_handshakes_are_limited_and_share_their_failure(monkeypatch) -> None:
     monkeypatch.setattr(pool, "MAX_HANDSHAKES", 2)
     async with RawUpstream(respond_ok_forever) as upstream:
         http = make_transport(upstream.url)
@@ -226,7 +226,7 @@ async def test_handshakes_are_few_at_a_time_and_their_failure_is_shared(monkeypa
     assert {(type(e), e.phase) for e in failed} == {(errors.UpstreamUnavailable, "connect")}
 
 
-async def test_connections_are_opened_before_the_first_call() -> None:
+async def test_prewarm_opens_connections_before_first_call() -> None:
     async with RawUpstream(respond_ok_forever) as upstream:
         http = make_transport(upstream.url, prewarm=3)
         await http.warm()
@@ -248,7 +248,7 @@ async def test_host_preconnects_transports() -> None:
         await host.aclose()
 
 
-async def test_whoever_waits_while_others_are_served_does_not_share_their_failures() -> None:
+async def test_waiters_do_not_share_failures_while_connections_serve() -> None:
     async with RawUpstream(respond_ok_forever) as upstream:
         http = make_transport(upstream.url, max_connections=2)
         connections = http._resolve_url("").pool
@@ -269,7 +269,7 @@ async def test_whoever_waits_while_others_are_served_does_not_share_their_failur
         await http.aclose()
 
 
-async def test_a_connection_lost_as_it_was_made_is_not_kept() -> None:
+async def test_connection_lost_during_connect_is_not_pooled() -> None:
     async with RawUpstream(respond_ok_forever) as upstream:
         http = make_transport(upstream.url)
         connections = http._resolve_url("").pool
@@ -286,7 +286,7 @@ async def test_a_connection_lost_as_it_was_made_is_not_kept() -> None:
         assert not connections._connections
 
 
-async def test_closing_ends_what_is_under_way() -> None:
+async def test_close_ends_exchanges_in_flight() -> None:
     async def silent(peer: ServerConnection, _: int) -> None:
         await peer.reader.read()
 
@@ -296,19 +296,19 @@ async def test_closing_ends_what_is_under_way() -> None:
         await wait_until(lambda: upstream.accepted == 1)
         await http.aclose()
         assert await call == (errors.UpstreamUnavailable, b"")
-        # A connection that is made while the pool closes is closed too.
+        # A connection that is established while the pool closes is closed too.
         assert (await fetch_outcome(http))[0] is errors.UpstreamUnavailable
 
 
-# -- connections that went stale
+# -- stale connections
 
 
-async def test_a_stale_connection_costs_no_attempt() -> None:
+async def test_stale_connection_costs_no_attempt() -> None:
     async def once_each(peer: ServerConnection, n: int) -> None:
         await peer.read_request()
         await peer.send(OK)
         if n % 2:
-            # Closes just as the next request arrives: the race of row 12.
+            # Closes just as the next request arrives.
             await peer.read_request()
             peer.reset()
         else:
@@ -322,7 +322,7 @@ async def test_a_stale_connection_costs_no_attempt() -> None:
         await http.aclose()
 
 
-async def test_a_stale_connection_is_retried_once_and_only_if_nothing_came() -> None:
+async def test_stale_connection_is_retried_once_and_only_before_first_byte() -> None:
     async def script(peer: ServerConnection, n: int) -> None:
         if n == 1:
             await peer.read_request()
@@ -350,7 +350,7 @@ async def test_a_stale_connection_is_retried_once_and_only_if_nothing_came() -> 
         assert upstream.accepted == 1
 
 
-async def test_a_connection_closed_while_idle_is_not_used() -> None:
+async def test_connection_closed_while_idle_is_not_used() -> None:
     async def once(peer: ServerConnection, _: int) -> None:
         await peer.read_request()
         await peer.send(OK)
@@ -363,7 +363,7 @@ async def test_a_connection_closed_while_idle_is_not_used() -> None:
             assert upstream.accepted == n
 
 
-async def test_a_connection_that_is_closing_is_passed_over() -> None:
+async def test_closing_connection_is_skipped() -> None:
     async with RawUpstream(respond_ok_forever) as upstream:
         http = make_transport(upstream.url)
         for n in (1, 2):
@@ -372,7 +372,7 @@ async def test_a_connection_that_is_closing_is_passed_over() -> None:
             http._resolve_url("").pool._idle_connections[-1].abort()
 
 
-async def test_a_connection_lost_between_the_pool_and_the_call_is_stale() -> None:
+async def test_connection_lost_after_acquire_is_stale() -> None:
     async with RawUpstream(respond_ok_forever) as upstream:
         http = make_transport(upstream.url)
         assert await fetch_body(http) == b"ok"
@@ -383,7 +383,7 @@ async def test_a_connection_lost_between_the_pool_and_the_call_is_stale() -> Non
         assert idle.was_stale
 
 
-# -- the framing
+# -- framing
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ async def test_a_connection_lost_between_the_pool_and_the_call_is_stale() -> Non
         (b"HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n1;x=y\r\na\r\n0\r\nt: 1\r\n\r\n", b"a"),
     ],
 )  # fmt: skip
-async def test_sound_answers_are_read(raw: bytes, body: bytes) -> None:
+async def test_valid_responses_are_read(raw: bytes, body: bytes) -> None:
     async def script(peer: ServerConnection, _: int) -> None:
         await peer.read_request()
         await peer.send(raw)
@@ -435,7 +435,7 @@ async def test_sound_answers_are_read(raw: bytes, body: bytes) -> None:
         OK + b"\x00rubbish",
     ],
 )  # fmt: skip
-async def test_unsound_answers_are_refused(raw: bytes) -> None:
+async def test_invalid_responses_are_rejected(raw: bytes) -> None:
     async def script(peer: ServerConnection, _: int) -> None:
         await peer.read_request()
         await peer.send(raw)
@@ -447,7 +447,7 @@ async def test_unsound_answers_are_refused(raw: bytes) -> None:
         await wait_until(lambda: not upstream._tasks)
 
 
-async def test_what_came_before_a_fault_is_still_the_callers() -> None:
+async def test_body_before_an_error_is_delivered() -> None:
     async def script(peer: ServerConnection, n: int) -> None:
         await peer.read_request()
         await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
@@ -463,7 +463,7 @@ async def test_what_came_before_a_fault_is_still_the_callers() -> None:
         assert await fetch_outcome(http) == (errors.UpstreamUnavailable, b"abc")
 
 
-async def test_an_answer_to_head_has_no_body() -> None:
+async def test_response_to_head_has_no_body() -> None:
     async def script(peer: ServerConnection, _: int) -> None:
         await peer.read_request()
         await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nall wrong")
@@ -507,11 +507,11 @@ async def test_response_to_incomplete_request_closes_connection() -> None:
         await wait_until(lambda: not upstream._tasks)
 
 
-# -- flow and time
+# -- flow control and timeouts
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_an_upstream_is_read_no_faster_than_the_caller_reads(loop) -> None:
+def test_slow_caller_applies_backpressure_to_upstream(loop) -> None:
     total = 40 << 20
 
     async def check() -> None:
@@ -529,7 +529,7 @@ def test_an_upstream_is_read_no_faster_than_the_caller_reads(loop) -> None:
         async with RawUpstream(flood) as upstream:
             http = make_transport(upstream.url, idle_timeout_s=0.1)
             async with http.stream("POST", "/", content=b"{}") as reply:
-                # Longer than the idle timeout: a slow reader is no silent upstream.
+                # Longer than the idle timeout: a slow reader is not a silent upstream.
                 await asyncio.sleep(0.25)
                 assert sent < total / 2
                 assert (
@@ -543,7 +543,7 @@ def test_an_upstream_is_read_no_faster_than_the_caller_reads(loop) -> None:
         runner.run(check())
 
 
-async def test_an_end_that_comes_by_itself_ends_the_body() -> None:
+async def test_end_in_a_read_of_its_own_ends_the_body() -> None:
     go = asyncio.Event()
 
     async def late(peer: ServerConnection, _: int) -> None:
@@ -571,7 +571,7 @@ async def test_slow_headers_do_not_trigger_idle_timeout() -> None:
             await peer.send(OK[i : i + 2])
             await asyncio.sleep(0.06)
 
-    # All of it takes longer than silence may; what a busy machine adds to one pause does not.
+    # In total longer than the idle timeout, while each pause is shorter even on a busy machine.
     async with RawUpstream(drip) as upstream:
         assert await fetch_body(make_transport(upstream.url, idle_timeout_s=1.0)) == b"ok"
 
@@ -589,7 +589,7 @@ async def test_unresponsive_address_falls_back_to_next(monkeypatch) -> None:
         await http.aclose()
 
 
-async def test_where_no_upstream_can_be_nothing_is_sent() -> None:
+async def test_url_without_reachable_upstream_sends_nothing() -> None:
     with pytest.raises(errors.UpstreamUnavailable) as caught:
         await fetch_body(make_transport("http://169.254.169.254"))
     assert caught.value.phase == "connect"
@@ -604,10 +604,10 @@ async def test_a_limit_of_our_own_is_no_fault_of_the_upstream(monkeypatch) -> No
         await fetch_body(make_transport("http://127.0.0.1:9"))
 
 
-# -- the request
+# -- requests
 
 
-async def test_the_request_is_what_was_asked() -> None:
+async def test_request_on_the_wire() -> None:
     seen: list[bytes] = []
 
     async def script(peer: ServerConnection, _: int) -> None:
@@ -648,13 +648,13 @@ async def test_the_request_is_what_was_asked() -> None:
 
 
 @pytest.mark.parametrize("header", [("x y", "1"), ("x", "1\r\nevil: 1"), ("x", "\0")])
-async def test_a_header_that_cannot_be_sent_is_refused(header: tuple[str, str]) -> None:
+async def test_invalid_header_is_rejected(header: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="cannot be sent"):
         HttptoolsTransport(ProviderSettings(base_url="http://127.0.0.1:9"), dict([header]))
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:99999"])
-async def test_a_url_that_is_not_http_is_refused(url: str) -> None:
+async def test_non_http_url_is_rejected(url: str) -> None:
     with pytest.raises(errors.UpstreamProtocol):
         await fetch_body(make_transport(url))
 

@@ -1,4 +1,4 @@
-"""Both transports are fed the same bytes and must make the same of them."""
+"""Both transports read the same bytes and must return the same."""
 
 import asyncio
 from itertools import pairwise
@@ -38,7 +38,7 @@ FRAMINGS = st.sampled_from(["length", "chunked", "close", "short", "cut", "exten
 
 @st.composite
 def response_bytes(draw: st.DrawFn) -> bytes:
-    """An answer, sound or broken off, before anything is done to its bytes."""
+    """A response, whole or truncated, before its bytes are changed."""
     body, framing, fields = draw(BODIES), draw(FRAMINGS), draw(FIELDS)
     joined = b"".join(body)
     interim = draw(st.sampled_from([b"", b"", b"HTTP/1.1 103 Hints\r\nlink: x\r\n\r\n"]))
@@ -59,7 +59,7 @@ def response_bytes(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def damaged_response(draw: st.DrawFn) -> bytes:
-    """An answer with a byte replaced, removed or put in."""
+    """A response with a byte replaced, removed or inserted."""
     raw = draw(response_bytes())
     at = draw(st.integers(0, len(raw) - 1))
     put = draw(
@@ -86,8 +86,8 @@ async def read_outcome(http: Transport) -> TransportOutcome:
     except errors.ProviderError as error:
         return type(error).__name__, status, headers, got
     except TimeoutError:
-        # aiohttp 3.14 never ends, and keeps no timeout, where an error in a later chunk's head
-        # reaches it together with the connection's end.
+        # aiohttp 3.14 hangs, without a timeout, if an error in a later chunk's head arrives together
+        # with the end of the connection.
         return "hung", status, headers, got
     return "ok", status, headers, got
 
@@ -117,7 +117,7 @@ SETTINGS = settings(
 def test_segmentation_does_not_change_result(raw: bytes, places: list[int]) -> None:
     ours, theirs = asyncio.run(run_both_transports(split_at(raw, places)))
     assert ours[:3] == theirs[:3]
-    # aiohttp drops what it holds when the connection breaks; we hand it over first.
+    # aiohttp drops its buffer when the connection breaks; our transport returns it first.
     assert ours[3] == theirs[3] or (ours[0] != "ok" and ours[3].startswith(theirs[3]))
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it is served: the same is asked of uvicorn's own protocol and of ours."""
+"""The HTTP/1.1 server: the same tests for uvicorn's protocol and for ours."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ BIG = 300_000
 
 
 class PathApp:
-    """Does what the path says, and notes what it saw."""
+    """An application whose behaviour is the path; records what it received."""
 
     def __init__(self) -> None:
         self.scopes, self.sent, self.ended = [], 0, []
@@ -43,9 +43,9 @@ class PathApp:
         body = await read_body(receive)
         await send_response(send, body or b"none", method=scope["method"])
 
-    async def held(self, scope, receive, send) -> None:
+    async def delayed(self, scope, receive, send) -> None:
         await self.hold.wait()
-        await send_response(send, b"held")
+        await send_response(send, b"delayed")
 
     async def early(self, scope, receive, send) -> None:
         await send_response(send, b"early", status=404)
@@ -116,15 +116,15 @@ class PathApp:
     async def misnamed(self, scope, receive, send) -> None:
         await send_response(send, b"x", more=[(b"x a", b"1")])
 
-    async def straight(self, scope, receive, send) -> None:
+    async def direct(self, scope, receive, send) -> None:
         async def seen(message) -> None:
             await send(message)
 
         assert direct_exchange(receive, seen) is direct_exchange(lambda: receive(), send) is None
         cycle = direct_exchange(receive, send)
         body = cycle.body_if_complete(9)
-        told = b"not here" if body is None else body
-        if not cycle.try_respond(200, {"content-length": str(len(told)), **self.more}, told):
+        content = b"not here" if body is None else body
+        if not cycle.try_respond(200, {"content-length": str(len(content)), **self.more}, content):
             await send_response(send, b"by messages")
 
     async def disordered(self, scope, receive, send) -> None:
@@ -179,7 +179,7 @@ class Client:
     async def read_response(
         self, *, no_body: bool = False
     ) -> tuple[int, dict[bytes, bytes], bytes]:
-        """The next answer. Raises IncompleteReadError if it does not come whole."""
+        """The next response. Raises IncompleteReadError if it is truncated."""
         async with asyncio.timeout(30):
             head = await self.reader.readuntil(b"\r\n\r\n")
             first, *lines = head[:-4].split(b"\r\n")
@@ -248,7 +248,7 @@ def request_bytes(
 # -- requests
 
 
-async def test_an_application_is_told_what_was_asked(http_server) -> None:
+async def test_scope_describes_the_request(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes("/%65cho?a=b%20c#d", b"hi", "X-Two: 2", "X-Two: 3"))
         assert (await client.read_response())[2] == b"hi"
@@ -264,7 +264,7 @@ async def test_an_application_is_told_what_was_asked(http_server) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
-async def test_a_request_may_come_in_any_pieces(http_server, size: int) -> None:
+async def test_request_may_arrive_in_any_segments(http_server, size: int) -> None:
     data = request_bytes("/echo", b"0123456789" * 3)
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
     async with http_server.connect() as client:
@@ -274,7 +274,7 @@ async def test_a_request_may_come_in_any_pieces(http_server, size: int) -> None:
         assert (await client.read_response())[2] == b"0123456789" * 3
 
 
-async def test_a_chunked_upload_is_put_together(http_server) -> None:
+async def test_chunked_body_is_decoded(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(
             request_bytes("/echo", b"", "transfer-encoding: chunked"),
@@ -285,7 +285,7 @@ async def test_a_chunked_upload_is_put_together(http_server) -> None:
         assert (await client.read_response())[2] == b"next"
 
 
-async def test_an_upload_over_the_high_water_mark_comes_whole(http_server) -> None:
+async def test_body_over_high_water_mark_arrives_whole(http_server) -> None:
     async with http_server.connect() as client:
         for _ in range(2):
             await client.send(request_bytes("/echo", b"y" * BIG))
@@ -294,20 +294,20 @@ async def test_an_upload_over_the_high_water_mark_comes_whole(http_server) -> No
 
 async def test_unread_upload_applies_backpressure(http_server) -> None:
     async with http_server.connect() as client:
-        client.writer.write(request_bytes("/held", b"y" * (64 << 20)))
+        client.writer.write(request_bytes("/delayed", b"y" * (64 << 20)))
         await wait_until(lambda: http_server.app.scopes)
         await asyncio.sleep(0.3)
         assert client.writer.transport.get_write_buffer_size() > 32 << 20
         http_server.app.hold.set()
-        assert (await client.read_response())[2] == b"held"
+        assert (await client.read_response())[2] == b"delayed"
 
 
 async def test_expect_continue_is_answered_when_body_is_read(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes("/echo", b"", "expect: 100-continue", "content-length: 2"))
         async with asyncio.timeout(30):
-            told = await client.reader.readuntil(b"\r\n\r\n")
-        assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+            reported = await client.reader.readuntil(b"\r\n\r\n")
+        assert reported == b"HTTP/1.1 100 Continue\r\n\r\n"
         await client.send(b"hi")
         assert (await client.read_response())[2] == b"hi"
 
@@ -322,7 +322,7 @@ async def test_expect_continue_is_not_answered_without_body_read(http_server) ->
 
 
 @pytest.mark.parametrize("order", [["echo", "chunks"], ["chunks", "echo"], ["early", "echo"]])
-async def test_requests_in_one_piece_are_answered_in_their_order(http_server, order) -> None:
+async def test_pipelined_requests_are_answered_in_order(http_server, order) -> None:
     names = order * 3
     bodies = {"echo": b"hi", "chunks": b"onetwo", "early": b"early"}
     async with http_server.connect() as client:
@@ -332,14 +332,16 @@ async def test_requests_in_one_piece_are_answered_in_their_order(http_server, or
         ]
 
 
-async def test_a_request_waits_for_the_one_before_it(http_server) -> None:
+async def test_pipelined_request_waits_for_the_previous_one(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(
-            request_bytes("/held", b"a"), request_bytes("/echo", b"b"), request_bytes("/echo", b"c")
+            request_bytes("/delayed", b"a"),
+            request_bytes("/echo", b"b"),
+            request_bytes("/echo", b"c"),
         )
-        assert [scope["path"] for scope in http_server.app.scopes] == ["/held"]
+        assert [scope["path"] for scope in http_server.app.scopes] == ["/delayed"]
         http_server.app.hold.set()
-        assert [(await client.read_response())[2] for _ in range(3)] == [b"held", b"b", b"c"]
+        assert [(await client.read_response())[2] for _ in range(3)] == [b"delayed", b"b", b"c"]
 
 
 async def test_upgrade_request_is_ignored(http_server) -> None:
@@ -357,10 +359,10 @@ async def test_malformed_request_gets_complete_error_response(http_server, bad: 
         assert await client.read_to_eof() == b""
 
 
-# -- the connection
+# -- connections
 
 
-async def test_a_connection_serves_again_after_a_stream(http_server) -> None:
+async def test_connection_is_reused_after_a_stream(http_server) -> None:
     async with http_server.connect() as client:
         for path, said in (("/chunks", b"onetwo"), ("/echo", b"hi"), ("/chunks", b"onetwo")):
             await client.send(request_bytes(path, b"hi"))
@@ -370,7 +372,7 @@ async def test_a_connection_serves_again_after_a_stream(http_server) -> None:
             assert b"date" in headers
 
 
-async def test_a_connection_serves_again_after_an_answer_before_the_body(http_server) -> None:
+async def test_connection_is_reused_after_a_response_before_the_body(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes("/early", b"", "content-length: 4"))
         assert (await client.read_response())[0] == 404
@@ -394,7 +396,7 @@ async def test_connection_close_is_honoured(http_server, data: bytes) -> None:
         assert await client.read_to_eof() == b""
 
 
-async def test_an_application_may_end_the_connection(http_server) -> None:
+async def test_application_may_close_the_connection(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes("/refuse", b"hi"))
         status, headers, body = await client.read_response()
@@ -402,7 +404,7 @@ async def test_an_application_may_end_the_connection(http_server) -> None:
         assert await client.read_to_eof() == b""
 
 
-async def test_head_has_the_headers_and_no_body(http_server) -> None:
+async def test_head_response_has_headers_and_no_body(http_server) -> None:
     async with http_server.connect() as client:
         for path, length in (("/echo", b"4"), ("/chunks", None), ("/echo", b"4")):
             await client.send(request_bytes(path, method="HEAD"))
@@ -411,7 +413,7 @@ async def test_head_has_the_headers_and_no_body(http_server) -> None:
             assert b"transfer-encoding" not in headers
 
 
-async def test_no_content_has_no_framing(http_server) -> None:
+async def test_status_without_content_has_no_framing(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes("/none") + request_bytes("/echo", b"hi"))
         status, headers, _ = await client.read_response()
@@ -420,10 +422,10 @@ async def test_no_content_has_no_framing(http_server) -> None:
         assert (await client.read_response())[2] == b"hi"
 
 
-# -- who goes, and who does not read
+# -- clients that disconnect or do not read
 
 
-async def test_a_client_that_goes_before_the_answer_is_noticed(http_server) -> None:
+async def test_disconnect_before_response_is_reported(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes("/watch"))
     await wait_until(lambda: http_server.app.ended)
@@ -437,7 +439,7 @@ async def test_disconnect_wakes_all_waiting_receivers(http_server) -> None:
     assert http_server.app.ended == [("/twofold", None)]
 
 
-async def test_a_client_that_goes_during_the_answer_is_noticed(http_server) -> None:
+async def test_disconnect_during_response_is_reported(http_server) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes("/flood"))
         assert await client.reader.read(10)
@@ -471,7 +473,7 @@ async def test_slow_reader_applies_backpressure(http_server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/raises", "/silent", "/disordered"])
-async def test_a_failure_before_the_answer_is_told_whole(http_server, path: str) -> None:
+async def test_failure_before_response_is_a_whole_500(http_server, path: str) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes(path))
         status, headers, body = await client.read_response()
@@ -481,7 +483,7 @@ async def test_a_failure_before_the_answer_is_told_whole(http_server, path: str)
 
 
 @pytest.mark.parametrize("path", ["/breaks", "/stops"])
-async def test_an_answer_that_breaks_off_does_not_look_whole(http_server, path: str) -> None:
+async def test_interrupted_response_is_detectable(http_server, path: str) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes(path))
         with pytest.raises(asyncio.IncompleteReadError):
@@ -489,7 +491,7 @@ async def test_an_answer_that_breaks_off_does_not_look_whole(http_server, path: 
 
 
 @pytest.mark.parametrize("path", ["/more", "/less", "/forged", "/misnamed"])
-async def test_an_answer_that_cannot_be_sent_is_never_taken_for_one(http_server, path: str) -> None:
+async def test_invalid_response_is_never_sent(http_server, path: str) -> None:
     async with http_server.connect() as client:
         await client.send(request_bytes(path))
         said = await client.read_to_eof()
@@ -501,27 +503,27 @@ async def test_an_answer_that_cannot_be_sent_is_never_taken_for_one(http_server,
         assert said == b"" or said.startswith(b"HTTP/1.1 500")
 
 
-# -- the end
+# -- shutdown
 
 
-async def test_a_stop_lets_what_is_under_way_finish_and_closes_what_idles(http_server) -> None:
+async def test_shutdown_finishes_requests_and_closes_idle_connections(http_server) -> None:
     async with http_server.connect() as busy, http_server.connect() as idle:
         await idle.send(request_bytes("/echo", b"hi"))
         await idle.read_response()
-        await busy.send(request_bytes("/held"))
+        await busy.send(request_bytes("/delayed"))
         http_server.server.should_exit = True
         assert await idle.read_to_eof() == b""
         http_server.app.hold.set()
         _, headers, body = await busy.read_response()
-        assert (headers[b"connection"], body) == (b"close", b"held")
+        assert (headers[b"connection"], body) == (b"close", b"delayed")
         assert await busy.read_to_eof() == b""
 
 
-# -- ours alone
+# -- our protocol only
 
 
 class RecordingTransport(asyncio.Transport):
-    """Takes what is written, and notes each write."""
+    """Records each write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -565,7 +567,7 @@ def make_connection(
     return protocol, wire, state
 
 
-async def test_head_and_body_go_out_in_one_write() -> None:
+async def test_head_and_body_are_one_write() -> None:
     for path, end in (("/echo", b"\r\n\r\nhi"), ("/breaks", b"\r\n\r\n4\r\nsome\r\n")):
         protocol, wire, state = make_connection(PathApp())
         protocol.data_received(request_bytes(path, b"hi"))
@@ -575,7 +577,7 @@ async def test_head_and_body_go_out_in_one_write() -> None:
         protocol.connection_lost(None)
 
 
-async def test_what_follows_a_body_is_no_header() -> None:
+async def test_trailer_is_not_a_header() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
     upload = b"2\r\nhi\r\n0\r\nauthorization: Bearer forged\r\n\r\n"
@@ -588,7 +590,7 @@ async def test_what_follows_a_body_is_no_header() -> None:
     protocol.connection_lost(None)
 
 
-async def test_one_connection_too_many_is_told_so() -> None:
+async def test_connection_over_limit_gets_503() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app, limit_concurrency=1)
     protocol.data_received(request_bytes("/echo", b"hi"))
@@ -599,7 +601,7 @@ async def test_one_connection_too_many_is_told_so() -> None:
     protocol.connection_lost(None)
 
 
-async def test_the_server_s_own_headers_are_those_of_now() -> None:
+async def test_default_headers_are_current() -> None:
     protocol, wire, state = make_connection(PathApp())
     for pairs in ([(b"date", b"then")], [(b"date", b"now"), (b"connection", b"close")]):
         state.default_headers = pairs
@@ -615,7 +617,7 @@ async def test_the_server_s_own_headers_are_those_of_now() -> None:
 async def test_slow_request_head_times_out_after_previous_response() -> None:
     app = PathApp()
     protocol, wire, _ = make_connection(app, head_s=0.02)
-    protocol.data_received(request_bytes("/held", b"a") + b"GET / HTTP/1.1\r\nhost")
+    protocol.data_received(request_bytes("/delayed", b"a") + b"GET / HTTP/1.1\r\nhost")
     await wait_until(lambda: app.scopes)
     await asyncio.sleep(0.1)
     app.hold.set()
@@ -628,30 +630,30 @@ async def test_direct_exchange_reads_and_responds_synchronously() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
     protocol.data_received(
-        request_bytes("/straight", b"hi") + request_bytes("/straight", b"b", version="1.0")
+        request_bytes("/direct", b"hi") + request_bytes("/direct", b"b", version="1.0")
     )
     await wait_until(lambda: len(wire.written) == 2 and not state.tasks)
     assert wire.written[0].endswith(b"content-length: 2\r\n\r\nhi")
     assert wire.written[1].endswith(b"content-length: 1\r\nconnection: close\r\n\r\nb")
-    assert app.ended == [("/straight", None)] * 2
+    assert app.ended == [("/direct", None)] * 2
     protocol.connection_lost(None)
 
 
 @pytest.mark.parametrize("body", [b"x" * 10, b"hi"], ids=["too large", "not here yet"])
-async def test_what_is_not_all_here_or_too_large_is_not_taken(body: bytes) -> None:
+async def test_direct_body_needs_a_complete_and_small_request(body: bytes) -> None:
     protocol, wire, state = make_connection(PathApp())
-    asked = request_bytes("/straight", body)
+    asked = request_bytes("/direct", body)
     protocol.data_received(asked if len(body) > 9 else asked[:-1])
     await wait_until(lambda: wire.written and not state.tasks)
     assert wire.written[0].endswith(b"not here")
     protocol.connection_lost(None)
 
 
-async def test_a_client_that_has_to_read_first_is_answered_by_messages() -> None:
+async def test_direct_response_is_refused_while_writing_is_paused() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
     protocol.pause_writing()
-    protocol.data_received(request_bytes("/straight", b"hi"))
+    protocol.data_received(request_bytes("/direct", b"hi"))
     await wait_until(lambda: app.scopes)
     await asyncio.sleep(0)
     assert wire.written == []
@@ -672,7 +674,7 @@ async def test_direct_response_is_refused_for_special_headers(more, status, end)
     app = PathApp()
     app.more = more
     protocol, wire, state = make_connection(app)
-    protocol.data_received(request_bytes("/straight", b"hi"))
+    protocol.data_received(request_bytes("/direct", b"hi"))
     await wait_until(lambda: wire.written and not state.tasks)
     assert (wire.written[0][9:12], wire.written[0].endswith(end)) == (status, True)
     assert b"x-b" not in wire.written[0]
@@ -682,13 +684,13 @@ async def test_direct_response_is_refused_for_special_headers(more, status, end)
 async def test_no_response_after_disconnect() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
-    protocol.data_received(request_bytes("/straight", b"hi"))
+    protocol.data_received(request_bytes("/direct", b"hi"))
     protocol.connection_lost(None)
     await wait_until(lambda: not state.tasks)
-    assert (app.ended, wire.written) == ([("/straight", None)], [])
+    assert (app.ended, wire.written) == ([("/direct", None)], [])
 
 
-async def test_a_head_is_measured_without_what_came_with_it() -> None:
+async def test_head_size_excludes_other_bytes_of_the_read() -> None:
     protocol, wire, state = make_connection(PathApp())
     large = request_bytes("/echo", b"x" * 2 * MAX_HEAD_BYTES)
     protocol.data_received(large + request_bytes("/echo", b"b") + large)
@@ -697,7 +699,7 @@ async def test_a_head_is_measured_without_what_came_with_it() -> None:
     protocol.connection_lost(None)
 
 
-async def test_trailers_are_passed_over_however_many_there_are() -> None:
+async def test_trailers_are_ignored() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
     head = b"POST /echo HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
@@ -713,15 +715,15 @@ async def test_trailers_are_passed_over_however_many_there_are() -> None:
 async def test_disconnect_drops_pipelined_requests() -> None:
     app = PathApp()
     protocol, wire, state = make_connection(app)
-    protocol.data_received(request_bytes("/held", b"a") + request_bytes("/echo", b"b"))
+    protocol.data_received(request_bytes("/delayed", b"a") + request_bytes("/echo", b"b"))
     await wait_until(lambda: app.scopes)
     protocol.connection_lost(None)
     app.hold.set()
     await wait_until(lambda: not state.tasks)
-    assert (app.ended, wire.written) == ([("/held", None)], [])
+    assert (app.ended, wire.written) == ([("/delayed", None)], [])
 
 
-async def test_an_answered_request_needs_no_collector() -> None:
+async def test_finished_exchange_is_freed_without_garbage_collection() -> None:
     protocol, _, state = make_connection(PathApp())
     gc.collect()
     gc.disable()
@@ -736,7 +738,7 @@ async def test_an_answered_request_needs_no_collector() -> None:
 
 
 def test_protocol_has_what_uvicorn_uses() -> None:
-    """What is leaned on besides names that fail on import: look here when its pin moves."""
+    """What hamlet relies on in uvicorn beyond imported names; review it when its pin changes."""
     source = inspect.getsource(uvicorn.server)
     assert set(re.findall(r"\bconnection\.(\w+)", source)) == {"shutdown"}
     made = source.partition("config.http_protocol_class(")[2].partition(")")[0]
@@ -744,6 +746,6 @@ def test_protocol_has_what_uvicorn_uses() -> None:
     assert set(vars(ServerState())) == {
         "connections", "default_headers", "tasks", "total_requests",
     }  # fmt: skip
-    # A change of the headers is a new list.
+    # To change the headers, uvicorn makes a new list.
     assert re.findall(r"default_headers\W+=", source)
     assert not re.search(r"default_headers\.|default_headers\[", source)

@@ -1,4 +1,4 @@
-"""Whether a request's client is still there, told by the connection or by ASGI itself."""
+"""Whether a request's client has disconnected, by our extension or by plain ASGI."""
 
 import asyncio
 from typing import Any

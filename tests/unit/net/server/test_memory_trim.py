@@ -45,7 +45,7 @@ def resident_bytes() -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's malloc")
 def test_trim_returns_freed_memory_to_system() -> None:
-    # Under the size that malloc maps alone, and the last one holds the top of the heap.
+    # Below the size for which malloc uses mmap; the last one keeps the top of the heap.
     blocks = [b"x" * 100_000 for _ in range(1000)]
     last = blocks.pop()
     blocks.append(blocks)

@@ -1,4 +1,4 @@
-"""What processes make of one another's tidings, without a Redis."""
+"""How a process merges the messages of others, without a Redis."""
 
 import random
 from functools import partial
@@ -6,73 +6,56 @@ from functools import partial
 import pytest
 
 from hamlet.core.errors import RateLimited
-from hamlet.registry import Deployment, Quota, ReservedThroughput
-from hamlet.routing import DeploymentState, LoadBalancer, PendingUpdates, ProbeLeases, SyncTask
+from hamlet.registry import Quota, ReservedThroughput
 from hamlet.routing.failure_policy import apply_failure
-from hamlet.routing.gossip.merger import Merger
-from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage, decode, encode
-from hamlet.routing.gossip.probe_leases import LEASE_TTL_S
-from hamlet.routing.gossip.redis_connection import RedisConnection
+from hamlet.routing.gossip.message import DeploymentSnapshot, GossipMessage
 from hamlet.testing.scripted import ScriptedProvider
-from support.gateway import RecordingLog, deployment
+from support.clock import ManualClock
+from support.gateway import deployment
+from support.replica import ReplicaState
 
 PTU = ReservedThroughput(10, 6000, 1.0)
 
 
-class Clock:
-    now = 1000.0
+class MergingReplica(ReplicaState):
+    """A replica with one deployment that exchanges messages by hand."""
 
-    def __call__(self) -> float:
-        return self.now
-
-
-class ReplicaState:
-    def __init__(self, name: str, clock: Clock, capacity=PTU) -> None:
-        self.breaker_changes: list[bool] = []
-        self.load_balancer = LoadBalancer(
-            clock,
-            random.Random(1),
-            pending_updates=PendingUpdates(),
-            on_breaker_change=lambda state: self.breaker_changes.append(state.breaker.is_tripped),
-        )
-        self.rows: list[Deployment] = [deployment(ScriptedProvider(), "d", capacity=capacity)]
-        self.merger = Merger(self.load_balancer, name, lambda: self.rows)
-        self.deployment_state: DeploymentState = self.load_balancer.deployment_state(self.rows[0])
-
-    def capacity_level(self) -> float:
-        return self.deployment_state.capacity_model.undrained_levels(self.load_balancer.clock())[0]
+    def __init__(self, name: str, clock: ManualClock, capacity=PTU) -> None:
+        super().__init__([deployment(ScriptedProvider(), "d", capacity=capacity)], clock, seed=1)
+        self.merger = self.new_merger(name)
+        self.state = self.deployment_state()
 
     def reserve(self, cost: float) -> None:
-        self.deployment_state.capacity_model.reserve(cost, self.load_balancer.clock())
+        self.state.capacity_model.reserve(cost, self.load_balancer.clock())
         self.load_balancer.pending_updates.costs["d/m"] += cost
         self.load_balancer.pending_updates.calls["d/m"] += 1
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 def test_lost_message_is_resent_once(clock) -> None:
-    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
+    one, other = MergingReplica("a", clock), MergingReplica("b", clock)
     one.reserve(100)
     one.load_balancer.pending_updates.changed_ids.add("d/m")
     lost = one.merger.next_message()
     one.reserve(50)
-    heard = one.merger.next_message()
+    received = one.merger.next_message()
     assert lost is not None
-    assert heard is not None
-    assert heard.charges == {"d/m": (150.0, 2)}
-    assert set(heard.standings) == {"d/m"}
+    assert received is not None
+    assert received.charges == {"d/m": (150.0, 2)}
+    assert set(received.snapshots) == {"d/m"}
     one.merger.mark_sent()
     assert one.merger.next_message() is None
     for _ in range(2):
-        other.merger.merge(heard)
+        other.merger.merge(received)
     assert other.capacity_level() == pytest.approx(150)
 
 
 def test_own_and_unknown_messages_are_ignored(clock) -> None:
-    one = ReplicaState("a", clock)
+    one = MergingReplica("a", clock)
     one.merger.merge(GossipMessage("a", 1, {"d/m": (100.0, 1.0)}))
     one.merger.merge(
         GossipMessage("b", 1, {"x/y": (9.0, 1.0)}, {"x/y": DeploymentSnapshot(cooldown_s=3)})
@@ -82,77 +65,71 @@ def test_own_and_unknown_messages_are_ignored(clock) -> None:
 
 
 def test_a_cooldown_never_shortens_and_is_not_passed_on(clock) -> None:
-    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
-    apply_failure(
-        one.deployment_state, RateLimited("full", retry_after=60), clock(), random.Random(1)
-    )
-    told = one.merger.next_message(full=True)
-    assert told is not None
-    other.deployment_state.cool_down(5, clock())
-    other.merger.merge(told)
-    assert other.deployment_state.cooldown_until == one.deployment_state.cooldown_until
+    one, other = MergingReplica("a", clock), MergingReplica("b", clock)
+    apply_failure(one.state, RateLimited("full", retry_after=60), clock(), random.Random(1))
+    message = one.merger.next_message(full=True)
+    assert message is not None
+    other.state.cool_down(5, clock())
+    other.merger.merge(message)
+    assert other.state.cooldown_until == one.state.cooldown_until
     again = other.merger.next_message(full=True)
     assert again is not None
-    assert all(said.cooldown_s == 0 for said in again.standings.values())
+    assert all(snapshot.cooldown_s == 0 for snapshot in again.snapshots.values())
     one.merger.merge(
         GossipMessage("c", 1, {}, {"d/m": DeploymentSnapshot(cooldown_s=1, penalty_s=9)})
     )
-    assert one.deployment_state.cooldown_until > clock() + 50
-    assert one.deployment_state.penalty_until == clock() + 9
+    assert one.state.cooldown_until > clock() + 50
+    assert one.state.penalty_until == clock() + 9
 
 
-def test_the_newer_breaker_counts_and_of_equals_the_open_one(clock) -> None:
-    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
-    one.deployment_state.breaker.open("failures", clock(), 30)
-    other.deployment_state.breaker.merge_remote(1, None, 0, 0, clock())
-    other.deployment_state.breaker.epoch = 1
+def test_newer_breaker_wins_and_of_equal_epochs_the_open_one(clock) -> None:
+    one, other = MergingReplica("a", clock), MergingReplica("b", clock)
+    one.state.breaker.open("failures", clock(), 30)
+    other.state.breaker.merge_remote(1, None, 0, 0, clock())
+    other.state.breaker.epoch = 1
     for from_, to in ((one, other), (other, one)):
-        told = from_.merger.next_message(full=True)
-        assert told is not None
-        to.merger.merge(told)
-    assert other.deployment_state.breaker.is_tripped
-    assert other.deployment_state.breaker.open_until == clock() + 30
+        message = from_.merger.next_message(full=True)
+        assert message is not None
+        to.merger.merge(message)
+    assert other.state.breaker.is_tripped
+    assert other.state.breaker.open_until == clock() + 30
 
 
 def test_remote_breaker_opening_notifies_listener(clock) -> None:
-    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
+    one, other = MergingReplica("a", clock), MergingReplica("b", clock)
     for change in (
-        partial(one.deployment_state.breaker.open, "failures"),
-        one.deployment_state.breaker.close,
+        partial(one.state.breaker.open, "failures"),
+        one.state.breaker.close,
     ):
         change(clock())
-        told = one.merger.next_message(full=True)
-        assert told is not None
-        other.merger.merge(told)
+        message = one.merger.next_message(full=True)
+        assert message is not None
+        other.merger.merge(message)
     assert other.breaker_changes == [True, False]
 
 
 def test_outlier_latency_is_cleared_everywhere_on_recovery(clock) -> None:
-    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
-    one.deployment_state.slowness.raise_to(9, clock())
-    one.deployment_state.breaker.open("slow", clock(), 10)
-    told = one.merger.next_message(full=True)
-    assert told is not None
-    other.merger.merge(told)
-    assert other.deployment_state.slowness_factor(clock()) == 9
-    one.deployment_state.breaker.close(clock())
-    one.deployment_state.reset_slowness(clock())
+    one, other = MergingReplica("a", clock), MergingReplica("b", clock)
+    one.state.slowness.raise_to(9, clock())
+    one.state.breaker.open("slow", clock(), 10)
+    message = one.merger.next_message(full=True)
+    assert message is not None
+    other.merger.merge(message)
+    assert other.state.slowness_factor(clock()) == 9
+    one.state.breaker.close(clock())
+    one.state.reset_slowness(clock())
     late, news = other.merger.next_message(full=True), one.merger.next_message(full=True)
     assert late is not None
     assert news is not None
     one.merger.merge(late)
     other.merger.merge(news)
-    assert (
-        one.deployment_state.slowness_factor(clock())
-        == other.deployment_state.slowness_factor(clock())
-        == 1
-    )
-    assert not other.deployment_state.breaker.is_tripped
+    assert one.state.slowness_factor(clock()) == other.state.slowness_factor(clock()) == 1
+    assert not other.state.breaker.is_tripped
 
 
 @pytest.mark.parametrize("capacity", [PTU, Quota(60_000, 600), None], ids=["ptu", "quota", "open"])
 def test_capacity_is_split_when_isolated_and_summed_when_shared(clock, capacity) -> None:
-    one, other = ReplicaState("a", clock, capacity), ReplicaState("b", clock, capacity)
+    one, other = MergingReplica("a", clock, capacity), MergingReplica("b", clock, capacity)
     for x, y in ((one, other), (other, one)):
         x.merger.merge(GossipMessage(y.merger.name, 0))
         x.merger.mark_sent()
@@ -161,7 +138,7 @@ def test_capacity_is_split_when_isolated_and_summed_when_shared(clock, capacity)
         side.merger.isolate()
         side.merger.isolate()
         side.reserve(cost)
-    assert one.deployment_state.capacity_model.fill(0, clock()) == pytest.approx(
+    assert one.state.capacity_model.fill(0, clock()) == pytest.approx(
         one.capacity_level() / (30_000 * 0.55)
         if capacity == PTU
         else one.capacity_level() / 33_000,
@@ -181,70 +158,8 @@ def test_capacity_is_split_when_isolated_and_summed_when_shared(clock, capacity)
 
 
 def test_merge_does_not_double_count_shared_cost(clock) -> None:
-    one, other = ReplicaState("a", clock), ReplicaState("b", clock)
+    one, other = MergingReplica("a", clock), MergingReplica("b", clock)
     one.reserve(2000)
-    other.deployment_state.capacity_model.reserve(1500, clock())
+    other.state.capacity_model.reserve(1500, clock())
     other.merger.join([one.merger.snapshot_message()], was_isolated=False)
     assert other.capacity_level() == 2000
-
-
-def test_probe_lease_is_random_without_redis(clock) -> None:
-    side = ReplicaState("a", clock)
-    leases = ProbeLeases(clock, random.Random(1))
-    states = [side.deployment_state]
-    side.deployment_state.breaker.open("failures", clock(), 0)
-    leases.assign_randomly(states, 1)
-    assert leases.is_held("d/m")
-    clock.now += LEASE_TTL_S
-    assert not leases.is_held("d/m")
-    held = 0
-    for _ in range(400):
-        leases.assign_randomly(states, 4)
-        won = leases.is_held("d/m")
-        leases.assign_randomly(states, 1)
-        assert leases.is_held("d/m") == won, "drawing more often must not help"
-        held += won
-        clock.now += 2 * LEASE_TTL_S
-    assert 60 < held < 140
-
-
-def test_lease_taken_by_another_process_is_lost(clock) -> None:
-    leases = ProbeLeases(clock)
-    leases.on_granted("d/m", clock())
-    leases.on_refused("d/m")
-    assert not leases.is_held("d/m")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'{"sender":1,"number":1}',
-        b'{"sender":"a","number":1,"standings":{"d":[-1]}}',
-    ],
-)
-def test_malformed_message_is_ignored(data: bytes) -> None:
-    assert decode(data) is None
-
-
-def test_message_round_trip() -> None:
-    said = DeploymentSnapshot(1.5, 0.5, 2.0, 3, "quota", 900.0, 2)
-    tidings = GossipMessage("a", 7, {"d": (1.5, 1.0)}, {"d": said}, {"d": (3.0, 0.0)})
-    assert decode(encode(tidings)) == tidings
-
-
-async def test_unconnected_redis_connection_raises() -> None:
-    link = RedisConnection("redis://127.0.0.1:1/0", 0.05)
-    with pytest.raises(ConnectionError):
-        await link.execute(("PING",))
-    await link.aclose()
-
-
-async def test_close_without_start() -> None:
-    load_balancer = LoadBalancer(pending_updates=PendingUpdates())
-    url = "redis://127.0.0.1:1/0"
-    sync_task = SyncTask(load_balancer, ProbeLeases(), url, "g", list, RecordingLog())
-    await sync_task.aclose()
-    assert sync_task.state == "local"

@@ -1,4 +1,4 @@
-"""The Anthropic dialect as a whole."""
+"""The Anthropic dialect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hamlet.gateway import Call
 
 
 class AnthropicDialect:
-    """Messages, plain and streamed."""
+    """The Messages API, whole and streamed."""
 
     name = "anthropic"
     keepalive = sse_frame("ping", {})

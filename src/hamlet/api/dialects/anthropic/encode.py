@@ -1,4 +1,4 @@
-"""hamlet's nouns as Anthropic's message object and stream events."""
+"""Encoding hamlet's core types as Anthropic's message object and stream events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def encode_message(response: ChatResponse) -> bytes:
 
 
 class EventEncoder:
-    """Makes the named events of one stream."""
+    """Encodes the named events of one stream."""
 
     def __init__(self) -> None:
         self._index = -1
@@ -89,12 +89,12 @@ class EventEncoder:
 
 
 def sse_frame(kind: str, data: dict[str, Any]) -> bytes:
-    """One named SSE event; the name stands in the data too, as clients expect."""
+    """One named SSE event; the name is in the data too, as clients expect."""
     return b"event: %s\ndata: %s\n\n" % (kind.encode(), orjson.dumps({"type": kind, **data}))
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Token counts in Anthropic's shape, where input excludes what the cache read or wrote."""
+    """Token counts as Anthropic has them: input excludes cache reads and writes."""
     read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
     return {
         "input_tokens": max(0, (usage.input_tokens or 0) - read - write),

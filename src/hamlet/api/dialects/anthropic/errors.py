@@ -1,4 +1,4 @@
-"""Errors in Anthropic's shape: https://docs.anthropic.com/en/api/errors"""
+"""Errors as Anthropic's API has them: https://docs.anthropic.com/en/api/errors"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPES = {
 
 def error_body(error: HamletError, request_id: str) -> bytes:
     """The `error` envelope, with the request id and hamlet's own code."""
-    # A stream that broke off tells why: this API's clients know this one case.
+    # An interrupted stream names its cause: this API's clients handle this one case.
     busy = isinstance(error, Overloaded) or isinstance(error.__cause__, Overloaded)
     kind = "overloaded_error" if busy else _TYPES.get(error.status)
     return orjson.dumps(

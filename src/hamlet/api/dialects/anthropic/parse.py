@@ -1,4 +1,4 @@
-"""Anthropic Messages, as callers write it, into hamlet's nouns.
+"""Parsing Anthropic Messages requests into hamlet's core types.
 
 Fields: https://docs.anthropic.com/en/api/messages
 """
@@ -63,7 +63,7 @@ class _Tool(msgspec.Struct):
 
 
 class _AnyTool(msgspec.Struct):
-    """Vendors' own tools have neither a name of ours nor a schema."""
+    """A tool; the vendor's built-in ones have no schema."""
 
     name: str | None = None
 
@@ -94,7 +94,7 @@ class _OutputConfig(msgspec.Struct):
 
 
 def parse(fields: Fields, request_id: str) -> Call:
-    """Look at what routing needs; the messages stay undecoded until an adapter needs them."""
+    """Read what routing needs; the messages stay undecoded until an adapter needs them."""
     model = decode(require_field(fields, "model"), str, "model")
     require_field(fields, "max_tokens")
     raw_messages = decode(require_field(fields, "messages"), list[_RawMessage], "messages")

@@ -1,4 +1,4 @@
-"""The OpenAI dialect as a whole."""
+"""The OpenAI dialect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hamlet.gateway import Call
 
 
 class OpenAIDialect:
-    """Chat Completions, plain and streamed; also in Azure's path form."""
+    """The Chat Completions API, whole and streamed; also under Azure's paths."""
 
     name = "openai"
     keepalive = KEEPALIVE

@@ -1,4 +1,4 @@
-"""hamlet's nouns as OpenAI's Chat Completions objects and chunks."""
+"""Encoding hamlet's core types as OpenAI's Chat Completions objects and chunks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def encode_completion(response: ChatResponse) -> bytes:
 
 
 class ChunkEncoder:
-    """Makes `chat.completion.chunk` frames of the events of one stream."""
+    """Encodes the events of one stream as `chat.completion.chunk` frames."""
 
     def __init__(self, *, with_usage: bool) -> None:
         self._with_usage = with_usage
@@ -103,7 +103,7 @@ class ChunkEncoder:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Token counts in OpenAI's shape; what is unknown counts as 0, as its clients demand."""
+    """Token counts as OpenAI has them; an unknown count is 0, since clients require a number."""
     prompt, completion = usage.input_tokens or 0, usage.output_tokens or 0
     return {
         "prompt_tokens": prompt,

@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape: https://platform.openai.com/docs/guides/error-codes"""
+"""Errors as OpenAI's API has them: https://platform.openai.com/docs/guides/error-codes"""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def error_body(error: HamletError, request_id: str) -> bytes:
 
 
 def render_error(status: int, message: str) -> bytes:
-    """The body for a request that was refused before any endpoint saw it."""
+    """The body for a request that was refused before it reached an endpoint."""
     error = Busy(message) if status == 503 else BadRequest(message)
     return error_body(error, f"req_{secrets.token_hex(12)}")

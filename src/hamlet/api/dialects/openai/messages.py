@@ -78,7 +78,7 @@ class WireMessage(msgspec.Struct):
 
 
 def to_messages(wire: Iterable[WireMessage]) -> tuple[Message, ...]:
-    """Translate; raises BadRequest where no noun fits."""
+    """Translate to core messages. Raises BadRequest for what has no equivalent."""
     return tuple(_message(message, f"messages[{i}]") for i, message in enumerate(wire))
 
 

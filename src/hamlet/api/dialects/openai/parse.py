@@ -1,4 +1,4 @@
-"""OpenAI Chat Completions, as callers write it, into hamlet's nouns.
+"""Parsing OpenAI Chat Completions requests into hamlet's core types.
 
 Fields: https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -45,7 +45,7 @@ _PARAMS = {
     "reasoning_effort": "reasoning_effort",
     "user": "user",
 }
-# How many sets of parameters are remembered, and up to which size each.
+# How many sets of parameters are cached, and the size of the largest one.
 _MAX_CACHED_PARAMS, _MAX_CACHED_PARAM_BYTES = 512, 256
 _STRUCTURAL_FIELDS = {
     "model",
@@ -96,7 +96,7 @@ class _Format(msgspec.Struct):
 
 
 def parse(fields: Fields, request_id: str, model: str | None = None) -> Call:
-    """Look at what routing needs; the messages stay undecoded until an adapter needs them.
+    """Read what routing needs; the messages stay undecoded until an adapter needs them.
 
     `model` comes from the path in the Azure form. Raises BadRequest.
     """
@@ -136,12 +136,12 @@ def _params(fields: Fields) -> ChatParams:
 
 @functools.lru_cache(maxsize=_MAX_CACHED_PARAMS)
 def _cached_params(given: tuple[tuple[str, bytes], ...]) -> ChatParams:
-    # The calls of a product differ in their messages and hardly in these.
+    # The calls of one product differ in their messages and hardly in their parameters.
     return _build_params(dict(given), {})
 
 
 def _build_params(given: Mapping[str, bytes], extra: dict[str, Any]) -> ChatParams:
-    # In our order: of two names for the same, the newer one counts.
+    # In the table's order: of two names for the same parameter, the newer one takes precedence.
     portable: dict[str, Any] = {
         name: decode(given[wire], Any, wire) for wire, name in _PARAMS.items() if wire in given
     }

@@ -1,4 +1,4 @@
-// The demo page: chips and links as one types, and an answer from the model routes.
+// The demo page: suggests while the user types, and sends chats to the model routes.
 import { reportWith } from "./events.js";
 import { readEvents } from "./sse.js";
 import { SAMPLES, TEXTS } from "./texts.js";
@@ -124,7 +124,7 @@ function askForKey() {
   $$("status").textContent = text().needKey;
 }
 
-// A chip fills the composer; only one that says so is sent.
+// A chip fills the composer; it is sent only if its action is "submit".
 function choose(chip) {
   query.value = chip.prompt;
   query.focus();

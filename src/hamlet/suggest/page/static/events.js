@@ -1,4 +1,4 @@
-// Tells the server what was seen and tapped, once each, and keeps this visit's counts.
+// Reports impressions and clicks, each item once, and counts those of this visit.
 const SEEN_MS = 1000;
 const counts = { impression: 0, click: 0 };
 let headers = () => ({});
@@ -23,7 +23,7 @@ async function report(type, token) {
   changed(counts);
 }
 
-// What is half visible for a second was seen.
+// An impression: at least half of the item was visible for a second.
 const seen = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     clearTimeout(target.seenTimer);

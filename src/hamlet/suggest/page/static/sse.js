@@ -1,4 +1,4 @@
-// Reads a server-sent event stream: {name, data} until it ends or says [DONE].
+// Yields {name, data} for each server-sent event until the stream ends or sends [DONE].
 export async function* readEvents(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

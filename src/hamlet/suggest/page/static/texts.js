@@ -1,4 +1,4 @@
-// What the page says, and what it offers to try, in three languages.
+// The texts of the page and its example contexts, in three languages.
 const tiers = {
   ko: { pinned: "편집 추천", llm: "모델이 작성", web: "웹 검색", cache: "저장된 결과", stale: "조금 지난 결과", embedded: "내장 검색", starter: "첫 화면 추천" },
   en: { pinned: "editors' choice", llm: "written by a model", web: "web search", cache: "from the cache", stale: "a little old", embedded: "embedded search", starter: "starters" },

@@ -1,4 +1,4 @@
-// Draws what the API gave. Texts are set as text, never as markup.
+// Renders API responses. Texts are set as text content, never as markup.
 import { watch } from "./events.js";
 
 const $$ = (id) => document.getElementById(id);
@@ -28,7 +28,7 @@ function linkItem(link) {
   return item;
 }
 
-// A row that a finger or the focus is on does not change under it.
+// An item under the pointer or with the focus does not change.
 const touched = new Set();
 for (const id of ["chips", "links"])
   for (const type of ["pointerdown", "focusin"]) $$(id).addEventListener(type, () => touched.add(id));
@@ -44,7 +44,7 @@ export function show(part, items, choose) {
   const list = $$(part);
   list.classList.remove("waiting");
   if (touched.has(part)) return;
-  // While one types, what stands beneath the chips stays: they never take less room than before.
+  // The list never shrinks while the user types, so that what is below it does not move.
   if (part === "chips") list.style.minHeight = `${list.offsetHeight}px`;
   list.replaceChildren(...items.map(part === "chips" ? (chip) => chipItem(chip, choose) : linkItem));
 }
