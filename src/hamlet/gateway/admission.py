@@ -54,7 +54,7 @@ class Admission:
         return len(self._queue)
 
     def acquire_slot_nowait(self, caller: Caller, priority: Priority = Priority.CRITICAL) -> None:
-        """Count one call in; pair with `leave`. Raises Draining, LimitExceeded or Busy."""
+        """Take a slot; pair with `release_slot`. Raises Draining, LimitExceeded or Busy."""
         self._check_admissible(priority)
         if not self._has_free_slot(priority):
             raise _busy_error()

@@ -143,11 +143,12 @@ def test_overload_sheds_by_priority_and_recovers() -> None:
         return names
 
     refused_counts = []
-    for lagging in (True, True, True, True, False, False, False, False):
-        monitor.update_level(lagging=lagging, near_limit=False)
+    for reason in ("memory", "memory", "files", "files", "lag", None, None, None):
+        monitor.update_level(reason)
         refused_counts.append(len(refused()))
     assert refused_counts == [1, 2, 3, 3, 2, 1, 0, 0]
-    monitor.update_level(lagging=False, near_limit=True)
+    assert monitor.reason is None
+    monitor.update_level("memory")
     assert refused() == ["SHEDDABLE"]
 
 
@@ -167,12 +168,39 @@ async def test_overload_detects_event_loop_lag(monkeypatch) -> None:
 
 
 def test_overload_detects_memory_pressure(monkeypatch, tmp_path) -> None:
-    assert OverloadMonitor(memory_limit_bytes=1)._is_near_limit()
-    assert not OverloadMonitor(memory_limit_bytes=1 << 50)._is_near_limit()
+    assert OverloadMonitor(memory_limit_bytes=1)._exhausted_resource()
+    assert not OverloadMonitor(memory_limit_bytes=1 << 50)._exhausted_resource()
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(overload, "_CGROUP_MEMORY_MAX", limit)
-    assert not OverloadMonitor()._is_near_limit(), "no limit is known"
+    assert not OverloadMonitor()._exhausted_resource(), "no limit is known"
     limit.write_text("max\n")
-    assert not OverloadMonitor()._is_near_limit()
+    assert not OverloadMonitor()._exhausted_resource()
     limit.write_text("4096\n")
-    assert OverloadMonitor()._is_near_limit()
+    assert OverloadMonitor()._exhausted_resource()
+
+
+def test_lag_alone_sheds_no_critical_call() -> None:
+    monitor = OverloadMonitor()
+    admission = Admission(10, overload_level=lambda: monitor.level)
+    for _ in range(30):
+        monitor.update_level("lag")
+    with admission.hold_slot(Caller()):
+        assert monitor.reason == "lag"
+    for priority in (Priority.SHEDDABLE, Priority.SCREEN):
+        with pytest.raises(errors.Busy), admission.hold_slot(Caller(), priority):
+            pass
+
+
+async def test_a_refused_call_takes_nothing_of_the_callers_rate() -> None:
+    admission, limited = Admission(1), Caller("limited", rate=(2, 60.0))
+    with admission.hold_slot(Caller("other")):
+        for _ in range(5):
+            with pytest.raises(errors.Busy):
+                await admission.acquire_slot(limited, Priority.CRITICAL, call_timeout_s=0.01)
+            with pytest.raises(errors.Busy):
+                admission.acquire_slot_nowait(limited)
+    for _ in range(2):
+        with admission.hold_slot(limited):
+            pass
+    with pytest.raises(errors.LimitExceeded):
+        admission.acquire_slot_nowait(limited)
