@@ -129,9 +129,10 @@ class Policy:
     `idle_s` bounds the time between pieces of content, `byte_idle_s` that between any bytes; below
     `min_tokens_per_s` a stream is aborted. `hold_back` buffers the whole response before the caller
     gets any of it. `wait_share` is the part of the remaining time that a call may wait while all
-    deployments are full, `retry_budget` how many retries each call earns for its route. A failover to a
-    deployment whose own record is good takes none of them. `attempts` counts the tries that failed,
-    `max_upstream_calls` whatever a call causes: attempts, moves on from a 429, repeats and hedges.
+    deployments are full, `retry_budget` how many retries each call earns for its route. A failover
+    to a deployment whose own record is good takes none of them. `attempts` counts the tries that
+    failed, `max_upstream_calls` whatever a call causes: attempts, moves on from a 429, repeats and
+    hedges.
     """
 
     attempts: int = Field(default=3, ge=1, le=10)
