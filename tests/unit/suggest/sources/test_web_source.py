@@ -25,6 +25,7 @@ SETTINGS = {
     "brave": ", api_key: env:TEST_SOURCE_KEY",
     "tavily": ", api_key: env:TEST_SOURCE_KEY",
     "exa": ", api_key: env:TEST_SOURCE_KEY",
+    "kagi": ", api_key: env:TEST_SOURCE_KEY",
     "searxng": "",
     "naver": ", client_id: id-1, client_secret: env:TEST_SOURCE_KEY",
 }
@@ -32,6 +33,7 @@ SEARCH_URLS = {
     "brave": "https://api.search.brave.com/res/v1/web/search",
     "tavily": "https://api.tavily.com/search",
     "exa": "https://api.exa.ai/search",
+    "kagi": "https://kagi.com/api/v1/search",
     "searxng": "/search",
     "naver": "https://openapi.naver.com/v1/search/webkr.json",
 }
@@ -58,6 +60,20 @@ RESPONSES = {
             {"title": None, "url": URL},
         ]
     },
+    "kagi": {
+        "meta": {"trace": "0123", "node": "us-central1", "ms": 213},
+        "data": {
+            "search": [
+                {
+                    "url": URL,
+                    "title": "서울 지하철",
+                    "snippet": "막차 &amp; 첫차",
+                    "time": "2026-11-01T00:00:00Z",
+                }
+            ],
+            "related_search": [{"url": "/search?q=x", "title": "지하철 노선도"}],
+        },
+    },
     "searxng": {
         "results": [{"title": "서울 지하철", "url": URL, "content": "막차 & 첫차", "score": 14.2}]
     },
@@ -69,6 +85,7 @@ KEY_HEADERS = {
     "brave": "x-subscription-token",
     "tavily": "authorization",
     "exa": "x-api-key",
+    "kagi": "authorization",
     "naver": "x-naver-client-secret",
 }
 QUERY = LinkQuery("서울 지하철 막차", "ko", 5)
@@ -126,6 +143,7 @@ EXPECTED_FILTERS = {
     "brave": ["freshness=pw", "safesearch=strict", "country=US"],
     "tavily": ['"time_range":"week"'],
     "exa": ['"startPublishedDate":"'],
+    "kagi": ['"after":"', '"safe_search":true', '"region":"US"'],
     "searxng": ["time_range=week", "safesearch=2"],
     "naver": [],
 }
@@ -138,6 +156,15 @@ async def test_passes_on_freshness_safe_search_and_country(web, source, kind: st
     (request,) = web.requests
     sent = f"{urlencode(request.query)} {request.body.decode()}"
     assert all(part in sent for part in EXPECTED_FILTERS[kind]), sent
+
+
+PUBLISHED = {"brave": "2026-11-01T00:00:00", "kagi": "2026-11-01T00:00:00Z"}
+
+
+async def test_publication_date_is_the_vendors(web, source, kind: str) -> None:
+    web.reply(json_reply(RESPONSES[kind]))
+    (link,) = await source.search(QUERY)
+    assert link.published_at == PUBLISHED.get(kind)
 
 
 async def test_searches_reuse_connection(web, source, kind: str) -> None:
