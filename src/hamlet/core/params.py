@@ -35,6 +35,7 @@ class ChatParams(BaseModel):
     parallel_tool_calls: bool | None = None
     reasoning_effort: ReasoningEffort | None = None
     reasoning_tokens: int | None = Field(default=None, ge=0)
+    verbosity: Literal["low", "medium", "high"] | None = None  # how long and detailed the text is
     user: str | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
 

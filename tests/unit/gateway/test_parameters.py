@@ -6,6 +6,9 @@ from hamlet.config import Policy
 from hamlet.core import ChatParams, ChatRequest, Message, ModelCard, Text, errors
 from hamlet.gateway import Call
 from hamlet.gateway.parameters import can_use_native, prepare_chat, prepare_native
+from hamlet.providers.anthropic import Anthropic
+from hamlet.providers.openai import OpenAI
+from hamlet.registry.build import find_card
 from hamlet.testing import ScriptedProvider
 from hamlet.testing.scripted import ScriptedNativeProvider
 from support.gateway import deployment
@@ -53,6 +56,23 @@ def test_unsupported_parameters_are_dropped_and_reported() -> None:
     assert request.params.wire_fields() == {"seed": 1}
     assert request.params.extra == {"knob": 1}
     assert warnings == ("odd", "top_k")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "supported"),
+    [
+        (OpenAI, "gpt-5-mini", True),
+        (OpenAI, "gpt-4o", False),
+        (OpenAI, "o3", False),
+        (OpenAI, "a-new-model", False),
+        (Anthropic, "claude-sonnet-4-5", False),
+    ],
+)
+def test_verbosity_reaches_only_models_that_take_it(vendor, model: str, supported: bool) -> None:
+    target = deployment(ScriptedProvider(), card=find_card(vendor.cards, model))
+    request, warnings = prepare_chat(make_call(verbosity="low"), target, Policy())
+    assert request.params.wire_fields() == ({"verbosity": "low"} if supported else {})
+    assert warnings == (() if supported else ("verbosity",))
 
 
 def test_strict_policy_rejects_unsupported_parameters() -> None:

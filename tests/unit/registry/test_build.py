@@ -51,3 +51,18 @@ routes:
     assert any(
         "card.windw" in row for row in config_problems(text.replace("context_window", "windw"))
     )
+
+
+def test_card_in_the_configuration_takes_a_plain_list_of_parameters(monkeypatch) -> None:
+    monkeypatch.setenv("KEY", "sk-0123456789")
+    text = """
+providers: {o: {kind: openai, api_key: env:KEY}}
+routes:
+  r: {deployments: [{provider: o, model: gpt-4o, card: {params: [temperature, knob]}}]}
+"""
+    card = build_registry(loads(text), SilentLog()).route("r").tiers[0][0].card
+    assert card.params == {"temperature", "knob"}
+    assert any(
+        "card.params" in row
+        for row in config_problems(text.replace("[temperature, knob]", "sampling"))
+    )

@@ -9,7 +9,7 @@ import pytest
 from hamlet.api.body import MAX_DEPTH, read_fields
 from hamlet.api.dialects.anthropic import parse as anthropic
 from hamlet.api.dialects.openai import parse as openai
-from hamlet.core import Feature
+from hamlet.core import ChatParams, Feature
 from hamlet.core.errors import BadRequest
 
 IMAGE_PART = {
@@ -54,3 +54,15 @@ def test_lone_surrogate_is_rejected_but_not_an_escape() -> None:
     with pytest.raises(BadRequest):
         read_fields(rb'{"x": "\ud800"}')
     assert list(read_fields(rb'{"x": "a\\b\u00e9\ud83d\ude00"}')) == ["x"]
+
+
+def test_verbosity_is_portable_and_has_three_levels() -> None:
+    def parse(verbosity: str) -> ChatParams:
+        turns = [{"role": "user", "content": "Hi"}]
+        body = json.dumps({"model": "m", "messages": turns, "verbosity": verbosity})
+        params: ChatParams = openai.parse(read_fields(body.encode()), "req_1").params
+        return params
+
+    assert parse("low") == ChatParams(verbosity="low")
+    with pytest.raises(BadRequest, match="verbosity"):
+        parse("loud")

@@ -2,6 +2,7 @@
 
 from hamlet.core import (
     Audio,
+    ChatParams,
     ChatRequest,
     Document,
     Image,
@@ -33,3 +34,8 @@ def test_every_supported_part_is_encoded() -> None:
     assert [m["role"] for m in sent["messages"][1:]] == ["tool", "user"]
     assert sent["response_format"] == {"type": "json_object"}
     assert sent["tools"][0]["function"]["strict"] is True
+
+
+def test_verbosity_is_sent_under_its_own_name() -> None:
+    request = ChatRequest("m", (Message("user", ()),), params=ChatParams(verbosity="low"))
+    assert openai_encode.encode_request(request, "max_tokens", "openai")["verbosity"] == "low"

@@ -43,6 +43,7 @@ _PARAMS = {
     "n": "n",
     "parallel_tool_calls": "parallel_tool_calls",
     "reasoning_effort": "reasoning_effort",
+    "verbosity": "verbosity",
     "user": "user",
 }
 # How many sets of parameters are cached, and the size of the largest one.
