@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,11 +25,12 @@ from hamlet.testing.support import (
 )
 from hamlet.testing.wire import Wire
 
-_ERRORS_BY_STATUS = {
+_ERRORS_BY_STATUS: Mapping[int, Any] = {
     400: errors.InvalidRequest,
     401: errors.UpstreamAuth,
     403: errors.UpstreamAuth,
-    404: errors.ModelMissing,
+    # The model, or something the request names: the error's text tells them apart.
+    404: (errors.ModelMissing, errors.InvalidRequest),
     408: errors.UpstreamTimeout,
     429: errors.RateLimited,
     500: errors.UpstreamUnavailable,

@@ -191,8 +191,8 @@ async def test_configuration_error_opens_breaker_at_once(status: int) -> None:
         )
     async with fleet_harness(["a"]) as (stage, vendor):
         vendor.responders["a"] = refusal_responder(status, named)
-        told = await stage.chat("r", stream=False)
-        assert told.status == 503, "never the caller's 401, nor its 404"
+        response = await stage.chat("r", stream=False)
+        assert response.status == 503, "never the caller's 401, nor its 404"
 
 
 @pytest.mark.parametrize(
