@@ -4,9 +4,14 @@ import httpx2
 
 httpx2.alias_httpx()
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from support.programs import find_program  # noqa: E402
+
+# A busy machine is no failure: no test of a property is about its time.
+hypothesis.settings.register_profile("hamlet", deadline=None)
+hypothesis.settings.load_profile("hamlet")
 
 # Fixtures that start programs outside Python, and the programs.
 EXTERNAL_FIXTURES = {
