@@ -4,9 +4,14 @@ import httpx2
 
 httpx2.alias_httpx()
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from support.programs import find_program  # noqa: E402
+
+# A busy machine is no failure: no test of a property is about its time.
+hypothesis.settings.register_profile("hamlet", deadline=None)
+hypothesis.settings.load_profile("hamlet")
 
 # Fixtures that start programs outside Python, and the programs.
 EXTERNAL_FIXTURES = {
@@ -15,8 +20,10 @@ EXTERNAL_FIXTURES = {
     "redis": ("redis-server", "redis-cli"),
     "redis_url": ("redis-server", "redis-cli"),
 }
-# Folders whose tests start processes, servers or simulations of more than about a second.
-SLOW_FOLDERS = (
+# Tests that start processes or load, and those that wait for timeouts over real sockets.
+SLOW_PATHS = (
+    "tests/behaviour/faults/test_slow_clients.py",
+    "tests/behaviour/routing/test_learned_state.py",
     "tests/compat",
     "tests/e2e/cli",
     "tests/e2e/migration",
@@ -28,9 +35,9 @@ SLOW_FOLDERS = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow by its folder, and what needs a program by its fixtures."""
+    """Mark what is slow by its path, and what needs a program by its fixtures."""
     for item in items:
-        if item.nodeid.startswith(SLOW_FOLDERS):
+        if item.nodeid.startswith(SLOW_PATHS):
             item.add_marker(pytest.mark.slow)
         for fixture in set(getattr(item, "fixturenames", ())) & EXTERNAL_FIXTURES.keys():
             item.add_marker(pytest.mark.external(*EXTERNAL_FIXTURES[fixture]))

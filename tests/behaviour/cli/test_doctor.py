@@ -127,6 +127,7 @@ async def test_missing_model_is_reported_with_available_models(key, tmp_path) ->
     assert "The account has gpt-4o-2024" in finding.advice
 
 
+@pytest.mark.slow
 async def test_unreachable_vendor_is_diagnosed(key, tmp_path) -> None:
     async def diagnosis(url: str, more: str = "") -> str:
         finding = await finding_for(

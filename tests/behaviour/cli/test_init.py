@@ -64,6 +64,7 @@ def test_commented_out_settings_are_valid_too(
     assert checked.exit_code == 0, checked.output
 
 
+@pytest.mark.slow
 async def test_starters_serve_against_the_simulator(tmp_path: Path) -> None:
     """One hamlet serves them in turn, which is faster than starting one for each."""
     file = tmp_path / "hamlet.yaml"

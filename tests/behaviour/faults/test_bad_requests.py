@@ -193,6 +193,7 @@ async def test_request_head_size_is_limited(harness) -> None:
     assert (await send_raw(harness, endless)).startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.slow
 async def test_incomplete_body_times_out(harness) -> None:
     for data in (
         request_head("transfer-encoding: chunked") + b"5\r\n{    \r\n",

@@ -81,6 +81,7 @@ async def harness():
             yield stage
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_truncated_streams_end_with_error_and_never_mix(harness) -> None:
     gate = asyncio.Semaphore(CONCURRENCY)
@@ -111,6 +112,7 @@ async def test_truncated_streams_end_with_error_and_never_mix(harness) -> None:
     assert min(ends.values()) > 0, f"every kind of end was seen: {ends}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PATHS)
 async def test_official_clients_raise(harness, kind: str) -> None:
     text = ""

@@ -179,6 +179,7 @@ async def test_tls_handshake_reset_fails_over(good) -> None:
 # -- reused connections
 
 
+@pytest.mark.slow
 async def test_stale_connection_race_is_retried_transparently(good) -> None:
     """The upstream closes unannounced after each response, at moments around the next request."""
     rng = random.Random(33)
@@ -363,6 +364,7 @@ async def test_client_disconnect_between_attempts_ends_call(good) -> None:
             assert len(first.requests) == 1
 
 
+@pytest.mark.slow
 async def test_pool_is_intact_after_many_cancelled_calls(good) -> None:
     """Twenty callers at a time on ten connections, most of whom disconnect at a random moment."""
     rng = random.Random(40)

@@ -36,6 +36,7 @@ def test_all_calls_succeed_without_faults() -> None:
     assert "100 requests, success 100.000%" in report.summary()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
     faults = [Fault("status", chance=0.2), Fault("reset", chance=0.1, after=1)]
     one, same, other = (

@@ -8,10 +8,12 @@ import sys
 from asyncio.subprocess import PIPE
 
 import httpx2
+import pytest
 
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, wait_until
 
 
+@pytest.mark.slow
 async def test_metrics_are_on_the_admin_port_alone_and_stay_while_draining(tmp_path) -> None:
     config = tmp_path / "hamlet.yaml"
     config.write_text(

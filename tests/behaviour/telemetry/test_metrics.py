@@ -106,6 +106,7 @@ async def test_outcomes_are_there_before_anything_happens(running: RunningServer
     assert ("hamlet_event_loop_lag_seconds_count", frozenset()) in found
 
 
+@pytest.mark.slow
 async def test_random_models_paths_and_keys_leave_the_series_bounded(
     running: RunningServer,
 ) -> None:

@@ -150,7 +150,7 @@ async def test_reload_refuses_what_a_start_refuses(
     tmp_path: Path, monkeypatch, section: str, path: str
 ) -> None:
     # As without the extra `otel`.
-    monkeypatch.setitem(sys.modules, "hamlet.telemetry.spans", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
     file = tmp_path / "hamlet.yaml"
     file.write_text(EMBEDDED_PROVIDER + EMBEDDED_ROUTES)
     async with run_server(file) as running, httpx2.AsyncClient(base_url=running.url) as http:

@@ -35,6 +35,7 @@ def loaded_migration_modules(config: Path) -> set[str]:
     return {name for name in done.stdout.split() if name.startswith("hamlet.migration")}
 
 
+@pytest.mark.slow
 def test_serving_imports_the_migration_only_with_a_cutover_section(tmp_path: Path) -> None:
     file = tmp_path / "hamlet.yaml"
     file.write_text(CONFIG)
@@ -80,6 +81,7 @@ async def test_reload_refuses_an_invalid_cutover_section(tmp_path: Path) -> None
         await running.hamlet.reload()
 
 
+@pytest.mark.slow
 def test_commands_import_the_migration_only_when_they_need_it() -> None:
     code = "import sys; from hamlet.cli import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
     for arguments, expected in ((["init", "--help"], False), (["cutover", "--help"], True)):

@@ -723,6 +723,7 @@ async def test_disconnect_drops_pipelined_requests() -> None:
     assert (app.ended, wire.written) == ([("/delayed", None)], [])
 
 
+@pytest.mark.slow
 async def test_finished_exchange_is_freed_without_garbage_collection() -> None:
     protocol, _, state = make_connection(PathApp())
     gc.collect()

@@ -42,6 +42,7 @@ async def test_dense_retrieval_is_skipped_under_tight_budget() -> None:
     embedder.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _has_avx2(), reason="the engine needs AVX2")
 async def test_encoder_of_the_extra_is_multilingual() -> None:
     encoder, why_not = load_encoder()
