@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 CALLS = 'hamlet_requests_total{route="r",outcome="%s"}'
 TRIES = 'hamlet_attempts_total{deployment="p/m",result="%s"}'
+CONNECTS = 'hamlet_connect_failures_total{deployment="p/%s",cause="%s"}'
+OTHER_TRIES = 'hamlet_attempts_total{deployment="p/few",result="upstream_unavailable"}'
 FIRST = 'hamlet_time_to_first_token_seconds_%s{route="r"%s}'
 HTTP = 'hamlet_http_responses_total{path="/v1/chat/completions",code="%s"}'
 OPEN = 'hamlet_circuit_state{deployment="p/m",instance="%s",state="open"}'
@@ -59,6 +61,14 @@ def attempt_series(failed: float, ok: float) -> dict[str, tuple[float, float]]:
     return {TRIES % "upstream_unavailable": (failed, 0), TRIES % "ok": (ok, ok)}
 
 
+def connect_series(refused: float, dns: float, ok: float) -> dict[str, tuple[float, float]]:
+    return {
+        CONNECTS % ("m", "refused"): (refused, 0),
+        CONNECTS % ("m", "dns"): (dns, 0),
+        **attempt_series(refused + dns, ok),
+    }
+
+
 def bucket_series(
     metric: str, edges: tuple[str, ...], slow: float
 ) -> dict[str, tuple[float, float]]:
@@ -99,6 +109,13 @@ CASES = {
         True,
     ),
     "HamletModelCallFailing": Case(attempt_series(12, 40), attempt_series(9, 40), 15, 10),
+    # Below: 48 % of many attempts, and all of four in five minutes.
+    "HamletCannotConnect": Case(
+        connect_series(6, 5, 10),
+        connect_series(6, 5, 12) | {CONNECTS % ("few", "dns"): (0.8, 0), OTHER_TRIES: (0.8, 0)},
+        15,
+        10,
+    ),
     "HamletRouteExhausted": Case({CALLS % "failed": (33, 0)}, {CALLS % "failed": (28, 0)}, 12, 15),
     "HamletCircuitOpenLong": Case(
         {OPEN % "a": (1, 0), OPEN % "b": (1, 0)},

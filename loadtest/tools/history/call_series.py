@@ -127,6 +127,17 @@ def attempt_series() -> Iterator[SeriesSpec]:
                 ),
                 "counter",
             )
+        for cause in L.CONNECT_CAUSES:
+            yield (
+                "hamlet_connect_failures_total",
+                labels | {"cause": cause},
+                (
+                    lambda h, d=deployment, c=cause: (
+                        failures_per_s(h, d) * {"timeout": 0.03, "reset": 0.01}.get(c, 0)
+                    )
+                ),
+                "counter",
+            )
         for kind, rate in (
             ("input", 900),
             ("output", 260),

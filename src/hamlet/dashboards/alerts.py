@@ -63,6 +63,7 @@ _ATTEMPTS = "hamlet_attempts_total"
 _FAILED = 'result!~"ok|cancelled|rate_limited|invalid_request|content_filter|unsupported"'
 _failures_by_deployment = rate(_ATTEMPTS, _FAILED, window="5m", by="deployment")
 _attempts_by_deployment = rate(_ATTEMPTS, window="5m", by="deployment")
+_connect_failures = rate("hamlet_connect_failures_total", window="5m", by="deployment")
 _open = metric_selector("hamlet_circuit_state", 'state="open"')
 _FILL_RATIO = "hamlet_deployment_fill_ratio"
 _reserved = metric_selector("hamlet_deployment_ptu")
@@ -149,6 +150,16 @@ CAUSE_ALERTS = (
         "ticket",
         f"{_DEPLOYMENT} fails",
         f"{_PERCENT} of its attempts fail.",
+        "hamlet-model-calls",
+    ),
+    Alert(
+        "HamletCannotConnect",
+        f"{_connect_failures} / ({_attempts_by_deployment} > 0) > 0.5"
+        f" and {_connect_failures} * 300 >= 5",
+        "5m",
+        "ticket",
+        f"hamlet cannot connect to {_DEPLOYMENT}",
+        f"{_PERCENT} of its attempts fail because no connection can be opened.",
         "hamlet-model-calls",
     ),
     Alert(

@@ -299,6 +299,16 @@ MODEL_CALLS = Dashboard(
                         "{{deployment}}",
                     ),
                 ),
+                graph(
+                    "Connection failures by cause",
+                    "Attempts without a connection, per second. hamlet_connect_failures_total",
+                    "reqps",
+                    Query(
+                        rate("hamlet_connect_failures_total", *_DEPLOYMENT_SELECTORS, by="cause"),
+                        "{{cause}}",
+                    ),
+                    size=(24, 7),
+                ),
             ),
         ),
         PanelRow(

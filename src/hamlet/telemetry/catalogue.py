@@ -147,6 +147,13 @@ _ATTEMPTS = (
     _counter("hamlet_attempts_total", "Upstream attempts that ended", L.DEPLOYMENT, L.RESULT),
     _counter("hamlet_timeouts_total", "Upstream timeouts", L.DEPLOYMENT, L.PHASE),
     _counter(
+        "hamlet_connect_failures_total",
+        "Upstream attempts that failed because no connection could be opened",
+        L.DEPLOYMENT,
+        L.CAUSE,
+        cause=L.CONNECT_CAUSES,
+    ),
+    _counter(
         "hamlet_reattempts_total",
         "Attempts after a call's first: on the same deployment, on another after a failure, "
         "on another because the first was full, or hedging a slow one",

@@ -6,7 +6,9 @@ bound.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
+
+from hamlet.core.errors import FailureCause
 
 OPERATION = "operation"
 ROUTE = "route"
@@ -64,6 +66,9 @@ FAILURE_CODES = (
     "upstream_unavailable",
 )
 RESULTS = ("ok", "cancelled", *FAILURE_CODES)
+# Why a connection could not be opened. A cause that a plugin adds is counted as the general one.
+CONNECT_CAUSES: Final[tuple[FailureCause, ...]] = get_args(FailureCause)
+OTHER_CONNECT_CAUSE: Final[FailureCause] = "unreachable"
 # Codes of RequestError and its subclasses.
 REJECTION_CODES = (
     "invalid_request",

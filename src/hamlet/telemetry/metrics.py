@@ -55,6 +55,7 @@ class Metrics(Observer):
         self._token_usage = histogram("gen_ai_client_token_usage")
         self._attempts = counter("hamlet_attempts_total")
         self._timeouts = counter("hamlet_timeouts_total")
+        self._connect_failures = counter("hamlet_connect_failures_total")
         self._reattempts = counter("hamlet_reattempts_total")
         self._answers = counter("hamlet_answers_total")
         self._spills = counter("hamlet_avoidable_spills_total")
@@ -94,6 +95,8 @@ class Metrics(Observer):
             self._attempts.init_series((deployment.id, result))
         for phase in ("connect", "open", "stream"):
             self._timeouts.init_series((deployment.id, phase))
+        for cause in L.CONNECT_CAUSES:
+            self._connect_failures.init_series((deployment.id, cause))
         for kind in L.TOKEN_TYPES:
             self._tokens.init_series((deployment.id, kind))
         self._cost_usd.init_series((route.name, deployment.id))
@@ -113,6 +116,9 @@ class Metrics(Observer):
             kind = "timeout" if isinstance(error, UpstreamTimeout) else "error"
             if kind == "timeout":
                 self._timeouts.inc((deployment.id, error.phase))
+            if error.cause is not None:
+                cause = error.cause if error.cause in L.CONNECT_CAUSES else L.OTHER_CONNECT_CAUSE
+                self._connect_failures.inc((deployment.id, cause))
         self._attempts.inc((deployment.id, result))
         labels = (record.operation, provider, model, kind)
         self._attempt_duration.observe(labels, attempt.duration_s, record.trace_id)

@@ -12,10 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hamlet.core import errors
 from hamlet.core.errors import HamletError
+from hamlet.gateway import Attempt, CallRecord
 from hamlet.telemetry import labels as L
 from hamlet.telemetry.catalogue import CATALOGUE
+from hamlet.telemetry.metrics import Metrics
 from hamlet.telemetry.reference import LIBRARY_SERIES, max_total_series, render_reference
 from hamlet.testing import Canned, LoopbackUpstream, Received, json_reply, sse_reply
+from loadtest.engine.processes import free_port
 from support.fault_harness import (
     CLIENT_KEY,
     GOOD_ANSWER_TEXT,
@@ -28,6 +31,7 @@ from support.fault_harness import (
 )
 from support.loopback_vendor import wire_for
 from support.paths import ROOT
+from support.routing import stub_deployment
 from support.server import EMBEDDED_PROVIDER, EMBEDDED_ROUTES, RunningServer, run_server, wait_until
 
 
@@ -103,6 +107,8 @@ async def test_outcomes_are_there_before_anything_happens(running: RunningServer
     of = ("deployment", "embedded/embedded-chat")
     for result in L.RESULTS:
         assert found["hamlet_attempts_total", frozenset({of, ("result", result)})] == 0
+    for cause in L.CONNECT_CAUSES:
+        assert found["hamlet_connect_failures_total", frozenset({of, ("cause", cause)})] == 0
     assert ("hamlet_event_loop_lag_seconds_count", frozenset()) in found
 
 
@@ -236,6 +242,44 @@ async def test_vendor_headroom_and_pool_metrics() -> None:
     assert sum_samples(text, f"{pool}waits_total", provider="good") >= 1
     assert sum_samples(text, f"{pool}wait_seconds_total", provider="good") > 0
     assert sum_samples(text, f"{pool}waiting", provider="good") == 0
+
+
+async def test_an_attempt_without_a_connection_counts_once_under_its_cause() -> None:
+    name = "hamlet_connect_failures_total"
+    async with LoopbackUpstream() as good:
+        good.respond(lambda request: json_reply(wire_for(request).error(500), 500))
+        closed = provider("openai", f"http://127.0.0.1:{free_port()}")
+        config = {
+            "providers": {"closed": closed, "good": provider("openai", good.url)},
+            "routes": {
+                "r": {
+                    "tiers": [
+                        [{"provider": "closed", "model": "m"}],
+                        [{"provider": "good", "model": "m"}],
+                    ],
+                    "policy": {**RETRY_POLICY, "attempts": 2},
+                }
+            },
+        }
+        async with fault_harness(config) as stage:
+            before = await stage.metrics()
+            await stage.chat("r")
+            after = await stage.metrics()
+    assert sum_samples(before, name) == 0
+    assert sum_samples(after, name, deployment="closed/m", cause="refused") == 1
+    assert sum_samples(after, name) == 1, "the other's 500 came over a connection"
+
+
+@pytest.mark.parametrize("cause", [*L.CONNECT_CAUSES, "of_a_plugin"])
+def test_causes_of_plugins_add_no_series(cause) -> None:
+    metrics = Metrics()
+    deployment = stub_deployment("a")
+    error = errors.UpstreamUnavailable("none", phase="connect", cause=cause)
+    record = CallRecord("chat", "r", "", "id", False, 0.0)
+    metrics.on_attempt(record, Attempt(deployment, 0.0, error=error))
+    counted = cause if cause in L.CONNECT_CAUSES else "unreachable"
+    labels = {"deployment": deployment.id, "cause": counted}
+    assert metrics.registry.get_sample_value("hamlet_connect_failures_total", labels) == 1
 
 
 async def test_what_is_counted_adds_up_under_faults_and_leaving_clients(tmp_path) -> None:
