@@ -222,7 +222,10 @@ async def test_vendor_headroom_and_pool_metrics() -> None:
 
         def answer(request: Received) -> Canned:
             canned = respond_ok(request)
-            return Canned(canned.status, {**canned.headers, **quota_headers}, canned.pieces)
+            # In two pieces with a pause between them, so that the calls overlap.
+            body = b"".join(canned.pieces)
+            headers = {**canned.headers, **quota_headers}
+            return Canned(canned.status, headers, [body[:9], body[9:]], pause_s=0.1)
 
         good.respond(answer)
         config = {
