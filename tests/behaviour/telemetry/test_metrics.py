@@ -216,8 +216,8 @@ async def test_a_billing_record_that_cannot_be_written_is_counted_and_fails_no_c
 async def test_vendor_headroom_and_pool_metrics() -> None:
     async with LoopbackUpstream() as good:
         quota_headers = {
-            "x-ratelimit-remaining-tokens": "250",
-            "x-ratelimit-remaining-requests": "9",
+            "x-ratelimit-remaining-tokens": "25000",
+            "x-ratelimit-remaining-requests": "900",
         }
 
         def answer(request: Received) -> Canned:
@@ -231,7 +231,9 @@ async def test_vendor_headroom_and_pool_metrics() -> None:
         config = {
             "providers": {"good": {**provider("openai", good.url), "max_connections": 1}},
             "routes": {
-                "r": {"deployments": [{"provider": "good", "model": "m", "tpm": 1000, "rpm": 10}]}
+                "r": {
+                    "deployments": [{"provider": "good", "model": "m", "tpm": 100_000, "rpm": 1000}]
+                }
             },
         }
         async with fault_harness(config) as stage:
