@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from support.plugin import install_plugin, run_plugin_tests, run_python
+from support.plugin import assert_plugin_tests_pass, install_plugin, run_python
 
 ACME = Path(__file__).parent / "b1e5b88/examples/hamlet-acme"
 
@@ -15,4 +15,4 @@ async def test_a_plugin_for_the_names_before_installs_and_conforms(tmp_path: Pat
     listed = await run_python(python, "-m", "hamlet", "plugins", cwd=plugin)
     (row,) = [line for line in listed.splitlines() if "acme" in line]
     assert row.split() == ["acme", "hamlet-acme", "1.0.0", "chat", "ok"]
-    await run_plugin_tests(python, plugin)
+    await assert_plugin_tests_pass(python, plugin)

@@ -37,7 +37,8 @@ def run(*args: str) -> str:
 def test_unchanged_names_import_without_a_warning(module: str) -> None:
     names = [name for name in NAMES[module] if name not in RENAMED.get(module, ())]
     # An error only where the name is used: other libraries may have warnings of their own.
-    run("-W", "error::DeprecationWarning:__main__", "-c", _UNCHANGED, module, *names)
+    options = ("-W", "error::DeprecationWarning:__main__")
+    assert run(*options, "-c", _UNCHANGED, module, *names) == ""
 
 
 @pytest.mark.parametrize(

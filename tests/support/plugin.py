@@ -39,7 +39,7 @@ async def run_python(python: Path, *args: str, cwd: Path, **environment: str) ->
     return output.decode()
 
 
-async def run_plugin_tests(python: Path, plugin: Path) -> None:
+async def assert_plugin_tests_pass(python: Path, plugin: Path) -> None:
     """The plugin's own tests pass; only tests of the fast lane may be skipped."""
     options = ("-q", "-rs", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
     output = await run_python(python, "-m", "pytest", *options, "tests", cwd=plugin)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from support.paths import ROOT
-from support.plugin import install_plugin, run_plugin_tests, run_python
+from support.plugin import assert_plugin_tests_pass, install_plugin, run_python
 
 ACME = ROOT / "examples/hamlet-acme"
 
@@ -22,7 +22,7 @@ async def test_hamlet_lists_the_plugin(python: Path) -> None:
 
 
 async def test_the_plugin_passes_conformance(python: Path) -> None:
-    await run_plugin_tests(python, ACME)
+    await assert_plugin_tests_pass(python, ACME)
 
 
 async def test_hamlet_serves_a_config_that_names_the_plugin(python: Path, tmp_path: Path) -> None:

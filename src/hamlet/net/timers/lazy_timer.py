@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 from hamlet.net.timers.timer_wheel import TimerWheel
 
@@ -23,9 +24,9 @@ class LazyTimer:
         self._slot: int | None = None
         self._due = self._scheduled_at = 0.0
 
+    @abstractmethod
     def on_timeout(self) -> None:
         """Handle the deadline's passing. The timer is stopped until the next `set_timeout`."""
-        raise NotImplementedError
 
     def set_timeout(self, timeout_s: float) -> None:
         """Call `on_timeout` in `timeout_s` seconds; replaces the timeout that was set before."""
