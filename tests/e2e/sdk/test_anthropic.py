@@ -96,7 +96,7 @@ async def test_lists_models(client: AsyncAnthropic) -> None:
 ERRORS = {
     400: anthropic.BadRequestError,
     401: anthropic.InternalServerError,
-    404: anthropic.InternalServerError,
+    404: anthropic.BadRequestError,  # its text names neither model nor deployment
     429: anthropic.RateLimitError,
     500: anthropic.InternalServerError,
     529: anthropic.InternalServerError,

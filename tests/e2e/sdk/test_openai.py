@@ -152,7 +152,7 @@ ERRORS = {
     400: openai.BadRequestError,
     401: openai.InternalServerError,
     403: openai.InternalServerError,
-    404: openai.InternalServerError,
+    404: openai.BadRequestError,  # its text names neither model nor deployment
     408: openai.InternalServerError,
     409: openai.ConflictError,
     429: openai.RateLimitError,
