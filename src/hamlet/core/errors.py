@@ -6,7 +6,7 @@
     |   |   +-- ContextTooLong      400  fits only a larger window
     |   |   +-- Unsupported         400  this deployment lacks a feature or parameter
     |   |   +-- ContentBlocked      400  a content filter refused the prompt
-    |   |   +-- RequestBlocked      400  a firewall in front of the vendor refused the request
+    |   |   +-- RequestRefused      400  a firewall's 403, a 404 about a file: others may take it
     |   |   +-- Conflict            409
     |   +-- ModelMissing            503  the upstream does not know the configured model
     |   +-- UpstreamAuth            503  the upstream refused hamlet's key; never the caller's 401
@@ -157,13 +157,13 @@ class ContentBlocked(InvalidRequest):
     code = "content_filter"
 
 
-class RequestBlocked(InvalidRequest):
-    """Something in front of the upstream refused the request, such as a web application firewall.
+class RequestRefused(InvalidRequest):
+    """Refused for what this request says or names: by a firewall, or as a file that is not there.
 
-    Others may take it, and no deployment is at fault.
+    Another deployment may take it, and none is at fault.
     """
 
-    code = "request_blocked"
+    code = "request_refused"
     try_other = True
 
 

@@ -181,10 +181,10 @@ def _error_class(
         quota = wait is not None and wait > _RATE_LIMIT_MAX_WAIT_S
         return errors.QuotaExhausted if quota else errors.RateLimited
     if status == 404 and _blames_request(body):
-        return errors.InvalidRequest
+        return errors.RequestRefused
     if status == 403 and not _error_text(body):
         # No vendor's refusal of a key, but a firewall's of what the request says.
-        return errors.RequestBlocked
+        return errors.RequestRefused
     if status in _ERROR_BY_STATUS:
         return _ERROR_BY_STATUS[status]
     if 400 <= status < 500:

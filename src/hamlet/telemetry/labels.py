@@ -54,7 +54,7 @@ FAILURE_CODES = (
     "invalid_request",
     "overloaded",
     "rate_limited",
-    "request_blocked",
+    "request_refused",
     "stream_interrupted",
     "unfiltered",
     "unsupported",

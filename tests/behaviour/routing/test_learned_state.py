@@ -210,7 +210,7 @@ async def test_what_one_request_draws_from_every_vendor_shuts_no_route(status, b
         assert [(await stage.chat("r")).status for _ in range(3)] == [200] * 3
 
 
-@pytest.mark.parametrize("status", [407, 410, 421, 423, 424, 425])
+@pytest.mark.parametrize("status", [404, 407, 410, 421, 423, 424, 425])
 async def test_a_status_that_is_no_fault_of_the_request_fails_over(status: int) -> None:
     async with fleet_harness(["a"], ["b"]) as (stage, vendor):
         vendor.responders["a"] = refusal_responder(status)
