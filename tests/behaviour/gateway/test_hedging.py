@@ -235,3 +235,10 @@ async def test_simultaneous_hedged_responses_leave_no_stream_open(streamed: bool
     assert await call in ("one", "two")
     assert (first.closed, second.closed) == (1, 1)
     assert all(c.in_flight == 0 for c in harness.load_balancer.deployment_states.values())
+
+
+async def test_hedges_count_among_the_upstream_calls_of_a_call() -> None:
+    first, second = ScriptedProvider([0.5, *says("first")]), ScriptedProvider(says("second"))
+    harness = hedging_harness(first, second, max_upstream_calls=1)
+    assert await harness.read_text() == "first"
+    assert second.calls == []

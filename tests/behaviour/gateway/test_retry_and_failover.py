@@ -55,6 +55,16 @@ async def test_wait_for_capacity_is_limited_by_wait_share() -> None:
     assert 1.9 < caught.value.retry_after < 2.3, "the fleet's own earliest time"
 
 
+async def test_wait_that_would_end_after_the_deadline_is_not_begun(monkeypatch) -> None:
+    first = ScriptedProvider([errors.RateLimited("full", retry_after=0.26)], says("too late"))
+    policy = fast_policy(wait_share=1.0, first_token_s=60.0, total_s=0.3)
+    harness = GatewayHarness([deployment(first)], policy=policy)
+    monkeypatch.setattr(harness.load_balancer.rng, "uniform", lambda low, high: high)
+    with pytest.raises(errors.RateLimited):
+        await harness.read_text()
+    assert len(first.calls) == 1
+
+
 async def test_deployment_that_only_the_capacity_model_calls_full_is_tried() -> None:
     provider = ScriptedProvider(says("there was room"))
     target = deployment(provider, capacity=ReservedThroughput(1, 60, 3.0))
