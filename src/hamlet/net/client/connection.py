@@ -24,7 +24,7 @@ READ_BYTES = 4 << 10
 _LINGER_S, _MAX_LINGER_BYTES = 0.25, 64 << 10
 _MAX_COALESCE_BYTES = 64 << 10
 # A round trip to another continent: the end of a closed connection takes that long to come back.
-_STALE_WITHIN_S = 0.3
+_STALE_WITHIN_S = 0.5
 
 ConnectionCallback = Callable[["Connection"], None]
 

@@ -60,7 +60,10 @@ class ConnectionPool:
         while not self._may_connect():
             handed = await self._wait_for_connection()
             if handed is not None and handed.is_usable:
-                return handed
+                if not (fresh and handed.request_count):
+                    return handed
+                # One that was used may be as stale; its place is for a new one.
+                handed.abort()
         return await self._connect()
 
     async def warm(self, count: int) -> None:
