@@ -201,6 +201,23 @@ async def test_slot_of_cancelled_waiter_goes_to_next() -> None:
         await wait_until(lambda: first.is_lost)
 
 
+async def test_a_fresh_connection_is_none_that_was_used() -> None:
+    async with RawUpstream(respond_ok_forever) as upstream:
+        http = make_transport(upstream.url, max_connections=1)
+        assert await fetch_body(http) == b"ok"
+        connections = http._resolve_url("").pool
+        used = await connections.acquire()
+        waiting = asyncio.create_task(connections.acquire(fresh=True))
+        await asyncio.sleep(0)
+        connections._on_idle(used)
+        fresh = await waiting
+        assert fresh is not used
+        assert used.is_lost
+        fresh.abort()
+        await wait_until(lambda: fresh.is_lost)
+        await http.aclose()
+
+
 async def test_handshakes_are_limited_and_share_their_failure(monkeypatch) -> None:
     monkeypatch.setattr(pool, "MAX_HANDSHAKES", 2)
     async with RawUpstream(respond_ok_forever) as upstream:
